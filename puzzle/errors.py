@@ -1,0 +1,39 @@
+"""The root of every error of Calpow, and the errors of the puzzle.
+
+CalpowError
+├── PuzzleError
+│   ├── MalformedStamp
+│   ├── WrongStamp
+│   ├── MalformedChallenge
+│   ├── MalformedSolution
+│   └── UnknownAlgorithm
+└── (each room adds its own)
+"""
+
+
+class CalpowError(Exception):
+    """Something a person can put right; its text is one line that says what was wrong and what to do."""
+
+
+class PuzzleError(CalpowError):
+    """A stamp, a challenge or a solution is not what it should be."""
+
+
+class MalformedStamp(PuzzleError):
+    """The text is not a version 1 stamp."""
+
+
+class WrongStamp(PuzzleError):
+    """A well-formed stamp that does not answer this puzzle: other resource, extension, bits or too little work."""
+
+
+class MalformedChallenge(PuzzleError):
+    """A challenge document or token that cannot be read, or asks for something absurd."""
+
+
+class MalformedSolution(PuzzleError):
+    """A PoW-Solution header that cannot be read."""
+
+
+class UnknownAlgorithm(PuzzleError):
+    """A puzzle this version cannot solve or verify."""
