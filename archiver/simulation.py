@@ -1,0 +1,149 @@
+"""Simulated legitimate users, drawn from held-out samples, and what a policy makes them pay.
+
+A sample of n costs tells the mean of its source only to within its own scatter, and a legitimate user brings a source
+of his own. The bootstrap has both: what is expected is fitted on one resample while users draw their queries from
+another, drawn independently of it. Samples of one group (an original and its copies, say) are resampled together,
+so that a copy never vouches for its original.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+# Summed values of simulated users after CHECKPOINTS queries, `[users, checkpoints]`, by profile.
+Users = Mapping[str, Floats]
+
+HORIZONS = (10, 100, 1_000, 10_000)
+PERCENTILE = 99.0
+RESAMPLES = 200
+USERS_PER_RESAMPLE = 4
+# Dirichlet concentration of the mixtures: most of a user's queries are of two or three classes.
+CONCENTRATION = 0.3
+# Queries are drawn one by one up to here; further ones are summed by their mean and variance.
+DRAWN_SINGLY = 100
+UNIFORM, MIXTURE = "uniform", "mixture"
+DESCRIPTION = (
+    f"{RESAMPLES * USERS_PER_RESAMPLE} users each of: uniform, each single class, Dirichlet({CONCENTRATION}) mixtures;"
+    f" {', '.join(f'{h:,}' for h in HORIZONS)} queries; from {RESAMPLES} pairs of independent resamples"
+)
+
+CHECKPOINTS: Ints = np.unique(np.concatenate([np.geomspace(1, HORIZONS[-1], 49).round(), HORIZONS])).astype(np.int64)
+_STEPS: Ints = np.diff(CHECKPOINTS, prepend=0)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Held-out legitimate samples, arrays `[n]`.
+
+    `voted` is the class with most votes, `classes` the true class; samples of one of `groups` belong together.
+    """
+
+    costs: Floats
+    voted: Ints
+    classes: Ints
+    groups: Ints
+    class_names: tuple[str, ...]
+
+    def take(self, index: Ints) -> "Samples":
+        """The samples at these positions, repeats and all."""
+        return replace(
+            self,
+            costs=self.costs[index],
+            voted=self.voted[index],
+            classes=self.classes[index],
+            groups=self.groups[index],
+        )
+
+    def members(self) -> list[list[Ints]]:
+        """Positions of the samples, by class and within it by group."""
+        members: list[list[Ints]] = []
+        for index in range(len(self.class_names)):
+            positions = np.flatnonzero(self.classes == index)
+            groups = self.groups[positions]
+            members.append([positions[groups == group] for group in np.unique(groups)])
+        return members
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the dearest profile of simulated users pays, in multiples of the floor, mean over a user's queries.
+
+    `mean` and `percentile` (the 99th) are over users; `profile` and `queries` say whose percentile it is.
+    """
+
+    mean: float
+    percentile: float
+    profile: str
+    queries: int
+
+
+def resampled_pairs(samples: Samples, rng: np.random.Generator) -> Iterator[tuple[Samples, Samples]]:
+    """Pairs of independent resamples, each with as many groups of each class as there are."""
+    members = samples.members()
+    for _ in range(RESAMPLES):
+        yield samples.take(_resample(members, rng)), samples.take(_resample(members, rng))
+
+
+def simulate(values: Floats, samples: Samples, rng: np.random.Generator) -> dict[str, Floats]:
+    """A few users of every profile, who send these samples: the sums of their `values`, one a sample."""
+    return {profile: _streams(values, weights, rng) for profile, weights in _profiles(samples, rng)}
+
+
+def merge(parts: Sequence[Users]) -> Users:
+    """All users of each profile."""
+    return {profile: np.concatenate([part[profile] for part in parts]) for profile in parts[0]}
+
+
+def outcome(users: Users, multiples: Callable[[Floats], Floats], horizons: Sequence[int] = HORIZONS) -> Outcome:
+    """What users pay over streams of so many queries, where `multiples` is what sums pay a query."""
+    worst_mean, worst = 0.0, (0.0, "", 0)
+    for profile, sums in users.items():
+        paid = stream_means(multiples(sums), horizons)
+        worst_mean = max(worst_mean, float(paid.mean(axis=0).max()))
+        percentiles = np.percentile(paid, PERCENTILE, axis=0)
+        worst = max(worst, *((float(p), profile, h) for p, h in zip(percentiles, horizons, strict=True)))
+    return Outcome(worst_mean, *worst)
+
+
+def stream_means(paid: Floats, horizons: Sequence[int] = HORIZONS) -> Floats:
+    """Mean of what is paid at CHECKPOINTS, `[users, checkpoints]`, over the first queries: `[users, horizons]`.
+
+    `horizons` are among CHECKPOINTS.
+    """
+    whole = np.cumsum(paid * _STEPS, axis=1)[:, np.searchsorted(CHECKPOINTS, horizons)]
+    means: Floats = whole / np.asarray(horizons)
+    return means
+
+
+def _profiles(samples: Samples, rng: np.random.Generator) -> Iterator[tuple[str, list[Floats]]]:
+    """Each profile's name and, for each of its users, how often he sends each sample, up to a factor."""
+    per_class = np.bincount(samples.classes, minlength=len(samples.class_names))
+    yield UNIFORM, [np.ones(len(samples.costs))] * USERS_PER_RESAMPLE
+    mixtures = rng.dirichlet(np.full(len(per_class), CONCENTRATION), USERS_PER_RESAMPLE)
+    yield MIXTURE, [(mixture / per_class)[samples.classes] for mixture in mixtures]
+    for index, name in enumerate(samples.class_names):
+        yield f"class {name}", [(samples.classes == index).astype(np.float64)] * USERS_PER_RESAMPLE
+
+
+def _streams(values: Floats, weights: Sequence[Floats], rng: np.random.Generator) -> Floats:
+    """Sums of values drawn with these weights, one row a user, at CHECKPOINTS."""
+    far = CHECKPOINTS > DRAWN_SINGLY
+    steps = np.diff(CHECKPOINTS[far], prepend=DRAWN_SINGLY)
+    rows = []
+    for weight in weights:
+        chosen = np.flatnonzero(weight)
+        pool, chance = values[chosen], weight[chosen] / weight[chosen].sum()
+        single = np.cumsum(rng.choice(pool, DRAWN_SINGLY, p=chance))
+        mean = float(pool @ chance)
+        variance = float((pool - mean) ** 2 @ chance)
+        later = np.cumsum(steps * mean + np.sqrt(steps * variance) * rng.standard_normal(len(steps)))
+        rows.append(np.concatenate([single[CHECKPOINTS[~far] - 1], single[-1] + later]))
+    return np.stack(rows)
+
+
+def _resample(members: Sequence[Sequence[Ints]], rng: np.random.Generator) -> Ints:
+    return np.concatenate([groups[pick] for groups in members for pick in rng.integers(len(groups), size=len(groups))])

@@ -1,0 +1,59 @@
+"""`calpow teachers`: train the ensemble whose votes price the queries."""
+
+import argparse
+from pathlib import Path
+
+EXAMPLE = """example:
+  calpow teachers --victim victim.mar --data train --output teachers.pt2
+
+`train` is the data the victim was trained on: a folder a class, as torchvision.datasets.ImageFolder reads it, with
+any payload files in it. Files in a sub-folder of a class (one person's pictures, say) stay with one teacher.
+"""
+
+
+def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `calpow teachers`."""
+    parser = subparsers.add_parser(
+        "teachers",
+        help="train the ensemble whose votes price the queries",
+        description="Train an ensemble of teachers on disjoint parts of the victim's training data.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--victim", type=Path, required=True, help="the .mar whose preprocess reads the payloads")
+    parser.add_argument("--data", type=Path, required=True, help="its training data, a folder a class")
+    parser.add_argument("--output", type=Path, required=True, help="where to write the ensemble, a .pt2 file")
+    parser.add_argument(
+        "--teachers", type=int, help="how many (default: as many as get two payloads of each class, up to 250)"
+    )
+    parser.add_argument(
+        "--trunk",
+        choices=("scattering", "random"),
+        help="frozen features under the teachers (default: scattering for images, random for anything else)",
+    )
+    parser.add_argument("--preprocess", metavar="FILE.py:FUNCTION", help="for victims without a preprocess")
+    parser.add_argument("--seed", type=int, default=0, help="of the partitions and of random trunks (default: 0)")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from calpow.archiver.training import Order, train
+
+    card = train(
+        Order(
+            victim=args.victim,
+            data=args.data,
+            output=args.output,
+            teachers=args.teachers,
+            trunk=args.trunk,
+            preprocess=args.preprocess,
+            seed=args.seed,
+        )
+    )
+    smallest, largest = min(card.partition_sizes), max(card.partition_sizes)
+    print(
+        f"{args.output} ({args.output.stat().st_size / 1e6:.1f} MB): {card.teachers} teachers on {smallest} to"
+        f" {largest} samples each; on samples held back a teacher is right in {card.teacher_accuracy:.1%}, the vote"
+        f" in {card.vote_accuracy:.1%}"
+    )
+    return 0

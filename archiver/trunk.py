@@ -1,0 +1,168 @@
+"""Frozen feature extractors that teachers share. No weight of them depends on data, so they reveal nothing of it.
+
+`scattering` is a small wavelet scattering of two orders (Bruna and Mallat, "Invariant Scattering Convolution
+Networks", 2013) with Morlet wavelets of one scale, applied to an image that is halved again and again. `random` is
+random convolutions for images, and random features (Rahimi and Recht 2007, with rectifiers) for anything else.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812  # the name everybody knows it by
+
+from calpow.puzzle.errors import CalpowError
+
+TRUNKS = ("scattering", "random")
+SMALLEST_SIDE = 8
+LARGEST_SIDE = 64
+GRID = 8
+
+
+class TrunkError(CalpowError):
+    """This trunk cannot be made, or not for inputs of this shape."""
+
+
+def is_image(input_shape: tuple[int, ...]) -> bool:
+    """Whether one input looks like an image `[channels, height, width]` of at least 8x8."""
+    return len(input_shape) == 3 and min(input_shape[1:]) >= SMALLEST_SIDE
+
+
+def make_trunk(name: str, input_shape: tuple[int, ...], seed: int) -> nn.Module:
+    """A frozen module: float32 `[n, *input_shape]` -> features `[n, f]`; the same for the same arguments.
+
+    Raises TrunkError for an unknown name, and for a scattering of something that is no image.
+    """
+    if name not in TRUNKS:
+        raise TrunkError(f"there is no trunk {name}: take one of {', '.join(TRUNKS)}")
+    generator = torch.Generator().manual_seed(seed)
+    if name == "scattering":
+        if not is_image(input_shape):
+            raise TrunkError(f"scattering is for images of at least 8x8, not for {input_shape}: take --trunk random")
+        return Scattering(input_shape).eval()
+    if is_image(input_shape):
+        return RandomConvolutions(input_shape, generator).eval()
+    return RandomFeatures(math.prod(input_shape), generator).eval()
+
+
+def morlet_bank(orientations: int, size: int) -> Tensor:
+    """Morlet wavelets, real parts then imaginary parts, `[2 * orientations, 1, size, size]`.
+
+    Each has mean zero and L1 norm one; centre frequency 3 pi / 4, deviation 0.8 pixels, slant 1/2.
+    """
+    axis = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    angles = torch.arange(orientations, dtype=torch.float64)[:, None, None] * math.pi / orientations
+    along = x * angles.cos() + y * angles.sin()
+    across = y * angles.cos() - x * angles.sin()
+    envelope = torch.exp(-(along**2 + (across / 2) ** 2) / (2 * 0.8**2))
+    wave = envelope * torch.exp(0.75j * math.pi * along)
+    balance = wave.sum(dim=(1, 2), keepdim=True) / envelope.sum(dim=(1, 2), keepdim=True)
+    wavelets = wave - envelope * balance
+    wavelets = wavelets / wavelets.abs().sum(dim=(1, 2), keepdim=True)
+    return torch.cat([wavelets.real, wavelets.imag]).float().unsqueeze(1)
+
+
+class _ImageTrunk(nn.Module):
+    """What the image trunks have in common: a bounded working size, and pooled pixels among the features."""
+
+    def __init__(self, input_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.channels, height, width = input_shape
+        self.size = (min(height, LARGEST_SIDE), min(width, LARGEST_SIDE))
+        self.shrinks = self.size != (height, width)
+
+    def working_size(self, images: Tensor) -> Tensor:
+        """Images no larger than LARGEST_SIDE."""
+        return F.adaptive_avg_pool2d(images, self.size) if self.shrinks else images
+
+
+class Scattering(_ImageTrunk):
+    """Moduli of wavelet coefficients of the channels' mean, averaged over a grid that is coarser at coarser scales."""
+
+    ORIENTATIONS = 6
+    FILTER_SIZE = 5
+
+    wavelets: Tensor
+
+    def __init__(self, input_shape: tuple[int, ...]) -> None:
+        """`input_shape` is `[channels, height, width]`."""
+        super().__init__(input_shape)
+        self.register_buffer("wavelets", morlet_bank(self.ORIENTATIONS, self.FILTER_SIZE))
+        side = min(self.size)
+        scales = min(max(int(math.log2(side)) - 1, 2), 4)
+        finest = min(GRID, side // 2)
+        self.grids = [max(1, finest >> scale) for scale in range(scales)]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images `[n, channels, height, width]` -> features `[n, f]`."""
+        n = images.shape[0]
+        images = self.working_size(images)
+        features = [F.adaptive_avg_pool2d(images, GRID).reshape(n, -1)]
+        scaled = images if self.channels == 1 else images.mean(dim=1, keepdim=True)
+        for scale, grid in enumerate(self.grids):
+            if scale:
+                scaled = F.avg_pool2d(scaled, 2)
+            first = self._modulus(scaled)
+            features.append(F.adaptive_avg_pool2d(first, grid).reshape(n, -1))
+            if scale + 1 < len(self.grids):
+                halved = F.avg_pool2d(first, 2)
+                second = self._modulus(halved.reshape(-1, 1, halved.shape[2], halved.shape[3]))
+                features.append(F.adaptive_avg_pool2d(second, self.grids[scale + 1]).reshape(n, -1))
+        return torch.cat(features, dim=1)
+
+    def _modulus(self, planes: Tensor) -> Tensor:
+        """Planes `[m, 1, h, w]` -> moduli `[m, orientations, h, w]`."""
+        real, imaginary = F.conv2d(planes, self.wavelets, padding=self.FILTER_SIZE // 2).chunk(2, dim=1)
+        return torch.hypot(real, imaginary)
+
+
+class RandomConvolutions(_ImageTrunk):
+    """Two layers of random zero-mean convolutions with rectifiers, averaged over grids."""
+
+    CHANNELS = (32, 64)
+
+    first: Tensor
+    second: Tensor
+
+    def __init__(self, input_shape: tuple[int, ...], generator: torch.Generator) -> None:
+        """`input_shape` is `[channels, height, width]`."""
+        super().__init__(input_shape)
+        fan_in = (self.channels, self.CHANNELS[0])
+        for name, inputs, outputs in zip(("first", "second"), fan_in, self.CHANNELS, strict=True):
+            weights = torch.randn(outputs, inputs, 3, 3, generator=generator) / math.sqrt(9 * inputs)
+            # Without a mean, a filter answers to structure and not to brightness.
+            self.register_buffer(name, weights - weights.mean(dim=(2, 3), keepdim=True))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images `[n, channels, height, width]` -> features `[n, f]`."""
+        n = images.shape[0]
+        images = self.working_size(images)
+        first = F.conv2d(images, self.first, padding=1).relu()
+        second = F.conv2d(F.avg_pool2d(first, 2), self.second, padding=1).relu()
+        pooled = [(images, GRID), (first, GRID // 2), (second, GRID // 4)]
+        return torch.cat([F.adaptive_avg_pool2d(plane, grid).reshape(n, -1) for plane, grid in pooled], dim=1)
+
+
+class RandomFeatures(nn.Module):
+    """Rectified random projections of the flattened input, and the input itself."""
+
+    FEATURES = 512
+    LARGEST_INPUT = 4096
+
+    projection: Tensor
+
+    def __init__(self, inputs: int, generator: torch.Generator) -> None:
+        """`inputs` is the number of values of one input; more than 4,096 are averaged down to as many."""
+        super().__init__()
+        self.width = min(inputs, self.LARGEST_INPUT)
+        self.shrinks = inputs > self.width
+        projection = torch.randn(self.width, self.FEATURES, generator=generator) / math.sqrt(self.width)
+        self.register_buffer("projection", projection)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Inputs `[n, ...]` -> features `[n, f]`."""
+        flat = inputs.flatten(1)
+        if self.shrinks:
+            flat = F.adaptive_avg_pool1d(flat.unsqueeze(1), self.width).squeeze(1)
+        return torch.cat([flat, (flat @ self.projection).relu()], dim=1)

@@ -1,0 +1,1 @@
+"""Attacks, speed and the demo, measured on real servers."""

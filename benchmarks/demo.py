@@ -1,0 +1,180 @@
+"""The main job from end to end on scikit-learn's optical digits: train, protect, serve, use, attack, compare.
+
+python -m benchmarks.demo            protect, let users and attackers query, compare, stop
+python -m benchmarks.demo --serve    protect and leave the server running
+"""
+
+import argparse
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.digits import attacks
+from benchmarks.digits import victim as digits_victim
+from benchmarks.picture import draw
+from benchmarks.users import Caller, Record, run
+from calpow.archiver.served import Server, free_ports, served
+from calpow.client.cli import main as calpow
+from calpow.handler.ledger import open_ledger
+
+ROOT = Path(__file__).resolve().parents[1]
+HOME = ROOT / "demo"
+MODEL = "digits"
+TEACHERS = 50
+QUERIES = 300
+# A thief is stopped after this long: what he pays by then says enough.
+PATIENCE_SECONDS = 15.0
+DEFAULT_PORTS = (8080, 8081, 8082, 7070)
+
+
+def main() -> int:
+    """Run the demo."""
+    parser = argparse.ArgumentParser(prog="benchmarks.demo", description=__doc__.splitlines()[0])
+    parser.add_argument("--serve", action="store_true", help="leave the protected model running")
+    serve_only = parser.parse_args().serve
+    HOME.mkdir(exist_ok=True)
+    os.environ["CALPOW_LEDGER"] = f"sqlite:///{HOME / 'ledger.db'}"
+    started = time.monotonic()
+    protect()
+    if serve_only:
+        serve(HOME / "users")
+        return 0
+    with served(
+        {MODEL: ROOT / "model_store" / f"{MODEL}.mar", "unprotected": HOME / "victim.mar"},
+        config=ROOT / "config.properties",
+    ) as server:
+        records = compare(server, HOME / "users")
+    picture = HOME / "work.png"
+    draw(records, picture)
+    print(f"\nThe same as a picture: {picture.relative_to(ROOT)}")
+    print(f"The server is stopped. All in {time.monotonic() - started:.0f} s.")
+    return 0
+
+
+def protect() -> None:
+    """Everything an owner does once, with the commands he would type."""
+    heading("1. A victim: a network on scikit-learn's digits, archived with torch-model-archiver")
+    trained = digits_victim.build(HOME)
+    print(f"demo/victim.mar reads {trained.accuracy:.1%} of the held-out digits right.")
+    data, calibration = HOME / "victim-train", HOME / "calibration"
+    victim, teachers, measured = HOME / "victim.mar", HOME / "teachers.pt2", HOME / "calibration.json"
+    heading("2. Protect it")
+    command("teachers", "--victim", victim, "--data", data, "--teachers", str(TEACHERS), "--output", teachers)
+    command("calibrate", "--victim", victim, "--ensemble", teachers, "--data", calibration, "--output", measured)
+    parts = ("--victim", victim, "--ensemble", teachers, "--calibration", measured)
+    command("archive", *parts, "--model-name", MODEL, "--export-path", ROOT / "model_store", "--force")
+
+
+def command(*words: str | Path) -> None:
+    """Print a calpow command as one would type it, and run it."""
+    shown = [str(word.relative_to(ROOT)) if isinstance(word, Path) else word for word in words]
+    print(f"\n$ calpow {' '.join(shown)}", flush=True)
+    if calpow([str(word) for word in words]) != 0:
+        raise SystemExit(1)
+
+
+def compare(server: Server, users: Path) -> list[Record]:
+    """Let every user query, honest ones first, and print what each went through."""
+    heading("3. Users and thieves query it over HTTP")
+    ledger = open_ledger(os.environ["CALPOW_LEDGER"])
+    records = []
+    print(f"{'user':<28}{'queries':>8}{'same answers':>14}{'without':>10}{'with':>10}{'multiple':>11}")
+    for name, honest, payloads in cast(users):
+        record = Record(name, honest)
+        caller = Caller(server.url(MODEL), server.url("unprotected"), ledger.add_key(name))
+        run(record, caller, payloads, PATIENCE_SECONDS, show_live)
+        print(f"\r{line(record)}", flush=True)
+        records.append(record)
+    return records
+
+
+def cast(users: Path) -> Iterator[tuple[str, bool, list[bytes]]]:
+    """Everybody who queries: name, whether honest, payloads."""
+    rng = np.random.default_rng(7)
+    digits = sorted(users.rglob("*.png"))
+    yield "honest, all digits", True, pick(digits, rng)
+    sevens = sorted((users / "7").rglob("*.png"))
+    yield "honest, only sevens", True, pick(sevens, rng)
+    for kind, name in (("natural", "thief, natural images"), ("letters", "thief, letters"), ("noise", "thief, noise")):
+        yield name, False, attacks.payloads(kind, QUERIES)
+
+
+def pick(files: Sequence[Path], rng: np.random.Generator) -> list[bytes]:
+    """As many different payloads as one user sends, in random order."""
+    chosen = rng.permutation(len(files))[:QUERIES]
+    return [files[index].read_bytes() for index in chosen]
+
+
+def line(record: Record) -> str:
+    """One line of the table."""
+    return (
+        f"{record.name:<28}{len(record.queries):>8}{record.matching:>14}"
+        f"{record.unprotected_seconds:>8.2f} s{record.protected_seconds:>8.2f} s{record.multiple:>10,.1f}x"
+    )
+
+
+def show_live(record: Record) -> None:
+    """Redraw the user's line on a terminal, now and then."""
+    if sys.stdout.isatty() and (len(record.queries) % 10 == 0 or not record.honest):
+        print(f"\r{line(record)}", end="", flush=True)
+
+
+def serve(users: Path) -> None:
+    """Serve the protected model until Ctrl-C, and say how to ask it."""
+    ledger = open_ledger(os.environ["CALPOW_LEDGER"])
+    key = ledger.add_key("demo")
+    example = sorted(users.rglob("*.png"))[0].relative_to(ROOT)
+    archives = {MODEL: ROOT / "model_store" / f"{MODEL}.mar"}
+    with served(archives, config=ROOT / "config.properties", ports=usable_ports()) as server:
+        heading(f"3. The protected model is up at {server.url(MODEL)}; Ctrl-C stops it")
+        print(instructions(server.url(MODEL), key, str(example)))
+        with suppress(KeyboardInterrupt):
+            server.process.wait()
+    print("stopped")
+
+
+def instructions(url: str, key: str, example: str) -> str:
+    """Lines to paste into another terminal, in the project's folder."""
+    return f"""
+Ask without work, and keep the challenge:
+  curl -m 10 -s -H 'X-Api-Key: {key}' -T {example} {url} -o challenge.json; cat challenge.json
+Solve it and ask again:
+  curl -m 10 -s -H 'X-Api-Key: {key}' -H "$(.venv/bin/calpow solve challenge.json)" -T {example} {url}
+Or both at once:
+  .venv/bin/calpow predict --key {key} {url} {example}
+"""
+
+
+def usable_ports() -> Sequence[int]:
+    """The ports of config.properties when they are free, others when not."""
+    with suppress(OSError), occupied(DEFAULT_PORTS):
+        return DEFAULT_PORTS
+    return free_ports(len(DEFAULT_PORTS))
+
+
+@contextmanager
+def occupied(ports: Sequence[int]) -> Iterator[None]:
+    """Hold ports for a moment; raises OSError when one is taken."""
+    sockets = [socket.socket() for _ in ports]
+    try:
+        for each, port in zip(sockets, ports, strict=True):
+            each.bind(("127.0.0.1", port))
+        yield
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def heading(text: str) -> None:
+    """Print what comes next."""
+    print(f"\n{text}\n{'-' * len(text)}", flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""A victim for scikit-learn's optical digits, and attackers of it."""

@@ -1,0 +1,41 @@
+"""The picture of a demo: cumulative work against queries, one line a user."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.users import Record
+
+HONEST = "#1b7f5c"
+THIEVES = ("#c1272d", "#e07b00", "#8e44ad", "#4b4b4b")
+
+
+def draw(records: Sequence[Record], path: Path) -> None:
+    """Save the picture as a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(9, 5.5), layout="constrained")
+    thieves = iter(THIEVES * len(records))
+    styles = iter(("-", "--", ":") * len(records))
+    for record in records:
+        work = record.cumulative_hashes()
+        colour, style = (HONEST, next(styles)) if record.honest else (next(thieves), "-")
+        axes.plot(range(1, len(work) + 1), work, color=colour, linestyle=style, linewidth=2)
+        axes.annotate(
+            f"{record.name} ({record.multiple:,.1f}x)",
+            (len(work), work[-1]),
+            xytext=(6, 0),
+            textcoords="offset points",
+            color=colour,
+            va="center",
+            fontsize=9,
+        )
+    axes.set(xscale="log", yscale="log", xlabel="queries answered", ylabel="cumulative work (hashes)")
+    axes.set_xlim(1, max(len(record.queries) for record in records) * 6)
+    axes.set_title("What answers cost: honest users in green, thieves in other colours", loc="left")
+    axes.grid(True, which="major", alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=130)
+    pyplot.close(figure)

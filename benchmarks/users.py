@@ -1,0 +1,102 @@
+"""Users of a protected model, honest and not: what they send, and what each answer took them."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import requests
+
+from calpow.client import PowAuth
+
+TIMEOUT = 60.0
+
+
+@dataclass(frozen=True)
+class Query:
+    """One answered query: seconds with and without the defence, hashes it took in the mean, and whether they agree."""
+
+    protected_seconds: float
+    unprotected_seconds: float
+    expected_hashes: int
+    same_answer: bool
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one user went through."""
+
+    name: str
+    honest: bool
+    queries: list[Query] = field(default_factory=list)
+
+    @property
+    def protected_seconds(self) -> float:
+        """Seconds of all queries with the defence, end to end."""
+        return sum(query.protected_seconds for query in self.queries)
+
+    @property
+    def unprotected_seconds(self) -> float:
+        """Seconds of the same queries without it."""
+        return sum(query.unprotected_seconds for query in self.queries)
+
+    @property
+    def multiple(self) -> float:
+        """How many times longer the defence made it, end to end."""
+        return self.protected_seconds / self.unprotected_seconds
+
+    @property
+    def matching(self) -> int:
+        """Answers that are the unprotected victim's, byte for byte."""
+        return sum(query.same_answer for query in self.queries)
+
+    def cumulative_hashes(self) -> list[int]:
+        """Work of the first query, the first two, and so on."""
+        sums, total = [], 0
+        for query in self.queries:
+            total += query.expected_hashes
+            sums.append(total)
+        return sums
+
+
+class Caller:
+    """Sends payloads to the protected and to the unprotected model, side by side, on connections kept alive."""
+
+    def __init__(self, protected: str, unprotected: str, key: str) -> None:
+        self._protected = protected
+        self._unprotected = unprotected
+        self._session = requests.Session()
+        self._plain = requests.Session()
+        self._session.auth = PowAuth(key)
+
+    def ask(self, payload: bytes) -> Query:
+        """Send one payload both ways. Raises requests.HTTPError when either is not answered."""
+        start = time.perf_counter()
+        plain = self._plain.post(self._unprotected, data=payload, timeout=TIMEOUT)
+        middle = time.perf_counter()
+        paid = self._session.post(self._protected, data=payload, timeout=TIMEOUT)
+        end = time.perf_counter()
+        plain.raise_for_status()
+        paid.raise_for_status()
+        return Query(end - middle, middle - start, _hashes(paid.history), paid.content == plain.content)
+
+
+def run(
+    record: Record,
+    caller: Caller,
+    payloads: Sequence[bytes],
+    seconds: float,
+    watch: Callable[[Record], None],
+) -> None:
+    """Ask payload after payload until they are used up or `seconds` have gone by."""
+    deadline = time.monotonic() + seconds
+    for payload in payloads:
+        record.queries.append(caller.ask(payload))
+        watch(record)
+        if time.monotonic() > deadline:
+            return
+
+
+def _hashes(history: Iterable[requests.Response]) -> int:
+    challenged = (response for response in history if response.status_code == 402)
+    return sum(json.loads(response.content)["challenge"]["expected_hashes"] for response in challenged)

@@ -1,0 +1,160 @@
+"""What legitimate use of one model costs and takes, as `calpow calibrate` measured it: one JSON file."""
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+
+from torch import Tensor
+
+from calpow.handler.decoding import DecodingError, decode
+from calpow.handler.ledger.base import Charge, Totals
+from calpow.handler.policies import MICRO, Conditional, Paper, SolverFit
+from calpow.puzzle.errors import CalpowError
+
+SCHEMA = 1
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_AGAIN = "make it again with calpow calibrate"
+
+
+class CalibrationError(CalpowError):
+    """A calibration cannot be read, written or used."""
+
+
+class PolicyName(Enum):
+    """The policies an owner can choose from."""
+
+    conditional = "conditional"
+    paper = "paper"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the victim takes and answers: number of classes, input shape without the batch axis."""
+
+    classes: int
+    input_shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PateSettings:
+    """The metric the costs were measured with: noise of the vote, delta of the budget, number of teachers."""
+
+    sigma: float
+    delta: float
+    teachers: int
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The whole file. Raises CalibrationError when its members contradict each other.
+
+    floor_seconds: what one sample takes a legitimate user, in seconds of the reference client.
+    cap: the largest multiple of the floor that a sample can take.
+    latency_seconds: what one sample took, end to end, before the model was protected.
+    """
+
+    schema: int
+    shape: Shape
+    victim_sha256: str
+    ensemble_sha256: str
+    metric: PateSettings
+    policy: PolicyName
+    conditional: Conditional
+    paper: Paper
+    floor_seconds: float
+    cap: float
+    latency_seconds: float
+    solver: SolverFit
+    provenance: Mapping[str, str | int | float]
+
+    def __post_init__(self) -> None:
+        for fault in self._faults():
+            raise CalibrationError(f"calibration: {fault}: {_AGAIN}")
+
+    @classmethod
+    def load(cls, path: Path) -> "Calibration":
+        """Read and check a file. Raises CalibrationError, one line that says what is wrong with it."""
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise CalibrationError(f"{path} does not exist: make it with calpow calibrate") from None
+        except (OSError, ValueError, RecursionError) as problem:
+            raise CalibrationError(f"{path} is not a calibration ({problem}): {_AGAIN}") from problem
+        schema = document.get("schema") if isinstance(document, dict) else None
+        if type(schema) is int and schema != SCHEMA:
+            raise CalibrationError(f"{path} has schema {schema}, this version reads {SCHEMA}: {_AGAIN}")
+        try:
+            return decode(cls, document)
+        except DecodingError as problem:
+            raise CalibrationError(f"{path}: {problem}: {_AGAIN}") from problem
+
+    def save(self, path: Path) -> None:
+        """Write the file, whole or not at all. Raises CalibrationError."""
+        document = asdict(self) | {"policy": self.policy.value}
+        scratch = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            scratch.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+            scratch.replace(path)
+        except (OSError, ValueError) as problem:
+            scratch.unlink(missing_ok=True)
+            raise CalibrationError(f"{path} cannot be written ({problem}): give another --output") from problem
+
+    def excess(self, costs: Tensor, labels: Tensor) -> Tensor:
+        """Cost of each sample above legitimate ones with the same answer, float64 `[n]`; may be negative."""
+        return self.conditional.excess(costs, labels)
+
+    def seconds(self, totals: Totals, samples: int) -> float:
+        """Mean solving time asked of an account for `samples` samples that are already in its `totals`."""
+        policy = self.paper if self.policy is PolicyName.paper else self.conditional
+        return samples * self.floor_seconds * math.exp(min(policy.log_multiple(totals), math.log(self.cap)))
+
+    def work(self, totals: Totals, samples: int) -> float:
+        """Expected hashes asked, in the same case."""
+        return self.solver.work(self.seconds(totals, samples))
+
+    def next_work(self, totals: Totals) -> float:
+        """Expected hashes that one more sample will take, if it costs what a legitimate one does."""
+        return self.work(totals + Charge(round(self.paper.slope * MICRO), 0, 1), 1)
+
+    def solving_seconds(self, work: float) -> float:
+        """Mean time of the reference client for a puzzle of so many expected hashes."""
+        return self.solver.seconds(work)
+
+    def _faults(self) -> Iterator[str]:
+        for name, sha256 in (("victim_sha256", self.victim_sha256), ("ensemble_sha256", self.ensemble_sha256)):
+            if not _SHA256.fullmatch(sha256):
+                yield f"{name} must be 64 hexadecimal digits"
+        for name, value in self._positive().items():
+            if not value > 0:
+                yield f"{name} must be more than 0, not {value}"
+        for name, value in (("cap", self.cap), ("paper.base", self.paper.base)):
+            if value < 1:
+                yield f"{name} must be at least 1, not {value}"
+        if self.shape.classes < 2:
+            yield f"shape.classes must be at least 2, not {self.shape.classes}"
+        if len(self.conditional.class_means) != self.shape.classes:
+            yield f"conditional.class_means has {len(self.conditional.class_means)} of {self.shape.classes} classes"
+        if self.metric.delta >= 1:
+            yield f"metric.delta must be less than 1, not {self.metric.delta}"
+
+    def _positive(self) -> dict[str, float]:
+        return {
+            "metric.sigma": self.metric.sigma,
+            "metric.delta": self.metric.delta,
+            "metric.teachers": self.metric.teachers,
+            "conditional.deviation": self.conditional.deviation,
+            "conditional.spread": self.conditional.spread,
+            "conditional.burst": self.conditional.burst,
+            "conditional.threshold": self.conditional.threshold,
+            "conditional.growth": self.conditional.growth,
+            "paper.slope": self.paper.slope,
+            "floor_seconds": self.floor_seconds,
+            "latency_seconds": self.latency_seconds,
+            "solver.slope": self.solver.slope,
+            "solver.hashes_per_second": self.solver.hashes_per_second,
+        }

@@ -1,0 +1,78 @@
+"""What an archive holds besides the victim, and whether its parts are the ones that were put together."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from calpow.handler.errors import GateMisconfigured
+
+SCHEMA = 1
+FILE = "calpow.json"
+VICTIM_FILE = "victim.mar"
+ENSEMBLE_FILE = "teachers.pt2"
+CALIBRATION_FILE = "calibration.json"
+
+
+@dataclass(frozen=True, slots=True)
+class GateConfig:
+    """Settings of one protected archive, written by `calpow archive`, read by the worker.
+
+    The hashes are hexadecimal SHA-256 of the files of those names in the archive. `ledger` is a URI, or None for
+    CALPOW_LEDGER and the default; `preprocess` is `FILE.py:FUNCTION` or None for the victim's own; `max_open` is
+    how many unsolved challenges an account may have.
+    """
+
+    schema: int
+    victim_sha256: str
+    ensemble_sha256: str
+    calibration_sha256: str
+    preprocess: str | None
+    ledger: str | None
+    max_open: int
+
+    def to_json(self) -> str:
+        """The file's text."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def read(cls, directory: Path) -> "GateConfig":
+        """Read and check an archive's settings. Raises GateMisconfigured."""
+        try:
+            members = json.loads((directory / FILE).read_text())
+            config = cls(**members)
+        except (OSError, ValueError, TypeError) as problem:
+            raise GateMisconfigured(
+                f"{FILE} cannot be read ({problem}): build the archive with calpow archive"
+            ) from problem
+        if config.schema != SCHEMA:
+            raise GateMisconfigured(f"{FILE} has schema {config.schema}, this version reads {SCHEMA}: archive it again")
+        return config
+
+    def check_files(self, directory: Path) -> None:
+        """Compare every part with the hash recorded for it. Raises GateMisconfigured."""
+        recorded: Mapping[str, str] = {
+            VICTIM_FILE: self.victim_sha256,
+            ENSEMBLE_FILE: self.ensemble_sha256,
+            CALIBRATION_FILE: self.calibration_sha256,
+        }
+        for name, expected in recorded.items():
+            found = file_sha256(directory / name)
+            if found != expected:
+                raise GateMisconfigured(
+                    f"{name} was altered: its SHA-256 is {found[:12]}..., the archive recorded {expected[:12]}...;"
+                    " build the archive again with calpow archive"
+                )
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes. Raises GateMisconfigured when it cannot be read."""
+    digest = sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as problem:
+        raise GateMisconfigured(f"{path} cannot be read: {problem.strerror}") from problem
+    return digest.hexdigest()

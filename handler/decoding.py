@@ -1,0 +1,93 @@
+"""Strict reading of JSON into frozen dataclasses: every field there, nothing else there, each of its own type."""
+
+import contextlib
+import dataclasses
+import math
+import types
+from collections.abc import Mapping
+from enum import Enum
+from typing import TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from calpow.puzzle.errors import CalpowError
+
+T = TypeVar("T")
+
+
+class DecodingError(CalpowError):
+    """A document does not have the form its dataclass asks for; the text names the member."""
+
+
+def decode(kind: type[T], value: object, name: str = "") -> T:
+    """Build the dataclass `kind` from parsed JSON; `name` is where in the document `value` stands.
+
+    Fields may be bool, int, float (finite), str, string enumerations, dataclasses, unions of scalars,
+    `tuple[X, ...]` and `Mapping[str, X]`. Raises DecodingError for a missing or unknown member or another type.
+    """
+    return cast(T, _decode(kind, value, name))
+
+
+def _decode(kind: object, value: object, name: str) -> object:
+    origin = get_origin(kind)
+    if origin is tuple:
+        return _decode_tuple(get_args(kind)[0], value, name)
+    if origin is Mapping:
+        members = _members(value, name)
+        return {key: _decode(get_args(kind)[1], each, f"{name}.{key}") for key, each in members.items()}
+    if origin in (Union, types.UnionType):
+        return _decode_union(get_args(kind), value, name)
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return _decode_dataclass(kind, value, name)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return _decode_enum(kind, value, name)
+    return _decode_scalar(kind, value, name)
+
+
+def _members(value: object, name: str) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise DecodingError(f"{name or 'the document'} must be an object")
+    return value
+
+
+def _decode_dataclass(kind: type, value: object, name: str) -> object:
+    members = _members(value, name)
+    hints = get_type_hints(kind)
+    prefix = f"{name}." if name else ""
+    for unknown in members.keys() - hints.keys():
+        raise DecodingError(f"{prefix}{unknown} is not known")
+    for missing in hints.keys() - members.keys():
+        raise DecodingError(f"{prefix}{missing} is missing")
+    return kind(**{key: _decode(hint, members[key], f"{prefix}{key}") for key, hint in hints.items()})
+
+
+def _decode_tuple(kind: object, value: object, name: str) -> object:
+    if not isinstance(value, list):
+        raise DecodingError(f"{name} must be a list")
+    return tuple(_decode(kind, each, f"{name}[{index}]") for index, each in enumerate(value))
+
+
+def _decode_union(kinds: tuple[object, ...], value: object, name: str) -> object:
+    for kind in kinds:
+        if type(value) is kind:
+            return _decode(kind, value, name)
+    raise DecodingError(f"{name} must be one of {', '.join(getattr(kind, '__name__', '?') for kind in kinds)}")
+
+
+def _decode_enum(kind: type[Enum], value: object, name: str) -> object:
+    try:
+        return kind(value)
+    except ValueError:
+        allowed = ", ".join(str(member.value) for member in kind)
+        raise DecodingError(f"{name} must be one of: {allowed}") from None
+
+
+def _decode_scalar(kind: object, value: object, name: str) -> object:
+    if kind is float and type(value) in (int, float):
+        # json.loads reads NaN and Infinity, 1e999, and integers that no float holds.
+        with contextlib.suppress(OverflowError):
+            number = float(cast(float, value))
+            if math.isfinite(number):
+                return number
+        raise DecodingError(f"{name} must be a finite number")
+    if type(value) is kind:
+        return value
+    raise DecodingError(f"{name} must be of type {getattr(kind, '__name__', kind)}")

@@ -1,0 +1,28 @@
+"""The errors of the gate that stop a model from loading or a payload from being read.
+
+CalpowError
+├── GateMisconfigured
+├── PricingUnavailable
+├── VictimError
+│   └── BadPayload
+└── LedgerError (calpow.handler.ledger.base), CalibrationError (calpow.handler.calibration),
+    EnsembleError (calpow.handler.ensemble)
+"""
+
+from calpow.puzzle.errors import CalpowError
+
+
+class GateMisconfigured(CalpowError):
+    """The archive, its parts or the server's settings do not fit each other."""
+
+
+class PricingUnavailable(CalpowError):
+    """The ensemble or the victim had no memory or device left to look at a query."""
+
+
+class VictimError(CalpowError):
+    """The victim's archive cannot be used as it is."""
+
+
+class BadPayload(VictimError):
+    """The victim's own preprocess cannot read this payload."""

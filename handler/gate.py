@@ -1,0 +1,329 @@
+"""The gate: who asks, what is owed, what has been paid. Knows no server and no model.
+
+A batch of requests goes in, a decision for each comes out: admitted, or refused with a problem. What the victim
+then does with the admitted ones is reported back with `settle` and `undo`.
+"""
+
+import logging
+import math
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Protocol
+
+from calpow.handler import problems
+from calpow.handler.calibration import Calibration
+from calpow.handler.challenge import BadToken, Claims, Signer
+from calpow.handler.errors import BadPayload, PricingUnavailable
+from calpow.handler.leakage.base import Priced
+from calpow.handler.ledger.base import (
+    Charge,
+    Ledger,
+    LedgerUnavailable,
+    OpenChallenge,
+    Quote,
+    QuoteRequest,
+    TooManyOpen,
+    Totals,
+)
+from calpow.handler.problems import Problem
+from calpow.puzzle.challenge import Challenge, Solution, parse_solution
+from calpow.puzzle.difficulty import puzzle_size
+from calpow.puzzle.errors import MalformedSolution, PuzzleError
+from calpow.puzzle.puzzle import Puzzle
+
+log = logging.getLogger(__name__)
+
+ALGORITHM = "hashcash-sha1"
+MICRO = 1_000_000
+SHORTEST_EXPIRY_SECONDS = 60.0
+# How much slower than the reference client a client may be and still solve in time.
+EXPIRY_MARGIN = 4.0
+# Quantile of the standard normal distribution below which 99.9 % lie.
+NORMAL_999 = 3.0902
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, as the gate needs it. `payload` is opaque: only the pricer looks at it."""
+
+    key: str | None
+    solution: str | None
+    digest: str
+    payload: object
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The request has been paid for by challenge `id`; `next_hashes` is what the account's next one will take."""
+
+    id: str
+    next_hashes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The request is not answered, and why."""
+
+    problem: Problem
+
+
+Decision = Admitted | Refused
+
+
+class Pricer(Protocol):
+    """Looks at payloads and says what answering them would give away."""
+
+    def price(self, payloads: Sequence[object]) -> list[Priced | BadPayload]:
+        """One entry a payload: its samples' costs and classes, or why it cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """A request whose account is known and which has not paid: `why` is what it will be told."""
+
+    index: int
+    account: str
+    request: Request
+    why: Problem
+
+
+class Gate:
+    """Admits or refuses the requests to one model."""
+
+    def __init__(
+        self,
+        model: str,
+        ledger: Ledger,
+        calibration: Calibration,
+        pricer: Pricer,
+        *,
+        holder: str,
+        max_open: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._model = model
+        self._ledger = ledger
+        self._calibration = calibration
+        self._pricer = pricer
+        self._holder = holder
+        self._max_open = max_open
+        self._clock = clock
+        self._signer = Signer(ledger.secrets)
+        self._realm: str | None = None
+        self._owed_settle: set[str] = set()
+        self._owed_undo: set[str] = set()
+
+    @property
+    def realm(self) -> str:
+        """The model and the deployment, `digits@9f2c41`. Raises LedgerUnavailable."""
+        if self._realm is None:
+            self._realm = f"{self._model}@{self._ledger.deployment()}"
+        return self._realm
+
+    def admit(self, requests: Sequence[Request]) -> list[Decision]:
+        """Decide over a batch. Never raises for what a client sent or because the ledger is down."""
+        decisions: dict[int, Decision] = {}
+        try:
+            self._catch_up()
+            self._signer.refresh()
+            self._decide(requests, decisions)
+        except LedgerUnavailable as problem:
+            log.error("calpow: ledger unavailable, refusing: %s", problem)
+        return [decisions.get(index, Refused(problems.LEDGER_UNAVAILABLE)) for index in range(len(requests))]
+
+    def settle(self, ids: Iterable[str]) -> None:
+        """The victim has answered the requests these challenges paid for: they are spent."""
+        self._owed_settle.update(ids)
+        self._try_catch_up()
+
+    def undo(self, ids: Iterable[str]) -> None:
+        """The victim failed: the same solutions may be tried again."""
+        self._owed_undo.update(ids)
+        self._try_catch_up()
+
+    def _try_catch_up(self) -> None:
+        try:
+            self._catch_up()
+        except LedgerUnavailable as problem:
+            # Held by us meanwhile, so that nobody can spend them; the next batch tries again.
+            log.error("calpow: ledger unavailable, will settle later: %s", problem)
+
+    def _catch_up(self) -> None:
+        if self._owed_settle:
+            self._ledger.settle(sorted(self._owed_settle))
+            self._owed_settle.clear()
+        if self._owed_undo:
+            self._ledger.undo(sorted(self._owed_undo))
+            self._owed_undo.clear()
+
+    def _decide(self, requests: Sequence[Request], decisions: dict[int, Decision]) -> None:
+        accounts = self._identify(requests, decisions)
+        asking = self._redeem(requests, accounts, decisions)
+        asking = self._reuse_open(asking, decisions)
+        self._quote(asking, decisions)
+
+    def _identify(self, requests: Sequence[Request], decisions: dict[int, Decision]) -> dict[int, str]:
+        accounts: dict[int, str] = {}
+        for index, request in enumerate(requests):
+            if not request.key:
+                decisions[index] = Refused(problems.IDENTITY_MISSING)
+                continue
+            account = self._ledger.account_of(request.key)
+            if account is None:
+                decisions[index] = Refused(problems.IDENTITY_UNKNOWN)
+            else:
+                accounts[index] = account
+        return accounts
+
+    def _redeem(
+        self, requests: Sequence[Request], accounts: dict[int, str], decisions: dict[int, Decision]
+    ) -> list[_Asking]:
+        """Admit what is paid for; return the rest, each with the reason it is told."""
+        asking: list[_Asking] = []
+        paid: dict[int, Claims] = {}
+        for index, account in accounts.items():
+            checked = self._check(requests[index], account)
+            if isinstance(checked, Claims):
+                paid[index] = checked
+            else:
+                asking.append(_Asking(index, account, requests[index], checked))
+        if not paid:
+            return asking
+        redeemed = set(
+            self._ledger.redeem([claims.jti for claims in paid.values()], now=self._clock(), holder=self._holder)
+        )
+        for index, claims in paid.items():
+            if claims.jti in redeemed:
+                redeemed.discard(claims.jti)
+                decisions[index] = Admitted(claims.jti, 0)
+            else:
+                asking.append(_Asking(index, accounts[index], requests[index], problems.CHALLENGE_SPENT))
+        self._announce_next(paid, accounts, decisions)
+        return asking
+
+    def _announce_next(self, paid: dict[int, Claims], accounts: dict[int, str], decisions: dict[int, Decision]) -> None:
+        for index in paid:
+            admitted = decisions.get(index)
+            if isinstance(admitted, Admitted):
+                totals = self._ledger.totals(self._model, accounts[index])
+                work = self._calibration.next_work(totals)
+                decisions[index] = Admitted(admitted.id, self._size(work, "next").expected_hashes)
+
+    def _check(self, request: Request, account: str) -> Claims | Problem:
+        """The claims of the challenge this request solves, or what is wrong with its solution."""
+        if request.solution is None:
+            return problems.POW_REQUIRED
+        try:
+            solution = parse_solution(request.solution)
+            if not isinstance(solution, Solution):
+                return problems.MALFORMED_SOLUTION
+            claims = self._signer.verify(solution.token)
+        except (MalformedSolution, BadToken):
+            return problems.MALFORMED_SOLUTION
+        if (claims.sub, claims.aud, claims.dig) != (account, self._model, request.digest):
+            return problems.CHALLENGE_MISMATCH
+        if claims.exp <= self._clock():
+            return problems.CHALLENGE_EXPIRED
+        try:
+            Puzzle(claims.algorithm, claims.jti, claims.bits, claims.count).verify(solution.stamps)
+        except PuzzleError:
+            return problems.INVALID_SOLUTION
+        return claims
+
+    def _reuse_open(self, asking: Sequence[_Asking], decisions: dict[int, Decision]) -> list[_Asking]:
+        """Answer those who hold an open challenge for the same payload, or too many; return the others."""
+        new: list[_Asking] = []
+        now = self._clock()
+        for each in asking:
+            standing = self._ledger.standing(self._model, each.account, each.request.digest, now)
+            if standing.challenge is not None:
+                decisions[each.index] = self._refuse(each, standing.challenge)
+            elif standing.open_count >= self._max_open:
+                wait = (standing.soonest_expiry or now) - now
+                decisions[each.index] = Refused(problems.too_many_open(wait))
+            else:
+                new.append(each)
+        return new
+
+    def _quote(self, asking: Sequence[_Asking], decisions: dict[int, Decision]) -> None:
+        """Price what has not been priced, charge for it and issue challenges."""
+        readable: list[tuple[_Asking, Priced]] = []
+        if not asking:
+            return
+        try:
+            prices = self._pricer.price([each.request.payload for each in asking])
+        except PricingUnavailable as problem:
+            log.error("calpow: pricing unavailable, refusing: %s", problem)
+            decisions.update((each.index, Refused(problems.PRICING_UNAVAILABLE)) for each in asking)
+            return
+        for each, priced in zip(asking, prices, strict=True):
+            if isinstance(priced, BadPayload):
+                decisions[each.index] = Refused(problems.bad_payload(str(priced)))
+            else:
+                readable.append((each, priced))
+        if not readable:
+            return
+        orders = [self._order(each, priced) for each, priced in readable]
+        quotes = self._ledger.quote(self._model, orders, now=self._clock(), max_open=self._max_open)
+        for (each, _), quote in zip(readable, quotes, strict=True):
+            decisions[each.index] = self._answer(each, quote)
+
+    def _answer(self, asking: _Asking, quote: Quote | TooManyOpen) -> Decision:
+        if isinstance(quote, TooManyOpen):
+            return Refused(problems.too_many_open(quote.retry_after))
+        return self._refuse(asking, quote.challenge)
+
+    def _order(self, asking: _Asking, priced: Priced) -> QuoteRequest:
+        samples = len(priced.costs)
+        excess = self._calibration.excess(priced.costs, priced.labels)
+        charge = Charge(round(float(priced.costs.sum()) * MICRO), round(float(excess.sum()) * MICRO), samples)
+
+        def draft(totals: Totals) -> OpenChallenge:
+            return self._issue(asking, self._calibration.work(totals, samples), totals, samples)
+
+        return QuoteRequest(asking.account, asking.request.digest, charge, draft)
+
+    def _issue(self, asking: _Asking, work: float, totals: Totals, samples: int) -> OpenChallenge:
+        puzzle = self._size(work, secrets.token_hex(8))
+        seconds = self._calibration.seconds(totals, samples)
+        expires = math.ceil(self._clock() + time_to_solve(seconds, puzzle.count))
+        token = self._signer.sign(
+            Claims(
+                jti=puzzle.resource,
+                sub=asking.account,
+                aud=self._model,
+                exp=expires,
+                dig=asking.request.digest,
+                algorithm=puzzle.algorithm,
+                bits=puzzle.bits,
+                count=puzzle.count,
+            )
+        )
+        return OpenChallenge(puzzle.resource, token, float(expires))
+
+    @staticmethod
+    def _size(work: float, resource: str) -> Puzzle:
+        bits, count = puzzle_size(work)
+        return Puzzle(ALGORITHM, resource, bits, count)
+
+    def _refuse(self, asking: _Asking, open_challenge: OpenChallenge) -> Refused:
+        claims = self._signer.verify(open_challenge.token)
+        puzzle = Puzzle(claims.algorithm, claims.jti, claims.bits, claims.count)
+        expires = datetime.fromtimestamp(open_challenge.expires, timezone.utc)
+        seconds = self._calibration.solving_seconds(puzzle.expected_hashes)
+        challenge = Challenge(open_challenge.token, puzzle, expires)
+        return Refused(problems.challenged(asking.why, challenge, self.realm, seconds))
+
+
+def time_to_solve(seconds: float, count: int) -> float:
+    """How long a challenge stays open, when solving its `count` stamps takes `seconds` in the mean.
+
+    The sum of `count` exponential times is gamma distributed; its 99.9th percentile by Wilson and Hilferty
+    (1931), with a margin for slower clients, and never under a minute.
+    """
+    ninth = 1.0 / (9.0 * count)
+    slowest = seconds * (1.0 - ninth + NORMAL_999 * math.sqrt(ninth)) ** 3
+    return max(SHORTEST_EXPIRY_SECONDS, EXPIRY_MARGIN * slowest)

@@ -1,0 +1,209 @@
+"""The ledger of one machine: an SQLite file that all its workers share.
+
+Durability (https://www.sqlite.org/pragma.html#pragma_synchronous): quote, settle and the keys are on the disk
+before they return. redeem, undo and recover only have to be seen by the other processes at once: what is lost
+of them with the power was not answered yet, and is open again afterwards.
+"""
+
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from calpow.handler.ledger.apikey import ApiKey, check_account
+from calpow.handler.ledger.base import (
+    NOTHING,
+    Key,
+    LedgerError,
+    OpenChallenge,
+    Quote,
+    QuoteRequest,
+    Secret,
+    Standing,
+    TooManyOpen,
+    Totals,
+)
+from calpow.handler.ledger.sqlite_file import Row, Schema, SqliteFile, Value
+
+APPLICATION_ID = 0x43504F57  # "CPOW"
+SCHEMA_VERSION = 1
+
+_OPEN, _HELD, _SPENT = 0, 1, 2
+
+# The partial indices keep what is looked at for every query as small as what is open or held at the moment.
+_TABLES = (
+    "CREATE TABLE deployment (id TEXT NOT NULL)",
+    "CREATE TABLE secrets (id TEXT NOT NULL UNIQUE, value BLOB NOT NULL)",
+    """CREATE TABLE keys (
+        id TEXT PRIMARY KEY, digest BLOB NOT NULL, account TEXT NOT NULL, created REAL NOT NULL, revoked REAL
+    ) WITHOUT ROWID""",
+    """CREATE TABLE accounts (
+        model TEXT, account TEXT,
+        cost_micro INTEGER NOT NULL, excess_micro INTEGER NOT NULL, queries INTEGER NOT NULL,
+        PRIMARY KEY (model, account)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE challenges (
+        id TEXT PRIMARY KEY, model TEXT NOT NULL, account TEXT NOT NULL, digest TEXT NOT NULL,
+        token TEXT NOT NULL, expires REAL NOT NULL, state INTEGER NOT NULL, holder TEXT
+    ) WITHOUT ROWID""",
+    "CREATE INDEX challenges_open ON challenges (model, account, digest, expires) WHERE state = 0",
+    "CREATE INDEX challenges_held ON challenges (holder) WHERE state = 1",
+    "CREATE INDEX challenges_expires ON challenges (expires)",
+)
+
+_FIND_KEY = "SELECT account, digest FROM keys WHERE id = ? AND revoked IS NULL"
+_LIST_KEYS = "SELECT id, account, created, revoked FROM keys ORDER BY created, id"
+_ADD_KEY = "INSERT INTO keys (id, digest, account, created) VALUES (?, ?, ?, ?)"
+_REVOKE_KEY = "UPDATE keys SET revoked = coalesce(revoked, ?) WHERE id = ?"
+
+_TOTALS = "SELECT cost_micro, excess_micro, queries FROM accounts WHERE model = ? AND account = ?"
+_SET_TOTALS = "REPLACE INTO accounts VALUES (?, ?, ?, ?, ?)"
+
+_COUNT_OPEN = """SELECT count(*), min(expires), count(CASE WHEN digest = ? THEN 1 END)
+    FROM challenges WHERE model = ? AND account = ? AND state = 0 AND expires > ?"""
+_FIND_OPEN = """SELECT id, token, expires FROM challenges
+    WHERE model = ? AND account = ? AND digest = ? AND state = 0 AND expires > ? ORDER BY expires DESC LIMIT 1"""
+_ADD_OPEN = "INSERT INTO challenges VALUES (?, ?, ?, ?, ?, ?, 0, NULL)"
+_PURGE = """DELETE FROM challenges
+    WHERE id IN (SELECT id FROM challenges WHERE expires <= ? ORDER BY expires LIMIT ?)"""
+
+_HOLD = "UPDATE challenges SET state = 1, holder = ? WHERE id = ? AND state = 0 AND expires > ?"
+_SPEND = "UPDATE challenges SET state = 2, holder = NULL WHERE id = ? AND state = 1"
+_REOPEN = "UPDATE challenges SET state = 0, holder = NULL WHERE id = ? AND state = 1"
+_HOLDERS = "SELECT DISTINCT holder FROM challenges WHERE state = 1"
+_REOPEN_OF = "UPDATE challenges SET state = 0, holder = NULL WHERE holder = ? AND state = 1"
+
+# A quote clears away up to two expired challenges for each it may add, so that they never pile up.
+_PURGED_PER_REQUEST = 2
+
+_Query = Callable[[str, Sequence[Value]], list[Row]]
+
+
+class SqliteLedger:
+    """A Ledger (see there for what the methods promise) in the SQLite file at an absolute path."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = SqliteFile(path, Schema(APPLICATION_ID, SCHEMA_VERSION, _create))
+
+    def deployment(self) -> str:
+        """Name of this deployment."""
+        return str(self._file.query("SELECT id FROM deployment")[0][0])
+
+    def secrets(self) -> tuple[Secret, ...]:
+        """Signing secrets, oldest first."""
+        return tuple(Secret(*row) for row in self._file.query("SELECT id, value FROM secrets ORDER BY rowid"))
+
+    def add_key(self, account: str) -> str:
+        """Make a key and return it in clear, this once."""
+        check_account(account)
+        key = ApiKey.generate()
+        with self._file.writing(durable=True) as connection:
+            connection.execute(_ADD_KEY, (key.id, key.digest, account, time.time()))
+        return key.text
+
+    def keys(self) -> tuple[Key, ...]:
+        """All keys, oldest first."""
+        return tuple(Key(*row) for row in self._file.query(_LIST_KEYS))
+
+    def revoke_key(self, key_id: str) -> None:
+        """Refuse a key from now on."""
+        with self._file.writing(durable=True) as connection:
+            known = connection.execute(_REVOKE_KEY, (time.time(), key_id)).rowcount
+        if not known:
+            raise LedgerError(f"there is no key {key_id!r} in this ledger: `calpow keys list` shows those there are")
+
+    def account_of(self, key: str) -> str | None:
+        """The account of a key, or None."""
+        presented = ApiKey.read(key)
+        if presented is None:
+            return None
+        for account, digest in self._file.query(_FIND_KEY, (presented.id,)):
+            if presented.matches(digest):
+                return str(account)
+        return None
+
+    def totals(self, model: str, account: str) -> Totals:
+        """What an account has run up with a model."""
+        return _totals(self._file.query, model, account)
+
+    def standing(self, model: str, account: str, digest: str, now: float) -> Standing:
+        """How an account stands before a payload is priced."""
+        return _standing(self._file.query, model, account, digest, now)
+
+    def quote(
+        self, model: str, requests: Sequence[QuoteRequest], *, now: float, max_open: int
+    ) -> list[Quote | TooManyOpen]:
+        """Charge and challenge a batch in one transaction."""
+        if not requests:
+            return []
+        with self._file.writing(durable=True) as connection:
+            connection.execute(_PURGE, (now, _PURGED_PER_REQUEST * len(requests)))
+            return [_quote(connection, model, request, now, max_open) for request in requests]
+
+    def redeem(self, ids: Sequence[str], *, now: float, holder: str) -> frozenset[str]:
+        """Take those of the challenges that are open and unexpired."""
+        if not ids:
+            return frozenset()
+        with self._file.writing(durable=False) as connection:
+            return frozenset(name for name in ids if connection.execute(_HOLD, (holder, name, now)).rowcount)
+
+    def settle(self, ids: Sequence[str]) -> None:
+        """Spend held challenges for good."""
+        self._update(_SPEND, ids, durable=True)
+
+    def undo(self, ids: Sequence[str]) -> None:
+        """Open held challenges again."""
+        self._update(_REOPEN, ids, durable=False)
+
+    def recover(self, is_alive: Callable[[str], bool]) -> int:
+        """Open the challenges of holders that are no more."""
+        holders = [str(holder) for (holder,) in self._file.query(_HOLDERS)]
+        dead = [holder for holder in holders if not is_alive(holder)]
+        if not dead:
+            return 0
+        with self._file.writing(durable=False) as connection:
+            return sum(connection.execute(_REOPEN_OF, (holder,)).rowcount for holder in dead)
+
+    def _update(self, sql: str, ids: Sequence[str], *, durable: bool) -> None:
+        if not ids:
+            return
+        with self._file.writing(durable=durable) as connection:
+            connection.executemany(sql, [(name,) for name in ids])
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    for table in _TABLES:
+        connection.execute(table)
+    connection.execute("INSERT INTO deployment VALUES (?)", (secrets.token_hex(3),))
+    connection.execute("INSERT INTO secrets VALUES (?, ?)", (secrets.token_hex(4), secrets.token_bytes(32)))
+
+
+def _quote(
+    connection: sqlite3.Connection, model: str, request: QuoteRequest, now: float, max_open: int
+) -> Quote | TooManyOpen:
+    def query(sql: str, parameters: Sequence[Value]) -> list[Row]:
+        return connection.execute(sql, parameters).fetchall()
+
+    standing = _standing(query, model, request.account, request.digest, now)
+    if standing.challenge is not None:
+        return Quote(standing.challenge, charged=False)
+    if standing.open_count >= max_open:
+        return TooManyOpen((standing.soonest_expiry or now) - now)
+    totals = _totals(query, model, request.account) + request.charge
+    connection.execute(_SET_TOTALS, (model, request.account, totals.cost_micro, totals.excess_micro, totals.queries))
+    made = request.draft(totals)
+    connection.execute(_ADD_OPEN, (made.id, model, request.account, request.digest, made.token, made.expires))
+    return Quote(made, charged=True)
+
+
+def _standing(query: _Query, model: str, account: str, digest: str, now: float) -> Standing:
+    count, soonest, matching = query(_COUNT_OPEN, (digest, model, account, now))[0]
+    # Outside a transaction it may have been redeemed since it was counted.
+    found = query(_FIND_OPEN, (model, account, digest, now)) if matching else []
+    return Standing(OpenChallenge(*found[0]) if found else None, count, soonest)
+
+
+def _totals(query: _Query, model: str, account: str) -> Totals:
+    rows = query(_TOTALS, (model, account))
+    return Totals(*rows[0]) if rows else NOTHING

@@ -1,0 +1,83 @@
+"""From what an account has run up to what its next answer takes: the two policies and the reference solver.
+
+A policy says how many times the floor a sample costs, as a natural logarithm: the paper's exponential overflows a
+float within one MNIST attack.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from calpow.handler.ledger.base import Totals
+
+MICRO = 1_000_000
+
+
+@dataclass(frozen=True)
+class Conditional:
+    """One-sided: what an account costs above legitimate queries with the same answers.
+
+    After n queries with summed excess E, an account stands z = E / sqrt(burst^2 + deviation^2 n + spread^2 n^2)
+    deviations above legitimate users, and pays exp(growth x (z - threshold)) times the floor beyond `threshold`.
+
+    class_means: mean cost of legitimate queries, by class with most votes.
+    deviation: of one legitimate query's cost from the mean of its class.
+    spread: between legitimate users' mean excesses.
+    burst: the most that one query can exceed its class by; keeps a fresh account's first hard query cheap.
+    """
+
+    class_means: tuple[float, ...]
+    deviation: float
+    spread: float
+    burst: float
+    threshold: float
+    growth: float
+
+    def excess(self, costs: Tensor, labels: Tensor) -> Tensor:
+        """Cost of each sample above legitimate ones of its class, float64 `[n]`; may be negative."""
+        return costs - torch.tensor(self.class_means, dtype=torch.float64)[labels]
+
+    def log_multiple(self, totals: Totals) -> float:
+        """Log of the multiple of the floor that this account pays a sample; at least 0."""
+        n = totals.queries
+        scale = math.sqrt(self.burst**2 + self.deviation**2 * n + self.spread**2 * n**2)
+        return self.growth * max(0.0, totals.excess_micro / MICRO / scale - self.threshold)
+
+
+@dataclass(frozen=True)
+class Paper:
+    """The paper's rule (section 3.3): f(x) = base^|x|, x the account's distance from the baseline.
+
+    The baseline is the line slope x queries + intercept, the summed cost of a standard user.
+    """
+
+    slope: float
+    intercept: float
+    base: float
+
+    def log_multiple(self, totals: Totals) -> float:
+        """Log of f(x); at least 0."""
+        baseline = self.slope * totals.queries + self.intercept
+        return math.log(self.base) * abs(totals.cost_micro / MICRO - baseline)
+
+
+@dataclass(frozen=True)
+class SolverFit:
+    """How long the reference client takes: leading zero bits are linear in log seconds (section 3.3).
+
+    bits = slope x ln(seconds) + intercept, where a puzzle of W expected hashes counts as log2(W) bits.
+    """
+
+    slope: float
+    intercept: float
+    hashes_per_second: float
+
+    def work(self, seconds: float) -> float:
+        """Expected hashes of a puzzle that takes the reference client this long in the mean."""
+        return float(2.0 ** (self.slope * math.log(seconds) + self.intercept))
+
+    def seconds(self, work: float) -> float:
+        """Mean seconds the reference client takes for a puzzle of this many expected hashes."""
+        return math.exp((math.log2(work) - self.intercept) / self.slope)

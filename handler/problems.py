@@ -1,0 +1,122 @@
+"""Every refusal the gate can answer with: RFC 9457 problem documents, their statuses and their public texts."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from math import ceil
+
+from calpow.puzzle.challenge import Challenge, www_authenticate
+
+URN = "urn:calpow:problem:"
+CONTENT_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One refusal: what goes to the client, and nothing that a query cost or an account has spent."""
+
+    type: str
+    status: int
+    title: str
+    detail: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    challenge: Challenge | None = None
+
+    def document(self) -> dict[str, object]:
+        """The members of the problem document (RFC 9457, section 3)."""
+        members: dict[str, object] = {
+            "type": URN + self.type,
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+        }
+        if self.challenge is not None:
+            members["challenge"] = self.challenge.to_document()
+        return members
+
+    def body(self, **extensions: object) -> str:
+        """The document as JSON, with extension members after its own."""
+        return json.dumps({**self.document(), **extensions})
+
+
+IDENTITY_MISSING = Problem(
+    "identity-missing", 401, "No identity", "Send your API key in the header X-Api-Key; the operator gives out keys."
+)
+IDENTITY_UNKNOWN = Problem(
+    "identity-unknown", 401, "Unknown identity", "This API key is not known here or was revoked; ask for another."
+)
+LEDGER_UNAVAILABLE = Problem(
+    "ledger-unavailable",
+    503,
+    "Accounts unavailable",
+    "The account store cannot be reached, so nothing is answered; nothing was lost. Try again shortly.",
+    {"Retry-After": "5"},
+)
+PRICING_UNAVAILABLE = Problem(
+    "pricing-unavailable",
+    503,
+    "Pricing unavailable",
+    "The server has no resources left to look at this query. Try again shortly.",
+    {"Retry-After": "5"},
+)
+
+# What is wrong with a solution; each is sent with a challenge that can be solved instead.
+MALFORMED_SOLUTION = Problem(
+    "malformed-solution", 402, "Malformed solution", "Send 'PoW-Solution: TOKEN STAMP STAMP ...' of one challenge."
+)
+INVALID_SOLUTION = Problem(
+    "invalid-solution", 402, "Wrong or too little work", "The stamps do not solve this challenge; solve the one below."
+)
+CHALLENGE_EXPIRED = Problem(
+    "challenge-expired",
+    402,
+    "Challenge expired",
+    "The challenge had expired when its solution came; solve the one below.",
+)
+CHALLENGE_SPENT = Problem(
+    "challenge-spent",
+    402,
+    "Challenge spent",
+    "This solution has been used: one solution, one answer. Solve the one below.",
+)
+CHALLENGE_MISMATCH = Problem(
+    "challenge-mismatch",
+    402,
+    "Challenge of something else",
+    "The challenge was issued for another payload, account or model; solve the one below.",
+)
+POW_REQUIRED = Problem("pow-required", 402, "Proof of work required", "")
+
+
+def bad_payload(reason: str) -> Problem:
+    """The victim cannot read the payload; costs nothing."""
+    return Problem("bad-payload", 400, "Unreadable payload", f"{reason[:1].upper()}{reason[1:]}.")
+
+
+def too_many_open(retry_after: float) -> Problem:
+    """The account has as many unsolved challenges as it may; `retry_after` in seconds."""
+    return Problem(
+        "too-many-open",
+        429,
+        "Too many open challenges",
+        "Solve the challenges you have, or wait until the first expires.",
+        {"Retry-After": str(max(1, ceil(retry_after)))},
+    )
+
+
+def challenged(why: Problem, challenge: Challenge, realm: str, seconds: float) -> Problem:
+    """`why` with a challenge to solve; `seconds` is what it takes the reference client."""
+    puzzle = challenge.puzzle
+    ask = f"Find {puzzle.count} stamps of {puzzle.bits} bits; about {_readable(seconds)} on the reference client."
+    return replace(
+        why,
+        detail=f"{why.detail} {ask}".strip(),
+        headers={**why.headers, "WWW-Authenticate": www_authenticate(realm, challenge.token)},
+        challenge=challenge,
+    )
+
+
+def _readable(seconds: float) -> str:
+    if seconds < 1:
+        return f"{1000 * seconds:.2g} ms"
+    return f"{seconds:.2g} s" if seconds < 100 else f"{seconds:,.0f} s"

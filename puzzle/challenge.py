@@ -1,0 +1,223 @@
+"""The wire form: the 402's challenge, its token, and the header that answers it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import TypeVar
+
+from calpow.puzzle.errors import MalformedChallenge, MalformedSolution, PuzzleError, UnknownAlgorithm
+from calpow.puzzle.puzzle import MAX_COUNT, Puzzle
+
+SOLUTION_HEADER = "PoW-Solution"
+NEXT_HEADER = "PoW-Next"
+KEY_HEADER = "X-Api-Key"
+PREPAID = "prepaid"
+PROBLEM_TYPE = "application/problem+json"
+
+MAX_TOKEN_LENGTH = 2048
+MAX_SOLUTION_LENGTH = 8192  # TorchServe's own limit for a header
+
+_LATEST_EXPIRY = 253_402_300_799  # the end of the year 9999
+_TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # RFC 7515, compact serialisation
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
+# RFC 9110, section 11.6.1: parts between commas, a scheme's name before its first parameter.
+_PART = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*")+')
+_PARAMETER = re.compile(
+    r'(?:(?P<scheme>[^\s="]+)[ \t]+)?(?P<name>[^\s="]+)[ \t]*=[ \t]*(?P<value>"(?:[^"\\]|\\.)*"|[^\s"]+)'
+)
+
+_Kind = TypeVar("_Kind", str, int)
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """A puzzle the server has signed; good for one answer until it expires.
+
+    `expires` is in UTC, whole seconds on the wire. Raises MalformedChallenge if the token does not have
+    the shape of a JWT, or `expires` is in no or another time zone.
+    """
+
+    token: str
+    puzzle: Puzzle
+    expires: datetime
+
+    def __post_init__(self) -> None:
+        if len(self.token) > MAX_TOKEN_LENGTH or not _TOKEN.fullmatch(self.token):
+            raise MalformedChallenge("the challenge's token is not a JWT: ask for a new challenge")
+        if self.expires.utcoffset() != timedelta(0):
+            raise MalformedChallenge("the challenge's expiry is not in UTC: give it timezone.utc")
+
+    def to_document(self) -> dict[str, object]:
+        """Return the "challenge" member of the 402's body."""
+        return {
+            "token": self.token,
+            "id": self.puzzle.resource,
+            "algorithm": self.puzzle.algorithm,
+            "bits": self.puzzle.bits,
+            "count": self.puzzle.count,
+            "expires": self.expires.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "expected_hashes": self.puzzle.expected_hashes,
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, object]) -> Challenge:
+        """Read the "challenge" member of a 402's body.
+
+        The work is computed from bits and count, whatever the document says of it. Raises MalformedChallenge
+        or UnknownAlgorithm.
+        """
+        puzzle = _puzzle(document, resource="id")
+        return cls(_field(document, "token", str), puzzle, _parse_time(_field(document, "expires", str)))
+
+    @classmethod
+    def from_problem(cls, body: bytes | str) -> Challenge:
+        """Read the body of a 402, or the challenge object alone as a user may have saved it.
+
+        Raises MalformedChallenge or UnknownAlgorithm.
+        """
+        problem = _json_object(body, "a challenge")
+        document = problem.get("challenge", problem)
+        if not isinstance(document, Mapping):
+            raise MalformedChallenge("the challenge is not a JSON object: ask for a new one")
+        return cls.from_document(document)
+
+    @classmethod
+    def from_token(cls, token: str) -> Challenge:
+        """Read the claims of a token without verifying its signature: the client cannot, and need not.
+
+        Raises MalformedChallenge or UnknownAlgorithm.
+        """
+        if len(token) > MAX_TOKEN_LENGTH or not _TOKEN.fullmatch(token):
+            raise MalformedChallenge("the challenge's token is not a JWT: ask for a new challenge")
+        payload = token.split(".")[1]
+        try:
+            claims = base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
+        except ValueError:
+            raise MalformedChallenge("the token's claims are not base64url: ask for a new challenge") from None
+        fields = _json_object(claims, "the token's claims")
+        expires = _field(fields, "exp", int)
+        if not 0 <= expires <= _LATEST_EXPIRY:
+            raise MalformedChallenge("the token's 'exp' is no date: ask for a new challenge")
+        puzzle = _puzzle(fields, resource="jti")
+        return cls(token, puzzle, datetime.fromtimestamp(expires, timezone.utc))
+
+    @classmethod
+    def from_www_authenticate(cls, header: str) -> Challenge:
+        """Read the PoW challenge of a WWW-Authenticate header, which may hold other schemes beside it.
+
+        Raises MalformedChallenge or UnknownAlgorithm.
+        """
+        token = find_token(header)
+        if token is None:
+            raise MalformedChallenge("the WWW-Authenticate header holds no PoW challenge: nothing to solve")
+        return cls.from_token(token)
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """What a client sends back for a challenge: its token and the stamps, neither verified yet."""
+
+    token: str
+    stamps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepaid:
+    """Stamps minted before any challenge, not verified yet."""
+
+    stamps: tuple[str, ...]
+
+
+def www_authenticate(realm: str, token: str) -> str:
+    """Return the value of the WWW-Authenticate header of a 402 (RFC 9110, section 11.6.1).
+
+    Raises MalformedChallenge if the realm is not printable ASCII.
+    """
+    if not (realm.isascii() and realm.isprintable()):
+        raise MalformedChallenge(f"realm {realm[:40]!a} cannot stand in a header: use printable ASCII")
+    quoted = realm.replace("\\", "\\\\").replace('"', '\\"')
+    return f'PoW realm="{quoted}", challenge="{token}"'
+
+
+def find_token(www_authenticate: str) -> str | None:
+    """Return the token of the PoW challenge in a WWW-Authenticate header, unread; None if there is none."""
+    scheme = ""
+    for part in _PART.findall(www_authenticate):
+        match = _PARAMETER.fullmatch(part.strip())
+        if match is None:
+            scheme = part.split(maxsplit=1)[0] if part.strip() else scheme
+            continue
+        scheme = match["scheme"] or scheme
+        if scheme.lower() == "pow" and match["name"].lower() == "challenge":
+            return match["value"].strip('"')
+    return None
+
+
+def format_solution(token: str, stamps: Sequence[str]) -> str:
+    """Return the value of the PoW-Solution header."""
+    return " ".join((token, *stamps))
+
+
+def parse_solution(value: str) -> Solution | Prepaid:
+    """Split the value of a PoW-Solution header; the stamps themselves are for Puzzle.verify to read.
+
+    Raises MalformedSolution.
+    """
+    if len(value) > MAX_SOLUTION_LENGTH:
+        raise MalformedSolution(f"a solution of {len(value)} characters: at most {MAX_SOLUTION_LENGTH} are read")
+    if not (value.isascii() and value.isprintable()):
+        raise MalformedSolution("a solution is printable ASCII: TOKEN STAMP STAMP ...")
+    first, *stamps = value.split() or [""]
+    if first != PREPAID and (len(first) > MAX_TOKEN_LENGTH or not _TOKEN.fullmatch(first)):
+        raise MalformedSolution("a solution begins with the challenge's token: TOKEN STAMP STAMP ...")
+    if not 1 <= len(stamps) <= MAX_COUNT:
+        raise MalformedSolution(f"a solution of {len(stamps)} stamps: it must have 1 to {MAX_COUNT}")
+    return Prepaid(tuple(stamps)) if first == PREPAID else Solution(first, tuple(stamps))
+
+
+def _puzzle(fields: Mapping[str, object], *, resource: str) -> Puzzle:
+    try:
+        return Puzzle(
+            algorithm=_field(fields, "algorithm", str),
+            resource=_field(fields, resource, str),
+            bits=_field(fields, "bits", int),
+            count=_field(fields, "count", int),
+        )
+    except (MalformedChallenge, UnknownAlgorithm):
+        raise
+    except PuzzleError as error:
+        raise MalformedChallenge(f"the challenge is absurd: {error}") from error
+
+
+def _field(fields: Mapping[str, object], name: str, kind: type[_Kind]) -> _Kind:
+    value = fields.get(name)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        wanted = "a string" if kind is str else "an integer"
+        raise MalformedChallenge(f"the challenge's {name!r} is missing or not {wanted}: ask for a new challenge")
+    return value
+
+
+def _json_object(text: bytes | str, what: str) -> Mapping[str, object]:
+    try:
+        value: object = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise MalformedChallenge(f"{what} must be a JSON object: save the whole body of the 402")
+    return value
+
+
+def _parse_time(text: str) -> datetime:
+    try:
+        if not _TIME.fullmatch(text):
+            raise ValueError
+        return datetime.fromisoformat(text[:-1]).replace(tzinfo=timezone.utc)
+    except ValueError:
+        raise MalformedChallenge(
+            "the challenge's 'expires' is not a time like 2026-01-15T12:05:00Z: ask for a new challenge"
+        ) from None

@@ -1,0 +1,99 @@
+"""The puzzle: so many stamps of so many bits for one resource, and their verification."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Protocol
+
+from calpow.puzzle.errors import PuzzleError, UnknownAlgorithm, WrongStamp
+from calpow.puzzle.stamp import Stamp, leading_zero_bits
+
+# 31 stamps of 40 bits are months of one core, and every count of hashes stays exact in a JSON number.
+MAX_BITS = 40
+# What fits into one request header of TorchServe (8 KB) beside the token.
+MAX_COUNT = 64
+MAX_RESOURCE_LENGTH = 128
+
+_RESOURCE = re.compile(r"[!-9;-~]+")
+
+
+class HashState(Protocol):
+    """What a digest needs to be solved and verified: hashlib's objects have it."""
+
+    def copy(self) -> HashState:
+        """Return an independent state that has seen the same bytes."""
+
+    def update(self, data: bytes, /) -> None:
+        """Take in more bytes."""
+
+    def digest(self) -> bytes:
+        """Return the digest of the bytes seen so far."""
+
+
+# Stamps hide nothing: also where policy forbids SHA-1 for security, it may count work.
+ALGORITHMS: Mapping[str, Callable[[bytes], HashState]] = MappingProxyType(
+    {"hashcash-sha1": partial(hashlib.sha1, usedforsecurity=False)}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Puzzle:
+    """`count` stamps of `bits` bits for `resource`; stamp i, from 0, has ext i.
+
+    Raises UnknownAlgorithm, or PuzzleError for bits, count or a resource out of bounds.
+    """
+
+    algorithm: str
+    resource: str
+    bits: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if self.algorithm not in ALGORITHMS:
+            raise UnknownAlgorithm(
+                f"puzzle algorithm {self.algorithm[:40]!a} is not known here, only {', '.join(ALGORITHMS)}: "
+                "upgrade calpow"
+            )
+        if not 1 <= self.bits <= MAX_BITS:
+            raise PuzzleError(f"a puzzle of {self.bits} bits: between 1 and {MAX_BITS} can be asked")
+        if not 1 <= self.count <= MAX_COUNT:
+            raise PuzzleError(f"a puzzle of {self.count} stamps: between 1 and {MAX_COUNT} can be asked")
+        if len(self.resource) > MAX_RESOURCE_LENGTH or not _RESOURCE.fullmatch(self.resource):
+            raise PuzzleError(
+                f"puzzle resource {self.resource[:40]!a} must be 1 to {MAX_RESOURCE_LENGTH} "
+                "printable ASCII characters without space and colon"
+            )
+
+    @property
+    def expected_hashes(self) -> int:
+        """The mean number of hashes a solver needs."""
+        return self.count << self.bits
+
+    def verify(self, stamps: Sequence[str]) -> None:
+        """Accept exactly the stamps this puzzle asks for, in order; the cheap checks come first.
+
+        Raises MalformedStamp or WrongStamp at the first failure. Whether a solution was seen before is the
+        ledger's to say.
+        """
+        if len(stamps) != self.count:
+            raise WrongStamp(f"{len(stamps)} stamps: this puzzle asks for {self.count}")
+        for index, text in enumerate(stamps):
+            self._check_fields(index, Stamp.parse(text))
+        start = ALGORITHMS[self.algorithm]
+        for index, text in enumerate(stamps):
+            found = leading_zero_bits(start(text.encode("ascii")).digest())
+            if found < self.bits:
+                raise WrongStamp(f"stamp {index} has {found} bits of work: this puzzle asks for {self.bits}")
+
+    def _check_fields(self, index: int, stamp: Stamp) -> None:
+        if stamp.resource != self.resource:
+            raise WrongStamp(f"stamp {index} is for another resource: mint it for {self.resource}")
+        if stamp.ext != str(index):
+            raise WrongStamp(f"stamp {index} has ext {stamp.ext[:40]!r}: mint it with ext {index}")
+        if stamp.bits != self.bits:
+            raise WrongStamp(f"stamp {index} claims {stamp.bits} bits: mint it with {self.bits}")

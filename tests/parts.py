@@ -1,0 +1,54 @@
+"""A calibration made by hand, and a pricer that reads the price from the payload: for tests without a model."""
+
+from collections.abc import Sequence
+
+import torch
+
+from calpow.handler.calibration import Calibration, PateSettings, PolicyName, Shape
+from calpow.handler.errors import BadPayload, PricingUnavailable
+from calpow.handler.leakage.base import Priced
+from calpow.handler.policies import Conditional, Paper, SolverFit
+
+FLOOR_SECONDS = 0.001
+HASHES_PER_SECOND = 1_000_000.0
+
+
+def calibration(**changes: object) -> Calibration:
+    """Two classes, a floor of 1 ms or 1,000 hashes; legitimate queries cost 1 +- 0.5."""
+    members: dict[str, object] = {
+        "schema": 1,
+        "shape": Shape(2, (4,)),
+        "victim_sha256": "0" * 64,
+        "ensemble_sha256": "1" * 64,
+        "metric": PateSettings(2.0, 1e-5, 50),
+        "policy": PolicyName.conditional,
+        "conditional": Conditional((1.0, 1.0), 0.5, 0.05, 1.0, 2.0, 3.0),
+        "paper": Paper(1.0, 0.0, 1.0075),
+        "floor_seconds": FLOOR_SECONDS,
+        "cap": 2948.0,
+        "latency_seconds": 0.002,
+        "solver": SolverFit(1 / torch.tensor(2.0).log().item(), 19.931568569324174, HASHES_PER_SECOND),
+        "provenance": {},
+        **changes,
+    }
+    return Calibration(**members)  # type: ignore[arg-type]  # the tests' own mapping
+
+
+class TextPricer:
+    """Prices text: `1.5` is one sample of that cost, `1.5 2.0` are two, `?` cannot be read, `!` breaks pricing."""
+
+    def __init__(self) -> None:
+        self.priced: list[object] = []
+
+    def price(self, payloads: Sequence[object]) -> list[Priced | BadPayload]:
+        """Prices of the texts."""
+        self.priced.extend(payloads)
+        return [self._price(str(payload)) for payload in payloads]
+
+    def _price(self, text: str) -> Priced | BadPayload:
+        if "!" in text:
+            raise PricingUnavailable("no memory")
+        if "?" in text:
+            return BadPayload("the model cannot read this payload")
+        costs = torch.tensor([float(each) for each in text.split()], dtype=torch.float64)
+        return Priced(costs, torch.zeros(len(costs), dtype=torch.int64))

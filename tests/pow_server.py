@@ -1,0 +1,239 @@
+"""A small HTTP server that really asks for work: it issues our challenges and verifies what comes back."""
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from calpow.puzzle.challenge import (
+    PROBLEM_TYPE,
+    SOLUTION_HEADER,
+    Challenge,
+    Solution,
+    parse_solution,
+    www_authenticate,
+)
+from calpow.puzzle.errors import PuzzleError
+from calpow.puzzle.puzzle import Puzzle
+
+REALM = "echo@9f2c41"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One request as it arrived; header names in lower case."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class PowServer:
+    """Answers a paid POST with the request's own body.
+
+    The first part of the path picks the behaviour: paid, free, header (the challenge only in WWW-Authenticate),
+    late (the first `refusals` solutions are refused as expired), cookie (answers only with the cookie that came
+    with the challenge), bare (402 without a challenge), heavy, foreign and broken (challenges that cannot be
+    solved), moved and paid-moved (redirects to `target`, at once or after payment), fault (TorchServe's 404).
+    """
+
+    url: str = ""
+    bits: int = 6
+    count: int = 4
+    refusals: int = 1
+    target: str = ""
+    connections: int = 0
+    seen: list[Seen] = field(default_factory=list)
+    _secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    _open: set[str] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def challenge(self, body: bytes, bits: int | None = None) -> Challenge:
+        """Sign a challenge that is good for this body."""
+        puzzle = Puzzle("hashcash-sha1", secrets.token_hex(16), bits or self.bits, self.count)
+        expires = (datetime.now(timezone.utc) + timedelta(minutes=1)).replace(microsecond=0)
+        claims = {
+            "jti": puzzle.resource,
+            "exp": int(expires.timestamp()),
+            "dig": hashlib.sha256(body).hexdigest(),
+            "algorithm": puzzle.algorithm,
+            "bits": puzzle.bits,
+            "count": puzzle.count,
+        }
+        signed = f"{_base64(b'{}')}.{_base64(json.dumps(claims).encode())}"
+        with self._lock:
+            self._open.add(puzzle.resource)
+        return Challenge(f"{signed}.{self._signature(signed)}", puzzle, expires)
+
+    def objection(self, header: str, body: bytes) -> str | None:
+        """Verify and spend a solution; return what is wrong with it."""
+        try:
+            solution = parse_solution(header)
+            assert isinstance(solution, Solution)
+            signed, _, signature = solution.token.rpartition(".")
+            if not hmac.compare_digest(signature, self._signature(signed)):
+                return "forged"
+            challenge = Challenge.from_token(solution.token)
+            challenge.puzzle.verify(solution.stamps)
+        except PuzzleError as error:
+            return str(error)
+        claims = json.loads(base64.urlsafe_b64decode(signed.split(".")[1] + "=="))
+        if claims["dig"] != hashlib.sha256(body).hexdigest():
+            return "this token is for another payload"
+        with self._lock:
+            if challenge.puzzle.resource not in self._open:
+                return "this challenge is spent"
+            self._open.remove(challenge.puzzle.resource)
+        return None
+
+    def refuse_now(self) -> bool:
+        """Count down the refusals of `late`."""
+        with self._lock:
+            self.refusals -= 1
+            return self.refusals >= 0
+
+    def paths(self) -> list[str]:
+        return [request.path for request in self.seen]
+
+    def _signature(self, signed: str) -> str:
+        return _base64(hmac.digest(self._secret, signed.encode(), "sha256"))
+
+
+@contextmanager
+def running(server: PowServer) -> Iterator[PowServer]:
+    """Serve on a free port of this machine until the block ends."""
+    http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"desk": server}))
+    http.daemon_threads = True
+    server.url = f"http://127.0.0.1:{http.server_port}"
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        http.shutdown()
+        http.server_close()
+        thread.join()
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    desk: PowServer
+    protocol_version = "HTTP/1.1"  # connections stay open, so that tests can count them
+    disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        super().setup()
+        self.desk.connections += 1
+
+    def do_GET(self) -> None:  # the name the base class looks for
+        self.do_POST()
+
+    def do_POST(self) -> None:
+        body = self._read()
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.desk.seen.append(Seen(self.path, headers, body))
+        getattr(self, "_" + self.path.strip("/").replace("-", "_"))(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+    def _read(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        parts = []
+        while size := int(self.rfile.readline(), 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
+
+    def _paid(self, body: bytes) -> None:
+        solution = self.headers.get(SOLUTION_HEADER)
+        objection = "no solution" if solution is None else self.desk.objection(solution, body)
+        if objection is None:
+            self._answer(200, body)
+        else:
+            self._ask(body, objection)
+
+    def _free(self, body: bytes) -> None:
+        self._answer(200, body)
+
+    def _header(self, body: bytes) -> None:
+        if SOLUTION_HEADER in self.headers:
+            self._paid(body)
+        else:
+            token = self.desk.challenge(body).token
+            self._answer(402, b"pay", **{"WWW-Authenticate": f"Basic, {www_authenticate(REALM, token)}"})
+
+    def _late(self, body: bytes) -> None:
+        if SOLUTION_HEADER in self.headers and self.desk.refuse_now():
+            self._ask(body, "the challenge has expired:\nask again")
+        else:
+            self._paid(body)
+
+    def _cookie(self, body: bytes) -> None:
+        if SOLUTION_HEADER not in self.headers:
+            self._ask(body, "no solution", **{"Set-Cookie": "route=a"})
+        elif "route=a" in self.headers.get("Cookie", ""):
+            self._paid(body)
+        else:
+            self._answer(400, b"another machine")
+
+    def _bare(self, body: bytes) -> None:
+        self._answer(402, b"subscribe first")
+
+    def _heavy(self, body: bytes) -> None:
+        self._send_challenge(self.desk.challenge(body, bits=40), "no solution", {})
+
+    def _foreign(self, body: bytes) -> None:
+        document = {**self.desk.challenge(body).to_document(), "algorithm": "scrypt"}
+        self._answer(402, json.dumps({"challenge": document}).encode(), **{"Content-Type": PROBLEM_TYPE})
+
+    def _broken(self, body: bytes) -> None:
+        self._answer(402, b'{"challenge": {"bits": 4}}', **{"Content-Type": PROBLEM_TYPE})
+
+    def _moved(self, body: bytes) -> None:
+        self._answer(307, b"", Location=self.desk.target)
+
+    def _paid_moved(self, body: bytes) -> None:
+        if SOLUTION_HEADER in self.headers:
+            self._moved(body)
+        else:
+            self._ask(body, "no solution")
+
+    def _fault(self, body: bytes) -> None:
+        text = b'{"code": 404, "type": "ModelNotFoundException", "message": "Model not found:\\n echo\\u001b"}'
+        self._answer(404, text, **{"Content-Type": "application/json"})
+
+    def _ask(self, body: bytes, detail: str, **headers: str) -> None:
+        self._send_challenge(self.desk.challenge(body), detail, headers)
+
+    def _send_challenge(self, challenge: Challenge, detail: str, headers: dict[str, str]) -> None:
+        problem = {
+            "type": "urn:calpow:problem:pow-required",
+            "title": "Proof of work required",
+            "status": 402,
+            "detail": detail,
+            "challenge": challenge.to_document(),
+        }
+        headers |= {"Content-Type": PROBLEM_TYPE, "WWW-Authenticate": www_authenticate(REALM, challenge.token)}
+        self._answer(402, json.dumps(problem).encode(), **headers)
+
+    def _answer(self, status: int, body: bytes, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)

@@ -1,0 +1,288 @@
+"""The command line: answers on stdout, one line on stderr for every failure, never a traceback."""
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from calpow.client import cli, commands
+from calpow.puzzle.challenge import Solution, parse_solution
+from tests.pow_server import PowServer, running
+
+BODY = b"\x89PNG\r\n\x00\xff payload"
+
+
+@pytest.fixture
+def server() -> Iterator[PowServer]:
+    with running(PowServer()) as server:
+        yield server
+
+
+@pytest.fixture
+def payload(tmp_path: Path) -> str:
+    path = tmp_path / "digit.png"
+    path.write_bytes(BODY)
+    return str(path)
+
+
+@pytest.fixture(autouse=True)
+def _no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CALPOW_KEY", raising=False)
+
+
+def feed(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+def only_line(text: str) -> str:
+    """Return the one line without its end."""
+    assert text.count("\n") == 1
+    assert text.startswith("calpow: ")
+    return text[len("calpow: ") : -1]
+
+
+def test_predict_prints_the_answer_and_nothing_else(
+    server: PowServer, payload: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert cli.main(["predict", f"{server.url}/paid", payload, "--key", "k1"]) == 0
+    assert capfdbinary.readouterr() == (BODY, b"")
+    assert [request.headers["x-api-key"] for request in server.seen] == ["k1", "k1"]
+
+
+def test_predict_takes_the_key_from_the_environment(
+    server: PowServer, payload: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CALPOW_KEY", "k2")
+    assert cli.main(["predict", f"{server.url}/paid", payload]) == 0
+    assert server.seen[0].headers["x-api-key"] == "k2"
+
+
+def test_predict_reads_standard_input(
+    server: PowServer, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    feed(monkeypatch, BODY)
+    assert cli.main(["predict", f"{server.url}/paid", "-"]) == 0
+    assert capfdbinary.readouterr().out == BODY
+
+
+def test_predict_sends_a_file_as_curl_does_and_json_as_json(server: PowServer, payload: str, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("{}")
+    cli.main(["predict", f"{server.url}/free", payload])
+    cli.main(["predict", f"{server.url}/free", str(tmp_path / "x.json")])
+    assert [request.headers.get("content-type") for request in server.seen] == [None, "application/json"]
+
+
+def test_a_refusal_is_one_line_with_the_reason_and_exit_code_1(
+    server: PowServer, payload: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["predict", f"{server.url}/fault", payload]) == 1
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert only_line(err) == "404: Model not found: echo?"
+
+
+def test_a_refusal_without_a_document_is_one_line_too(
+    server: PowServer, payload: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["predict", f"{server.url}/bare", payload]) == 1
+    assert only_line(capfd.readouterr().err) == "402: Payment Required"
+
+
+def test_too_much_work_is_one_line_that_says_how_to_allow_it(
+    server: PowServer, payload: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["predict", f"{server.url}/paid", payload, "--max-hashes", "10"]) == 2
+    assert only_line(capfd.readouterr().err).endswith("raise the limit (max_hashes, --max-hashes) to do the work")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["predict", "http://127.0.0.1:9/x", "{payload}"], "cannot reach http://127.0.0.1:9/x: "),
+        (["predict", "127.0.0.1/x", "{payload}"], "Invalid URL '127.0.0.1/x'"),
+        (["predict", "{url}/free", "/no/such/file"], "/no/such/file: No such file or directory"),
+        (["predict", "{url}/free", "{payload}", "--key", "\u00e9"], "the API key is empty or not plain"),
+        (["solve", "/no/such/file"], "/no/such/file: No such file or directory"),
+        (["solve", "{payload}"], "a challenge must be a JSON object"),
+        (["solve", "{folder}"], "{folder}: Is a directory"),
+    ],
+)
+def test_every_failure_is_one_line_and_exit_code_2(
+    arguments: list[str], line: str, server: PowServer, payload: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    places = {"url": server.url, "payload": payload, "folder": str(Path(payload).parent)}
+    assert cli.main([argument.format(**places) for argument in arguments]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert only_line(err).startswith(line.format(**places))
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_solve_prints_the_header_that_answers_the_challenge(
+    bare: bool, server: PowServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    challenge = server.challenge(BODY)
+    document: dict[str, object] = challenge.to_document()
+    (tmp_path / "c.json").write_text(json.dumps(document if bare else {"status": 402, "challenge": document}))
+    assert cli.main(["solve", str(tmp_path / "c.json")]) == 0
+    out, err = capsys.readouterr()
+    name, _, value = out.partition(": ")
+    assert (name, err) == ("PoW-Solution", "")
+    assert isinstance(parse_solution(value.rstrip("\n")), Solution)
+    assert server.objection(value.rstrip("\n"), BODY) is None
+
+
+def test_solve_reads_standard_input(
+    server: PowServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    feed(monkeypatch, json.dumps(server.challenge(BODY).to_document()).encode())
+    assert cli.main(["solve", "-"]) == 0
+    assert capsys.readouterr().out.startswith("PoW-Solution: ")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the program curl is not installed")
+def test_curl_gets_its_answer_with_the_printed_header(server: PowServer, payload: str, tmp_path: Path) -> None:
+    saved = tmp_path / "challenge.json"
+    curl = ["curl", "-s", "-X", "POST", "-H", "X-Api-Key: k", "--data-binary", f"@{payload}", f"{server.url}/paid"]
+    saved.write_bytes(subprocess.run(curl, check=True, capture_output=True).stdout)
+    solve = [sys.executable, "-m", "calpow.client", "solve", str(saved)]
+    header = subprocess.run(solve, check=True, capture_output=True, text=True).stdout.strip()
+    assert subprocess.run([*curl, "-H", header], check=True, capture_output=True).stdout == BODY
+
+
+def examples(*command: str) -> str:
+    """Return what a subcommand's --help shows after the word Example."""
+    shown = subprocess.run(
+        [sys.executable, "-m", "calpow.client", *command, "--help"], check=True, capture_output=True, text=True
+    ).stdout
+    return shown[shown.index("Example") :]
+
+
+def test_every_help_ends_with_an_example() -> None:
+    for command in ([], ["predict"], ["solve"]):
+        assert "  " + " ".join(["calpow", *command]) in examples(*command) or "| calpow solve -" in examples(*command)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="the shell bash is not installed")
+def test_the_example_of_solve_works_when_pasted() -> None:
+    script = f'calpow() {{ "{sys.executable}" -m calpow.client "$@"; }}\n'
+    pasted = examples("solve").split("\n\n")[0].partition("\n")[2]
+    done = subprocess.run(["bash", "-c", script + pasted], check=True, capture_output=True, text=True)
+    assert done.stdout.startswith("PoW-Solution: e30.e30.c2ln 1:12:")
+    assert done.stderr == ""
+
+
+def test_version_and_usage_follow_argparse(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, code in ((["--version"], 0), (["--help"], 0), ([], 2), (["no-such-command"], 2)):
+        with pytest.raises(SystemExit) as caught:
+            cli.main(arguments)
+        assert caught.value.code == code
+    assert capsys.readouterr().out.startswith("calpow ")
+
+
+def interrupt(command: list[str], stdin: bytes, cwd: Path) -> tuple[int, str]:
+    """Start a command, interrupt it once it works, and return its exit code and stderr."""
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cwd)
+    assert process.stdin is not None
+    process.stdin.write(stdin)
+    process.stdin.close()
+    process.stdin = None
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    return process.returncode, err.decode()
+
+
+def test_ctrl_c_ends_the_work_with_one_line(server: PowServer, tmp_path: Path) -> None:
+    endless = json.dumps(server.challenge(BODY, bits=40).to_document()).encode()
+    code, err = interrupt([sys.executable, "-m", "calpow.client", "solve", "-"], endless, tmp_path)
+    assert code == 130
+    assert only_line(err) == "interrupted"
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no pseudo-terminals")
+def test_a_terminal_gets_a_progress_bar(server: PowServer) -> None:
+    ours, theirs = os.openpty()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "calpow.client", "solve", "-"],
+            input=json.dumps(server.challenge(BODY).to_document()).encode(),
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            check=True,
+        )
+        shown = os.read(ours, 100_000).decode()
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    assert done.stdout.startswith(b"PoW-Solution: ")
+    assert "proof of work" in shown
+    assert "/4 [" in shown
+
+
+def install(folder: Path, monkeypatch: pytest.MonkeyPatch, **modules: str) -> None:
+    """Install a distribution whose modules are rooms: each offers its function `add` as a group of commands."""
+    metadata = folder / "rooms-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: rooms\nVersion: 1.0\n")
+    lines = [f"{name} = {name}:add" for name in modules]
+    (metadata / "entry_points.txt").write_text("\n".join(["[calpow.commands]", *lines]))
+    for name, source in modules.items():
+        (folder / f"{name}.py").write_text(source)
+    monkeypatch.syspath_prepend(str(folder))
+
+
+ROOM = """
+def add(subparsers):
+    subparsers.add_parser("train").set_defaults(run=train)
+def train(args):
+    {body}
+"""
+
+
+def test_a_room_that_is_installed_adds_its_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, monkeypatch, room_with_commands=ROOM.format(body="return 7"))
+    assert cli.main(["train"]) == 7
+
+
+def test_a_command_without_its_packages_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    install(tmp_path, monkeypatch, room_lacking_torch=ROOM.format(body="import no_such_torch.nn"))
+    assert cli.main(["train"]) == 2
+    assert only_line(capfd.readouterr().err) == "this command needs no_such_torch: pip install 'calpow[owner]'"
+
+
+def test_a_room_that_cannot_be_loaded_leaves_the_others_usable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    install(tmp_path, monkeypatch, broken_room="import no_such_torch", sound_room=ROOM.format(body="return 7"))
+    assert cli.main(["train"]) == 7
+    assert cli.main(["teach"]) == 2
+    assert only_line(capfd.readouterr().err) == "this command needs no_such_torch: pip install 'calpow[owner]'"
+
+
+def test_a_module_of_our_own_that_is_missing_is_not_blamed_on_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, monkeypatch, room_with_a_fault=ROOM.format(body="import calpow.no_such_module"))
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["train"])
+
+
+def test_the_consumer_s_commands_need_nothing_of_the_owner() -> None:
+    code = (
+        "import sys, calpow.client.cli; "
+        "print([m for m in ('torch', 'numpy', 'scipy', 'calpow.handler', 'calpow.archiver') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+    assert commands.KEY_VARIABLE == "CALPOW_KEY"

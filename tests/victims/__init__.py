@@ -1,0 +1,1 @@
+"""Victims of every kind that TorchServe knows, archived with the stock torch-model-archiver."""
