@@ -18,8 +18,8 @@ INTERRUPTED = 130
 
 _COMMANDS = "calpow.commands"
 _EXAMPLE = """\
-Example:
-  calpow solve --help
+Example (what it says about asking a server):
+  calpow predict --help
 """
 
 Add = Callable[["argparse._SubParsersAction[argparse.ArgumentParser]"], None]

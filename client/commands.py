@@ -26,17 +26,18 @@ KEY_VARIABLE = "CALPOW_KEY"
 _TIMEOUT = (10, 300)
 
 _PREDICT_EXAMPLE = """\
-Example (beside `make serve`, which prints a key):
-  CALPOW_KEY=... calpow predict http://127.0.0.1:8080/predictions/digits digit.png
+Example (in the project's folder, beside `make serve`):
+  export CALPOW_KEY=$(calpow keys add me --ledger sqlite:///demo/ledger.db)
+  calpow predict http://127.0.0.1:8080/predictions/digits "$(find demo -path '*users*.png' | head -n 1)"
 """
 _SOLVE_EXAMPLE = """\
+With curl, the same request twice:
+  curl -o challenge.json -H "X-Api-Key: $CALPOW_KEY" -T FILE URL
+  curl -H "X-Api-Key: $CALPOW_KEY" -H "$(calpow solve challenge.json)" -T FILE URL
+
 Example (the token is made up, the work is real):
   echo '{"challenge": {"token": "e30.e30.c2ln", "id": "5f0c", "algorithm": "hashcash-sha1",
     "bits": 12, "count": 16, "expires": "2026-01-15T12:05:00Z"}}' | calpow solve -
-
-With curl, the same request twice:
-  curl -o challenge.json -H "X-Api-Key: $CALPOW_KEY" -T digit.png URL
-  curl -H "X-Api-Key: $CALPOW_KEY" -H "$(calpow solve challenge.json)" -T digit.png URL
 """
 
 
@@ -50,9 +51,9 @@ def _add_predict(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     parser = subparsers.add_parser(
         "predict",
         help="send a file to a protected model and print the answer",
-        description="Send FILE to a protected model, do the work it asks for, and print the answer's body. "
-        "The file is sent as `curl -T` sends it; a .json file as application/json. "
-        "Exit code 1 and one line on stderr if the server refuses.",
+        description="Send FILE to a protected model, do the work it asks for, and print the answer's body.\n"
+        "The file is sent as `curl -T` sends it, a .json file as application/json.\n"
+        "If the server refuses: one line on stderr, exit code 1.",
         epilog=_PREDICT_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

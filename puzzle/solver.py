@@ -17,7 +17,8 @@ _TAILS = tuple(b"%02x" % low for low in range(256))
 def solve(puzzle: Puzzle, *, progress: Callable[[int, int], None] | None = None) -> list[str]:
     """Mint the stamps of a puzzle, in order; takes `puzzle.expected_hashes` hashes on average.
 
-    `progress(found, count)` is called before the first stamp and after each; what it raises ends the work.
+    The counter of a stamp is, in hexadecimal, how many were tried before it. `progress(found, count)` is called
+    before the first stamp and after each; what it raises ends the work.
     """
     start = ALGORITHMS[puzzle.algorithm]
     date = datetime.now(timezone.utc).strftime("%y%m%d")

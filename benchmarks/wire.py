@@ -1,0 +1,116 @@
+"""A light HTTP client: ready-made bytes out, whole answers in. What it takes itself is small beside the server."""
+
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+TIMEOUT = 30.0
+PIECE = 65_536
+
+
+class BadAnswer(Exception):
+    """The server answered with another status than the benchmark counts on, or not at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer's status and body, and the seconds until it was there."""
+
+    status: int
+    body: bytes
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """Answers in the order of their requests, and the seconds until the last was there."""
+
+    answers: tuple[Answer, ...]
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return len(self.answers) / self.seconds
+
+
+def request(url: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+    """The bytes of a POST request."""
+    parts = urlsplit(url)
+    lines = [f"POST {parts.path} HTTP/1.1", f"Host: {parts.netloc}", "Content-Type: application/octet-stream"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    lines += [f"Content-Length: {len(body)}", "", ""]
+    return "\r\n".join(lines).encode("ascii") + body
+
+
+class Connection:
+    """One connection at a time, kept for as long as the server keeps it."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._address = (parts.hostname or "", parts.port or 80)
+        self._socket: socket.socket | None = None
+
+    def close(self) -> None:
+        """Let go of the server."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def ask(self, sent: bytes) -> Answer:
+        """Send a request and wait for the whole answer. Raises BadAnswer when the server hangs up before it is there."""
+        begun = time.perf_counter()
+        if self._socket is None:
+            self._socket = socket.create_connection(self._address, TIMEOUT)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.sendall(sent)
+        head, body = self._receive(self._socket)
+        seconds = time.perf_counter() - begun
+        if b"\r\nconnection: close" in head:
+            self.close()
+        return Answer(int(head[9:12]), body, seconds)
+
+    def _receive(self, incoming: socket.socket) -> tuple[bytes, bytes]:
+        data = self._more(incoming)
+        while (end := data.find(b"\r\n\r\n")) < 0:
+            data += self._more(incoming)
+        head, body = data[:end].lower(), data[end + 4 :]
+        size = int(head.partition(b"\r\ncontent-length:")[2].split(b"\r\n", 1)[0])
+        while len(body) < size:
+            body += self._more(incoming)
+        return head, body
+
+    def _more(self, incoming: socket.socket) -> bytes:
+        data = incoming.recv(PIECE)
+        if not data:
+            self.close()
+            raise BadAnswer("the server closed the connection in the middle of an answer: see its log")
+        return data
+
+
+def burst(url: str, requests: Sequence[bytes], connections: int, status: int) -> Burst:
+    """Send requests over so many connections at once, each as fast as it is answered.
+
+    Raises BadAnswer for an answer of another status.
+    """
+    shares = [requests[first::connections] for first in range(connections)]
+    with ThreadPoolExecutor(connections) as pool:
+        begun = time.perf_counter()
+        made = list(pool.map(lambda share: _ask_all(url, share), shares))
+        seconds = time.perf_counter() - begun
+    answers = tuple(made[index % connections][index // connections] for index in range(len(requests)))
+    for answer in answers:
+        if answer.status != status:
+            raise BadAnswer(f"{url} answered {answer.status} instead of {status}: {answer.body[:300]!r}")
+    return Burst(answers, seconds)
+
+
+def _ask_all(url: str, requests: Sequence[bytes]) -> list[Answer]:
+    connection = Connection(url)
+    try:
+        return [connection.ask(sent) for sent in requests]
+    finally:
+        connection.close()

@@ -1,0 +1,20 @@
+"""What tests share: one TorchServe with victims of every kind, guarded and as they were."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from calpow.archiver.served import served
+from tests.guarded import Site, build_all
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The running server; each test uses accounts of its own."""
+    folder = tmp_path_factory.mktemp("site")
+    parts = build_all(folder)
+    archives = {name: part.guarded for name, part in parts.items()}
+    archives |= {f"{name}-plain": part.victim for name, part in parts.items()}
+    uri = f"sqlite:///{folder / 'ledger.db'}"
+    with served(archives, environment={"CALPOW_LEDGER": uri}) as server:
+        yield Site(server, uri, parts, folder)

@@ -1,0 +1,123 @@
+"""Victims with their protected twins: built once, served together by one TorchServe."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from calpow.archiver.archive import Order, build
+from calpow.archiver.served import Server
+from calpow.archiver.training import Order as TeachersOrder
+from calpow.archiver.training import train
+from calpow.client import PowAuth
+from calpow.handler.calibration import PateSettings, Shape
+from calpow.handler.config import file_sha256
+from calpow.handler.ledger import open_ledger
+from calpow.handler.ledger.base import Ledger, Totals
+from calpow.handler.policies import Conditional
+from tests.parts import calibration
+from tests.victims import build as victims
+
+TIMEOUT = 30.0
+TEACHERS = 4
+
+
+@dataclass(frozen=True)
+class Protected:
+    """A victim's archive, its teachers, its calibration, and the archive that guards it."""
+
+    victim: Path
+    teachers: Path
+    calibration: Path
+    guarded: Path
+
+
+def protect(folder: Path, name: str, victim: Path, teachers: Path, preprocess: str | None = None) -> Protected:
+    """Package a victim with teachers that fit it, at a floor of 0.2 ms of work."""
+    from calpow.handler.ensemble import Ensemble
+
+    card = Ensemble.load(teachers, "cpu").card
+    measured = folder / f"{name}.json"
+    calibration(
+        shape=Shape(card.classes, card.input_shape),
+        victim_sha256=file_sha256(victim),
+        ensemble_sha256=file_sha256(teachers),
+        metric=PateSettings(card.teachers / 25, 1e-5, card.teachers),
+        conditional=Conditional((10.0,) * card.classes, 10.0, 5.0, 50.0, 2.0, 3.0),
+        floor_seconds=0.0002,
+    ).save(measured)
+    guarded = build(Order(victim, teachers, measured, folder, name, preprocess=preprocess, max_open=512, force=True))
+    return Protected(victim, teachers, measured, guarded)
+
+
+def train_teachers(folder: Path, victim: Path, data: Path) -> Path:
+    """A small ensemble for a victim."""
+    output = folder / "teachers.pt2"
+    train(TeachersOrder(victim, data, output, teachers=TEACHERS))
+    return output
+
+
+def build_all(folder: Path) -> Mapping[str, Protected]:
+    """One protected victim of each kind, by name."""
+    made = {}
+    for part in ("vector", "function", "bare", "eager", "script", "guarded"):
+        (folder / part).mkdir()
+    vector = victims.vector_class(folder / "vector", batched=True)
+    on_vectors = train_teachers(folder / "vector", vector, victims.vectors(folder / "vectors"))
+    function = victims.vector_function(folder / "function")
+    bare = victims.bare_function(folder / "bare")
+    eager = victims.pictures(folder / "eager", "eager", script=False)
+    script = victims.pictures(folder / "script", "script", script=True)
+    on_pictures = train_teachers(folder / "eager", eager, victims.colours(folder / "colours"))
+    target = folder / "guarded"
+    made["vector"] = protect(target, "vector", vector, on_vectors)
+    made["function"] = protect(target, "function", function, on_vectors)
+    own = f"{victims.HERE / 'bare_preprocess.py'}:to_tensor"
+    made["bare"] = protect(target, "bare", bare, on_vectors, preprocess=own)
+    made["eager"] = protect(target, "eager", eager, on_pictures)
+    made["script"] = protect(target, "script", script, on_pictures)
+    return made
+
+
+@dataclass(frozen=True)
+class Site:
+    """A running server with every victim twice: `NAME` guarded, `NAME-plain` as it was."""
+
+    server: Server
+    ledger_uri: str
+    parts: Mapping[str, Protected]
+    folder: Path
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger its workers share."""
+        return open_ledger(self.ledger_uri)
+
+    def key(self, account: str) -> str:
+        """A new key of an account."""
+        return self.ledger.add_key(account)
+
+    def totals(self, account: str, model: str = "vector") -> Totals:
+        """What an account has run up."""
+        return self.ledger.totals(model, account)
+
+    def plain(self, model: str, payload: bytes, **options: object) -> requests.Response:
+        """Ask the victim as it was."""
+        return requests.post(self.server.url(f"{model}-plain"), data=payload, timeout=TIMEOUT, **options)  # type: ignore[arg-type]
+
+    def paid(self, model: str, payload: bytes, key: str, **options: object) -> requests.Response:
+        """Ask the guarded one and do the work."""
+        return requests.post(
+            self.server.url(model),
+            data=payload,
+            auth=PowAuth(key),
+            timeout=TIMEOUT,
+            **options,  # type: ignore[arg-type]
+        )
+
+    def raw(self, model: str, payload: bytes, key: str | None = None, solution: str | None = None) -> requests.Response:
+        """Ask the guarded one as `curl` would."""
+        headers = {"X-Api-Key": key, "PoW-Solution": solution}
+        given = {name: value for name, value in headers.items() if value is not None}
+        return requests.post(self.server.url(model), data=payload, headers=given, timeout=TIMEOUT)
