@@ -1,4 +1,4 @@
-"""How fast a protected model answers, and where the time goes: run after `make demo`, takes about two minutes.
+"""How fast a protected model answers and where the time goes: run after `make demo`, takes about two minutes.
 
 python -m benchmarks.speed
 """
@@ -9,19 +9,17 @@ import os
 import platform
 import random
 import shutil
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks import load, mint
-from benchmarks.load import Round, Site
+from benchmarks.speed_table import Figures, table
 from calpow.archiver.served import served
 from calpow.handler.ledger import open_ledger
 
@@ -30,41 +28,84 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / "demo"
-MODEL = "digits"
+PROTECTED, UNPROTECTED = "digits", "unprotected"
 SEED = 7
 
 
 def main() -> int:
-    """Measure, print the table, write the figures."""
-    parser = argparse.ArgumentParser(prog="benchmarks.speed", description=__doc__.splitlines()[0])
-    parser.add_argument("--victim", type=Path, default=HOME / "victim.mar", help="the unprotected .mar")
-    parser.add_argument("--archive", type=Path, default=ROOT / "model_store" / f"{MODEL}.mar", help="the protected one")
-    parser.add_argument("--payloads", type=Path, default=HOME / "users", help="folder of honest users' payload files")
-    parser.add_argument("--output", type=Path, default=HOME / "speed.json", help="where the figures go")
+    """Measure, write the figures, print the table."""
+    parser = argparse.ArgumentParser(prog="benchmarks.speed", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--victim", type=Path, default=HOME / "victim.mar", help="the .mar without protection")
+    parser.add_argument("--archive", type=Path, default=ROOT / "model_store" / "digits.mar", help="the protected one")
+    parser.add_argument("--payloads", type=Path, default=HOME / "users", help="folder of honest users' PNG files")
+    parser.add_argument("--output", type=Path, default=HOME / "speed.json", help="file for the figures")
     args = parser.parse_args()
     for path in (args.victim, args.archive, args.payloads):
         if not path.exists():
             parser.error(f"{path} does not exist: run make demo first")
     os.environ["OMP_NUM_THREADS"] = "1"
     begun = time.monotonic()
-    payloads = shuffled(args.payloads)
-    # Beside the figures, on the disk where a ledger would be: a folder in memory would make it look faster.
-    scratch = Path(tempfile.mkdtemp(prefix="speed-", dir=args.output.parent)).resolve()
+    figures = measure(args.victim, args.archive, shuffled(args.payloads), args.output.parent)
+    args.output.write_text(json.dumps(document(figures), indent=1) + "\n")
+    print("\n".join(table(figures)))
+    print(f"\nAll figures are in {args.output}. {time.monotonic() - begun:.0f} s.")
+    return 0
+
+
+def measure(victim: Path, archive: Path, payloads: Sequence[bytes], folder: Path) -> Figures:
+    """Measure everything; ledgers are kept below `folder` meanwhile: on a disk, as real ones are."""
+    scratch = Path(tempfile.mkdtemp(prefix="speed-", dir=folder)).resolve()
     try:
-        rates = step("stamps", mint.measure)
-        stages, batches = step("stages of a query", lambda: in_a_process(args.archive, scratch, payloads))
-        rounds = step("a TorchServe under load", lambda: under_load(args.victim, args.archive, scratch, payloads))
+        print("minting stamps ...", flush=True)
+        rates = mint.measure()
+        print("the stages of a query ...", flush=True)
+        stages, batches = in_a_process(archive, scratch, payloads)
+        print("a TorchServe under load ...", flush=True)
+        rounds = under_load(victim, archive, payloads, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    figures = {
+    return Figures(rounds, stages, batches, rates)
+
+
+def in_a_process(archive: Path, scratch: Path, payloads: Sequence[bytes]) -> "tuple[Stages, Batches]":
+    """The in-process part, in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(measure_stages, archive.resolve(), scratch, payloads).result()
+
+
+def measure_stages(archive: Path, scratch: Path, payloads: Sequence[bytes]) -> "tuple[Stages, Batches]":
+    """`benchmarks.stages.measure`; brings torch into whoever calls it."""
+    from benchmarks import stages
+
+    return stages.measure(archive, scratch, payloads)
+
+
+def under_load(victim: Path, archive: Path, payloads: Sequence[bytes], scratch: Path) -> list[load.Round]:
+    """Both models on one TorchServe with the repository's settings, asked in turns."""
+    uri = f"sqlite:///{scratch / 'load.db'}"
+    archives = {PROTECTED: archive, UNPROTECTED: victim}
+    with served(archives, config=ROOT / "config.properties", environment={"CALPOW_LEDGER": uri}) as server:
+        return load.measure(load.Site(server.url(UNPROTECTED), server.url(PROTECTED), open_ledger(uri), payloads))
+
+
+def shuffled(folder: Path) -> list[bytes]:
+    """Every honest payload once, in random order."""
+    files = sorted(folder.rglob("*.png"))
+    random.Random(SEED).shuffle(files)
+    return [file.read_bytes() for file in files]
+
+
+def document(figures: Figures) -> dict[str, object]:
+    """The figures as they are written."""
+    return {
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": {"platform": platform.platform(), "cores": os.cpu_count(), "python": platform.python_version()},
-        "rounds": [asdict(each) | {"server_protected": each.server.protected} for each in rounds],
-        "stages_microseconds": asdict(stages),
-        "batches_microseconds": asdict(batches),
-        "hashes_per_second": asdict(rates),
+        "rounds": [asdict(each) for each in figures.rounds],
+        "stages_microseconds": asdict(figures.stages),
+        "batches_microseconds": asdict(figures.batches),
+        "hashes_per_second": asdict(figures.rates),
     }
-    args.output.write_text(json.dumps(figures, indent=1) + "\n")
-    print("\n".join(report(rounds, stages, batches, rates)))
-    print(f"\n{args.output} has all figures. {time.monotonic() - begun:.0f} s.")
-    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

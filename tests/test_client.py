@@ -206,11 +206,11 @@ def test_every_error_is_one_that_users_of_requests_catch() -> None:
     assert issubclass(ClientError, requests.RequestException)
 
 
-@pytest.mark.parametrize("key", ["", " k", "k\n", "k\r\nX: y", "\u00e9", "\u0661"])
+@pytest.mark.parametrize("key", ["", " cp_1_s", "cp_1_s\n", "cp_1_s\r\nX: y", "cp_1_\u00e9", "\u0661"])
 def test_a_key_that_cannot_stand_in_a_header_is_refused_and_not_repeated(key: str) -> None:
     with pytest.raises(UnusableKey) as caught:
         PowAuth(key)
-    assert key.strip() == "" or key not in str(caught.value)
+    assert "cp_1" not in str(caught.value)
 
 
 def test_the_key_is_not_in_the_repr() -> None:
@@ -271,7 +271,7 @@ def test_hooks_of_the_caller_see_the_answer(server: PowServer) -> None:
         hooks={"response": lambda response, **_: seen.append(response.status_code)},
         timeout=30,
     )
-    assert sorted(seen) in ([200], [402])  # requests calls the caller's hooks before those of the authentication
+    assert seen == [200]
 
 
 def test_a_prepared_request_can_be_sent_again_and_pays_again(server: PowServer) -> None:

@@ -109,7 +109,7 @@ class SqliteLedger:
     def revoke_key(self, key_id: str) -> None:
         """Refuse a key from now on."""
         with self._file.writing(durable=True) as connection:
-            known = connection.execute(_REVOKE_KEY, (time.time(), key_id)).rowcount
+            known = key_id.isascii() and connection.execute(_REVOKE_KEY, (time.time(), key_id)).rowcount
         if not known:
             raise LedgerError(f"there is no key {key_id!r} in this ledger: `calpow keys list` shows those there are")
 

@@ -90,7 +90,7 @@ class SqliteFile:
             raise LedgerUnavailable(f"the ledger {self._path} is busy with other threads: try again")
         try:
             yield self._connection_to_this_file()
-        except (sqlite3.Error, OSError) as problem:
+        except (sqlite3.Error, OSError, OverflowError) as problem:
             self._close()
             raise LedgerUnavailable(self._explain(problem)) from problem
         except LedgerUnavailable:
@@ -126,23 +126,22 @@ class SqliteFile:
         return connection
 
     def _make_or_check(self, connection: sqlite3.Connection) -> None:
-        if _is_empty(connection):
-            _patiently(connection, "BEGIN IMMEDIATE")
-            if _is_empty(connection):
-                self._schema.create(connection)
-                connection.execute(f"PRAGMA application_id = {self._schema.application}")
-                connection.execute(f"PRAGMA user_version = {self._schema.version}")
-            connection.execute("COMMIT")
-        if _number(connection, "PRAGMA application_id") != self._schema.application:
+        if not _is_empty(connection) and _number(connection, "PRAGMA application_id") != self._schema.application:
             raise LedgerUnavailable(f"{self._path} is another program's database: name another file for the ledger")
+        if _patiently(connection, "PRAGMA journal_mode = WAL").fetchone() != ("wal",):
+            raise LedgerUnavailable(f"the ledger {self._path} cannot be shared there: put it on a local disk")
+        _patiently(connection, "BEGIN IMMEDIATE")
+        if _is_empty(connection):
+            self._schema.create(connection)
+            connection.execute(f"PRAGMA application_id = {self._schema.application}")
+            connection.execute(f"PRAGMA user_version = {self._schema.version}")
+        connection.execute("COMMIT")
         found = _number(connection, "PRAGMA user_version")
         if found != self._schema.version:
             raise LedgerUnavailable(
                 f"the ledger {self._path} has schema {found} and this version of Calpow reads"
                 f" {self._schema.version}: use the version that made it, or name another file"
             )
-        if _patiently(connection, "PRAGMA journal_mode = WAL").fetchone() != ("wal",):
-            raise LedgerUnavailable(f"the ledger {self._path} cannot be shared there: put it on a local disk")
 
     def _close(self) -> None:
         if self._connection is not None:
@@ -184,7 +183,7 @@ def _number(connection: sqlite3.Connection, sql: str) -> int:
 
 
 def _set_durable(connection: sqlite3.Connection, durable: bool) -> None:
-    connection.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
+    _patiently(connection, "PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
 
 
 def _inode(path: Path) -> tuple[int, int]:

@@ -1,0 +1,11 @@
+"""The owner's and the operator's subcommands of `calpow`, in the order in which they are used."""
+
+import argparse
+
+from calpow.archiver import archive, calibrate, keys, teachers
+
+
+def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add every subcommand of this room."""
+    for module in (teachers, calibrate, archive, keys):
+        module.add_command(subparsers)

@@ -1,0 +1,113 @@
+"""The figures of `benchmarks.speed` as one table to read."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+from benchmarks.load import CONNECTIONS, ROUNDS, Round
+from benchmarks.mint import MintRates
+
+if TYPE_CHECKING:
+    from benchmarks.stages import Batches, Stages
+
+WIDTH = 34
+
+
+@dataclass(frozen=True)
+class Figures:
+    """All that was measured."""
+
+    rounds: Sequence[Round]
+    stages: "Stages"
+    batches: "Batches"
+    rates: MintRates
+
+
+def table(figures: Figures) -> Iterator[str]:
+    """The table, line by line."""
+    yield from _throughput(figures.rounds)
+    yield from _query(figures.stages, [each for each in figures.rounds if each.connections == 1])
+    yield from _batches(figures.batches)
+    yield from _mint(figures.rates)
+
+
+def _throughput(rounds: Sequence[Round]) -> Iterator[str]:
+    yield f"\nAnswered queries a second, medians of {ROUNDS} interleaved rounds"
+    yield " " * WIDTH + "".join(f"{f'{count} connection(s)':^30}" for count in CONNECTIONS)
+    yield " " * WIDTH + f"{'without':>10}{'with':>10}{'ratio':>8}  " * len(CONNECTIONS)
+    by_count = [[each for each in rounds if each.connections == count] for count in CONNECTIONS]
+    yield _row("users who solve, on the same cores", by_count, lambda each: (each.unprotected, each.protected))
+    yield _row(
+        "the server, work done beforehand", by_count, lambda each: (each.server.unprotected, each.server.protected)
+    )
+    yield _row("  its challenges (402)", by_count, lambda each: (each.server.unprotected, each.server.challenges))
+    yield _row("  its redemptions (200)", by_count, lambda each: (each.server.unprotected, each.server.redemptions))
+    busy = max(each.server.client_share for each in rounds)
+    yield f"(the light client took at most {busy:.0%} of one core when it asked without the gate)"
+
+
+def _row(name: str, by_count: Sequence[Sequence[Round]], pick: Callable[[Round], tuple[float, float]]) -> str:
+    cells = []
+    for rounds in by_count:
+        pairs = [pick(each) for each in rounds]
+        ratio = median(protected / without for without, protected in pairs)
+        without, protected = (median(column) for column in zip(*pairs, strict=True))
+        cells.append(f"{without:>10,.0f}{protected:>10,.0f}{ratio:>8.2f}  ")
+    return f"{name:<{WIDTH}}{''.join(cells)}"
+
+
+def _query(stages: "Stages", rounds: Sequence[Round]) -> Iterator[str]:
+    yield "\nWhere a query's time goes, median microseconds, 1 connection (stages: in one process, on the real parts)"
+    yield f"{'':<{WIDTH}}{'unprotected':>13}{'challenge':>13}{'answer':>13}{'protected':>13}"
+    http = _http(stages, rounds)
+    yield _line("HTTP and TorchServe's frontend", *http)
+    for stage, challenge in stages.challenge.items():
+        plain = stages.unprotected_total if stage == "victim" else 0.0
+        yield _line(stage, plain, challenge, stages.answer[stage])
+    totals = (stages.unprotected_total, stages.challenge_total, stages.answer_total)
+    yield _line("the server", *(first + second for first, second in zip(http, totals, strict=True)))
+    work = f"the client's solving, {stages.expected_hashes:,.0f} hashes"
+    yield f"{work:<{WIDTH}}{'':>39}{stages.solving:>13,.0f}"
+
+
+def _http(stages: "Stages", rounds: Sequence[Round]) -> tuple[float, float, float]:
+    """What of a request's time is not the worker's: seen from outside, less what it takes inside."""
+
+    def outside(pick: Callable[[Round], float]) -> float:
+        return 1e6 * median(pick(each) for each in rounds)
+
+    return (
+        outside(lambda each: each.server.unprotected_seconds) - stages.unprotected_total,
+        outside(lambda each: each.server.challenge_seconds) - stages.challenge_total,
+        outside(lambda each: each.server.redemption_seconds) - stages.answer_total,
+    )
+
+
+def _line(name: str, plain: float, challenge: float, answer: float) -> str:
+    cells = "".join(f"{_number(each):>13}" for each in (plain, challenge, answer, challenge + answer))
+    return f"{name:<{WIDTH}}{cells}"
+
+
+def _number(microseconds: float) -> str:
+    return f"{microseconds:,.0f}" if microseconds else "-"
+
+
+def _batches(batches: "Batches") -> Iterator[str]:
+    yield "\nIn batches, median microseconds"
+    yield f"{'':<{WIDTH}}" + "".join(f"{size:>13}" for size in batches.ensemble)
+    for name, column in (("ensemble", batches.ensemble), ("victim", batches.victim)):
+        yield f"{name:<{WIDTH}}" + "".join(f"{each:>13,.0f}" for each in column.values())
+    yield f"{'accounting for 64 queries':<{WIDTH}}{batches.accounting_64:>13,.0f}"
+
+
+def _mint(rates: MintRates) -> Iterator[str]:
+    yield "\nHashes a second, one core"
+    shown: Mapping[str, float | None] = {
+        "our client, puzzles of 18,432": rates.small_puzzles,
+        "our client, puzzles of 524,288": rates.large_puzzles,
+        "a loop of nothing but hashlib": rates.bare_loop,
+        "hashcash -s": rates.hashcash,
+    }
+    for name, rate in shown.items():
+        yield f"{name:<{WIDTH}}" + (f"{rate:>13,.0f}" if rate else "   not installed")
