@@ -10,7 +10,6 @@ import numpy as np
 from calpow.archiver.simulation import (
     CHECKPOINTS,
     HORIZONS,
-    UNIFORM,
     Floats,
     Outcome,
     Samples,
@@ -19,6 +18,7 @@ from calpow.archiver.simulation import (
     outcome,
     resampled_pairs,
     simulate,
+    simulate_standard,
 )
 from calpow.handler.policies import Conditional, Paper
 from calpow.puzzle.errors import CalpowError
@@ -168,7 +168,7 @@ def _standard_users(samples: Samples, rng: np.random.Generator) -> Users:
     parts = []
     for fitted_on, drawn_from in resampled_pairs(samples, rng):
         distance = drawn_from.costs - fitted_on.costs.mean()
-        parts.append({UNIFORM: simulate(distance, drawn_from, rng)[UNIFORM]})
+        parts.append(simulate_standard(distance, rng))
     return merge(parts)
 
 
@@ -182,10 +182,10 @@ def _fewest_per_class(samples: Samples, ceiling: float) -> int:
         raise FittingError("some samples have no finite cost: train the teachers again")
     if samples.costs.min() >= ceiling:
         raise FittingError("every sample costs the most that a query can: the teachers never agree, train others")
-    counts = [len(groups) for groups in samples.members()]
+    counts = samples.groups_per_class().tolist()
     if min(counts) < FEWEST_PER_CLASS:
         name = samples.class_names[counts.index(min(counts))]
         raise FittingError(
             f"class {name} has {min(counts)} independent samples to calibrate with: give at least {FEWEST_PER_CLASS}"
         )
-    return min(counts)
+    return int(min(counts))

@@ -19,8 +19,8 @@ Users = Mapping[str, Floats]
 
 HORIZONS = (10, 100, 1_000, 10_000)
 PERCENTILE = 99.0
-RESAMPLES = 200
-USERS_PER_RESAMPLE = 4
+RESAMPLES = 400
+USERS_PER_RESAMPLE = 2
 # Dirichlet concentration of the mixtures: most of a user's queries are of two or three classes.
 CONCENTRATION = 0.3
 # Queries are drawn one by one up to here; further ones are summed by their mean and variance.
@@ -58,14 +58,9 @@ class Samples:
             groups=self.groups[index],
         )
 
-    def members(self) -> list[list[Ints]]:
-        """Positions of the samples, by class and within it by group."""
-        members: list[list[Ints]] = []
-        for index in range(len(self.class_names)):
-            positions = np.flatnonzero(self.classes == index)
-            groups = self.groups[positions]
-            members.append([positions[groups == group] for group in np.unique(groups)])
-        return members
+    def groups_per_class(self) -> Ints:
+        """How many groups each class has, `[classes]`."""
+        return np.array([len(np.unique(self.groups[self.classes == index])) for index in range(len(self.class_names))])
 
 
 @dataclass(frozen=True)
@@ -83,14 +78,31 @@ class Outcome:
 
 def resampled_pairs(samples: Samples, rng: np.random.Generator) -> Iterator[tuple[Samples, Samples]]:
     """Pairs of independent resamples, each with as many groups of each class as there are."""
-    members = samples.members()
+    order = np.lexsort((samples.groups, samples.classes))
+    classes, groups = samples.classes[order], samples.groups[order]
+    starts = np.flatnonzero(np.diff(classes, prepend=-1) | np.diff(groups, prepend=-1))
+    sizes = np.diff(starts, append=len(order))
+    of_class = np.bincount(classes[starts], minlength=len(samples.class_names))
+    first_of_class = np.cumsum(of_class) - of_class
+
+    def resample() -> Samples:
+        picks = np.repeat(first_of_class, of_class) + rng.integers(np.repeat(of_class, of_class))
+        ends = np.cumsum(sizes[picks])
+        within = np.arange(ends[-1]) - np.repeat(ends - sizes[picks], sizes[picks])
+        return samples.take(order[np.repeat(starts[picks], sizes[picks]) + within])
+
     for _ in range(RESAMPLES):
-        yield samples.take(_resample(members, rng)), samples.take(_resample(members, rng))
+        yield resample(), resample()
 
 
 def simulate(values: Floats, samples: Samples, rng: np.random.Generator) -> dict[str, Floats]:
     """A few users of every profile, who send these samples: the sums of their `values`, one a sample."""
     return {profile: _streams(values, weights, rng) for profile, weights in _profiles(samples, rng)}
+
+
+def simulate_standard(values: Floats, rng: np.random.Generator) -> dict[str, Floats]:
+    """A few of the paper's standard users, who send samples of all classes in random order."""
+    return {UNIFORM: _streams(values, _uniform(len(values)), rng)}
 
 
 def merge(parts: Sequence[Users]) -> Users:
@@ -122,11 +134,15 @@ def stream_means(paid: Floats, horizons: Sequence[int] = HORIZONS) -> Floats:
 def _profiles(samples: Samples, rng: np.random.Generator) -> Iterator[tuple[str, list[Floats]]]:
     """Each profile's name and, for each of its users, how often he sends each sample, up to a factor."""
     per_class = np.bincount(samples.classes, minlength=len(samples.class_names))
-    yield UNIFORM, [np.ones(len(samples.costs))] * USERS_PER_RESAMPLE
+    yield UNIFORM, _uniform(len(samples.costs))
     mixtures = rng.dirichlet(np.full(len(per_class), CONCENTRATION), USERS_PER_RESAMPLE)
     yield MIXTURE, [(mixture / per_class)[samples.classes] for mixture in mixtures]
     for index, name in enumerate(samples.class_names):
         yield f"class {name}", [(samples.classes == index).astype(np.float64)] * USERS_PER_RESAMPLE
+
+
+def _uniform(samples: int) -> list[Floats]:
+    return [np.ones(samples)] * USERS_PER_RESAMPLE
 
 
 def _streams(values: Floats, weights: Sequence[Floats], rng: np.random.Generator) -> Floats:
@@ -143,7 +159,3 @@ def _streams(values: Floats, weights: Sequence[Floats], rng: np.random.Generator
         later = np.cumsum(steps * mean + np.sqrt(steps * variance) * rng.standard_normal(len(steps)))
         rows.append(np.concatenate([single[CHECKPOINTS[~far] - 1], single[-1] + later]))
     return np.stack(rows)
-
-
-def _resample(members: Sequence[Sequence[Ints]], rng: np.random.Generator) -> Ints:
-    return np.concatenate([groups[pick] for groups in members for pick in rng.integers(len(groups), size=len(groups))])

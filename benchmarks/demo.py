@@ -24,7 +24,10 @@ from calpow.client.cli import main as calpow
 from calpow.handler.ledger import open_ledger
 
 ROOT = Path(__file__).resolve().parents[1]
-HOME = ROOT / "demo"
+# Paths are printed and given to the commands as one would type them in the project's folder.
+HOME = Path("demo")
+STORE = Path("model_store")
+CONFIG = Path("config.properties")
 MODEL = "digits"
 TEACHERS = 50
 QUERIES = 300
@@ -38,21 +41,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.demo", description=__doc__.splitlines()[0])
     parser.add_argument("--serve", action="store_true", help="leave the protected model running")
     serve_only = parser.parse_args().serve
+    os.chdir(ROOT)
     HOME.mkdir(exist_ok=True)
-    os.environ["CALPOW_LEDGER"] = f"sqlite:///{HOME / 'ledger.db'}"
+    os.environ["CALPOW_LEDGER"] = f"sqlite:///{HOME.resolve() / 'ledger.db'}"
     started = time.monotonic()
     protect()
     if serve_only:
         serve(HOME / "users")
         return 0
     with served(
-        {MODEL: ROOT / "model_store" / f"{MODEL}.mar", "unprotected": HOME / "victim.mar"},
-        config=ROOT / "config.properties",
+        {MODEL: STORE / f"{MODEL}.mar", "unprotected": HOME / "victim.mar"},
+        config=CONFIG,
     ) as server:
         records = compare(server, HOME / "users")
     picture = HOME / "work.png"
     draw(records, picture)
-    print(f"\nThe same as a picture: {picture.relative_to(ROOT)}")
+    print(f"\nThe same as a picture: {picture}")
     print(f"The server is stopped. All in {time.monotonic() - started:.0f} s.")
     return 0
 
@@ -68,14 +72,14 @@ def protect() -> None:
     command("teachers", "--victim", victim, "--data", data, "--teachers", str(TEACHERS), "--output", teachers)
     command("calibrate", "--victim", victim, "--ensemble", teachers, "--data", calibration, "--output", measured)
     parts = ("--victim", victim, "--ensemble", teachers, "--calibration", measured)
-    command("archive", *parts, "--model-name", MODEL, "--export-path", ROOT / "model_store", "--force")
+    command("archive", *parts, "--model-name", MODEL, "--export-path", STORE, "--force")
 
 
 def command(*words: str | Path) -> None:
     """Print a calpow command as one would type it, and run it."""
-    shown = [str(word.relative_to(ROOT)) if isinstance(word, Path) else word for word in words]
-    print(f"\n$ calpow {' '.join(shown)}", flush=True)
-    if calpow([str(word) for word in words]) != 0:
+    typed = [str(word) for word in words]
+    print(f"\n$ calpow {' '.join(typed)}", flush=True)
+    if calpow(typed) != 0:
         raise SystemExit(1)
 
 
@@ -129,9 +133,9 @@ def serve(users: Path) -> None:
     """Serve the protected model until Ctrl-C, and say how to ask it."""
     ledger = open_ledger(os.environ["CALPOW_LEDGER"])
     key = ledger.add_key("demo")
-    example = sorted(users.rglob("*.png"))[0].relative_to(ROOT)
-    archives = {MODEL: ROOT / "model_store" / f"{MODEL}.mar"}
-    with served(archives, config=ROOT / "config.properties", ports=usable_ports()) as server:
+    example = sorted(users.rglob("*.png"))[0]
+    archives = {MODEL: STORE / f"{MODEL}.mar"}
+    with served(archives, config=CONFIG, ports=usable_ports()) as server:
         heading(f"3. The protected model is up at {server.url(MODEL)}; Ctrl-C stops it")
         print(instructions(server.url(MODEL), key, str(example)))
         with suppress(KeyboardInterrupt):

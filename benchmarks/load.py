@@ -6,9 +6,8 @@ solved while the server rests, then the solutions are redeemed; only the server'
 """
 
 import itertools
-import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -17,7 +16,7 @@ import requests
 
 from benchmarks.wire import burst, request
 from calpow.client import PowAuth
-from calpow.handler.ledger.base import Ledger
+from calpow.handler.ledger import open_ledger
 from calpow.puzzle.challenge import KEY_HEADER, SOLUTION_HEADER, Challenge, format_solution
 from calpow.puzzle.solver import solve
 
@@ -34,11 +33,11 @@ TIMEOUT = 30.0
 
 @dataclass(frozen=True)
 class Site:
-    """Where the same model is served, without and with the gate, and what honest users send it."""
+    """Where the same model is served without and with the gate (URLs), the gate's ledger, and what users send."""
 
     unprotected: str
     protected: str
-    ledger: Ledger
+    ledger: str
     payloads: Sequence[bytes]
 
 
@@ -55,14 +54,11 @@ class Asked:
 
 @dataclass(frozen=True)
 class Served:
-    """What the server did in one round: answers a second, and the median seconds of one request."""
+    """What the server did in one round, answers a second; `client_share` is the light client's part of one core."""
 
     unprotected: float
     challenges: float
     redemptions: float
-    unprotected_seconds: float
-    challenge_seconds: float
-    redemption_seconds: float
     client_share: float
 
     @property
@@ -82,25 +78,61 @@ class Round:
 
 
 def measure(site: Site) -> list[Round]:
-    """Rounds of everything in turn, so that other load on the machine falls on all alike; the first is thrown away."""
-    payloads = itertools.cycle(site.payloads)
+    """Rounds of everything in turn, so that other load on the machine falls on all alike; the first is thrown away.
+
+    Raises BadAnswer or requests.RequestException when an honest query is not answered.
+    """
     with ProcessPoolExecutor(max(CONNECTIONS), mp_context=get_context("spawn")) as pool:
-        rounds = [_round(site, pool, connections, payloads) for _ in range(1 + ROUNDS) for connections in CONNECTIONS]
+        load = Load(site, pool)
+        rounds = [load.round(connections) for _ in range(1 + ROUNDS) for connections in CONNECTIONS]
     return rounds[len(CONNECTIONS) :]
 
 
-def _round(site: Site, pool: ProcessPoolExecutor, connections: int, payloads: Iterator[bytes]) -> Round:
-    shares = [[next(payloads) for _ in range(QUERIES)] for _ in range(connections)]
-    keys = [site.ledger.add_key(f"user-{index}") for index in range(connections)]
-    unprotected = _users(pool, site.unprotected, [None] * connections, shares)
-    protected = _users(pool, site.protected, keys, shares)
-    return Round(connections, unprotected, protected, _server(site, pool, connections, payloads))
+class Load:
+    """Loads a site in both ways; `pool` has a process for each connection."""
 
+    def __init__(self, site: Site, pool: ProcessPoolExecutor) -> None:
+        self._site = site
+        self._pool = pool
+        self._ledger = open_ledger(site.ledger)
+        self._payloads = itertools.cycle(site.payloads)
 
-def _users(pool: ProcessPoolExecutor, url: str, keys: Sequence[str | None], shares: Sequence[Sequence[bytes]]) -> float:
-    begin = time.time() + HEAD_START
-    jobs = [Asked(url, key, share, begin, USER_SECONDS) for key, share in zip(keys, shares, strict=True)]
-    return sum(pool.map(ask_as_a_user, jobs))
+    def round(self, connections: int) -> Round:
+        """One round of both views."""
+        shares = [self._take(QUERIES) for _ in range(connections)]
+        unprotected = self._users(self._site.unprotected, [None] * connections, shares)
+        protected = self._users(self._site.protected, self._keys(connections), shares)
+        return Round(connections, unprotected, protected, self._server(connections))
+
+    def _users(self, url: str, keys: Sequence[str | None], shares: Sequence[Sequence[bytes]]) -> float:
+        begin = time.time() + HEAD_START
+        jobs = [Asked(url, key, share, begin, USER_SECONDS) for key, share in zip(keys, shares, strict=True)]
+        return sum(self._pool.map(ask_as_a_user, jobs))
+
+    def _server(self, connections: int) -> Served:
+        plain, protected = self._site.unprotected, self._site.protected
+        bodies = self._take(QUERIES)
+        accounts = self._keys(-(-QUERIES // QUERIES_AN_ACCOUNT))
+        keys = [accounts[index // QUERIES_AN_ACCOUNT] for index in range(QUERIES)]
+        wall, cpu = time.perf_counter(), time.process_time()
+        answered = burst(plain, [request(plain, body, {}) for body in bodies], connections, 200)
+        share = (time.process_time() - cpu) / (time.perf_counter() - wall)
+        asking = [request(protected, body, {KEY_HEADER: key}) for body, key in zip(bodies, keys, strict=True)]
+        challenged = burst(protected, asking, connections, 402)
+        solutions = self._pool.map(solve_problem, [answer.body for answer in challenged.answers], chunksize=20)
+        paying = [
+            request(protected, body, {KEY_HEADER: key, SOLUTION_HEADER: solution})
+            for body, key, solution in zip(bodies, keys, solutions, strict=True)
+        ]
+        redeemed = burst(protected, paying, connections, 200)
+        return Served(answered.rate, challenged.rate, redeemed.rate, share)
+
+    def _take(self, count: int) -> list[bytes]:
+        return list(itertools.islice(self._payloads, count))
+
+    def _keys(self, count: int) -> list[str]:
+        """Keys of as many new accounts."""
+        return [self._ledger.add_key(f"user-{time.time_ns()}") for _ in range(count)]
 
 
 def ask_as_a_user(job: Asked) -> float:
@@ -117,31 +149,7 @@ def ask_as_a_user(job: Asked) -> float:
     raise AssertionError
 
 
-def _server(site: Site, pool: ProcessPoolExecutor, connections: int, payloads: Iterator[bytes]) -> Served:
-    bodies = [next(payloads) for _ in range(QUERIES)]
-    keys = _keys(site.ledger)
-    wall, cpu = time.perf_counter(), time.process_time()
-    plain = burst(site.unprotected, [request(site.unprotected, body, {}) for body in bodies], connections, 200)
-    share = (time.process_time() - cpu) / (time.perf_counter() - wall)
-    asking = [request(site.protected, body, {KEY_HEADER: key}) for body, key in zip(bodies, keys, strict=True)]
-    challenged = burst(site.protected, asking, connections, 402)
-    solutions = pool.map(solve_body, [answer.body for answer in challenged.answers], chunksize=20)
-    paying = [
-        request(site.protected, body, {KEY_HEADER: key, SOLUTION_HEADER: solution})
-        for body, key, solution in zip(bodies, keys, solutions, strict=True)
-    ]
-    redeemed = burst(site.protected, paying, connections, 200)
-    each = [statistics.median(answer.seconds for answer in one.answers) for one in (plain, challenged, redeemed)]
-    return Served(plain.rate, challenged.rate, redeemed.rate, *each, client_share=share)
-
-
-def _keys(ledger: Ledger) -> list[str]:
-    accounts = -(-QUERIES // QUERIES_AN_ACCOUNT)
-    keys = [ledger.add_key(f"account-{index}-{time.time_ns()}") for index in range(accounts)]
-    return [keys[index // QUERIES_AN_ACCOUNT] for index in range(QUERIES)]
-
-
-def solve_body(problem: bytes) -> str:
+def solve_problem(problem: bytes) -> str:
     """The header value that answers the challenge in a 402's body."""
     challenge = Challenge.from_problem(problem)
     return format_solution(challenge.token, solve(challenge.puzzle))

@@ -19,6 +19,7 @@ def draw(records: Sequence[Record], path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(9, 5.5), layout="constrained")
     thieves = iter(THIEVES * len(records))
     styles = iter(("-", "--", ":") * len(records))
+    below = False
     for record in records:
         work = record.cumulative_hashes()
         colour, style = (HONEST, next(styles)) if record.honest else (next(thieves), "-")
@@ -26,12 +27,13 @@ def draw(records: Sequence[Record], path: Path) -> None:
         axes.annotate(
             f"{record.name} ({record.multiple:,.1f}x)",
             (len(work), work[-1]),
-            xytext=(6, 0),
+            xytext=(6, -12 if below else 0),
             textcoords="offset points",
             color=colour,
             va="center",
             fontsize=9,
         )
+        below = record.honest
     axes.set(xscale="log", yscale="log", xlabel="queries answered", ylabel="cumulative work (hashes)")
     axes.set_xlim(1, max(len(record.queries) for record in records) * 6)
     axes.set_title("What answers cost: honest users in green, thieves in other colours", loc="left")

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 from benchmarks import load, mint
 from benchmarks.speed_table import Figures, table
 from calpow.archiver.served import served
-from calpow.handler.ledger import open_ledger
 
 if TYPE_CHECKING:
     from benchmarks.stages import Batches, Stages
@@ -58,34 +57,25 @@ def measure(victim: Path, archive: Path, payloads: Sequence[bytes], folder: Path
     try:
         print("minting stamps ...", flush=True)
         rates = mint.measure()
-        print("the stages of a query ...", flush=True)
-        stages, batches = in_a_process(archive, scratch, payloads)
-        print("a TorchServe under load ...", flush=True)
-        rounds = under_load(victim, archive, payloads, scratch)
+        uri = f"sqlite:///{scratch / 'served.db'}"
+        archives = {PROTECTED: archive, UNPROTECTED: victim}
+        with served(archives, config=ROOT / "config.properties", environment={"CALPOW_LEDGER": uri}) as server:
+            site = load.Site(server.url(UNPROTECTED), server.url(PROTECTED), uri, payloads)
+            print("a TorchServe under load ...", flush=True)
+            rounds = load.measure(site)
+            print("the stages of a query ...", flush=True)
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+                stages, batches = process.submit(measure_stages, archive.resolve(), scratch, site).result()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return Figures(rounds, stages, batches, rates)
 
 
-def in_a_process(archive: Path, scratch: Path, payloads: Sequence[bytes]) -> "tuple[Stages, Batches]":
-    """The in-process part, in a process of its own."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(measure_stages, archive.resolve(), scratch, payloads).result()
-
-
-def measure_stages(archive: Path, scratch: Path, payloads: Sequence[bytes]) -> "tuple[Stages, Batches]":
-    """`benchmarks.stages.measure`; brings torch into whoever calls it."""
+def measure_stages(archive: Path, scratch: Path, site: load.Site) -> "tuple[Stages, Batches]":
+    """`benchmarks.stages.measure`, which brings torch into whoever calls it."""
     from benchmarks import stages
 
-    return stages.measure(archive, scratch, payloads)
-
-
-def under_load(victim: Path, archive: Path, payloads: Sequence[bytes], scratch: Path) -> list[load.Round]:
-    """Both models on one TorchServe with the repository's settings, asked in turns."""
-    uri = f"sqlite:///{scratch / 'load.db'}"
-    archives = {PROTECTED: archive, UNPROTECTED: victim}
-    with served(archives, config=ROOT / "config.properties", environment={"CALPOW_LEDGER": uri}) as server:
-        return load.measure(load.Site(server.url(UNPROTECTED), server.url(PROTECTED), open_ledger(uri), payloads))
+    return stages.measure(archive, scratch, site)
 
 
 def shuffled(folder: Path) -> list[bytes]:

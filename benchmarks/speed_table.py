@@ -27,14 +27,14 @@ class Figures:
 def table(figures: Figures) -> Iterator[str]:
     """The table, line by line."""
     yield from _throughput(figures.rounds)
-    yield from _query(figures.stages, [each for each in figures.rounds if each.connections == 1])
+    yield from _query(figures.stages)
     yield from _batches(figures.batches)
     yield from _mint(figures.rates)
 
 
 def _throughput(rounds: Sequence[Round]) -> Iterator[str]:
     yield f"\nAnswered queries a second, medians of {ROUNDS} interleaved rounds"
-    yield " " * WIDTH + "".join(f"{f'{count} connection(s)':^30}" for count in CONNECTIONS)
+    yield " " * WIDTH + "".join(f"{_connections(count):^30}" for count in CONNECTIONS)
     yield " " * WIDTH + f"{'without':>10}{'with':>10}{'ratio':>8}  " * len(CONNECTIONS)
     by_count = [[each for each in rounds if each.connections == count] for count in CONNECTIONS]
     yield _row("users who solve, on the same cores", by_count, lambda each: (each.unprotected, each.protected))
@@ -57,31 +57,21 @@ def _row(name: str, by_count: Sequence[Sequence[Round]], pick: Callable[[Round],
     return f"{name:<{WIDTH}}{''.join(cells)}"
 
 
-def _query(stages: "Stages", rounds: Sequence[Round]) -> Iterator[str]:
-    yield "\nWhere a query's time goes, median microseconds, 1 connection (stages: in one process, on the real parts)"
+def _connections(count: int) -> str:
+    return "1 connection" if count == 1 else f"{count} connections"
+
+
+def _query(stages: "Stages") -> Iterator[str]:
+    yield "\nWhere a query's time goes, 1 connection, median microseconds"
     yield f"{'':<{WIDTH}}{'unprotected':>13}{'challenge':>13}{'answer':>13}{'protected':>13}"
-    http = _http(stages, rounds)
-    yield _line("HTTP and TorchServe's frontend", *http)
-    for stage, challenge in stages.challenge.items():
-        plain = stages.unprotected_total if stage == "victim" else 0.0
-        yield _line(stage, plain, challenge, stages.answer[stage])
-    totals = (stages.unprotected_total, stages.challenge_total, stages.answer_total)
-    yield _line("the server", *(first + second for first, second in zip(http, totals, strict=True)))
-    work = f"the client's solving, {stages.expected_hashes:,.0f} hashes"
-    yield f"{work:<{WIDTH}}{'':>39}{stages.solving:>13,.0f}"
-
-
-def _http(stages: "Stages", rounds: Sequence[Round]) -> tuple[float, float, float]:
-    """What of a request's time is not the worker's: seen from outside, less what it takes inside."""
-
-    def outside(pick: Callable[[Round], float]) -> float:
-        return 1e6 * median(pick(each) for each in rounds)
-
-    return (
-        outside(lambda each: each.server.unprotected_seconds) - stages.unprotected_total,
-        outside(lambda each: each.server.challenge_seconds) - stages.challenge_total,
-        outside(lambda each: each.server.redemption_seconds) - stages.answer_total,
-    )
+    columns = (stages.unprotected, stages.challenge, stages.answer)
+    yield _line("HTTP and TorchServe's frontend", *(column.http for column in columns))
+    yield _line("the unprotected worker", stages.unprotected.worker, 0.0, 0.0)
+    for stage in stages.challenge.stages:
+        yield _line(stage, 0.0, stages.challenge.stages[stage], stages.answer.stages[stage])
+    yield _line("all of the server's", *(column.http + column.worker for column in columns))
+    solving = f"the client solves {stages.expected_hashes:,.0f} hashes"
+    yield f"{solving:<{WIDTH}}{'':>39}{stages.solving:>13,.0f}"
 
 
 def _line(name: str, plain: float, challenge: float, answer: float) -> str:

@@ -1,11 +1,14 @@
-"""Where the time of a protected query goes, measured inside one process on the archive's own parts.
+"""Where the time of a protected query goes, by stage, on the archive's own parts.
 
-TorchServe's own `Service.predict` is called as a worker calls it; the ledger is a real file. Run it in a process of
+A worker's work is done in this process: TorchServe's own `Service.predict` is called as a worker calls it, the ledger
+is a real file. In turns with it the same is asked over HTTP: what that takes longer is HTTP. Run it in a process of
 its own: the victim changes the working directory, and TorchServe's metrics go to standard output.
 """
 
 import contextlib
 import functools
+import itertools
+import logging
 import os
 import shutil
 import statistics
@@ -15,7 +18,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 from unittest.mock import patch
 
 import torch
@@ -24,13 +27,15 @@ from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 from ts.model_loader import ModelLoaderFactory
 from ts.service import Service
 
+from benchmarks.load import Site
+from benchmarks.wire import BadAnswer, Connection, request
 from calpow.archiver.victims import open_victim
 from calpow.handler.challenge import Signer
 from calpow.handler.config import ENSEMBLE_FILE, VICTIM_FILE
 from calpow.handler.ensemble import Ensemble
 from calpow.handler.leakage.pate import Pate
 from calpow.handler.leakage.rdp import gnmax_epsilon
-from calpow.handler.ledger import open_ledger
+from calpow.handler.ledger import URI_VARIABLE, open_ledger
 from calpow.handler.ledger.sqlite import SqliteLedger
 from calpow.handler.parts import load_parts
 from calpow.handler.torchserve import GateHandler
@@ -42,10 +47,8 @@ from calpow.puzzle.solver import solve
 P = ParamSpec("P")
 R = TypeVar("R")
 
-WARM_UP = 60
+WARM_UP = 100
 QUERIES = 400
-# An account may have 64 challenges open; here each is paid at once, but honest users do not ask for ever.
-QUERIES_AN_ACCOUNT = 100
 BATCHES = (1, 16, 64)
 REPETITIONS = 60
 ACCOUNTED = 64
@@ -63,21 +66,28 @@ PLACES: Sequence[tuple[type, str, str]] = (
 )
 STAGES = tuple(dict.fromkeys(stage for _, _, stage in PLACES))
 REST = "the gate's rest"
+WHOLE = "whole"
+
+# Seconds by stage.
+Lap = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Column:
+    """Where one kind of request spends its time: medians in microseconds, by stage in the worker, and outside it."""
+
+    stages: Mapping[str, float]
+    worker: float
+    http: float
 
 
 @dataclass(frozen=True)
 class Stages:
-    """Medians in microseconds.
+    """The victim's own request and the two of a protected query; `solving` is the client's, in microseconds."""
 
-    `challenge` and `answer` are the two requests of a protected query by stage, `*_total` the whole of each in the
-    worker, `unprotected_total` that of the victim alone; `solving` is the client's.
-    """
-
-    challenge: Mapping[str, float]
-    answer: Mapping[str, float]
-    challenge_total: float
-    answer_total: float
-    unprotected_total: float
+    unprotected: Column
+    challenge: Column
+    answer: Column
     solving: float
     expected_hashes: float
 
@@ -91,11 +101,54 @@ class Batches:
     victim: Mapping[int, float]
 
 
+def measure(archive: Path, scratch: Path, site: Site) -> tuple[Stages, Batches]:
+    """Measure a protected archive, here and at `site`; `scratch` is a folder on the disk where a ledger would be.
+
+    Raises BadAnswer when a request is answered otherwise than it should be.
+    """
+    torch.set_num_threads(1)
+    logging.getLogger("ts").setLevel(logging.ERROR)
+    home = Path(tempfile.mkdtemp(prefix="stages-", dir=scratch)).resolve()
+    before = Path.cwd()
+    try:
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            with zipfile.ZipFile(archive) as packed:
+                packed.extractall(home)
+            return measure_stages(home, site), measure_batches(home, site.payloads)
+    finally:
+        os.chdir(before)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def measure_stages(home: Path, site: Site) -> Stages:
+    """Ask the parts in `home`, an unpacked archive, and the server at `site` in turns."""
+    os.environ[URI_VARIABLE] = f"sqlite:///{home / 'ledger.db'}"
+    key, key_there = open_ledger(os.environ[URI_VARIABLE]).add_key("user"), open_ledger(site.ledger).add_key("user")
+    stopwatch = Stopwatch()
+    with watched(stopwatch):
+        here, there = Inside(home, stopwatch), Outside(site)
+        payloads = itertools.islice(itertools.cycle(site.payloads), WARM_UP + QUERIES)
+        pairs = [(ask(here, key, payload), ask(there, key_there, payload)) for payload in payloads][WARM_UP:]
+    return Stages(
+        _column([(inside.unprotected, outside.unprotected) for inside, outside in pairs]),
+        _column([(inside.challenge, outside.challenge) for inside, outside in pairs]),
+        _column([(inside.answer, outside.answer) for inside, outside in pairs]),
+        _microseconds([inside.solving for inside, _ in pairs]),
+        statistics.median(inside.expected_hashes for inside, _ in pairs),
+    )
+
+
+def _column(laps: Sequence[tuple[Lap, Lap]]) -> Column:
+    stages = {name: _microseconds([inside.get(name, 0.0) for inside, _ in laps]) for name in (*STAGES, REST)}
+    worker = _microseconds([inside[WHOLE] for inside, _ in laps])
+    return Column(stages, worker, _microseconds([outside[WHOLE] for _, outside in laps]) - worker)
+
+
 class Stopwatch:
     """Adds up the seconds of each stage; a stage inside another counts for itself alone."""
 
     def __init__(self) -> None:
-        self.spent: dict[str, float] = {}
+        self._spent: dict[str, float] = {}
         self._inner = [0.0]
 
     def timed(self, stage: str, function: Callable[P, R]) -> Callable[P, R]:
@@ -109,18 +162,18 @@ class Stopwatch:
                 return function(*args, **kwargs)
             finally:
                 whole = time.perf_counter() - begun
-                self.spent[stage] = self.spent.get(stage, 0.0) + whole - self._inner.pop()
+                self._spent[stage] = self._spent.get(stage, 0.0) + whole - self._inner.pop()
                 self._inner[-1] += whole
 
         return call
 
-    def lap(self, function: Callable[[], object]) -> dict[str, float]:
-        """Seconds of each stage during one call, the whole as "" and what no stage took as REST."""
-        self.spent = {}
+    def lap(self, function: Callable[[], object]) -> Lap:
+        """Seconds of each stage during one call, of the WHOLE call, and the REST that no stage took."""
+        self._spent = {}
         begun = time.perf_counter()
         function()
         whole = time.perf_counter() - begun
-        return {**self.spent, REST: whole - sum(self.spent.values()), "": whole}
+        return {**self._spent, REST: whole - sum(self._spent.values()), WHOLE: whole}
 
 
 @contextlib.contextmanager
@@ -132,91 +185,84 @@ def watched(stopwatch: Stopwatch) -> Iterator[None]:
         yield
 
 
-def measure(archive: Path, scratch: Path, payloads: Sequence[bytes]) -> tuple[Stages, Batches]:
-    """Measure a protected archive; `scratch` is a folder on the disk where a ledger would be."""
-    torch.set_num_threads(1)
-    home = Path(tempfile.mkdtemp(prefix="stages-", dir=scratch)).resolve()
-    before = Path.cwd()
-    try:
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-            with zipfile.ZipFile(archive) as packed:
-                packed.extractall(home)
-            os.environ["CALPOW_LEDGER"] = f"sqlite:///{home / 'ledger.db'}"
-            stages = _stages(home, payloads)
-            return stages, _batches(home, payloads)
-    finally:
-        os.chdir(before)
-        shutil.rmtree(home, ignore_errors=True)
+@dataclass(frozen=True)
+class Reply:
+    """What one request brought, and the time it took."""
+
+    status: int
+    lap: Lap
+    challenge: Challenge | None
 
 
-def _stages(home: Path, payloads: Sequence[bytes]) -> Stages:
-    stopwatch = Stopwatch()
-    with watched(stopwatch):
-        protected, unprotected = _protected(home), _unprotected(home)
-        user = User(protected, unprotected, stopwatch)
-        laps = [user.ask(payloads[index % len(payloads)]) for index in range(WARM_UP + QUERIES)][WARM_UP:]
-    challenge, answer = ([getattr(lap, name) for lap in laps] for name in ("challenge", "answer"))
-    return Stages(
-        challenge={stage: _microseconds([lap.get(stage, 0.0) for lap in challenge]) for stage in (*STAGES, REST)},
-        answer={stage: _microseconds([lap.get(stage, 0.0) for lap in answer]) for stage in (*STAGES, REST)},
-        challenge_total=_microseconds([lap[""] for lap in challenge]),
-        answer_total=_microseconds([lap[""] for lap in answer]),
-        unprotected_total=_microseconds([lap.unprotected[""] for lap in laps]),
-        solving=_microseconds([lap.solving for lap in laps]),
-        expected_hashes=statistics.median(lap.expected_hashes for lap in laps),
-    )
+class Way(Protocol):
+    """A way to ask the two models."""
+
+    def send(self, gated: bool, payload: bytes, headers: Mapping[str, str]) -> Reply:
+        """Ask the protected or the unprotected model."""
 
 
 @dataclass(frozen=True)
-class Lap:
-    """One query, seconds by stage: asked of the victim alone, asked of the gate, and asked again with the work."""
+class Query:
+    """One query: asked of the victim alone, of the gate, and of the gate again with the work."""
 
-    unprotected: Mapping[str, float]
-    challenge: Mapping[str, float]
-    answer: Mapping[str, float]
+    unprotected: Lap
+    challenge: Lap
+    answer: Lap
     solving: float
     expected_hashes: int
 
 
-class User:
-    """Asks the two services of this process in turns."""
+def ask(way: Way, key: str, payload: bytes) -> Query:
+    """Ask one query without and with the gate. Raises BadAnswer when it is not answered as it should be."""
+    plain = way.send(False, payload, {})
+    offered = way.send(True, payload, {KEY_HEADER: key})
+    if offered.challenge is None:
+        raise BadAnswer(f"a query was answered {offered.status} instead of with a challenge")
+    puzzle = offered.challenge.puzzle
+    begun = time.perf_counter()
+    solution = format_solution(offered.challenge.token, solve(puzzle))
+    solving = time.perf_counter() - begun
+    answered = way.send(True, payload, {KEY_HEADER: key, SOLUTION_HEADER: solution})
+    if (plain.status, answered.status) != (200, 200):
+        raise BadAnswer(f"a query was answered {plain.status} without the gate and {answered.status} with it")
+    return Query(plain.lap, offered.lap, answered.lap, solving, puzzle.expected_hashes)
 
-    def __init__(self, protected: Service, unprotected: Service, stopwatch: Stopwatch) -> None:
-        self._protected = protected
-        self._unprotected = unprotected
+
+class Inside:
+    """Both models in this process, asked as a worker is asked."""
+
+    def __init__(self, home: Path, stopwatch: Stopwatch) -> None:
         self._stopwatch = stopwatch
-        self._ledger = open_ledger(os.environ["CALPOW_LEDGER"])
-        self._asked = 0
-        self._key = ""
+        self._protected = _load_protected(home)
+        self._unprotected = _load_unprotected(home)
 
-    def ask(self, payload: bytes) -> Lap:
-        """One query in all three ways."""
-        if self._asked % QUERIES_AN_ACCOUNT == 0:
-            self._key = self._ledger.add_key(f"user-{self._asked}")
-        self._asked += 1
-        headers = {KEY_HEADER: self._key}
-        unprotected = self._send(self._unprotected, payload, {}, 200)
-        challenged = self._send(self._protected, payload, headers, 402)
-        offered = self._protected.context.get_response_headers(0)["WWW-Authenticate"]
-        challenge = Challenge.from_www_authenticate(offered)
-        begun = time.perf_counter()
-        solution = format_solution(challenge.token, solve(challenge.puzzle))
-        solving = time.perf_counter() - begun
-        answered = self._send(self._protected, payload, {**headers, SOLUTION_HEADER: solution}, 200)
-        return Lap(unprotected, challenged, answered, solving, challenge.puzzle.expected_hashes)
-
-    def _send(self, service: Service, payload: bytes, headers: Mapping[str, str], status: int) -> Mapping[str, float]:
+    def send(self, gated: bool, payload: bytes, headers: Mapping[str, str]) -> Reply:
+        """Let the service handle a batch of one."""
+        service = self._protected if gated else self._unprotected
         batch = [_incoming(payload, headers)]
         lap = self._stopwatch.lap(lambda: service.predict(batch))
-        found = service.context.get_response_status(0)[0]
-        if found != status:
-            raise AssertionError(f"a request got {found} instead of {status}")
-        return lap
+        offered = service.context.get_response_headers(0).get("WWW-Authenticate")
+        challenge = Challenge.from_www_authenticate(offered) if offered else None
+        return Reply(service.context.get_response_status(0)[0], lap, challenge)
+
+
+class Outside:
+    """Both models on a server, asked over a connection each."""
+
+    def __init__(self, site: Site) -> None:
+        self._urls = (site.unprotected, site.protected)
+        self._connections = tuple(Connection(url) for url in self._urls)
+
+    def send(self, gated: bool, payload: bytes, headers: Mapping[str, str]) -> Reply:
+        """Post it."""
+        answer = self._connections[gated].ask(request(self._urls[gated], payload, headers))
+        challenge = Challenge.from_problem(answer.body) if answer.status == 402 else None
+        return Reply(answer.status, {WHOLE: answer.seconds}, challenge)
 
 
 def _incoming(payload: bytes, headers: Mapping[str, str]) -> Mapping[str, object]:
     """A request as TorchServe's codec hands it to a worker's service."""
-    sent = {"Content-Type": "application/octet-stream", "Accept": "*/*", **headers}
+    sent = {"Content-Type": "application/octet-stream", **headers}
     return {
         "requestId": b"0d9c2c0f-5a2b-4a61-9b0e-3a52f0c5c0aa",
         "headers": [{"name": name.encode(), "value": value.encode()} for name, value in sent.items()],
@@ -224,7 +270,7 @@ def _incoming(payload: bytes, headers: Mapping[str, str]) -> Mapping[str, object
     }
 
 
-def _protected(home: Path) -> Service:
+def _load_protected(home: Path) -> Service:
     handler = GateHandler()
     service = Service("protected", str(home), None, handler.handle, None, 1, True, _metrics())
     service.set_cl_socket(None)
@@ -232,12 +278,12 @@ def _protected(home: Path) -> Service:
     return service
 
 
-def _unprotected(home: Path) -> Service:
+def _load_unprotected(home: Path) -> Service:
     directory = home / "unprotected"
     unpack(home / VICTIM_FILE, directory)
     entry = read_manifest(home / VICTIM_FILE)["handler"]
     loader = ModelLoaderFactory.get_model_loader()
-    service = loader.load("unprotected", str(directory), entry, None, 1, None, True, _metrics())
+    service: Service = loader.load("unprotected", str(directory), entry, None, 1, None, True, _metrics())
     service.set_cl_socket(None)
     return service
 
@@ -248,7 +294,8 @@ def _metrics() -> MetricsCacheYamlImpl:
     return metrics
 
 
-def _batches(home: Path, payloads: Sequence[bytes]) -> Batches:
+def measure_batches(home: Path, payloads: Sequence[bytes]) -> Batches:
+    """Time ensemble and victim for whole batches, and the accounting for 64 queries."""
     ensemble = Ensemble.load(home / ENSEMBLE_FILE)
     settings = load_parts(home, torch.device("cpu")).calibration.metric
     with open_victim(home / VICTIM_FILE) as victim:

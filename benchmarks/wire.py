@@ -61,7 +61,7 @@ class Connection:
             self._socket = None
 
     def ask(self, sent: bytes) -> Answer:
-        """Send a request and wait for the whole answer. Raises BadAnswer when the server hangs up before it is there."""
+        """Send a request and wait for the whole answer. Raises BadAnswer when the server hangs up before that."""
         begun = time.perf_counter()
         if self._socket is None:
             self._socket = socket.create_connection(self._address, TIMEOUT)

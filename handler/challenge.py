@@ -9,7 +9,7 @@ import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from hashlib import sha256
 
 from calpow.handler.ledger.base import Secret
@@ -55,7 +55,7 @@ class Signer:
 
     def sign(self, claims: Claims) -> str:
         """The token of these claims, with the secrets as last read: it is called inside a ledger's transaction."""
-        signing = f"{_encode(HEADER)}.{_encode(asdict(claims))}"
+        signing = f"{_HEADER}.{_encode({name: getattr(claims, name) for name in _NAMES})}"
         return f"{signing}.{_text(_mac(self._known[-1], signing))}"
 
     def verify(self, token: str) -> Claims:
@@ -84,11 +84,11 @@ class Signer:
 
 def _claims(signing: str) -> Claims:
     header, _, payload = signing.partition(".")
+    if header != _HEADER:
+        raise BadToken("the token is of another kind; solve a new challenge")
     try:
-        if json.loads(_bytes(header)) != HEADER:
-            raise BadToken("the token is of another kind; solve a new challenge")
         members = json.loads(_bytes(payload))
-        return Claims(**{each.name: members[each.name] for each in fields(Claims)})
+        return Claims(**{name: members[name] for name in _NAMES})
     except (Base64Error, ValueError, KeyError, TypeError) as problem:
         raise BadToken("the token is of another version; solve a new challenge") from problem
 
@@ -107,3 +107,8 @@ def _text(data: bytes) -> str:
 
 def _bytes(text: str) -> bytes:
     return urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+
+
+# Signed and compared as text, for every request.
+_HEADER = _encode(HEADER)
+_NAMES = tuple(each.name for each in fields(Claims))

@@ -10,7 +10,6 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Protocol
 
 from calpow.handler import problems
@@ -310,11 +309,9 @@ class Gate:
         return Puzzle(ALGORITHM, resource, bits, count)
 
     def _refuse(self, asking: _Asking, open_challenge: OpenChallenge) -> Refused:
-        claims = self._signer.verify(open_challenge.token)
-        puzzle = Puzzle(claims.algorithm, claims.jti, claims.bits, claims.count)
-        expires = datetime.fromtimestamp(open_challenge.expires, timezone.utc)
-        seconds = self._calibration.solving_seconds(puzzle.expected_hashes)
-        challenge = Challenge(open_challenge.token, puzzle, expires)
+        # Signed here, read from our own ledger: nothing to verify.
+        challenge = Challenge.from_token(open_challenge.token)
+        seconds = self._calibration.solving_seconds(challenge.puzzle.expected_hashes)
         return Refused(problems.challenged(asking.why, challenge, self.realm, seconds))
 
 

@@ -11,6 +11,7 @@ from calpow.handler.ledger.base import Charge, Ledger, OpenChallenge, Quote, Quo
 
 NOW = 1_800_000_000.0
 MODEL = "digits"
+CHARGE = Charge(5, -2, 1)
 CHILD = Path(__file__).parent / "ledger_child.py"
 
 _numbers = itertools.count()
@@ -20,7 +21,7 @@ def want(
     digest: str = "d",
     *,
     account: str = "ada",
-    charge: Charge = Charge(5, -2, 1),
+    charge: Charge = CHARGE,
     expires: float = NOW + 60,
     seen: list[Totals] | None = None,
 ) -> QuoteRequest:

@@ -126,22 +126,27 @@ class SqliteFile:
         return connection
 
     def _make_or_check(self, connection: sqlite3.Connection) -> None:
-        if not _is_empty(connection) and _number(connection, "PRAGMA application_id") != self._schema.application:
+        new = _is_empty(connection)
+        if not new and _number(connection, "PRAGMA application_id") != self._schema.application:
             raise LedgerUnavailable(f"{self._path} is another program's database: name another file for the ledger")
         if _patiently(connection, "PRAGMA journal_mode = WAL").fetchone() != ("wal",):
             raise LedgerUnavailable(f"the ledger {self._path} cannot be shared there: put it on a local disk")
-        _patiently(connection, "BEGIN IMMEDIATE")
-        if _is_empty(connection):
-            self._schema.create(connection)
-            connection.execute(f"PRAGMA application_id = {self._schema.application}")
-            connection.execute(f"PRAGMA user_version = {self._schema.version}")
-        connection.execute("COMMIT")
+        if new:
+            self._make(connection)
         found = _number(connection, "PRAGMA user_version")
         if found != self._schema.version:
             raise LedgerUnavailable(
                 f"the ledger {self._path} has schema {found} and this version of Calpow reads"
                 f" {self._schema.version}: use the version that made it, or name another file"
             )
+
+    def _make(self, connection: sqlite3.Connection) -> None:
+        _patiently(connection, "BEGIN IMMEDIATE")
+        if _is_empty(connection):  # Another process may have been quicker.
+            self._schema.create(connection)
+            connection.execute(f"PRAGMA application_id = {self._schema.application}")
+            connection.execute(f"PRAGMA user_version = {self._schema.version}")
+        connection.execute("COMMIT")
 
     def _close(self) -> None:
         if self._connection is not None:

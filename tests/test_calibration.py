@@ -1,0 +1,165 @@
+"""The calibration file: what is saved is loaded, and whatever is wrong with a file is said in one line."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from calpow.handler.calibration import Calibration, CalibrationError, PolicyName
+from calpow.puzzle.errors import CalpowError
+from tests.parts import calibration
+
+Document = dict[str, object]
+
+
+def saved(tmp_path: Path, change: Callable[[Document], None] = lambda document: None) -> Path:
+    """A good calibration's file with a change."""
+    path = tmp_path / "calibration.json"
+    calibration(provenance={"samples": 450, "mean_cost": 1.7, "machine": "here"}).save(path)
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+    return path
+
+
+def refused(path: Path) -> str:
+    """The one line that says what is wrong."""
+    with pytest.raises(CalibrationError) as caught:
+        Calibration.load(path)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert isinstance(caught.value, CalpowError)
+    assert "calpow calibrate" in text
+    return text
+
+
+def put(dotted: str, value: object) -> Callable[[Document], None]:
+    def change(document: Document) -> None:
+        *parents, last = dotted.split(".")
+        for parent in parents:
+            document = cast(Document, document[parent])
+        document[last] = value
+
+    return change
+
+
+def members(document: Mapping[str, object], prefix: str = "") -> list[str]:
+    """Dotted names of everything in a document but the provenance."""
+    names = []
+    for name, value in document.items():
+        names.append(prefix + name)
+        if isinstance(value, dict) and name != "provenance":
+            names.extend(members(value, f"{prefix}{name}."))
+    return names
+
+
+@pytest.mark.parametrize("policy", list(PolicyName))
+def test_what_is_saved_is_loaded(tmp_path: Path, policy: PolicyName) -> None:
+    made = calibration(policy=policy, provenance={"samples": 450, "mean_cost": 1.7, "machine": "here"})
+    made.save(tmp_path / "c.json")
+    assert Calibration.load(tmp_path / "c.json") == made
+    assert [file.name for file in tmp_path.iterdir()] == ["c.json"]
+
+
+def test_every_missing_member_is_named(tmp_path: Path) -> None:
+    names = members(json.loads(saved(tmp_path).read_text()))
+    assert len(names) > 25
+    for name in names:
+
+        def drop(document: Document, name: str = name) -> None:
+            *parents, last = name.split(".")
+            for parent in parents:
+                document = cast(Document, document[parent])
+            del document[last]
+
+        assert f"{name} is missing" in refused(saved(tmp_path, drop))
+
+
+def test_members_nobody_knows_are_refused(tmp_path: Path) -> None:
+    assert "solver.cores is not known" in refused(saved(tmp_path, put("solver.cores", 2)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("floor_seconds", "0.1", "floor_seconds must be of type float"),
+        ("floor_seconds", True, "floor_seconds must be of type float"),
+        ("floor_seconds", None, "floor_seconds must be of type float"),
+        ("floor_seconds", float("nan"), "floor_seconds must be a finite number"),
+        ("cap", float("inf"), "cap must be a finite number"),
+        ("cap", 10**400, "cap must be a finite number"),
+        ("shape.classes", 2.0, "shape.classes must be of type int"),
+        ("shape.input_shape", 4, "shape.input_shape must be a list"),
+        ("shape", [2, [4]], "shape must be an object"),
+        ("conditional.class_means", [1.0, "2"], r"conditional.class_means[1] must be of type float"),
+        ("victim_sha256", 7, "victim_sha256 must be of type str"),
+        ("provenance", [], "provenance must be an object"),
+        ("provenance.samples", [450], "provenance.samples must be one of str, int, float"),
+        ("policy", "strict", "policy must be one of: conditional, paper"),
+        ("schema", "1", "schema must be of type int"),
+    ],
+)
+def test_a_member_of_another_type_is_named(tmp_path: Path, name: str, value: object, said: str) -> None:
+    assert said in refused(saved(tmp_path, put(name, value)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("victim_sha256", "abc", "victim_sha256 must be 64 hexadecimal digits"),
+        ("ensemble_sha256", "Z" * 64, "ensemble_sha256 must be 64 hexadecimal digits"),
+        ("shape.classes", 3, "conditional.class_means has 2 of 3 classes"),
+        ("metric.delta", 1, "metric.delta must be less than 1"),
+        ("metric.sigma", 0, "metric.sigma must be more than 0"),
+        ("metric.teachers", -1, "metric.teachers must be more than 0"),
+        ("conditional.spread", 0.0, "conditional.spread must be more than 0"),
+        ("conditional.burst", -1.0, "conditional.burst must be more than 0"),
+        ("paper.base", 0.99, "paper.base must be at least 1"),
+        ("cap", 0.5, "cap must be at least 1"),
+        ("solver.slope", 0, "solver.slope must be more than 0"),
+        ("floor_seconds", 0.0, "floor_seconds must be more than 0"),
+    ],
+)
+def test_values_that_make_no_sense_are_named(tmp_path: Path, name: str, value: object, said: str) -> None:
+    assert said in refused(saved(tmp_path, put(name, value)))
+
+
+def test_a_victim_of_one_class_is_refused(tmp_path: Path) -> None:
+    def single(document: Document) -> None:
+        put("shape.classes", 1)(document)
+        put("conditional.class_means", [1.0])(document)
+
+    assert "shape.classes must be at least 2" in refused(saved(tmp_path, single))
+
+
+def test_another_schema_is_named_before_anything_else(tmp_path: Path) -> None:
+    path = tmp_path / "future.json"
+    path.write_text('{"schema": 2, "everything": "else"}')
+    assert "has schema 2, this version reads 1" in refused(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000])
+def test_a_file_that_is_no_calibration_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "c.json"
+    path.write_bytes(content)
+    refused(path)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    assert "does not exist" in refused(tmp_path / "nothing.json")
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CalibrationError, match=r"cannot be written .* --output"):
+        calibration().save(tmp_path / "nowhere" / "c.json")
+    (tmp_path / "c.json").mkdir()
+    with pytest.raises(CalibrationError, match="cannot be written"):
+        calibration().save(tmp_path / "c.json")
+    assert [file.name for file in tmp_path.iterdir()] == ["c.json"]
+
+
+def test_a_calibration_made_in_memory_is_checked_too() -> None:
+    with pytest.raises(CalibrationError, match="latency_seconds must be more than 0"):
+        calibration(latency_seconds=0.0)
