@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+from tqdm import tqdm
 
 from calpow.archiver.simulation import (
     CHECKPOINTS,
     HORIZONS,
+    RESAMPLES,
     Floats,
     Outcome,
     Samples,
@@ -156,7 +158,8 @@ def _widen(widened: Callable[[float], Conditional], users: Users, horizons: Sequ
 def _conditional_users(samples: Samples, rng: np.random.Generator) -> tuple[Users, float]:
     """Users with their summed excesses, and the mean square of a single excess."""
     parts, squares = [], []
-    for fitted_on, drawn_from in resampled_pairs(samples, rng):
+    pairs = resampled_pairs(samples, rng)
+    for fitted_on, drawn_from in tqdm(pairs, total=RESAMPLES, desc="simulating", unit="pair", disable=None):
         excess = drawn_from.costs - class_means(fitted_on)[drawn_from.voted]
         parts.append(simulate(excess, drawn_from, rng))
         squares.append(float((excess**2).mean()))

@@ -80,7 +80,7 @@ def measure_solver() -> SolverFit:
     """
     puzzles = [Puzzle(ALGORITHM, secrets.token_hex(8), bits, STAMPS) for bits in BITS]
     asked = tqdm(puzzles * ROUNDS, desc="solver", unit="puzzle", disable=None)
-    timed = [(puzzle.expected_hashes, *_time_puzzle(puzzle)) for puzzle in asked]
+    timed = [(puzzle.expected_hashes, *time_puzzle(puzzle)) for puzzle in asked]
     weights = [1.0 / expected**2 for expected, _, _ in timed]
     pace = fit_line([hashes for _, hashes, _ in timed], [seconds for _, _, seconds in timed], weights)
     works = [float(puzzle.expected_hashes) for puzzle in puzzles]
@@ -89,7 +89,7 @@ def measure_solver() -> SolverFit:
     return SolverFit(line.slope, line.intercept, 1.0 / pace.slope)
 
 
-def _time_puzzle(puzzle: Puzzle) -> tuple[int, float]:
+def time_puzzle(puzzle: Puzzle) -> tuple[int, float]:
     """Hashes that the solver made and seconds it took."""
     begun = time.perf_counter()
     stamps = solve(puzzle)

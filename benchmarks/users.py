@@ -1,13 +1,14 @@
 """Users of a protected model, honest and not: what they send, and what each answer took them."""
 
-import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import requests
 
 from calpow.client import PowAuth
+from calpow.puzzle.challenge import SOLUTION_HEADER
+from calpow.puzzle.stamp import Stamp
 
 TIMEOUT = 60.0
 
@@ -78,7 +79,7 @@ class Caller:
         end = time.perf_counter()
         plain.raise_for_status()
         paid.raise_for_status()
-        return Query(end - middle, middle - start, _hashes(paid.history), paid.content == plain.content)
+        return Query(end - middle, middle - start, _hashes(paid), paid.content == plain.content)
 
 
 def run(
@@ -97,6 +98,7 @@ def run(
             return
 
 
-def _hashes(history: Iterable[requests.Response]) -> int:
-    challenged = (response for response in history if response.status_code == 402)
-    return sum(json.loads(response.content)["challenge"]["expected_hashes"] for response in challenged)
+def _hashes(answer: requests.Response) -> int:
+    """Expected hashes of every stamp that was sent for an answer, prepaid ones that were not enough too."""
+    sent = [each.request.headers.get(SOLUTION_HEADER, "") for each in (*answer.history, answer)]
+    return sum(1 << Stamp.parse(stamp).bits for header in sent for stamp in str(header).split()[1:])

@@ -17,8 +17,9 @@ from requests.sessions import SessionRedirectMixin
 
 from calpow.client.body import rewinder
 from calpow.client.errors import ChallengeLoop, ChallengeUnreadable, UnusableKey, WorkLimitExceeded
+from calpow.client.prepay import Prices
 from calpow.client.problems import problem_in, reason_in
-from calpow.puzzle.challenge import KEY_HEADER, SOLUTION_HEADER, Challenge, find_token, format_solution
+from calpow.puzzle.challenge import KEY_HEADER, SOLUTION_HEADER, Challenge, find_token, format_prepaid, format_solution
 from calpow.puzzle.errors import PuzzleError
 from calpow.puzzle.solver import solve
 
@@ -29,7 +30,9 @@ MAX_CHALLENGES = 3
 class PowAuth(AuthBase):
     """Sends the API key, and pays for an answer when the server asks for work (status 402).
 
-    One request then becomes two, and `response.history` holds the 402. The body may be bytes, str, or a file
+    The first request then becomes two, and `response.history` holds the 402. Afterwards the server's word on what
+    the next answer takes is believed: stamps are minted before asking, which saves a round trip, until they once
+    are not enough. The body may be bytes, str, or a file
     or stream that can seek; a generator raises BodyNotRewindable before anything is sent. One object serves
     any number of requests, sessions and threads.
 
@@ -59,12 +62,19 @@ class PowAuth(AuthBase):
         self._key = key
         self._max_hashes = max_hashes
         self._progress = progress
+        self._prices = Prices()
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         """Prepare one request; called by requests."""
-        exchange = _Exchange(str(request.url), rewinder(request.body), self._max_hashes, self._progress)
+        url = str(request.url)
+        rewind = rewinder(request.body)
         if self._key is not None:
             request.headers[KEY_HEADER] = self._key
+        prepaid = self._prices.puzzle_for(url, self._key or "", self._max_hashes)
+        if prepaid is not None:
+            request.headers[SOLUTION_HEADER] = format_prepaid(solve(prepaid, progress=self._progress))
+        cost = 0 if prepaid is None else prepaid.expected_hashes
+        exchange = _Exchange(url, rewind, self._max_hashes, self._progress, self._prices, cost)
         request.register_hook("response", exchange.receive)
         return request
 
@@ -77,6 +87,8 @@ class _Exchange:
     rewind: Callable[[], object]
     max_hashes: int
     progress: Callable[[int, int], None] | None
+    prices: Prices
+    prepaid_hashes: int
 
     def receive(self, response: Response, **options: Any) -> Response:
         """Hook: exchange a challenge for the answer. `options` are those of HTTPAdapter.send."""
@@ -92,17 +104,21 @@ class _Exchange:
         return not SessionRedirectMixin().should_strip_auth(self.url, url)
 
     def _pay(self, response: Response, options: dict[str, Any]) -> Response:
-        cost = 0
-        for _ in range(MAX_CHALLENGES):
+        cost = self.prepaid_hashes
+        for solved in range(MAX_CHALLENGES):
             challenge = _challenge_in(response)
             if challenge is None:
+                self.prices.saw_answer(self.url, response)
                 return response
+            prepaid = self.prepaid_hashes > 0 and solved == 0
+            self.prices.saw_challenge(self.url, challenge, response, prepaid=prepaid)
             cost += challenge.puzzle.expected_hashes
             if cost > self.max_hashes:
                 raise WorkLimitExceeded(cost, self.max_hashes, response)
             stamps = solve(challenge.puzzle, progress=self.progress)
             response = self._resend(response, format_solution(challenge.token, stamps), options)
         if _challenge_in(response) is None:
+            self.prices.saw_answer(self.url, response)
             return response
         raise ChallengeLoop(
             f"{MAX_CHALLENGES} solutions in a row were refused, the last with: {reason_in(response)}",

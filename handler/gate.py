@@ -22,6 +22,7 @@ from calpow.handler.ledger.base import (
     Ledger,
     LedgerUnavailable,
     OpenChallenge,
+    Payment,
     Quote,
     QuoteRequest,
     TooManyOpen,
@@ -30,7 +31,8 @@ from calpow.handler.ledger.base import (
 from calpow.handler.problems import Problem
 from calpow.puzzle.challenge import Challenge, Solution, parse_solution
 from calpow.puzzle.difficulty import puzzle_size
-from calpow.puzzle.errors import MalformedSolution, PuzzleError
+from calpow.puzzle.errors import MalformedSolution, MalformedStamp, PuzzleError, StaleStamp
+from calpow.puzzle.prepaid import check_prepaid, prepaid_resource
 from calpow.puzzle.puzzle import Puzzle
 
 log = logging.getLogger(__name__)
@@ -81,12 +83,16 @@ class Pricer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Asking:
-    """A request whose account is known and which has not paid: `why` is what it will be told."""
+    """A request whose account is known and which has not redeemed a challenge: `why` is what it will be told.
+
+    A `payment` of prepaid stamps may be enough for the challenge it would get.
+    """
 
     index: int
     account: str
     request: Request
     why: Problem
+    payment: Payment | None = None
 
 
 class Gate:
@@ -163,6 +169,7 @@ class Gate:
         asking = self._redeem(requests, accounts, decisions)
         asking = self._reuse_open(asking, decisions)
         self._quote(asking, decisions)
+        self._announce_next(accounts, decisions)
 
     def _identify(self, requests: Sequence[Request], decisions: dict[int, Decision]) -> dict[int, str]:
         accounts: dict[int, str] = {}
@@ -187,6 +194,8 @@ class Gate:
             checked = self._check(requests[index], account)
             if isinstance(checked, Claims):
                 paid[index] = checked
+            elif isinstance(checked, Payment):
+                asking.append(_Asking(index, account, requests[index], problems.POW_REQUIRED, checked))
             else:
                 asking.append(_Asking(index, account, requests[index], checked))
         if not paid:
@@ -200,25 +209,24 @@ class Gate:
                 decisions[index] = Admitted(claims.jti, 0)
             else:
                 asking.append(_Asking(index, accounts[index], requests[index], problems.CHALLENGE_SPENT))
-        self._announce_next(paid, accounts, decisions)
         return asking
 
-    def _announce_next(self, paid: dict[int, Claims], accounts: dict[int, str], decisions: dict[int, Decision]) -> None:
-        for index in paid:
-            admitted = decisions.get(index)
+    def _announce_next(self, accounts: dict[int, str], decisions: dict[int, Decision]) -> None:
+        for index, account in accounts.items():
+            admitted = decisions[index]
             if isinstance(admitted, Admitted):
-                totals = self._ledger.totals(self._model, accounts[index])
+                totals = self._ledger.totals(self._model, account)
                 work = self._calibration.next_work(totals)
                 decisions[index] = Admitted(admitted.id, self._size(work, "next").expected_hashes)
 
-    def _check(self, request: Request, account: str) -> Claims | Problem:
-        """The claims of the challenge this request solves, or what is wrong with its solution."""
+    def _check(self, request: Request, account: str) -> Claims | Payment | Problem:
+        """The claims of the challenge this request solves, what it pays beforehand, or what is wrong with either."""
         if request.solution is None:
             return problems.POW_REQUIRED
         try:
             solution = parse_solution(request.solution)
             if not isinstance(solution, Solution):
-                return problems.MALFORMED_SOLUTION
+                return self._check_prepaid(solution.stamps, request.key or "")
             claims = self._signer.verify(solution.token)
         except (MalformedSolution, BadToken):
             return problems.MALFORMED_SOLUTION
@@ -232,6 +240,17 @@ class Gate:
             return problems.INVALID_SOLUTION
         return claims
 
+    def _check_prepaid(self, stamps: Sequence[str], key: str) -> Payment | Problem:
+        try:
+            work = check_prepaid(stamps, ALGORITHM, prepaid_resource(self.realm, key), self._clock())
+        except MalformedStamp:
+            return problems.MALFORMED_SOLUTION
+        except StaleStamp:
+            return problems.CHALLENGE_EXPIRED
+        except PuzzleError:
+            return problems.INVALID_SOLUTION
+        return Payment(work.ids, work.hashes, work.stale_at, self._holder)
+
     def _reuse_open(self, asking: Sequence[_Asking], decisions: dict[int, Decision]) -> list[_Asking]:
         """Answer those who hold an open challenge for the same payload, or too many; return the others."""
         new: list[_Asking] = []
@@ -239,7 +258,8 @@ class Gate:
         for each in asking:
             standing = self._ledger.standing(self._model, each.account, each.request.digest, now)
             if standing.challenge is not None:
-                decisions[each.index] = self._refuse(each, standing.challenge)
+                paid = each.payment is not None and self._ledger.pay(standing.challenge, each.payment, now=now)
+                decisions[each.index] = self._answer(each, Quote(standing.challenge, charged=False, paid=paid))
             elif standing.open_count >= self._max_open:
                 wait = (standing.soonest_expiry or now) - now
                 decisions[each.index] = Refused(problems.too_many_open(wait))
@@ -273,17 +293,20 @@ class Gate:
     def _answer(self, asking: _Asking, quote: Quote | TooManyOpen) -> Decision:
         if isinstance(quote, TooManyOpen):
             return Refused(problems.too_many_open(quote.retry_after))
+        if quote.paid:
+            return Admitted(quote.challenge.id, 0)
         return self._refuse(asking, quote.challenge)
 
     def _order(self, asking: _Asking, priced: Priced) -> QuoteRequest:
         samples = len(priced.costs)
         excess = self._calibration.excess(priced.costs, priced.labels)
-        charge = Charge(round(float(priced.costs.sum()) * MICRO), round(float(excess.sum()) * MICRO), samples)
+        cost, above = sum(priced.costs.tolist()), sum(excess.tolist())
+        charge = Charge(round(cost * MICRO), round(above * MICRO), samples)
 
         def draft(totals: Totals) -> OpenChallenge:
             return self._issue(asking, self._calibration.work(totals, samples), totals, samples)
 
-        return QuoteRequest(asking.account, asking.request.digest, charge, draft)
+        return QuoteRequest(asking.account, asking.request.digest, charge, draft, asking.payment)
 
     def _issue(self, asking: _Asking, work: float, totals: Totals, samples: int) -> OpenChallenge:
         puzzle = self._size(work, secrets.token_hex(8))
@@ -301,7 +324,7 @@ class Gate:
                 count=puzzle.count,
             )
         )
-        return OpenChallenge(puzzle.resource, token, float(expires))
+        return OpenChallenge(puzzle.resource, token, float(expires), puzzle.expected_hashes)
 
     @staticmethod
     def _size(work: float, resource: str) -> Puzzle:
@@ -312,7 +335,10 @@ class Gate:
         # Signed here, read from our own ledger: nothing to verify.
         challenge = Challenge.from_token(open_challenge.token)
         seconds = self._calibration.solving_seconds(challenge.puzzle.expected_hashes)
-        return Refused(problems.challenged(asking.why, challenge, self.realm, seconds))
+        # Enough, and yet it did not pay: a stamp had been spent before.
+        spent = asking.payment is not None and asking.payment.hashes >= open_challenge.hashes
+        why = problems.CHALLENGE_SPENT if spent else asking.why
+        return Refused(problems.challenged(why, challenge, self.realm, seconds))
 
 
 def time_to_solve(seconds: float, count: int) -> float:

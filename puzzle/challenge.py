@@ -146,6 +146,16 @@ def www_authenticate(realm: str, token: str) -> str:
 
 def find_token(www_authenticate: str) -> str | None:
     """Return the token of the PoW challenge in a WWW-Authenticate header, unread; None if there is none."""
+    return _find_parameter(www_authenticate, "challenge")
+
+
+def find_realm(www_authenticate: str) -> str | None:
+    """Return the realm of the PoW challenge in a WWW-Authenticate header; None if there is none."""
+    realm = _find_parameter(www_authenticate, "realm")
+    return None if realm is None else re.sub(r"\\(.)", r"\1", realm)
+
+
+def _find_parameter(www_authenticate: str, name: str) -> str | None:
     scheme = ""
     for part in _PART.findall(www_authenticate):
         match = _PARAMETER.fullmatch(part.strip())
@@ -153,14 +163,19 @@ def find_token(www_authenticate: str) -> str | None:
             scheme = part.split(maxsplit=1)[0] if part.strip() else scheme
             continue
         scheme = match["scheme"] or scheme
-        if scheme.lower() == "pow" and match["name"].lower() == "challenge":
-            return match["value"].strip('"')
+        if scheme.lower() == "pow" and match["name"].lower() == name:
+            return match["value"].removeprefix('"').removesuffix('"')
     return None
 
 
 def format_solution(token: str, stamps: Sequence[str]) -> str:
     """Return the value of the PoW-Solution header."""
     return " ".join((token, *stamps))
+
+
+def format_prepaid(stamps: Sequence[str]) -> str:
+    """Return the value of the PoW-Solution header for stamps minted before any challenge."""
+    return " ".join((PREPAID, *stamps))
 
 
 def parse_solution(value: str) -> Solution | Prepaid:

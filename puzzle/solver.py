@@ -21,7 +21,7 @@ def solve(puzzle: Puzzle, *, progress: Callable[[int, int], None] | None = None)
     before the first stamp and after each; what it raises ends the work.
     """
     start = ALGORITHMS[puzzle.algorithm]
-    date = datetime.now(timezone.utc).strftime("%y%m%d")
+    date = datetime.now(timezone.utc).strftime("%y%m%d%H%M%S")
     stamps: list[str] = []
     for ext in range(puzzle.count):
         if progress is not None:

@@ -34,7 +34,7 @@ class Protected:
 
 
 def protect(folder: Path, name: str, victim: Path, teachers: Path, preprocess: str | None = None) -> Protected:
-    """Package a victim with teachers that fit it, at a floor of 0.2 ms of work."""
+    """Package a victim with teachers that fit it; every answer takes 0.2 ms of work, whatever was asked before."""
     from calpow.handler.ensemble import Ensemble
 
     card = Ensemble.load(teachers, "cpu").card
@@ -44,7 +44,7 @@ def protect(folder: Path, name: str, victim: Path, teachers: Path, preprocess: s
         victim_sha256=file_sha256(victim),
         ensemble_sha256=file_sha256(teachers),
         metric=PateSettings(card.teachers / 25, 1e-5, card.teachers),
-        conditional=Conditional((10.0,) * card.classes, 10.0, 5.0, 50.0, 2.0, 3.0),
+        conditional=Conditional((1e6,) * card.classes, 1.0, 1.0, 1.0, 2.0, 3.0),
         floor_seconds=0.0002,
     ).save(measured)
     guarded = build(Order(victim, teachers, measured, folder, name, preprocess=preprocess, max_open=512, force=True))

@@ -29,7 +29,7 @@ def until_done(action: Callable[[], T]) -> T:
 
 def request(account: str, digest: str) -> QuoteRequest:
     def draft(totals: Totals) -> OpenChallenge:
-        return OpenChallenge(os.urandom(16).hex(), "token", time.time() + 600)
+        return OpenChallenge(os.urandom(16).hex(), "token", time.time() + 600, 1)
 
     return QuoteRequest(account, digest, Charge(3, -1, 1), draft)
 
@@ -149,6 +149,18 @@ def fork(ledger: Ledger, account: str, children: str) -> dict[str, int]:
     return {"charged": len(counted) + 20 * len(pids), "failed": sum(status != 0 for status in statuses)}
 
 
+def outlive(ledger: Ledger, account: str) -> dict[str, int]:
+    """Charge, fork, and end; the child charges, and again when told to."""
+    charge(ledger, account, "parent")
+    if os.fork():
+        os._exit(0)
+    charge(ledger, account, "child")
+    print("alone", flush=True)
+    sys.stdin.readline()
+    hammer(ledger, account, "10")
+    return {"charged": 12}
+
+
 ROLES: dict[str, Callable[..., dict[str, int]]] = {
     "hammer": hammer,
     "replay": replay,
@@ -158,6 +170,7 @@ ROLES: dict[str, Callable[..., dict[str, int]]] = {
     "hold": hold,
     "fill": fill,
     "fork": fork,
+    "outlive": outlive,
 }
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from calpow.handler.ledger.base import Charge, Ledger, OpenChallenge, Quote, QuoteRequest, Totals
+from calpow.handler.ledger.base import Charge, Ledger, OpenChallenge, Payment, Quote, QuoteRequest, Totals
 
 NOW = 1_800_000_000.0
 MODEL = "digits"
@@ -24,6 +24,8 @@ def want(
     charge: Charge = CHARGE,
     expires: float = NOW + 60,
     seen: list[Totals] | None = None,
+    hashes: int = 1,
+    payment: Payment | None = None,
 ) -> QuoteRequest:
     """A request whose challenge has an id that was never used; `seen` collects the totals it was drafted from."""
 
@@ -31,9 +33,9 @@ def want(
         if seen is not None:
             seen.append(totals)
         name = f"{next(_numbers):016x}"
-        return OpenChallenge(name, f"token-{name}", expires)
+        return OpenChallenge(name, f"token-{name}", expires, hashes)
 
-    return QuoteRequest(account, digest, charge, draft)
+    return QuoteRequest(account, digest, charge, draft, payment)
 
 
 def quote(ledger: Ledger, *requests: QuoteRequest, now: float = NOW, model: str = MODEL) -> list[Quote]:

@@ -48,7 +48,8 @@ def test_an_archive_needs_nothing_but_what_it_holds(parts: Protected, tmp_path: 
         archive.extractall(tmp_path)
     program = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import calpow_gate_entry;"
-        "print(*sorted({getattr(m, '__file__', None) or '' for n, m in sys.modules.items() if 'calpow' in n}), sep='\\n')"
+        "found = {getattr(m, '__file__', None) or '' for n, m in sys.modules.items() if 'calpow' in n};"
+        "print(*sorted(found), sep='\\n')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
     files = [line for line in done.stdout.splitlines() if line]

@@ -20,7 +20,7 @@ from calpow.archiver.fitting import (
     fit_paper,
     paper_multiples,
 )
-from calpow.archiver.simulation import CHECKPOINTS, Floats, Samples, simulate, stream_means
+from calpow.archiver.simulation import CHECKPOINTS, Floats, Samples, resampled_pairs, simulate, stream_means
 from calpow.handler.ledger.base import Totals
 from calpow.handler.policies import MICRO, Paper
 
@@ -108,6 +108,25 @@ def test_copies_of_a_sample_do_not_vouch_for_it() -> None:
     )
     assert together == pytest.approx(alone, rel=0.15)
     assert apart < 0.75 * alone
+
+
+def test_a_resample_holds_whole_groups_and_as_many_of_each_class() -> None:
+    classes = np.array([1, 0, 0, 1, 0, 1, 1])
+    groups = np.array([7, 3, 3, 8, 4, 7, 9])
+    samples = Samples(np.arange(7.0), classes, classes, groups, ("a", "b"))
+    whole = {3: {1, 2}, 4: {4}, 7: {0, 5}, 8: {3}, 9: {6}}
+    seen = set()
+    for one, other in resampled_pairs(samples, np.random.default_rng(0)):
+        for resample in (one, other):
+            drawn = 0
+            for members in whole.values():
+                counts = {int((resample.costs == member).sum()) for member in members}
+                assert len(counts) == 1
+                drawn += counts.pop()
+            assert drawn == 5
+            assert set(resample.groups[resample.classes == 0]) <= {3, 4}
+            seen.add(tuple(sorted(resample.costs)))
+    assert len(seen) > 20
 
 
 def test_what_no_sample_showed_is_allowed_for() -> None:

@@ -1,11 +1,13 @@
 """The gate by itself: who is let through, who is charged, what may be spent, on a real ledger without a server."""
 
+import itertools
 import json
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timezone
-from hashlib import sha256
+from hashlib import sha1, sha256
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,11 @@ from calpow.handler import problems
 from calpow.handler.gate import Admitted, Decision, Gate, Refused, Request, time_to_solve
 from calpow.handler.ledger import open_ledger
 from calpow.handler.ledger.base import Ledger, Totals
-from calpow.puzzle.challenge import Challenge, format_solution
+from calpow.puzzle.challenge import Challenge, format_prepaid, format_solution
+from calpow.puzzle.difficulty import puzzle_size
+from calpow.puzzle.prepaid import prepaid_resource
 from calpow.puzzle.solver import solve
+from calpow.puzzle.stamp import leading_zero_bits
 from tests.parts import TextPricer, calibration
 
 
@@ -330,3 +335,98 @@ def test_a_problem_without_a_challenge_is_never_a_402() -> None:
     for each in fixed:
         assert each.challenge is None
         assert replace(each).document()["title"]
+
+
+def prepay(house: House, hashes: int, key: str | None = None, realm: str | None = None, at: float | None = None) -> str:
+    """A header of stamps minted beforehand, at least this much work, dated by the house's clock."""
+    resource = prepaid_resource(realm or house.gate.realm, house.key if key is None else key)
+    bits, count = puzzle_size(hashes)
+    date = time.strftime("%y%m%d%H%M%S", time.gmtime(house.now if at is None else at))
+    return format_prepaid([mint(f"1:{bits}:{date}:{resource}:{number}:", bits) for number in range(count)])
+
+
+def mint(fields: str, bits: int) -> str:
+    prefix = f"{fields}{os.urandom(8).hex()}:"
+    return next(
+        stamp
+        for stamp in map(f"{prefix}{{:x}}".format, itertools.count())
+        if leading_zero_bits(sha1(stamp.encode()).digest()) >= bits
+    )
+
+
+def test_prepaid_work_buys_an_answer_in_one_round_trip_and_is_charged_all_the_same(house: House) -> None:
+    paid = house.ask("1.0", prepay(house, 1000))
+    assert isinstance(paid, Admitted)
+    assert paid.next_hashes == pytest.approx(1000, rel=0.05)
+    assert house.totals() == Totals(1_000_000, 0, 1)
+
+
+def test_what_an_answer_announces_is_enough_for_the_next(house: House) -> None:
+    announced = 1000
+    for index in range(20):
+        paid = house.ask(f"1.0{'0' * index}", prepay(house, announced))
+        assert isinstance(paid, Admitted)
+        announced = paid.next_hashes
+
+
+def test_too_little_prepaid_work_gets_a_challenge_for_the_whole_and_is_not_spent(house: House) -> None:
+    little = prepay(house, 500)
+    problem = refused(house.ask("1.0", little))
+    assert (problem.status, problem.type) == (402, "pow-required")
+    assert problem.challenge is not None
+    assert problem.challenge.puzzle.expected_hashes >= 990
+    house.gate = house.worker("digits")
+    stamps = f"{little} {prepay(house, 600).removeprefix('prepaid ')}"
+    assert isinstance(house.ask("1.0", stamps), Admitted), "together they pay the open challenge"
+    assert house.totals().queries == 1
+
+
+def test_a_prepaid_stamp_is_spent_once_also_on_another_payload_and_at_another_worker(house: House) -> None:
+    stamps = prepay(house, 1000)
+    assert isinstance(house.ask("1.0", stamps), Admitted)
+    again = refused(house.ask("1.5", stamps))
+    assert (again.status, again.type) == (402, "challenge-spent")
+    house.gate = house.worker("digits")
+    assert refused(house.ask("1.5", stamps)).type == "challenge-spent"
+    one_old = f"{prepay(house, 2000)} {stamps.split()[1]}"
+    assert refused(house.ask("1.7", one_old)).type == "challenge-spent"
+
+
+def test_of_two_payloads_in_one_batch_prepaid_with_the_same_stamps_one_is_answered(house: House) -> None:
+    stamps = prepay(house, 1000)
+    decisions = house.gate.admit([house.request("1.0", stamps), house.request("1.1", stamps)])
+    assert [type(each) for each in decisions] == [Admitted, Refused]
+
+
+def test_prepaid_stamps_after_an_undo_are_good_again_for_the_same_payload(house: House) -> None:
+    stamps = prepay(house, 1000)
+    first = house.ask("1.0", stamps)
+    assert isinstance(first, Admitted)
+    house.gate.undo([first.id])
+    assert refused(house.ask("1.1", stamps)).type == "challenge-spent"
+    again = house.ask("1.0", stamps)
+    assert isinstance(again, Admitted)
+    house.gate.settle([again.id])
+    assert refused(house.ask("1.0", stamps)).type == "challenge-spent"
+
+
+def test_prepaid_stamps_are_the_callers_own_of_this_deployment_and_fresh(house: House) -> None:
+    bob = house.ledger.add_key("bob")
+    for stamps, said in (
+        (prepay(house, 1000, key=bob), "invalid-solution"),
+        (prepay(house, 1000, realm="digits@000000"), "invalid-solution"),
+        (prepay(house, 1000, at=house.now - 601), "challenge-expired"),
+        (prepay(house, 1000, at=house.now + 120), "challenge-expired"),
+        ("prepaid " + " ".join(prepay(house, 1000).split()[1:2] * 30), "invalid-solution"),
+        (prepay(house, 1000).replace("1:5:", "1:15:"), "invalid-solution"),
+        (prepay(house, 1000).replace("1:5:2", "1:5:20"), "malformed-solution"),
+    ):
+        problem = refused(house.ask("1.0", stamps))
+        assert (problem.type, problem.status) == (said, 402)
+    assert house.totals().queries == 1
+
+
+def test_prepaid_payloads_that_cannot_be_read_cost_neither_charge_nor_stamps(house: House) -> None:
+    stamps = prepay(house, 1000)
+    assert refused(house.ask("?", stamps)).type == "bad-payload"
+    assert isinstance(house.ask("1.0", stamps), Admitted)

@@ -11,6 +11,7 @@ from calpow.handler.ledger.base import (
     Ledger,
     LedgerError,
     OpenChallenge,
+    Payment,
     QuoteRequest,
     Standing,
     TooManyOpen,
@@ -368,3 +369,48 @@ def test_a_uri_that_names_no_ledger_is_refused_in_one_line(uri: str) -> None:
     with pytest.raises(LedgerError, match="sqlite:///") as caught:
         open_ledger(uri)
     assert "\n" not in str(caught.value)
+
+
+def payment(*stamps: str, hashes: int = 10, stale_at: float = NOW + 600, holder: str = "me") -> Payment:
+    """Stamps that were verified."""
+    return Payment(stamps, hashes, stale_at, holder)
+
+
+def test_a_payment_that_is_enough_redeems_the_challenge_it_comes_with(ledger: Ledger) -> None:
+    (paid,) = quote(ledger, want(hashes=10, payment=payment("s1", "s2")))
+    assert (paid.charged, paid.paid) == (True, True)
+    assert ledger.redeem([paid.challenge.id], now=NOW, holder="other") == frozenset()
+    assert ledger.totals(MODEL, "ada").queries == 1
+
+
+def test_a_payment_that_is_too_little_spends_nothing_and_leaves_the_challenge_open(ledger: Ledger) -> None:
+    (short,) = quote(ledger, want(hashes=11, payment=payment("s1")))
+    assert not short.paid
+    assert not ledger.pay(short.challenge, payment("s1"), now=NOW)
+    assert ledger.pay(short.challenge, payment("s1", hashes=11), now=NOW)
+
+
+def test_a_prepaid_stamp_is_spent_on_one_challenge(ledger: Ledger) -> None:
+    first, second = quote(ledger, want("a", payment=payment("s1")), want("b", payment=payment("s2", "s1")))
+    assert (first.paid, second.paid) == (True, False)
+    assert ledger.pay(second.challenge, payment("s2"), now=NOW), "the good stamp of a refused payment is not spent"
+
+
+def test_a_payment_is_good_again_for_its_own_challenge_after_an_undo(ledger: Ledger) -> None:
+    (paid,) = quote(ledger, want(payment=payment("s1")))
+    ledger.undo([paid.challenge.id])
+    assert ledger.pay(paid.challenge, payment("s1"), now=NOW)
+    ledger.settle([paid.challenge.id])
+    assert not ledger.pay(paid.challenge, payment("s1"), now=NOW)
+
+
+def test_stale_stamps_and_expired_challenges_pay_nothing(ledger: Ledger) -> None:
+    (open_,) = quote(ledger, want(expires=NOW + 60))
+    assert not ledger.pay(open_.challenge, payment("s1", stale_at=NOW), now=NOW)
+    assert not ledger.pay(open_.challenge, payment("s1"), now=NOW + 60)
+
+
+def test_what_a_dead_holder_was_paid_for_is_open_again(ledger: Ledger) -> None:
+    (paid,) = quote(ledger, want(payment=payment("s1", holder="dead")))
+    assert ledger.recover(lambda holder: False) == 1
+    assert ledger.pay(paid.challenge, payment("s1"), now=NOW)

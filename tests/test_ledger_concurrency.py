@@ -5,7 +5,7 @@ import time
 
 from calpow.handler.ledger import open_ledger
 from calpow.handler.ledger.base import Charge, Totals
-from tests.ledgers import MODEL, crew, quote, want
+from tests.ledgers import MODEL, Child, crew, quote, want
 
 pytest_plugins = ["tests.ledger_backends"]
 
@@ -61,3 +61,17 @@ def test_a_process_may_fork_while_its_ledger_is_busy(uri: str) -> None:
     (result,) = crew([["fork", uri, "ada", "5"]])
     assert result["failed"] == 0
     assert open_ledger(uri).totals(MODEL, "ada") == charged(result["charged"])
+
+
+def test_a_forked_child_loses_no_charge_when_its_parent_is_gone(uri: str) -> None:
+    child = Child("outlive", uri, "ada")
+    child.go()
+    assert child.line() == "alone"
+    child.process.wait()
+    # Opened and closed again: were it taken for the last one, SQLite would clear away what the child writes to.
+    assert open_ledger(uri).totals(MODEL, "ada") == charged(2)
+    ledger = open_ledger(uri)
+    quote(ledger, want("other", charge=Charge(3, -1, 1)))
+    child.go()
+    assert child.rest()
+    assert ledger.totals(MODEL, "ada") == charged(13)

@@ -73,7 +73,7 @@ class Accounting(RuleBasedStateMachine):
             owner = (model, account)
             standing = self.expected_standing(owner, digest)
             number = next(self.numbers)
-            made = OpenChallenge(f"{number:x}", f"token{number}", self.now + lasts + number / 1e6)
+            made = OpenChallenge(f"{number:x}", f"token{number}", self.now + lasts + number / 1e6, 1)
             if standing.challenge is None and standing.soonest_expiry is not None and standing.open_count >= MAX_OPEN:
                 drafts.append(TooManyOpen(standing.soonest_expiry - self.now))
             elif standing.challenge is None:

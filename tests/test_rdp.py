@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mpmath import mp, mpf  # type: ignore[import-untyped]
+from mpmath import mp, mpf
 from torch import Tensor
 
 from calpow.handler.leakage.rdp import ORDERS, gnmax_epsilon, gnmax_rdp, log_q

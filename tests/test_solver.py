@@ -30,10 +30,10 @@ def test_two_solutions_of_one_puzzle_have_no_stamp_in_common() -> None:
     assert set(solve(puzzle)).isdisjoint(solve(puzzle))
 
 
-def test_a_stamp_is_dated_today() -> None:
-    before = time.strftime("%y%m%d", time.gmtime())
+def test_a_stamp_is_dated_to_the_second() -> None:
+    before = time.strftime("%y%m%d%H%M%S", time.gmtime())
     (stamp,) = solve(Puzzle("hashcash-sha1", RESOURCE, bits=1, count=1))
-    assert Stamp.parse(stamp).date in (before, time.strftime("%y%m%d", time.gmtime()))
+    assert before <= Stamp.parse(stamp).date <= time.strftime("%y%m%d%H%M%S", time.gmtime())
 
 
 @pytest.mark.parametrize("resource", ["a", RESOURCE, "x" * 128])

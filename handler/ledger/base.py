@@ -49,11 +49,25 @@ NOTHING = Totals(0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class OpenChallenge:
-    """A challenge as the ledger keeps it; `expires` in seconds since the epoch."""
+    """A challenge as the ledger keeps it: `expires` in seconds since the epoch, `hashes` the expected work."""
 
     id: str
     token: str
     expires: float
+    hashes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """Verified prepaid stamps: their names, their work in expected hashes, and when the last of them goes stale.
+
+    `holder` is the worker that answers if they are enough.
+    """
+
+    stamps: tuple[str, ...]
+    hashes: int
+    stale_at: float
+    holder: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +91,19 @@ class QuoteRequest:
     digest: str
     charge: Charge
     draft: Callable[[Totals], OpenChallenge]
+    payment: Payment | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """The challenge to answer; `charged` is False where it was open before."""
+    """The challenge to answer; `charged` is False where it was open before, `paid` says that the payment was enough.
+
+    A paid challenge is held by the payment's holder, as if it had been redeemed.
+    """
 
     challenge: OpenChallenge
     charged: bool
+    paid: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +172,13 @@ class Ledger(Protocol):
 
         A payload whose challenge is open gets that one and is not charged again, also within the batch.
         Once this returns, the charges outlast a power failure.
+        """
+
+    def pay(self, challenge: OpenChallenge, payment: Payment, *, now: float) -> bool:
+        """Redeem an open challenge with prepaid stamps: all of it and all of them, or nothing.
+
+        False when they are too little, when one was spent on another challenge, or the challenge is not open.
+        Stamps that were held for this very challenge count again after an `undo`.
         """
 
     def redeem(self, ids: Sequence[str], *, now: float, holder: str) -> frozenset[str]:

@@ -17,6 +17,7 @@ from calpow.handler.ledger.base import (
     Key,
     LedgerError,
     OpenChallenge,
+    Payment,
     Quote,
     QuoteRequest,
     Secret,
@@ -45,8 +46,10 @@ _TABLES = (
     ) WITHOUT ROWID""",
     """CREATE TABLE challenges (
         id TEXT PRIMARY KEY, model TEXT NOT NULL, account TEXT NOT NULL, digest TEXT NOT NULL,
-        token TEXT NOT NULL, expires REAL NOT NULL, state INTEGER NOT NULL, holder TEXT
+        token TEXT NOT NULL, expires REAL NOT NULL, hashes INTEGER NOT NULL, state INTEGER NOT NULL, holder TEXT
     ) WITHOUT ROWID""",
+    "CREATE TABLE stamps (id TEXT PRIMARY KEY, challenge TEXT NOT NULL, stale_at REAL NOT NULL) WITHOUT ROWID",
+    "CREATE INDEX stamps_stale ON stamps (stale_at)",
     "CREATE INDEX challenges_open ON challenges (model, account, digest, expires) WHERE state = 0",
     "CREATE INDEX challenges_held ON challenges (holder) WHERE state = 1",
     "CREATE INDEX challenges_expires ON challenges (expires)",
@@ -62,11 +65,15 @@ _SET_TOTALS = "REPLACE INTO accounts VALUES (?, ?, ?, ?, ?)"
 
 _COUNT_OPEN = """SELECT count(*), min(expires), count(CASE WHEN digest = ? THEN 1 END)
     FROM challenges WHERE model = ? AND account = ? AND state = 0 AND expires > ?"""
-_FIND_OPEN = """SELECT id, token, expires FROM challenges
+_FIND_OPEN = """SELECT id, token, expires, hashes FROM challenges
     WHERE model = ? AND account = ? AND digest = ? AND state = 0 AND expires > ? ORDER BY expires DESC LIMIT 1"""
-_ADD_OPEN = "INSERT INTO challenges VALUES (?, ?, ?, ?, ?, ?, 0, NULL)"
+_ADD_OPEN = "INSERT INTO challenges VALUES (?, ?, ?, ?, ?, ?, ?, 0, NULL)"
 _PURGE = """DELETE FROM challenges
     WHERE id IN (SELECT id FROM challenges WHERE expires <= ? ORDER BY expires LIMIT ?)"""
+
+_SPENT_ON = "SELECT challenge FROM stamps WHERE id = ?"
+_ADD_STAMP = "INSERT OR IGNORE INTO stamps VALUES (?, ?, ?)"
+_PURGE_STAMPS = "DELETE FROM stamps WHERE id IN (SELECT id FROM stamps WHERE stale_at <= ? ORDER BY stale_at LIMIT ?)"
 
 _HOLD = "UPDATE challenges SET state = 1, holder = ? WHERE id = ? AND state = 0 AND expires > ?"
 _SPEND = "UPDATE challenges SET state = 2, holder = NULL WHERE id = ? AND state = 1"
@@ -74,7 +81,7 @@ _REOPEN = "UPDATE challenges SET state = 0, holder = NULL WHERE id = ? AND state
 _HOLDERS = "SELECT DISTINCT holder FROM challenges WHERE state = 1"
 _REOPEN_OF = "UPDATE challenges SET state = 0, holder = NULL WHERE holder = ? AND state = 1"
 
-# A quote clears away up to two expired challenges for each it may add, so that they never pile up.
+# What has expired is cleared away two at a time for each that may be added, so that it never piles up.
 _PURGED_PER_REQUEST = 2
 
 _Query = Callable[[str, Sequence[Value]], list[Row]]
@@ -141,6 +148,11 @@ class SqliteLedger:
             connection.execute(_PURGE, (now, _PURGED_PER_REQUEST * len(requests)))
             return [_quote(connection, model, request, now, max_open) for request in requests]
 
+    def pay(self, challenge: OpenChallenge, payment: Payment, *, now: float) -> bool:
+        """Redeem an open challenge with prepaid stamps."""
+        with self._file.writing(durable=True) as connection:
+            return _pay(connection, challenge, payment, now)
+
     def redeem(self, ids: Sequence[str], *, now: float, holder: str) -> frozenset[str]:
         """Take those of the challenges that are open and unexpired."""
         if not ids:
@@ -187,14 +199,30 @@ def _quote(
 
     standing = _standing(query, model, request.account, request.digest, now)
     if standing.challenge is not None:
-        return Quote(standing.challenge, charged=False)
+        paid = request.payment is not None and _pay(connection, standing.challenge, request.payment, now)
+        return Quote(standing.challenge, charged=False, paid=paid)
     if standing.open_count >= max_open:
         return TooManyOpen((standing.soonest_expiry or now) - now)
     totals = _totals(query, model, request.account) + request.charge
     connection.execute(_SET_TOTALS, (model, request.account, totals.cost_micro, totals.excess_micro, totals.queries))
     made = request.draft(totals)
-    connection.execute(_ADD_OPEN, (made.id, model, request.account, request.digest, made.token, made.expires))
-    return Quote(made, charged=True)
+    row = (made.id, model, request.account, request.digest, made.token, made.expires, made.hashes)
+    connection.execute(_ADD_OPEN, row)
+    paid = request.payment is not None and _pay(connection, made, request.payment, now)
+    return Quote(made, charged=True, paid=paid)
+
+
+def _pay(connection: sqlite3.Connection, challenge: OpenChallenge, payment: Payment, now: float) -> bool:
+    connection.execute(_PURGE_STAMPS, (now, _PURGED_PER_REQUEST * len(payment.stamps)))
+    if payment.hashes < challenge.hashes or payment.stale_at <= now:
+        return False
+    for stamp in payment.stamps:
+        if any(spent_on != challenge.id for (spent_on,) in connection.execute(_SPENT_ON, (stamp,))):
+            return False
+    if not connection.execute(_HOLD, (payment.holder, challenge.id, now)).rowcount:
+        return False
+    connection.executemany(_ADD_STAMP, [(stamp, challenge.id, payment.stale_at) for stamp in payment.stamps])
+    return True
 
 
 def _standing(query: _Query, model: str, account: str, digest: str, now: float) -> Standing:

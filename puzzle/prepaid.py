@@ -1,0 +1,66 @@
+"""Prepaid stamps: the non-interactive mode, in which a client mints before it asks (DESIGN: one round trip).
+
+They are bound to a deployment's realm and to who pays, not to a payload; freshness and single use bound any hoard.
+"""
+
+from __future__ import annotations
+
+import calendar
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from calpow.puzzle.errors import MalformedStamp, StaleStamp, WrongStamp
+from calpow.puzzle.puzzle import ALGORITHMS
+from calpow.puzzle.stamp import Stamp, leading_zero_bits
+
+FRESH_SECONDS = 600
+# How far a client's clock may be ahead of the server's.
+AHEAD_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class PrepaidWork:
+    """Verified stamps: their digests (hexadecimal), their work in expected hashes, and when the last goes stale."""
+
+    ids: tuple[str, ...]
+    hashes: int
+    stale_at: float
+
+
+def prepaid_resource(realm: str, identity: str) -> str:
+    """What prepaid stamps are minted for: the realm, and 16 hex digits of the SHA-256 of the identity header."""
+    return f"{realm}/{hashlib.sha256(identity.encode('utf-8')).hexdigest()[:16]}"
+
+
+def check_prepaid(stamps: Sequence[str], algorithm: str, resource: str, now: float) -> PrepaidWork:
+    """Verify stamps minted beforehand; `now` in seconds since the epoch. The cheap checks come first.
+
+    A stamp's work is 2^bits, by the bits it claims and has. Whether one was spent before is the ledger's to say.
+    Raises MalformedStamp, StaleStamp, or WrongStamp (another resource, too little work, one stamp twice).
+    """
+    read = [Stamp.parse(text) for text in stamps]
+    if len({stamp.text for stamp in read}) < len(read):
+        raise WrongStamp("a stamp is there twice: mint as many as are needed")
+    made = [_check_fields(stamp, resource, now) for stamp in read]
+    ids = []
+    for stamp in read:
+        digest = ALGORITHMS[algorithm](stamp.text.encode("ascii")).digest()
+        if leading_zero_bits(digest) < stamp.bits:
+            raise WrongStamp(f"a stamp claims {stamp.bits} bits and does not have them")
+        ids.append(digest.hex())
+    return PrepaidWork(tuple(ids), sum(1 << stamp.bits for stamp in read), max(made) + FRESH_SECONDS)
+
+
+def _check_fields(stamp: Stamp, resource: str, now: float) -> float:
+    """When the stamp was minted."""
+    if stamp.resource != resource:
+        raise WrongStamp(f"prepaid stamps are for another resource: mint them for {resource}")
+    try:
+        made = calendar.timegm(time.strptime(stamp.date, "%y%m%d%H%M%S"))
+    except ValueError:
+        raise MalformedStamp(f"a prepaid stamp is dated to the second, YYMMDDhhmmss, not {stamp.date}") from None
+    if not now - FRESH_SECONDS < made <= now + AHEAD_SECONDS:
+        raise StaleStamp(f"a prepaid stamp is good for {FRESH_SECONDS // 60} minutes: mint new ones, by a right clock")
+    return float(made)

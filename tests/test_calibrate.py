@@ -1,0 +1,214 @@
+"""`calpow calibrate` from end to end on a real TorchServe, and the timing behind it."""
+
+import argparse
+import contextlib
+import dataclasses
+import io
+import math
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch import Tensor
+
+from calpow.archiver import calibrate as command
+from calpow.archiver.calibrate import Order
+from calpow.archiver.calibrator import calibrate, highest_cost, price_folder, settings_for
+from calpow.archiver.fitting import ROOM, FittingError
+from calpow.archiver.payloads import FolderError, read_folder
+from calpow.archiver.timing import (
+    MeasuringError,
+    mean_solving_seconds,
+    measure_floor,
+    measure_latency,
+    measure_solver,
+    time_puzzle,
+)
+from calpow.archiver.training import Order as TeachersOrder
+from calpow.archiver.training import train
+from calpow.archiver.victims import open_victim
+from calpow.handler.calibration import Calibration, CalibrationError, PolicyName
+from calpow.handler.config import file_sha256
+from calpow.handler.leakage.base import Priced
+from calpow.handler.ledger.base import Totals
+from calpow.handler.policies import MICRO, SolverFit
+from calpow.puzzle.puzzle import Puzzle
+from tests.victims.build import vector_class, vectors
+
+TEACHERS = 5
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A victim that knows vectors, its teachers, and held-out vectors of each class."""
+    home = tmp_path_factory.mktemp("calibrate")
+    vector_class(home, "victim")
+    train(TeachersOrder(home / "victim.mar", vectors(home / "train"), home / "teachers.pt2", teachers=TEACHERS))
+    rng = np.random.default_rng(0)
+    for label in range(4):
+        folder = home / "heldout" / str(label)
+        folder.mkdir(parents=True)
+        for number in range(30):
+            vector = rng.random(4)
+            vector[label] += 0.7
+            (folder / f"{number}.txt").write_text(",".join(f"{value:.3f}" for value in vector))
+    return home
+
+
+def order(home: Path, output: Path, **changes: Path | str) -> Order:
+    members: dict[str, Path | str | int | None] = {
+        "victim": home / "victim.mar",
+        "ensemble": home / "teachers.pt2",
+        "data": home / "heldout",
+        "output": output,
+        "policy": "conditional",
+        "preprocess": None,
+        "seed": 0,
+        **changes,
+    }
+    return Order(**members)  # type: ignore[arg-type]  # the test's own mapping
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `calpow calibrate` wrote and printed."""
+
+    made: Calibration
+    printed: str
+
+
+@pytest.fixture(scope="module")
+def run(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One run of the command, with paths relative to where the files are."""
+    output = tmp_path_factory.mktemp("output") / "calibration.json"
+    parser = argparse.ArgumentParser()
+    command.add_command(parser.add_subparsers())
+    words = ["calibrate", "--victim", "victim.mar", "--ensemble", "teachers.pt2", "--data", "heldout", "--output"]
+    args = parser.parse_args([*words, str(output)])
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.chdir(home)
+        assert args.run(args) == 0
+    return Run(Calibration.load(output), printed.getvalue())
+
+
+def test_the_file_says_what_it_was_measured_with(home: Path, run: Run) -> None:
+    made = run.made
+    assert made.policy is PolicyName.conditional
+    assert made.victim_sha256 == file_sha256(home / "victim.mar")
+    assert made.ensemble_sha256 == file_sha256(home / "teachers.pt2")
+    assert (made.shape.classes, made.shape.input_shape) == (4, (4,))
+    assert (made.metric.teachers, made.metric.sigma) == (TEACHERS, TEACHERS / 25)
+    assert made.provenance["samples"] == 120
+
+
+def test_legitimate_users_stay_within_twice_the_latency(run: Run) -> None:
+    facts = run.made.provenance
+    assert float(facts["conditional_users_99th_percentile_multiple"]) <= ROOM
+    # The floor's puzzle was measured to take the latency over ROOM; other load on the machine gets its share.
+    assert float(facts["floor_puzzle_seconds"]) == pytest.approx(run.made.latency_seconds / ROOM, rel=0.5)
+    assert "times the unprotected latency in the mean" in run.printed
+
+
+@pytest.mark.parametrize("policy", list(PolicyName))
+def test_an_account_like_the_data_pays_the_floor_and_a_thief_more(run: Run, policy: PolicyName) -> None:
+    made = dataclasses.replace(run.made, policy=policy)
+    n = 10_000
+    honest = Totals(round(n * made.paper.slope * MICRO), 0, n)
+    assert made.seconds(honest, 1) == pytest.approx(made.floor_seconds, rel=0.01)
+    ceiling = highest_cost(made.metric, 4)
+    excess = ceiling - max(made.conditional.class_means)
+    thief = Totals(round(n * ceiling * MICRO), round(n * excess * MICRO), n)
+    assert made.seconds(thief, 1) > 2 * made.floor_seconds
+
+
+def test_costs_come_with_the_classes_and_groups_of_their_payloads(home: Path, tmp_path: Path) -> None:
+    for label, name in ((0, "one/a.txt"), (0, "one/b.txt"), (0, "c.txt"), (1, "d.txt")):
+        path = tmp_path / "data" / str(label) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("1,2,3,4")
+
+    class Counting:
+        def price(self, inputs: Tensor) -> Priced:
+            return Priced(inputs.sum(dim=1).double(), inputs.argmax(dim=1))
+
+    with open_victim(home / "victim.mar") as victim:
+        samples = price_folder(victim, read_folder(tmp_path / "data"), Counting())
+    assert samples.costs.tolist() == [10.0] * 4
+    assert samples.voted.tolist() == [3] * 4
+    assert samples.classes.tolist() == [0, 0, 0, 1]
+    assert len(set(samples.groups[:3].tolist())) == 2
+    assert samples.groups_per_class().tolist() == [2, 1]
+
+
+def test_the_metrics_settings_are_in_the_papers_proportion() -> None:
+    assert [settings_for(teachers).sigma for teachers in (50, 250)] == [2.0, 10.0]
+    assert highest_cost(settings_for(250), 10) == pytest.approx(0.689, abs=5e-4)
+
+
+def test_teachers_of_another_victim_are_refused(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    victim = vector_class(tmp_path / "other", "victim", batched=True)
+    with pytest.raises(CalibrationError, match="trained for another victim"):
+        calibrate(order(home, tmp_path / "c.json", victim=victim))
+
+
+def test_data_of_other_classes_are_refused(home: Path, tmp_path: Path) -> None:
+    shutil.copytree(home / "heldout", tmp_path / "data")
+    (tmp_path / "data" / "3").rename(tmp_path / "data" / "cat")
+    with pytest.raises(CalibrationError, match=r"classes 0, 1, 2, cat, the teachers were trained on 0, 1, 2, 3"):
+        calibrate(order(home, tmp_path / "c.json", data=tmp_path / "data"))
+
+
+def test_too_few_payloads_are_refused_in_one_line(home: Path, tmp_path: Path) -> None:
+    for label in range(4):
+        folder = tmp_path / "data" / str(label)
+        folder.mkdir(parents=True)
+        (folder / "0.txt").write_text("1,2,3,4")
+    with pytest.raises(FittingError, match=r"\Aclass 0 has 1 .* at least 10\Z"):
+        calibrate(order(home, tmp_path / "c.json", data=tmp_path / "data"))
+    assert not (tmp_path / "c.json").exists()
+
+
+def test_a_payload_the_victim_cannot_read_is_named(home: Path, tmp_path: Path) -> None:
+    shutil.copytree(home / "heldout", tmp_path / "data")
+    (tmp_path / "data" / "0" / "5.txt").write_text("no vector")
+    with pytest.raises(FolderError, match=r"5\.txt"):
+        calibrate(order(home, tmp_path / "c.json", data=tmp_path / "data"))
+
+
+def test_an_output_that_cannot_be_is_refused_before_anything_is_measured(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(CalibrationError, match="--output"):
+        calibrate(order(home, tmp_path / "nowhere" / "c.json", victim=tmp_path / "no.mar"))
+
+
+def test_a_victim_that_refuses_its_payloads_is_not_timed(home: Path, tmp_path: Path) -> None:
+    payload = tmp_path / "p.txt"
+    payload.write_text("no vector")
+    with pytest.raises(MeasuringError, match=r"answers \d+ to .*p\.txt"):
+        measure_latency(home / "victim.mar", [payload], 0)
+
+
+def test_the_solvers_counters_count_its_hashes() -> None:
+    # 1,600 stamps of 16 hashes in the mean: 25,600 +- 640.
+    hashes = sum(time_puzzle(Puzzle("hashcash-sha1", secrets.token_hex(8), 4, 16))[0] for _ in range(100))
+    assert hashes == pytest.approx(25_600, rel=0.2)
+
+
+def test_the_solvers_line_predicts_solving_times() -> None:
+    solver = measure_solver()
+    # One more bit, twice the time: 1 / ln 2, and more where small puzzles' overheads count.
+    assert 1.40 < solver.slope < 1.65
+    assert solver.seconds(2.0**20) == pytest.approx(2.0**20 / solver.hashes_per_second, rel=0.25)
+    for work in (2.0**12, 2.0**15):
+        assert mean_solving_seconds(work) == pytest.approx(solver.seconds(work), rel=0.8)
+
+
+def test_the_floors_puzzle_takes_the_seconds_wanted_whatever_the_line_says() -> None:
+    wrong = SolverFit(1 / math.log(2), math.log2(1e5), 1e5)
+    floor = measure_floor(0.002, wrong)
+    assert floor.measured == pytest.approx(0.002, rel=0.5)
+    assert floor.seconds > 0.01

@@ -1,0 +1,116 @@
+"""Prepaid stamps: one round trip for who believes the announced price, and nothing for who cheats with them."""
+
+import calendar
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+import requests
+
+from calpow.client import PowAuth
+from calpow.puzzle.errors import MalformedStamp, StaleStamp, WrongStamp
+from calpow.puzzle.prepaid import AHEAD_SECONDS, FRESH_SECONDS, check_prepaid, prepaid_resource
+from calpow.puzzle.puzzle import Puzzle
+from calpow.puzzle.solver import solve
+from calpow.puzzle.stamp import Stamp
+from tests.guarded import TIMEOUT, Site
+
+RESOURCE = prepaid_resource("digits@9f2c41", "cp_0_secret")
+SHA1 = "hashcash-sha1"
+VECTOR = "0.1,0.9,0.3,0.2"
+
+
+@pytest.fixture(scope="module")
+def stamps() -> list[str]:
+    return solve(Puzzle(SHA1, RESOURCE, 6, 18))
+
+
+def made_at(stamp: str) -> int:
+    return calendar.timegm(time.strptime(Stamp.parse(stamp).date, "%y%m%d%H%M%S"))
+
+
+def test_stamps_are_worth_what_they_claim_and_have(stamps: list[str]) -> None:
+    work = check_prepaid(stamps, SHA1, RESOURCE, time.time())
+    assert work.hashes == 18 * 2**6
+    assert len(set(work.ids)) == 18
+    assert work.stale_at == max(map(made_at, stamps)) + FRESH_SECONDS
+
+
+def test_the_resource_names_who_pays_without_giving_the_key_away() -> None:
+    assert RESOURCE.startswith("digits@9f2c41/")
+    assert len(RESOURCE.partition("/")[2]) == 16
+    assert "secret" not in RESOURCE
+    assert prepaid_resource("digits@9f2c41", "another") != RESOURCE
+
+
+def test_stamps_are_good_for_ten_minutes(stamps: list[str]) -> None:
+    first, last = made_at(stamps[0]), made_at(stamps[-1])
+    check_prepaid(stamps, SHA1, RESOURCE, first + FRESH_SECONDS - 1)
+    check_prepaid(stamps, SHA1, RESOURCE, last - AHEAD_SECONDS)
+    for now in (first + FRESH_SECONDS, last - AHEAD_SECONDS - 1):
+        with pytest.raises(StaleStamp):
+            check_prepaid(stamps, SHA1, RESOURCE, now)
+
+
+def test_hostile_stamps_are_refused(stamps: list[str]) -> None:
+    stamp = Stamp.parse(stamps[0])
+    fields = stamp.text.split(":")
+    dateless = ":".join([*fields[:2], fields[2][:6], *fields[3:]])
+    boasting = ":".join([fields[0], "60", *fields[2:]])
+    for hostile, error in (
+        ([stamp.text, stamp.text], WrongStamp),
+        ([boasting], WrongStamp),
+        ([dateless], MalformedStamp),
+        ([stamp.text.replace(RESOURCE, RESOURCE[:-1])], WrongStamp),
+        ([stamp.text.replace(fields[2], "269923991399")], MalformedStamp),
+        (["\N{SNOWMAN}"], MalformedStamp),
+    ):
+        with pytest.raises(error):
+            check_prepaid(hostile, SHA1, RESOURCE, time.time())
+
+
+def test_a_session_pays_beforehand_once_it_knows_the_price(site: Site) -> None:
+    with requests.Session() as session:
+        session.auth = PowAuth(site.key("prepaying"))
+        trips = []
+        for number in range(6):
+            answer = session.post(site.server.url("vector"), data=f"{VECTOR}{number}", timeout=TIMEOUT)
+            assert answer.status_code == 200
+            trips.append(1 + len(answer.history))
+    assert trips == [2, 1, 1, 1, 1, 1]
+    assert site.totals("prepaying").queries == 6
+
+
+def test_threads_share_what_a_server_announced(site: Site) -> None:
+    auth, url = PowAuth(site.key("prepaying-threads")), site.server.url("bare")
+    requests.post(url, data=VECTOR, auth=auth, timeout=TIMEOUT)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(
+            pool.map(lambda n: requests.post(url, data=f"{VECTOR}{n}", auth=auth, timeout=TIMEOUT), range(16))
+        )
+    assert [(each.status_code, len(each.history)) for each in answers] == [(200, 0)] * 16
+
+
+def test_prepaid_stamps_cannot_be_replayed_over_http(site: Site) -> None:
+    url, auth = site.server.url("vector"), PowAuth(site.key("prepaid-replay"))
+    requests.post(url, data=VECTOR, auth=auth, timeout=TIMEOUT)
+    paid = requests.post(url, data=f"{VECTOR}1", auth=auth, timeout=TIMEOUT)
+    assert not paid.history
+    headers = dict(paid.request.headers)
+    for payload in (f"{VECTOR}1", f"{VECTOR}2"):
+        headers["Content-Length"] = str(len(payload))
+        replayed = requests.post(url, data=payload, headers=headers, timeout=TIMEOUT)
+        assert replayed.status_code == 402
+        assert replayed.json()["type"] == "urn:calpow:problem:challenge-spent"
+
+
+def test_who_is_asked_for_more_than_was_announced_solves_challenges_from_then_on(site: Site) -> None:
+    url, auth = site.server.url("vector"), PowAuth(site.key("prepaying-too-little"))
+    requests.post(url, data=VECTOR, auth=auth, timeout=TIMEOUT)
+    (path, price), *_ = auth._prices._known.items()
+    auth._prices._known[path] = replace(price, next_hashes=2)
+    trips = [
+        1 + len(requests.post(url, data=f"{VECTOR}{number}", auth=auth, timeout=TIMEOUT).history) for number in range(3)
+    ]
+    assert trips == [2, 2, 2]
