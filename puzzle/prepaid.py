@@ -22,7 +22,7 @@ AHEAD_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class PrepaidWork:
-    """Verified stamps: their digests (hexadecimal), their work in expected hashes, and when the last goes stale."""
+    """Verified stamps: their digests (hexadecimal), their work in expected hashes, and when the first goes stale."""
 
     ids: tuple[str, ...]
     hashes: int
@@ -50,7 +50,7 @@ def check_prepaid(stamps: Sequence[str], algorithm: str, resource: str, now: flo
         if leading_zero_bits(digest) < stamp.bits:
             raise WrongStamp(f"a stamp claims {stamp.bits} bits and does not have them")
         ids.append(digest.hex())
-    return PrepaidWork(tuple(ids), sum(1 << stamp.bits for stamp in read), max(made) + FRESH_SECONDS)
+    return PrepaidWork(tuple(ids), sum(1 << stamp.bits for stamp in read), min(made) + FRESH_SECONDS)
 
 
 def _check_fields(stamp: Stamp, resource: str, now: float) -> float:

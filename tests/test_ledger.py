@@ -414,3 +414,12 @@ def test_what_a_dead_holder_was_paid_for_is_open_again(ledger: Ledger) -> None:
     (paid,) = quote(ledger, want(payment=payment("s1", holder="dead")))
     assert ledger.recover(lambda holder: False) == 1
     assert ledger.pay(paid.challenge, payment("s1"), now=NOW)
+
+
+def test_a_spent_stamp_is_remembered_while_a_worker_that_verified_it_earlier_may_still_pay(ledger: Ledger) -> None:
+    quote(ledger, want("a", payment=payment("s1", stale_at=NOW + 1)))
+    (second,) = quote(ledger, want("b", payment=payment("s2", stale_at=NOW + 700)), now=NOW + 2)
+    (third,) = quote(ledger, want("c", expires=NOW + 900), now=NOW + 2)
+    assert second.paid
+    assert not ledger.pay(third.challenge, payment("s1", "s3", stale_at=NOW + 1), now=NOW + 2), "stale by then"
+    assert not ledger.pay(third.challenge, payment("s1", "s3", stale_at=NOW + 600), now=NOW + 2), "spent, not forgotten"

@@ -59,7 +59,7 @@ class OpenChallenge:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """Verified prepaid stamps: their names, their work in expected hashes, and when the last of them goes stale.
+    """Verified prepaid stamps: their names, their work in expected hashes, and when the first of them goes stale.
 
     `holder` is the worker that answers if they are enough.
     """

@@ -48,8 +48,8 @@ _TABLES = (
         id TEXT PRIMARY KEY, model TEXT NOT NULL, account TEXT NOT NULL, digest TEXT NOT NULL,
         token TEXT NOT NULL, expires REAL NOT NULL, hashes INTEGER NOT NULL, state INTEGER NOT NULL, holder TEXT
     ) WITHOUT ROWID""",
-    "CREATE TABLE stamps (id TEXT PRIMARY KEY, challenge TEXT NOT NULL, stale_at REAL NOT NULL) WITHOUT ROWID",
-    "CREATE INDEX stamps_stale ON stamps (stale_at)",
+    "CREATE TABLE stamps (id TEXT PRIMARY KEY, challenge TEXT NOT NULL, spent REAL NOT NULL) WITHOUT ROWID",
+    "CREATE INDEX stamps_spent ON stamps (spent)",
     "CREATE INDEX challenges_open ON challenges (model, account, digest, expires) WHERE state = 0",
     "CREATE INDEX challenges_held ON challenges (holder) WHERE state = 1",
     "CREATE INDEX challenges_expires ON challenges (expires)",
@@ -73,7 +73,7 @@ _PURGE = """DELETE FROM challenges
 
 _SPENT_ON = "SELECT challenge FROM stamps WHERE id = ?"
 _ADD_STAMP = "INSERT OR IGNORE INTO stamps VALUES (?, ?, ?)"
-_PURGE_STAMPS = "DELETE FROM stamps WHERE id IN (SELECT id FROM stamps WHERE stale_at <= ? ORDER BY stale_at LIMIT ?)"
+_PURGE_STAMPS = "DELETE FROM stamps WHERE id IN (SELECT id FROM stamps WHERE spent <= ? ORDER BY spent LIMIT ?)"
 
 _HOLD = "UPDATE challenges SET state = 1, holder = ? WHERE id = ? AND state = 0 AND expires > ?"
 _SPEND = "UPDATE challenges SET state = 2, holder = NULL WHERE id = ? AND state = 1"
@@ -83,6 +83,10 @@ _REOPEN_OF = "UPDATE challenges SET state = 0, holder = NULL WHERE holder = ? AN
 
 # What has expired is cleared away two at a time for each that may be added, so that it never piles up.
 _PURGED_PER_REQUEST = 2
+
+# Much longer than a prepaid stamp is fresh: one that is purged must be stale by any worker's clock, also by one that
+# verified it a while before it pays, and after a clock was set back.
+_STAMPS_KEPT_SECONDS = 3600.0
 
 _Query = Callable[[str, Sequence[Value]], list[Row]]
 
@@ -213,7 +217,7 @@ def _quote(
 
 
 def _pay(connection: sqlite3.Connection, challenge: OpenChallenge, payment: Payment, now: float) -> bool:
-    connection.execute(_PURGE_STAMPS, (now, _PURGED_PER_REQUEST * len(payment.stamps)))
+    connection.execute(_PURGE_STAMPS, (now - _STAMPS_KEPT_SECONDS, _PURGED_PER_REQUEST * len(payment.stamps)))
     if payment.hashes < challenge.hashes or payment.stale_at <= now:
         return False
     for stamp in payment.stamps:
@@ -221,7 +225,7 @@ def _pay(connection: sqlite3.Connection, challenge: OpenChallenge, payment: Paym
             return False
     if not connection.execute(_HOLD, (payment.holder, challenge.id, now)).rowcount:
         return False
-    connection.executemany(_ADD_STAMP, [(stamp, challenge.id, payment.stale_at) for stamp in payment.stamps])
+    connection.executemany(_ADD_STAMP, [(stamp, challenge.id, now) for stamp in payment.stamps])
     return True
 
 

@@ -17,7 +17,7 @@ Value = str | bytes | int | float | None
 Row = tuple[Any, ...]  # what its columns hold, only the SELECT knows
 
 # How long a caller waits for another process's transaction, and how often it looks. Eight processes that do
-# nothing but write kept each other waiting for 70 ms at most with these naps, and for 930 ms with SQLite's own
+# nothing but write kept each other waiting for 100 ms at most with these naps, and for 930 ms with SQLite's own
 # waiting, whose naps grow to 100 ms.
 PATIENCE_SECONDS = 1.0
 NAP_SECONDS = 0.001

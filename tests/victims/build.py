@@ -40,7 +40,7 @@ def vector_class(folder: Path, name: str = "vector", *, batched: bool = False) -
 def vector_function(folder: Path, name: str = "function") -> Path:
     """A TorchScript model behind a module-level function, with a file it opens relative to its directory."""
     script = folder / "vector.pt"
-    torch.jit.script(_vector_net()).save(str(script))
+    torch.jit.script(_vector_net()).save(str(script))  # type: ignore[no-untyped-call]  # torch
     greeting = folder / "greeting.json"
     greeting.write_text(json.dumps({"greeting": "class"}))
     return archive(folder, name, f"{HERE / 'vector_service'}:predict", serialized_file=script, extra_files=greeting)
@@ -60,7 +60,7 @@ def pictures(folder: Path, name: str, *, script: bool) -> Path:
     weights = folder / f"{name}.pt"
     options: dict[str, Path | str] = {"serialized_file": weights, "extra_files": names}
     if script:
-        torch.jit.script(network).save(str(weights))
+        torch.jit.script(network).save(str(weights))  # type: ignore[no-untyped-call]  # torch
     else:
         torch.save(network.state_dict(), weights)
         options["model_file"] = HERE / "picture_net.py"
