@@ -118,6 +118,7 @@ class Gate:
         self._clock = clock
         self._signer = Signer(ledger.secrets)
         self._realm: str | None = None
+        self._is_alive: Callable[[str], bool] | None = None
         self._owed_settle: set[str] = set()
         self._owed_undo: set[str] = set()
 
@@ -139,6 +140,11 @@ class Gate:
             log.error("calpow: ledger unavailable, refusing: %s", problem)
         return [decisions.get(index, Refused(problems.LEDGER_UNAVAILABLE)) for index in range(len(requests))]
 
+    def recover(self, is_alive: Callable[[str], bool]) -> None:
+        """Give back what workers held that are no more; later, with the first batch, where the ledger is down now."""
+        self._is_alive = is_alive
+        self._try_catch_up()
+
     def settle(self, ids: Iterable[str]) -> None:
         """The victim has answered the requests these challenges paid for: they are spent."""
         self._owed_settle.update(ids)
@@ -153,10 +159,14 @@ class Gate:
         try:
             self._catch_up()
         except LedgerUnavailable as problem:
-            # Held by us meanwhile, so that nobody can spend them; the next batch tries again.
-            log.error("calpow: ledger unavailable, will settle later: %s", problem)
+            # What we hold nobody else can spend meanwhile; the next batch tries again.
+            log.error("calpow: ledger unavailable, will catch up later: %s", problem)
 
     def _catch_up(self) -> None:
+        if self._is_alive is not None:
+            given_back = self._ledger.recover(self._is_alive)
+            log.info("calpow: challenges of workers that are no more: %d given back", given_back)
+            self._is_alive = None
         if self._owed_settle:
             self._ledger.settle(sorted(self._owed_settle))
             self._owed_settle.clear()

@@ -101,19 +101,17 @@ class GateHandler:
         parts = load_parts(home, self._victim.device)
         check_victim(parts.calibration, self._victim, config)
         ledger = open_ledger(shared_uri(config.ledger))
-        holder = this_holder()
-        given_back = ledger.recover(is_alive)
         pricer = BatchPricer(self._preprocess, parts.metric(), tuple(parts.calibration.shape.input_shape))
         self._gate = Gate(
-            context.model_name, ledger, parts.calibration, pricer, holder=holder, max_open=config.max_open
+            context.model_name, ledger, parts.calibration, pricer, holder=this_holder(), max_open=config.max_open
         )
         log.info(
-            "calpow: guarding %s, policy %s, %d teachers, %d challenges given back",
-            self._gate.realm,
+            "calpow: guarding %s, policy %s, %d teachers",
+            context.model_name,
             parts.calibration.policy.name,
             parts.ensemble.card.teachers,
-            given_back,
         )
+        self._gate.recover(is_alive)
 
     def _preprocess(self, payload: object) -> Tensor:
         assert isinstance(payload, Incoming)

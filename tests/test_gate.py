@@ -4,7 +4,9 @@ import itertools
 import json
 import os
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
 from hashlib import sha1, sha256
@@ -22,6 +24,20 @@ from calpow.puzzle.prepaid import prepaid_resource
 from calpow.puzzle.solver import solve
 from calpow.puzzle.stamp import leading_zero_bits
 from tests.parts import TextPricer, calibration
+
+
+@contextmanager
+def ledger_away(folder: Path) -> Iterator[None]:
+    """The ledger's files are elsewhere until the block ends, and a folder stands in their place."""
+    away = folder / "away"
+    away.mkdir()
+    for file in folder.glob("ledger.db*"):
+        os.rename(file, away / file.name)
+    (folder / "ledger.db").mkdir()
+    yield
+    (folder / "ledger.db").rmdir()
+    for file in away.iterdir():
+        os.rename(file, folder / file.name)
 
 
 class House:
@@ -204,6 +220,18 @@ def test_what_a_dead_worker_held_is_good_again(house: House) -> None:
     assert isinstance(house.ask("1.0", paid), Admitted)
 
 
+def test_a_worker_that_starts_while_the_ledger_is_down_gives_back_with_its_first_batch(
+    house: House, tmp_path: Path
+) -> None:
+    paid = solution(house.challenge("1.0"))
+    assert isinstance(house.ask("1.0", paid), Admitted)
+    with ledger_away(tmp_path):
+        house.gate = house.worker("digits")
+        house.gate.recover(lambda holder: False)
+        assert refused(house.ask("1.0", paid)).status == 503
+    assert isinstance(house.ask("1.0", paid), Admitted)
+
+
 @pytest.mark.parametrize("swap", ["payload", "account", "model"])
 def test_a_solution_cannot_be_swapped(house: House, swap: str) -> None:
     paid = solution(house.challenge("1.0"))
@@ -292,17 +320,10 @@ def test_paying_makes_room_for_another_challenge(house: House) -> None:
 
 def test_without_a_ledger_nothing_is_answered_and_with_it_everything_works_again(house: House, tmp_path: Path) -> None:
     paid = solution(house.challenge("1.0"))
-    away = tmp_path / "away"
-    away.mkdir()
-    for file in tmp_path.glob("ledger.db*"):
-        os.rename(file, away / file.name)
-    (tmp_path / "ledger.db").mkdir()
-    for text, given in (("1.0", paid), ("2.0", None)):
-        problem = refused(house.ask(text, given))
-        assert (problem.status, problem.type, problem.headers["Retry-After"]) == (503, "ledger-unavailable", "5")
-    (tmp_path / "ledger.db").rmdir()
-    for file in away.iterdir():
-        os.rename(file, tmp_path / file.name)
+    with ledger_away(tmp_path):
+        for text, given in (("1.0", paid), ("2.0", None)):
+            problem = refused(house.ask(text, given))
+            assert (problem.status, problem.type, problem.headers["Retry-After"]) == (503, "ledger-unavailable", "5")
     assert isinstance(house.ask("1.0", paid), Admitted)
 
 
@@ -310,15 +331,8 @@ def test_a_settlement_the_ledger_missed_is_made_up_for(house: House, tmp_path: P
     paid = solution(house.challenge("1.0"))
     admitted = house.ask("1.0", paid)
     assert isinstance(admitted, Admitted)
-    away = tmp_path / "away"
-    away.mkdir()
-    for file in tmp_path.glob("ledger.db*"):
-        os.rename(file, away / file.name)
-    (tmp_path / "ledger.db").mkdir()
-    house.gate.settle([admitted.id])
-    (tmp_path / "ledger.db").rmdir()
-    for file in away.iterdir():
-        os.rename(file, tmp_path / file.name)
+    with ledger_away(tmp_path):
+        house.gate.settle([admitted.id])
     house.ask("2.0")
     assert house.ledger.recover(lambda holder: False) == 0, "settled, so a dead holder gives nothing back"
 
