@@ -1,23 +1,33 @@
 """Answered queries a second, unprotected and protected, on one real TorchServe.
 
 Two views. *Users*: each connection is a process of its own that asks as a user does, with `requests` and PowAuth, and
-solves what it is asked; clients and server share the machine. *Server*: a light client fetches challenges, they are
-solved while the server rests, then the solutions are redeemed; only the server's part is timed.
+solves what it is asked (beforehand, once it knows the price); clients and server share the machine. *Server*: a light
+client fetches challenges, they are solved while the server rests, then the solutions are redeemed; the same for stamps
+that are prepaid. Only the server's part is timed.
 """
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 
 import requests
 
-from benchmarks.wire import burst, request
+from benchmarks.wire import Burst, burst, request
 from calpow.client import PowAuth
 from calpow.handler.ledger import open_ledger
-from calpow.puzzle.challenge import KEY_HEADER, SOLUTION_HEADER, Challenge, format_solution
+from calpow.puzzle.challenge import (
+    KEY_HEADER,
+    SOLUTION_HEADER,
+    Challenge,
+    find_realm,
+    format_prepaid,
+    format_solution,
+)
+from calpow.puzzle.prepaid import prepaid_resource
+from calpow.puzzle.puzzle import Puzzle
 from calpow.puzzle.solver import solve
 
 CONNECTIONS = (1, 8)
@@ -59,11 +69,12 @@ class Served:
     unprotected: float
     challenges: float
     redemptions: float
+    prepaid: float
     client_share: float
 
     @property
-    def protected(self) -> float:
-        """Answered queries a second: each takes one challenge and one redemption."""
+    def interactive(self) -> float:
+        """Answered queries a second that take one challenge and one redemption each."""
         return 1 / (1 / self.challenges + 1 / self.redemptions)
 
 
@@ -110,22 +121,32 @@ class Load:
         return sum(self._pool.map(ask_as_a_user, jobs))
 
     def _server(self, connections: int) -> Served:
-        plain, protected = self._site.unprotected, self._site.protected
-        bodies = self._take(QUERIES)
-        accounts = self._keys(-(-QUERIES // QUERIES_AN_ACCOUNT))
-        keys = [accounts[index // QUERIES_AN_ACCOUNT] for index in range(QUERIES)]
+        plain = self._site.unprotected
         wall, cpu = time.perf_counter(), time.process_time()
-        answered = burst(plain, [request(plain, body, {}) for body in bodies], connections, 200)
+        answered = burst(plain, [request(plain, body, {}) for body in self._take(QUERIES)], connections, 200)
         share = (time.process_time() - cpu) / (time.perf_counter() - wall)
-        asking = [request(protected, body, {KEY_HEADER: key}) for body, key in zip(bodies, keys, strict=True)]
-        challenged = burst(protected, asking, connections, 402)
-        solutions = self._pool.map(solve_problem, [answer.body for answer in challenged.answers], chunksize=20)
-        paying = [
-            request(protected, body, {KEY_HEADER: key, SOLUTION_HEADER: solution})
-            for body, key, solution in zip(bodies, keys, solutions, strict=True)
-        ]
-        redeemed = burst(protected, paying, connections, 200)
-        return Served(answered.rate, challenged.rate, redeemed.rate, share)
+        orders = list(zip(self._accounts(), self._take(QUERIES), strict=True))
+        challenged = burst(self._site.protected, [self._post(*order) for order in orders], connections, 402)
+        solutions = self._pool.map(solve_challenge, [answer.body for answer in challenged.answers], chunksize=20)
+        redeemed = self._pay(connections, orders, solutions)
+        orders = list(zip(self._accounts(), self._take(QUERIES), strict=True))
+        offer = challenged.answers[0].header("WWW-Authenticate")
+        stamps = self._pool.map(prepay, [key for key, _ in orders], itertools.repeat(offer), chunksize=20)
+        prepaid = self._pay(connections, orders, stamps)
+        return Served(answered.rate, challenged.rate, redeemed.rate, prepaid.rate, share)
+
+    def _pay(self, connections: int, orders: Sequence[tuple[str, bytes]], solutions: Iterable[str]) -> Burst:
+        paying = [self._post(*order, solution) for order, solution in zip(orders, solutions, strict=True)]
+        return burst(self._site.protected, paying, connections, 200)
+
+    def _post(self, key: str, body: bytes, solution: str | None = None) -> bytes:
+        paid = {} if solution is None else {SOLUTION_HEADER: solution}
+        return request(self._site.protected, body, {KEY_HEADER: key} | paid)
+
+    def _accounts(self) -> list[str]:
+        """A key for each query; an account asks so many."""
+        keys = self._keys(-(-QUERIES // QUERIES_AN_ACCOUNT))
+        return [keys[index // QUERIES_AN_ACCOUNT] for index in range(QUERIES)]
 
     def _take(self, count: int) -> list[bytes]:
         return list(itertools.islice(self._payloads, count))
@@ -149,7 +170,17 @@ def ask_as_a_user(job: Asked) -> float:
     raise AssertionError
 
 
-def solve_problem(problem: bytes) -> str:
+def solve_challenge(problem: bytes) -> str:
     """The header value that answers the challenge in a 402's body."""
     challenge = Challenge.from_problem(problem)
     return format_solution(challenge.token, solve(challenge.puzzle))
+
+
+def prepay(key: str, offer: str) -> str:
+    """The header value that pays beforehand for a query like the one offered in this WWW-Authenticate header.
+
+    Twice the work: an honest account's price varies a little, and only the number of stamps is the server's matter.
+    """
+    puzzle = Challenge.from_www_authenticate(offer).puzzle
+    resource = prepaid_resource(find_realm(offer) or "", key)
+    return format_prepaid(solve(Puzzle(puzzle.algorithm, resource, puzzle.bits + 1, puzzle.count)))

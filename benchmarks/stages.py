@@ -27,9 +27,10 @@ from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 from ts.model_loader import ModelLoaderFactory
 from ts.service import Service
 
-from benchmarks.load import Site
+from benchmarks.load import Site, prepay
 from benchmarks.wire import BadAnswer, Connection, request
 from calpow.archiver.victims import open_victim
+from calpow.handler import gate
 from calpow.handler.challenge import Signer
 from calpow.handler.config import ENSEMBLE_FILE, VICTIM_FILE
 from calpow.handler.ensemble import Ensemble
@@ -53,8 +54,8 @@ BATCHES = (1, 16, 64)
 REPETITIONS = 60
 ACCOUNTED = 64
 
-LEDGER_CALLS = ("secrets", "account_of", "totals", "standing", "quote", "redeem", "settle", "undo")
-PLACES: Sequence[tuple[type, str, str]] = (
+LEDGER_CALLS = ("secrets", "account_of", "totals", "standing", "quote", "pay", "redeem", "settle", "undo")
+PLACES: Sequence[tuple[object, str, str]] = (
     (Victim, "preprocess", "preprocess"),
     (Ensemble, "votes", "ensemble"),
     (Pate, "price", "accounting"),
@@ -62,6 +63,7 @@ PLACES: Sequence[tuple[type, str, str]] = (
     (Signer, "sign", "signing"),
     (Signer, "verify", "verifying"),
     (Puzzle, "verify", "verifying"),
+    (gate, "check_prepaid", "verifying"),
     (Victim, "predict", "victim"),
 )
 STAGES = tuple(dict.fromkeys(stage for _, _, stage in PLACES))
@@ -83,11 +85,15 @@ class Column:
 
 @dataclass(frozen=True)
 class Stages:
-    """The victim's own request and the two of a protected query; `solving` is the client's, in microseconds."""
+    """The victim's own request, the two of a protected query, and the one of a query that is paid beforehand.
+
+    `solving` is the client's time for a challenge, in microseconds.
+    """
 
     unprotected: Column
     challenge: Column
     answer: Column
+    prepaid: Column
     solving: float
     expected_hashes: float
 
@@ -127,12 +133,14 @@ def measure_stages(home: Path, site: Site) -> Stages:
     stopwatch = Stopwatch()
     with watched(stopwatch):
         here, there = Inside(home, stopwatch), Outside(site)
-        payloads = itertools.islice(itertools.cycle(site.payloads), WARM_UP + QUERIES)
-        pairs = [(ask(here, key, payload), ask(there, key_there, payload)) for payload in payloads][WARM_UP:]
+        asked = itertools.islice(itertools.cycle(site.payloads), 2 * (WARM_UP + QUERIES))
+        two = zip(asked, asked, strict=True)
+        pairs = [(ask(here, key, *bodies), ask(there, key_there, *bodies)) for bodies in two][WARM_UP:]
     return Stages(
         _column([(inside.unprotected, outside.unprotected) for inside, outside in pairs]),
         _column([(inside.challenge, outside.challenge) for inside, outside in pairs]),
         _column([(inside.answer, outside.answer) for inside, outside in pairs]),
+        _column([(inside.prepaid, outside.prepaid) for inside, outside in pairs]),
         _microseconds([inside.solving for inside, _ in pairs]),
         statistics.median(inside.expected_hashes for inside, _ in pairs),
     )
@@ -187,11 +195,11 @@ def watched(stopwatch: Stopwatch) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Reply:
-    """What one request brought, and the time it took."""
+    """What one request brought, and the time it took. `offer` is the WWW-Authenticate header's value."""
 
     status: int
     lap: Lap
-    challenge: Challenge | None
+    offer: str
 
 
 class Way(Protocol):
@@ -203,29 +211,32 @@ class Way(Protocol):
 
 @dataclass(frozen=True)
 class Query:
-    """One query: asked of the victim alone, of the gate, and of the gate again with the work."""
+    """One query: asked of the victim alone, of the gate, of the gate again with the work; another, paid beforehand."""
 
     unprotected: Lap
     challenge: Lap
     answer: Lap
+    prepaid: Lap
     solving: float
     expected_hashes: int
 
 
-def ask(way: Way, key: str, payload: bytes) -> Query:
-    """Ask one query without and with the gate. Raises BadAnswer when it is not answered as it should be."""
+def ask(way: Way, key: str, payload: bytes, another: bytes) -> Query:
+    """Ask one query without and with the gate, then `another`. Raises BadAnswer when one is not answered."""
     plain = way.send(False, payload, {})
     offered = way.send(True, payload, {KEY_HEADER: key})
-    if offered.challenge is None:
+    if not offered.offer:
         raise BadAnswer(f"a query was answered {offered.status} instead of with a challenge")
-    puzzle = offered.challenge.puzzle
+    challenge = Challenge.from_www_authenticate(offered.offer)
     begun = time.perf_counter()
-    solution = format_solution(offered.challenge.token, solve(puzzle))
+    solution = format_solution(challenge.token, solve(challenge.puzzle))
     solving = time.perf_counter() - begun
     answered = way.send(True, payload, {KEY_HEADER: key, SOLUTION_HEADER: solution})
-    if (plain.status, answered.status) != (200, 200):
-        raise BadAnswer(f"a query was answered {plain.status} without the gate and {answered.status} with it")
-    return Query(plain.lap, offered.lap, answered.lap, solving, puzzle.expected_hashes)
+    prepaid = way.send(True, another, {KEY_HEADER: key, SOLUTION_HEADER: prepay(key, offered.offer)})
+    statuses = (plain.status, answered.status, prepaid.status)
+    if statuses != (200, 200, 200):
+        raise BadAnswer(f"a query was answered {statuses} without the gate, with it, and paid beforehand")
+    return Query(plain.lap, offered.lap, answered.lap, prepaid.lap, solving, challenge.puzzle.expected_hashes)
 
 
 class Inside:
@@ -241,9 +252,8 @@ class Inside:
         service = self._protected if gated else self._unprotected
         batch = [_incoming(payload, headers)]
         lap = self._stopwatch.lap(lambda: service.predict(batch))
-        offered = service.context.get_response_headers(0).get("WWW-Authenticate")
-        challenge = Challenge.from_www_authenticate(offered) if offered else None
-        return Reply(service.context.get_response_status(0)[0], lap, challenge)
+        offer = service.context.get_response_headers(0).get("WWW-Authenticate", "")
+        return Reply(service.context.get_response_status(0)[0], lap, offer)
 
 
 class Outside:
@@ -256,8 +266,7 @@ class Outside:
     def send(self, gated: bool, payload: bytes, headers: Mapping[str, str]) -> Reply:
         """Post it."""
         answer = self._connections[gated].ask(request(self._urls[gated], payload, headers))
-        challenge = Challenge.from_problem(answer.body) if answer.status == 402 else None
-        return Reply(answer.status, {WHOLE: answer.seconds}, challenge)
+        return Reply(answer.status, {WHOLE: answer.seconds}, answer.header("WWW-Authenticate"))
 
 
 def _incoming(payload: bytes, headers: Mapping[str, str]) -> Mapping[str, object]:

@@ -17,11 +17,20 @@ class BadAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer's status and body, and the seconds until it was there."""
+    """One answer: its status, its head and body, and the seconds until it was there."""
 
     status: int
+    head: str
     body: bytes
     seconds: float
+
+    def header(self, name: str) -> str:
+        """A header's value; empty where there is none."""
+        for line in self.head.splitlines():
+            found, _, value = line.partition(":")
+            if found.lower() == name.lower():
+                return value.strip()
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +78,17 @@ class Connection:
         self._socket.sendall(sent)
         head, body = self._receive(self._socket)
         seconds = time.perf_counter() - begun
-        if b"\r\nconnection: close" in head:
+        answer = Answer(int(head[9:12]), head.decode("latin-1"), body, seconds)
+        if answer.header("Connection").lower() == "close":
             self.close()
-        return Answer(int(head[9:12]), body, seconds)
+        return answer
 
     def _receive(self, incoming: socket.socket) -> tuple[bytes, bytes]:
         data = self._more(incoming)
         while (end := data.find(b"\r\n\r\n")) < 0:
             data += self._more(incoming)
-        head, body = data[:end].lower(), data[end + 4 :]
-        size = int(head.partition(b"\r\ncontent-length:")[2].split(b"\r\n", 1)[0])
+        head, body = data[:end], data[end + 4 :]
+        size = int(head.lower().partition(b"\r\ncontent-length:")[2].split(b"\r\n", 1)[0])
         while len(body) < size:
             body += self._more(incoming)
         return head, body
