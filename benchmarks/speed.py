@@ -18,9 +18,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import requests
+
 from benchmarks import load, mint
 from benchmarks.speed_table import Figures, table
+from benchmarks.wire import BadAnswer
 from calpow.archiver.served import served
+from calpow.puzzle.errors import CalpowError
 
 if TYPE_CHECKING:
     from benchmarks.stages import Batches, Stages
@@ -44,7 +48,10 @@ def main() -> int:
             parser.error(f"{path} does not exist: run make demo first")
     os.environ["OMP_NUM_THREADS"] = "1"
     begun = time.monotonic()
-    figures = measure(args.victim, args.archive, shuffled(args.payloads), args.output.parent)
+    try:
+        figures = measure(args.victim, args.archive, shuffled(args.payloads), args.output.parent)
+    except (CalpowError, BadAnswer, requests.RequestException) as problem:
+        parser.error(str(problem))
     args.output.write_text(json.dumps(document(figures), indent=1) + "\n")
     print("\n".join(table(figures)))
     print(f"\nAll figures are in {args.output}. {time.monotonic() - begun:.0f} s.")

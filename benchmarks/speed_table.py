@@ -6,7 +6,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks.load import CONNECTIONS, ROUNDS, Round
-from benchmarks.mint import MintRates
+from benchmarks.mint import LARGE, SMALL, MintRates
 
 if TYPE_CHECKING:
     from benchmarks.stages import Batches, Stages
@@ -37,12 +37,12 @@ def _throughput(rounds: Sequence[Round]) -> Iterator[str]:
     yield " " * WIDTH + "".join(f"{_connections(count):^30}" for count in CONNECTIONS)
     yield " " * WIDTH + f"{'without':>10}{'with':>10}{'ratio':>8}  " * len(CONNECTIONS)
     by_count = [[each for each in rounds if each.connections == count] for count in CONNECTIONS]
-    yield _row("users who solve, on the same cores", by_count, lambda each: (each.unprotected, each.protected))
-    yield _row(
-        "the server, work done beforehand", by_count, lambda each: (each.server.unprotected, each.server.protected)
-    )
-    yield _row("  its challenges (402)", by_count, lambda each: (each.server.unprotected, each.server.challenges))
-    yield _row("  its redemptions (200)", by_count, lambda each: (each.server.unprotected, each.server.redemptions))
+    yield _row("users who pay, on the same cores", by_count, lambda each: (each.unprotected, each.protected))
+    yield "the server alone, work done beforehand:"
+    yield _row("  paid beforehand: one request", by_count, lambda each: (each.server.unprotected, each.server.prepaid))
+    yield _row("  challenge and answer: two", by_count, lambda each: (each.server.unprotected, each.server.interactive))
+    yield _row("    challenges (402)", by_count, lambda each: (each.server.unprotected, each.server.challenges))
+    yield _row("    answers (200)", by_count, lambda each: (each.server.unprotected, each.server.redemptions))
     busy = max(each.server.client_share for each in rounds)
     yield f"(the light client took at most {busy:.0%} of one core when it asked without the gate)"
 
@@ -63,19 +63,21 @@ def _connections(count: int) -> str:
 
 def _query(stages: "Stages") -> Iterator[str]:
     yield "\nWhere a query's time goes, 1 connection, median microseconds"
-    yield f"{'':<{WIDTH}}{'unprotected':>13}{'challenge':>13}{'answer':>13}{'protected':>13}"
-    columns = (stages.unprotected, stages.challenge, stages.answer)
+    yield f"{'':<{WIDTH}}" + "".join(
+        f"{name:>13}" for name in ("unprotected", "challenge", "answer", "both", "prepaid")
+    )
+    columns = (stages.unprotected, stages.challenge, stages.answer, stages.prepaid)
     yield _line("HTTP and TorchServe's frontend", *(column.http for column in columns))
-    yield _line("the unprotected worker", stages.unprotected.worker, 0.0, 0.0)
+    yield _line("the unprotected worker", stages.unprotected.worker, 0.0, 0.0, 0.0)
     for stage in stages.challenge.stages:
-        yield _line(stage, 0.0, stages.challenge.stages[stage], stages.answer.stages[stage])
+        yield _line(stage, 0.0, *(column.stages[stage] for column in columns[1:]))
     yield _line("all of the server's", *(column.http + column.worker for column in columns))
     solving = f"the client solves {stages.expected_hashes:,.0f} hashes"
-    yield f"{solving:<{WIDTH}}{'':>39}{stages.solving:>13,.0f}"
+    yield f"{solving:<{WIDTH}}{'':>39}" + f"{stages.solving:>13,.0f}" * 2
 
 
-def _line(name: str, plain: float, challenge: float, answer: float) -> str:
-    cells = "".join(f"{_number(each):>13}" for each in (plain, challenge, answer, challenge + answer))
+def _line(name: str, plain: float, challenge: float, answer: float, prepaid: float) -> str:
+    cells = "".join(f"{_number(each):>13}" for each in (plain, challenge, answer, challenge + answer, prepaid))
     return f"{name:<{WIDTH}}{cells}"
 
 
@@ -94,10 +96,14 @@ def _batches(batches: "Batches") -> Iterator[str]:
 def _mint(rates: MintRates) -> Iterator[str]:
     yield "\nHashes a second, one core"
     shown: Mapping[str, float | None] = {
-        "our client, puzzles of 18,432": rates.small_puzzles,
-        "our client, puzzles of 524,288": rates.large_puzzles,
+        f"our client, puzzles of {_work(*SMALL)}": rates.small_puzzles,
+        f"our client, puzzles of {_work(*LARGE)}": rates.large_puzzles,
         "a loop of nothing but hashlib": rates.bare_loop,
         "hashcash -s": rates.hashcash,
     }
     for name, rate in shown.items():
         yield f"{name:<{WIDTH}}" + (f"{rate:>13,.0f}" if rate else "   not installed")
+
+
+def _work(bits: int, count: int) -> str:
+    return f"{count << bits:,}"

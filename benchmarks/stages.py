@@ -30,10 +30,10 @@ from ts.service import Service
 from benchmarks.load import Site, prepay
 from benchmarks.wire import BadAnswer, Connection, request
 from calpow.archiver.victims import open_victim
-from calpow.handler import gate
 from calpow.handler.challenge import Signer
 from calpow.handler.config import ENSEMBLE_FILE, VICTIM_FILE
 from calpow.handler.ensemble import Ensemble
+from calpow.handler.issuer import Issuer
 from calpow.handler.leakage.pate import Pate
 from calpow.handler.leakage.rdp import gnmax_epsilon
 from calpow.handler.ledger import URI_VARIABLE, open_ledger
@@ -42,7 +42,6 @@ from calpow.handler.parts import load_parts
 from calpow.handler.torchserve import GateHandler
 from calpow.handler.victim import Victim, read_manifest, unpack
 from calpow.puzzle.challenge import KEY_HEADER, SOLUTION_HEADER, Challenge, format_solution
-from calpow.puzzle.puzzle import Puzzle
 from calpow.puzzle.solver import solve
 
 P = ParamSpec("P")
@@ -55,15 +54,14 @@ REPETITIONS = 60
 ACCOUNTED = 64
 
 LEDGER_CALLS = ("secrets", "account_of", "totals", "standing", "quote", "pay", "redeem", "settle", "undo")
-PLACES: Sequence[tuple[object, str, str]] = (
+PLACES: Sequence[tuple[type, str, str]] = (
     (Victim, "preprocess", "preprocess"),
     (Ensemble, "votes", "ensemble"),
     (Pate, "price", "accounting"),
     *((SqliteLedger, name, "ledger") for name in LEDGER_CALLS),
     (Signer, "sign", "signing"),
     (Signer, "verify", "verifying"),
-    (Puzzle, "verify", "verifying"),
-    (gate, "check_prepaid", "verifying"),
+    (Issuer, "check", "verifying"),
     (Victim, "predict", "victim"),
 )
 STAGES = tuple(dict.fromkeys(stage for _, _, stage in PLACES))

@@ -5,17 +5,16 @@ then does with the admitted ones is reported back with `settle` and `undo`.
 """
 
 import logging
-import math
-import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from calpow.handler import problems
 from calpow.handler.calibration import Calibration
-from calpow.handler.challenge import BadToken, Claims, Signer
+from calpow.handler.challenge import Claims
+from calpow.handler.decision import Admitted, Decision, Pricer, Refused, Request
 from calpow.handler.errors import BadPayload, PricingUnavailable
+from calpow.handler.issuer import Issuer
 from calpow.handler.leakage.base import Priced
 from calpow.handler.ledger.base import (
     Charge,
@@ -28,57 +27,10 @@ from calpow.handler.ledger.base import (
     TooManyOpen,
     Totals,
 )
+from calpow.handler.policies import MICRO
 from calpow.handler.problems import Problem
-from calpow.puzzle.challenge import Challenge, Solution, parse_solution
-from calpow.puzzle.difficulty import puzzle_size
-from calpow.puzzle.errors import MalformedSolution, MalformedStamp, PuzzleError, StaleStamp
-from calpow.puzzle.prepaid import check_prepaid, prepaid_resource
-from calpow.puzzle.puzzle import Puzzle
 
 log = logging.getLogger(__name__)
-
-ALGORITHM = "hashcash-sha1"
-MICRO = 1_000_000
-SHORTEST_EXPIRY_SECONDS = 60.0
-# How much slower than the reference client a client may be and still solve in time.
-EXPIRY_MARGIN = 4.0
-# Quantile of the standard normal distribution below which 99.9 % lie.
-NORMAL_999 = 3.0902
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request, as the gate needs it. `payload` is opaque: only the pricer looks at it."""
-
-    key: str | None
-    solution: str | None
-    digest: str
-    payload: object
-
-
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """The request has been paid for by challenge `id`; `next_hashes` is what the account's next one will take."""
-
-    id: str
-    next_hashes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The request is not answered, and why."""
-
-    problem: Problem
-
-
-Decision = Admitted | Refused
-
-
-class Pricer(Protocol):
-    """Looks at payloads and says what answering them would give away."""
-
-    def price(self, payloads: Sequence[object]) -> list[Priced | BadPayload]:
-        """One entry a payload: its samples' costs and classes, or why it cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +68,7 @@ class Gate:
         self._holder = holder
         self._max_open = max_open
         self._clock = clock
-        self._signer = Signer(ledger.secrets)
-        self._realm: str | None = None
+        self._issuer = Issuer(model, ledger, calibration, holder, clock)
         self._is_alive: Callable[[str], bool] | None = None
         self._owed_settle: set[str] = set()
         self._owed_undo: set[str] = set()
@@ -125,16 +76,14 @@ class Gate:
     @property
     def realm(self) -> str:
         """The model and the deployment, `digits@9f2c41`. Raises LedgerUnavailable."""
-        if self._realm is None:
-            self._realm = f"{self._model}@{self._ledger.deployment()}"
-        return self._realm
+        return self._issuer.realm
 
     def admit(self, requests: Sequence[Request]) -> list[Decision]:
         """Decide over a batch. Never raises for what a client sent or because the ledger is down."""
         decisions: dict[int, Decision] = {}
         try:
             self._catch_up()
-            self._signer.refresh()
+            self._issuer.refresh()
             self._decide(requests, decisions)
         except LedgerUnavailable as problem:
             log.error("calpow: ledger unavailable, refusing: %s", problem)
@@ -201,7 +150,7 @@ class Gate:
         asking: list[_Asking] = []
         paid: dict[int, Claims] = {}
         for index, account in accounts.items():
-            checked = self._check(requests[index], account)
+            checked = self._issuer.check(requests[index], account)
             if isinstance(checked, Claims):
                 paid[index] = checked
             elif isinstance(checked, Payment):
@@ -226,40 +175,7 @@ class Gate:
             admitted = decisions[index]
             if isinstance(admitted, Admitted):
                 totals = self._ledger.totals(self._model, account)
-                work = self._calibration.next_work(totals)
-                decisions[index] = Admitted(admitted.id, self._size(work, "next").expected_hashes)
-
-    def _check(self, request: Request, account: str) -> Claims | Payment | Problem:
-        """The claims of the challenge this request solves, what it pays beforehand, or what is wrong with either."""
-        if request.solution is None:
-            return problems.POW_REQUIRED
-        try:
-            solution = parse_solution(request.solution)
-            if not isinstance(solution, Solution):
-                return self._check_prepaid(solution.stamps, request.key or "")
-            claims = self._signer.verify(solution.token)
-        except (MalformedSolution, BadToken):
-            return problems.MALFORMED_SOLUTION
-        if (claims.sub, claims.aud, claims.dig) != (account, self._model, request.digest):
-            return problems.CHALLENGE_MISMATCH
-        if claims.exp <= self._clock():
-            return problems.CHALLENGE_EXPIRED
-        try:
-            Puzzle(claims.algorithm, claims.jti, claims.bits, claims.count).verify(solution.stamps)
-        except PuzzleError:
-            return problems.INVALID_SOLUTION
-        return claims
-
-    def _check_prepaid(self, stamps: Sequence[str], key: str) -> Payment | Problem:
-        try:
-            work = check_prepaid(stamps, ALGORITHM, prepaid_resource(self.realm, key), self._clock())
-        except MalformedStamp:
-            return problems.MALFORMED_SOLUTION
-        except StaleStamp:
-            return problems.CHALLENGE_EXPIRED
-        except PuzzleError:
-            return problems.INVALID_SOLUTION
-        return Payment(work.ids, work.hashes, work.stale_at, self._holder)
+                decisions[index] = Admitted(admitted.id, self._issuer.next_hashes(totals))
 
     def _reuse_open(self, asking: Sequence[_Asking], decisions: dict[int, Decision]) -> list[_Asking]:
         """Answer those who hold an open challenge for the same payload, or too many; return the others."""
@@ -314,49 +230,11 @@ class Gate:
         charge = Charge(round(cost * MICRO), round(above * MICRO), samples)
 
         def draft(totals: Totals) -> OpenChallenge:
-            return self._issue(asking, self._calibration.work(totals, samples), totals, samples)
+            return self._issuer.issue(asking.account, asking.request.digest, totals, samples)
 
         return QuoteRequest(asking.account, asking.request.digest, charge, draft, asking.payment)
 
-    def _issue(self, asking: _Asking, work: float, totals: Totals, samples: int) -> OpenChallenge:
-        puzzle = self._size(work, secrets.token_hex(8))
-        seconds = self._calibration.seconds(totals, samples)
-        expires = math.ceil(self._clock() + time_to_solve(seconds, puzzle.count))
-        token = self._signer.sign(
-            Claims(
-                jti=puzzle.resource,
-                sub=asking.account,
-                aud=self._model,
-                exp=expires,
-                dig=asking.request.digest,
-                algorithm=puzzle.algorithm,
-                bits=puzzle.bits,
-                count=puzzle.count,
-            )
-        )
-        return OpenChallenge(puzzle.resource, token, float(expires), puzzle.expected_hashes)
-
-    @staticmethod
-    def _size(work: float, resource: str) -> Puzzle:
-        bits, count = puzzle_size(work)
-        return Puzzle(ALGORITHM, resource, bits, count)
-
-    def _refuse(self, asking: _Asking, open_challenge: OpenChallenge) -> Refused:
-        # Signed here, read from our own ledger: nothing to verify.
-        challenge = Challenge.from_token(open_challenge.token)
-        seconds = self._calibration.solving_seconds(challenge.puzzle.expected_hashes)
+    def _refuse(self, asking: _Asking, challenge: OpenChallenge) -> Refused:
         # Enough, and yet it did not pay: a stamp had been spent before.
-        spent = asking.payment is not None and asking.payment.hashes >= open_challenge.hashes
-        why = problems.CHALLENGE_SPENT if spent else asking.why
-        return Refused(problems.challenged(why, challenge, self.realm, seconds))
-
-
-def time_to_solve(seconds: float, count: int) -> float:
-    """How long a challenge stays open, when solving its `count` stamps takes `seconds` in the mean.
-
-    The sum of `count` exponential times is gamma distributed; its 99.9th percentile by Wilson and Hilferty
-    (1931), with a margin for slower clients, and never under a minute.
-    """
-    ninth = 1.0 / (9.0 * count)
-    slowest = seconds * (1.0 - ninth + NORMAL_999 * math.sqrt(ninth)) ** 3
-    return max(SHORTEST_EXPIRY_SECONDS, EXPIRY_MARGIN * slowest)
+        spent = asking.payment is not None and asking.payment.hashes >= challenge.hashes
+        return Refused(self._issuer.present(problems.CHALLENGE_SPENT if spent else asking.why, challenge))

@@ -15,8 +15,9 @@ from ts.utils.util import PredictionException
 
 from calpow.handler import problems
 from calpow.handler.config import VICTIM_FILE, GateConfig
+from calpow.handler.decision import Admitted, Decision, Refused, Request
 from calpow.handler.errors import GateMisconfigured
-from calpow.handler.gate import Admitted, Decision, Gate, Refused, Request
+from calpow.handler.gate import Gate
 from calpow.handler.holder import is_alive, this_holder
 from calpow.handler.ledger import open_ledger, shared_uri
 from calpow.handler.parts import check_victim, load_parts

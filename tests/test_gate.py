@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from calpow.handler import problems
-from calpow.handler.gate import Admitted, Decision, Gate, Refused, Request, time_to_solve
+from calpow.handler.decision import Admitted, Decision, Refused, Request
+from calpow.handler.gate import Gate
+from calpow.handler.issuer import time_to_solve
 from calpow.handler.ledger import open_ledger
 from calpow.handler.ledger.base import Ledger, Totals
 from calpow.puzzle.challenge import Challenge, format_prepaid, format_solution

@@ -1,0 +1,83 @@
+"""The speed benchmark's instruments, on real parts; the benchmark itself takes minutes and needs a server."""
+
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from benchmarks import mint, stages
+from benchmarks.wire import BadAnswer, burst, request
+from calpow.handler.ledger import URI_VARIABLE, open_ledger
+from tests.guarded import protect, train_teachers
+from tests.pow_server import PowServer, running
+from tests.victims import build as victims
+
+
+def test_a_stage_inside_another_counts_for_itself_alone() -> None:
+    stopwatch = stages.Stopwatch()
+    inner = stopwatch.timed("inner", lambda: time.sleep(0.02))
+
+    def work() -> None:
+        time.sleep(0.01)
+        inner()
+        inner()
+
+    lap = stopwatch.lap(stopwatch.timed("outer", work))
+    assert lap["inner"] >= 0.04
+    assert 0.01 <= lap["outer"] < lap["inner"]
+    assert sum(lap[name] for name in ("inner", "outer", stages.REST)) == pytest.approx(lap[stages.WHOLE])
+
+
+def test_what_was_timed_is_itself_again_afterwards() -> None:
+    before = [getattr(owner, name) for owner, name, _ in stages.PLACES]
+    with stages.watched(stages.Stopwatch()):
+        assert all(getattr(owner, name) is not old for (owner, name, _), old in zip(stages.PLACES, before, strict=True))
+    assert [getattr(owner, name) for owner, name, _ in stages.PLACES] == before
+
+
+def test_a_query_is_taken_apart_into_its_stages(tmp_path: Path) -> None:
+    victim = victims.vector_class(tmp_path)
+    data = victims.vectors(tmp_path / "data")
+    (tmp_path / "guarded").mkdir()
+    parts = protect(tmp_path / "guarded", "vector", victim, train_teachers(tmp_path, victim, data))
+    with ZipFile(parts.guarded) as packed:
+        packed.extractall(tmp_path / "home")
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        query = process.submit(ask_inside, tmp_path / "home").result()
+    assert {"preprocess", "ensemble", "accounting", "ledger", "signing"} <= query.challenge.keys()
+    assert {"verifying", "ledger", "victim"} <= query.answer.keys()
+    assert {"verifying", "ensemble", "ledger", "victim"} <= query.prepaid.keys()
+    assert query.unprotected[stages.WHOLE] > 0
+    assert query.expected_hashes > 0
+
+
+def ask_inside(home: Path) -> stages.Query:
+    """Both ways to pay, in a process of its own: the victim changes the working directory."""
+    os.environ[URI_VARIABLE] = f"sqlite:///{home / 'ledger.db'}"
+    key = open_ledger(os.environ[URI_VARIABLE]).add_key("ada")
+    stopwatch = stages.Stopwatch()
+    with stages.watched(stopwatch):
+        return stages.ask(stages.Inside(home, stopwatch), key, b"0.9,0.1,0.2,0.1", b"0.1,0.9,0.2,0.1")
+
+
+def test_a_burst_keeps_its_answers_in_order_and_refuses_other_statuses() -> None:
+    bodies = [str(number).encode() for number in range(20)]
+    with running(PowServer()) as server:
+        url = f"{server.url}/free"
+        made = burst(url, [request(url, body, {}) for body in bodies], 3, 200)
+        assert [answer.body for answer in made.answers] == bodies
+        assert made.rate > 0
+        with pytest.raises(BadAnswer, match="instead of 402"):
+            burst(url, [request(url, b"1", {})], 1, 402)
+        paid = f"{server.url}/paid"
+        challenged = burst(paid, [request(paid, b"1", {})] * 3, 2, 402)
+        assert all(answer.header("www-authenticate").startswith("PoW ") for answer in challenged.answers)
+
+
+def test_our_client_mints_nearly_as_fast_as_hashlib_lets_it() -> None:
+    rounds = [mint.solver_rate(12, 16, puzzles=1) / mint.bare_rate(65_536) for _ in range(7)]
+    assert max(rounds) > 0.7
