@@ -31,6 +31,8 @@ ROOM = 1.25
 THRESHOLD = 2.0
 GROWTH = math.log(100.0) / 1.5
 CAP = 2948.0
+# Queries cheaper than this share of legitimate ones of their class count as dear as that one: see class_floors.
+CREDIT_QUANTILE = 0.75
 # The paper's `a`; smaller where the data cannot tell a standard user's cost well enough for it.
 PAPER_BASE = 1.0075
 FEWEST_PER_CLASS = 10
@@ -75,6 +77,13 @@ def fit_line(x: Sequence[float], y: Sequence[float], weights: Sequence[float] | 
     return Line(slope, float(np.average(y, weights=w) - slope * np.average(x, weights=w)))
 
 
+def class_floors(samples: Samples) -> Floats:
+    """Quantile CREDIT_QUANTILE of the cost by class with most votes, `[classes]`; of all where a class has none."""
+    everywhere = np.quantile(samples.costs, CREDIT_QUANTILE)
+    by_class = [samples.costs[samples.voted == index] for index in range(len(samples.class_names))]
+    return np.array([np.quantile(costs, CREDIT_QUANTILE) if len(costs) else everywhere for costs in by_class])
+
+
 def class_means(samples: Samples) -> Floats:
     """Mean cost by class with most votes, `[classes]`; the mean of all where a class never has them."""
     classes = len(samples.class_names)
@@ -92,6 +101,8 @@ def fit_conditional(samples: Samples, ceiling: float, rng: np.random.Generator) 
     class has too few samples or the costs tell nothing.
     """
     fewest = _fewest_per_class(samples, ceiling)
+    floors = class_floors(samples)
+    samples = replace(samples, costs=np.maximum(samples.costs, floors[samples.voted]))
     users, squared = _conditional_users(samples, rng)
     means = class_means(samples)
     burst = ceiling - float(means.min())
@@ -99,7 +110,7 @@ def fit_conditional(samples: Samples, ceiling: float, rng: np.random.Generator) 
     unseen = burst / fewest
     spread = max(unseen, _root_mean_square([sums[:, -1] / CHECKPOINTS[-1] for sums in users.values()]))
     deviation = max(unseen, math.sqrt(squared))
-    first = Conditional(tuple(means.tolist()), deviation, spread, burst, THRESHOLD, GROWTH)
+    first = Conditional(tuple(floors.tolist()), tuple(means.tolist()), deviation, spread, burst, THRESHOLD, GROWTH)
     steady = _widen(lambda by: replace(first, spread=first.spread * by), users, LONG)
     policy = _widen(lambda by: replace(steady, deviation=deviation * by), users, HORIZONS)
     return FittedConditional(policy, outcome(users, partial(conditional_multiples, policy)), first)

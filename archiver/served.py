@@ -26,6 +26,7 @@ PRIVATE = {
     "default_response_timeout": "60",
     "disable_token_authorization": "true",
     "enable_model_api": "false",
+    "allowed_urls": "none",
     "install_py_dep_per_model": "false",
     "default_workers_per_model": "1",
 }

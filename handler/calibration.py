@@ -135,12 +135,16 @@ class Calibration:
         for name, value in (("cap", self.cap), ("paper.base", self.paper.base)):
             if value < 1:
                 yield f"{name} must be at least 1, not {value}"
-        if self.shape.classes < 2:
-            yield f"shape.classes must be at least 2, not {self.shape.classes}"
-        if len(self.conditional.class_means) != self.shape.classes:
-            yield f"conditional.class_means has {len(self.conditional.class_means)} of {self.shape.classes} classes"
+        yield from self._class_faults()
         if self.metric.delta >= 1:
             yield f"metric.delta must be less than 1, not {self.metric.delta}"
+
+    def _class_faults(self) -> Iterator[str]:
+        if self.shape.classes < 2:
+            yield f"shape.classes must be at least 2, not {self.shape.classes}"
+        for name in ("class_floors", "class_means"):
+            if (count := len(getattr(self.conditional, name))) != self.shape.classes:
+                yield f"conditional.{name} has {count} of {self.shape.classes} classes"
 
     def _positive(self) -> dict[str, float]:
         return {

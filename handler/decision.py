@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from calpow.handler.errors import BadPayload
+from calpow.handler.errors import BadPayload, PricingUnavailable
 from calpow.handler.leakage.base import Priced
 from calpow.handler.problems import Problem
 
@@ -40,5 +40,5 @@ Decision = Admitted | Refused
 class Pricer(Protocol):
     """Looks at payloads and says what answering them would give away."""
 
-    def price(self, payloads: Sequence[object]) -> list[Priced | BadPayload]:
-        """One entry a payload: its samples' costs and classes, or why it cannot be read."""
+    def price(self, payloads: Sequence[object]) -> list[Priced | BadPayload | PricingUnavailable]:
+        """One entry a payload: its samples' costs and classes, or why it cannot be read or priced."""

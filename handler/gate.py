@@ -87,6 +87,11 @@ class Gate:
             self._decide(requests, decisions)
         except LedgerUnavailable as problem:
             log.error("calpow: ledger unavailable, refusing: %s", problem)
+        except Exception:
+            # A fault of ours must not keep what others in the batch have paid.
+            log.exception("calpow: a batch could not be decided")
+            self.undo(each.id for each in decisions.values() if isinstance(each, Admitted))
+            return [Refused(problems.PRICING_UNAVAILABLE)] * len(requests)
         return [decisions.get(index, Refused(problems.LEDGER_UNAVAILABLE)) for index in range(len(requests))]
 
     def recover(self, is_alive: Callable[[str], bool]) -> None:
@@ -198,15 +203,13 @@ class Gate:
         readable: list[tuple[_Asking, Priced]] = []
         if not asking:
             return
-        try:
-            prices = self._pricer.price([each.request.payload for each in asking])
-        except PricingUnavailable as problem:
-            log.error("calpow: pricing unavailable, refusing: %s", problem)
-            decisions.update((each.index, Refused(problems.PRICING_UNAVAILABLE)) for each in asking)
-            return
+        prices = self._pricer.price([each.request.payload for each in asking])
         for each, priced in zip(asking, prices, strict=True):
             if isinstance(priced, BadPayload):
                 decisions[each.index] = Refused(problems.bad_payload(str(priced)))
+            elif isinstance(priced, PricingUnavailable):
+                log.error("calpow: pricing unavailable, refusing: %s", priced)
+                decisions[each.index] = Refused(problems.PRICING_UNAVAILABLE)
             else:
                 readable.append((each, priced))
         if not readable:
@@ -225,16 +228,26 @@ class Gate:
 
     def _order(self, asking: _Asking, priced: Priced) -> QuoteRequest:
         samples = len(priced.costs)
-        excess = self._calibration.excess(priced.costs, priced.labels)
-        cost, above = sum(priced.costs.tolist()), sum(excess.tolist())
-        charge = Charge(round(cost * MICRO), round(above * MICRO), samples)
+        excess = self._calibration.excess(priced.costs, priced.labels).tolist()
+        charge, credit = _split(priced.costs.tolist(), excess)
 
         def draft(totals: Totals) -> OpenChallenge:
             return self._issuer.issue(asking.account, asking.request.digest, totals, samples)
 
-        return QuoteRequest(asking.account, asking.request.digest, charge, draft, asking.payment)
+        return QuoteRequest(asking.account, asking.request.digest, charge, credit, draft, asking.payment)
 
     def _refuse(self, asking: _Asking, challenge: OpenChallenge) -> Refused:
         # Enough, and yet it did not pay: a stamp had been spent before.
         spent = asking.payment is not None and asking.payment.hashes >= challenge.hashes
         return Refused(self._issuer.present(problems.CHALLENGE_SPENT if spent else asking.why, challenge))
+
+
+def _split(costs: Sequence[float], excess: Sequence[float]) -> tuple[Charge, Charge]:
+    """What is charged when samples are priced, and what is credited when they are paid for.
+
+    Samples below the mean of their class make an account look better: unpaid, they would be a thief's free filler.
+    """
+    dear = [above for above in excess if above > 0]
+    cheap = [above for above in excess if above <= 0]
+    charge = Charge(round(sum(costs) * MICRO), round(sum(dear) * MICRO), len(dear))
+    return charge, Charge(0, round(sum(cheap) * MICRO), len(cheap))

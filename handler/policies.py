@@ -6,6 +6,7 @@ float within one MNIST attack.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -22,12 +23,15 @@ class Conditional:
     After n queries with summed excess E, an account stands z = E / sqrt(burst^2 + deviation^2 n + spread^2 n^2)
     deviations above legitimate users, and pays exp(growth x (z - threshold)) times the floor beyond `threshold`.
 
-    class_means: mean cost of legitimate queries, by class with most votes.
+    class_floors: by class with most votes, what a cheaper query is counted as. Bounds the credit that a thief earns
+        with the cheapest queries he knows; legitimate ones mostly lie below it.
+    class_means: mean cost of legitimate queries so counted, by class with most votes.
     deviation: of one legitimate query's cost from the mean of its class.
     spread: between legitimate users' mean excesses.
     burst: the most that one query can exceed its class by; keeps a fresh account's first hard query cheap.
     """
 
+    class_floors: tuple[float, ...]
     class_means: tuple[float, ...]
     deviation: float
     spread: float
@@ -37,7 +41,13 @@ class Conditional:
 
     def excess(self, costs: Tensor, labels: Tensor) -> Tensor:
         """Cost of each sample above legitimate ones of its class, float64 `[n]`; may be negative."""
-        return costs - torch.tensor(self.class_means, dtype=torch.float64)[labels]
+        floors, means = self._by_class[:, labels]
+        excess: Tensor = torch.maximum(costs, floors) - means
+        return excess
+
+    @cached_property
+    def _by_class(self) -> Tensor:
+        return torch.tensor([self.class_floors, self.class_means], dtype=torch.float64)
 
     def log_multiple(self, totals: Totals) -> float:
         """Log of the multiple of the floor that this account pays a sample; at least 0."""

@@ -1,6 +1,5 @@
 """From payloads to prices: the victim's own preprocess, then the leakage metric, one call for a whole batch."""
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -8,6 +7,10 @@ from torch import Tensor
 
 from calpow.handler.errors import BadPayload, PricingUnavailable
 from calpow.handler.leakage.base import Metric, Priced
+
+# Bounds what one request can make the worker price, in memory and time.
+MOST_SAMPLES = 4096
+LARGEST_NUMBER = 1e9
 
 
 class BatchPricer:
@@ -18,29 +21,29 @@ class BatchPricer:
         self._metric = metric
         self._input_shape = input_shape
 
-    def price(self, payloads: Sequence[object]) -> list[Priced | BadPayload]:
-        """One entry a payload, in order: its samples' costs, or why it cannot be read.
-
-        Raises PricingUnavailable when memory or the device gives out.
-        """
+    def price(self, payloads: Sequence[object]) -> list[Priced | BadPayload | PricingUnavailable]:
+        """One entry a payload, in order: its samples' costs, why it cannot be read, or why it cannot be priced now."""
+        inputs = [self._tensor(payload) for payload in payloads]
+        readable = [each for each in inputs if isinstance(each, Tensor)]
         try:
-            inputs = [self._tensor(payload) for payload in payloads]
-            readable = [each for each in inputs if isinstance(each, Tensor)]
             priced = iter(self._price(readable))
         except (MemoryError, RuntimeError) as problem:
-            raise PricingUnavailable(f"cannot price a batch of {len(payloads)}: {problem}") from problem
+            failed = PricingUnavailable(f"cannot price {len(readable)} payloads: {type(problem).__name__}")
+            return [failed if isinstance(each, Tensor) else each for each in inputs]
         return [next(priced) if isinstance(each, Tensor) else each for each in inputs]
 
-    def _tensor(self, payload: object) -> Tensor | BadPayload:
+    def _tensor(self, payload: object) -> Tensor | BadPayload | PricingUnavailable:
         """One payload's samples, `[samples, *input_shape]`. One at a time, so that a bad one fails alone."""
         try:
             made = self._preprocess(payload)
-        except BadPayload as problem:
+        except (BadPayload, PricingUnavailable) as problem:
             return problem
         if tuple(made.shape[1:]) != self._input_shape:
             return BadPayload(f"the model takes inputs of shape {self._input_shape}, not {tuple(made.shape[1:])}")
-        if not _is_finite(made):
-            return BadPayload("the model takes finite numbers only")
+        if len(made) > MOST_SAMPLES:
+            return BadPayload(f"a request may hold {MOST_SAMPLES:,} samples, this one holds {len(made):,}")
+        if not _is_moderate(made):
+            return BadPayload(f"the model takes numbers up to {LARGEST_NUMBER:g} only")
         return made
 
     def _price(self, inputs: Sequence[Tensor]) -> list[Priced]:
@@ -56,7 +59,10 @@ class BatchPricer:
         ]
 
 
-def _is_finite(numbers: Tensor) -> bool:
-    """Whether there is no NaN and no infinity; the extremes show both, in an eighth of the time of torch.isfinite."""
+def _is_moderate(numbers: Tensor) -> bool:
+    """Whether no number is NaN, infinite or huge; the extremes show it, in an eighth of the time of torch.isfinite.
+
+    Huge numbers overflow in the teachers, who then agree on nonsense: the cheapest price for the oddest query.
+    """
     parts = torch.view_as_real(numbers) if numbers.is_complex() else numbers
-    return all(math.isfinite(extreme.item()) for extreme in parts.aminmax())
+    return all(abs(extreme.item()) <= LARGEST_NUMBER for extreme in parts.aminmax())

@@ -49,12 +49,17 @@ class Incoming:
     @property
     def describe(self) -> bool:
         """A description of the model, which takes no input; with input it is a forged prediction."""
-        return bool(self.processor.get_request_property("describe") == "True") and not self.row
+        return self.says_describe and not self.row
 
-    def for_gate(self) -> Request | Refused:
+    @property
+    def says_describe(self) -> bool:
+        """Whether the victim takes it for a description, forged or not."""
+        return bool(self.processor.get_request_property("describe") == "True")
+
+    def for_gate(self, version: str) -> Request | Refused:
         """What the gate needs to know; refused when the payload is nested too deep to be read."""
         try:
-            digest = payload_digest(self.row, "explain" if self.explain else "predict")
+            digest = payload_digest(self.row, f"{'explain' if self.explain else 'predict'} {version}")
         except (RecursionError, ValueError):
             return Refused(problems.bad_payload("the payload is nested too deep"))
         key, solution = (self.headers.get(name) for name in OURS)
@@ -103,6 +108,7 @@ class GateHandler:
         check_victim(parts.calibration, self._victim, config)
         ledger = open_ledger(shared_uri(config.ledger))
         pricer = BatchPricer(self._preprocess, parts.metric(), tuple(parts.calibration.shape.input_shape))
+        self._version = str((context.manifest or {}).get("model", {}).get("modelVersion"))
         self._gate = Gate(
             context.model_name, ledger, parts.calibration, pricer, holder=this_holder(), max_open=config.max_open
         )
@@ -143,7 +149,7 @@ class GateHandler:
         decisions: dict[int, Decision | None] = {}
         requests: dict[int, Request] = {}
         for index, each in enumerate(batch):
-            asked = None if each.describe else each.for_gate()
+            asked = None if each.describe else each.for_gate(self._version)
             if isinstance(asked, Request):
                 requests[index] = asked
             else:
@@ -165,10 +171,13 @@ class GateHandler:
             made = self._victim.predict([batch[index].row for index in group], requests, context)
             answers = _serialised(made, len(group))
         except Exception as failure:
+            if len(group) > 1:
+                # Whoever made the victim fail must not spoil the others' answers: each by itself.
+                return [self._alone(index, batch, admitted, context) for index in group]
             self._gate.undo(entry.id for entry in paid.values())
-            if len(group) == len(batch):
+            if len(batch) == 1:
                 raise
-            log.warning("the victim failed in a mixed batch", exc_info=True)
+            log.warning("calpow: the victim failed (%s)", type(failure).__name__)
             return [_failed(context, index, failure) for index in group]
         except BaseException:
             self._gate.undo(entry.id for entry in paid.values())
@@ -180,12 +189,19 @@ class GateHandler:
             context.set_response_header(index, NEXT_HEADER, str(entry.next_hashes))
         return answers
 
+    def _alone(
+        self, index: int, batch: Sequence[Incoming], admitted: Mapping[int, Admitted | None], context: Context
+    ) -> object:
+        """Ask the victim again about one request of a group on which it failed."""
+        context.request_processor[index] = RequestProcessor(context.get_all_request_header(index))
+        return self._delegate([index], batch, admitted, context)[0]
+
 
 def _groups(batch: Sequence[Incoming], admitted: Sequence[int]) -> list[list[int]]:
     """What may go to the victim together: BaseHandler looks at the first request of a batch only."""
-    describe = [[index] for index in admitted if batch[index].describe]
-    explain = [index for index in admitted if batch[index].explain and not batch[index].describe]
-    predict = [index for index in admitted if not batch[index].explain and not batch[index].describe]
+    describe = [[index] for index in admitted if batch[index].says_describe]
+    explain = [index for index in admitted if batch[index].explain and not batch[index].says_describe]
+    predict = [index for index in admitted if not batch[index].explain and not batch[index].says_describe]
     return [group for group in [*describe, explain, predict] if group]
 
 
@@ -211,18 +227,21 @@ def _serialised(answers: object, expected: int) -> list[object]:
     if len(answers) != expected:
         raise PredictionException("number of batch response mismatched", 503)
     try:
-        return [
-            each if isinstance(each, bytes | bytearray | str | Tensor) else json.dumps(each, indent=2)
-            for each in answers
-        ]
-    except TypeError:
+        return [_written(each) for each in answers]
+    except (TypeError, UnicodeEncodeError):
         raise PredictionException("Unsupported model output data type.", 503) from None
+
+
+def _written(answer: object) -> object:
+    if isinstance(answer, bytes | bytearray | Tensor):
+        return answer
+    return (answer if isinstance(answer, str) else json.dumps(answer, indent=2)).encode("utf-8")
 
 
 def _failed(context: Context, index: int, failure: Exception) -> str:
     """TorchServe's own error document, for a victim that failed beside requests that did not reach it."""
     if isinstance(failure, PredictionException):
-        code, message = int(failure.error_code), str(failure.message)
+        code, message = _status(failure.error_code), str(failure.message)
     elif isinstance(failure, MemoryError) or "CUDA" in str(failure):
         code, message = 507, "Out of resources"
     else:
@@ -249,3 +268,7 @@ def _text(value: object) -> str:
     if isinstance(value, bytes | bytearray):
         return value.decode("utf-8", "replace")
     return value if isinstance(value, str) else ""
+
+
+def _status(code: object) -> int:
+    return code if isinstance(code, int) else 503

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 from ts.model_loader import ModelLoaderFactory
 from ts.service import Service
 
-from calpow.handler.errors import BadPayload, VictimError
+from calpow.handler.errors import BadPayload, PricingUnavailable, VictimError
 
 MANIFEST = "MAR-INF/MANIFEST.json"
 
@@ -120,7 +121,8 @@ class Victim:
     def preprocess(self, row: Row, request: RequestProcessor | None = None) -> Tensor:
         """Turn one request's row into the victim's input tensor, shape `[samples, ...]`.
 
-        Raises BadPayload when the handler cannot, or makes something other than a tensor of it.
+        Raises BadPayload when the handler cannot, or makes something other than a tensor of it;
+        PricingUnavailable when memory or the device gave out.
         """
         if self._preprocess is None:
             raise VictimError("the victim's handler has no preprocess: name one with --preprocess FILE.py:FUNCTION")
@@ -129,14 +131,15 @@ class Victim:
         context.request_processor = [request or RequestProcessor({})]
         context.metrics.request_ids = context.request_ids
         try:
-            made = self._preprocess([row])
-        except MemoryError:
-            raise
+            # A copy: handlers that decode a row in place must find it raw when they predict.
+            made = self._preprocess([dict(row)])
+        except (MemoryError, torch.OutOfMemoryError) as problem:
+            raise PricingUnavailable("no memory left to read a payload") from problem
         except Exception as problem:
-            if "CUDA" in str(problem):
-                raise
+            if isinstance(problem, RuntimeError) and "CUDA" in str(problem):
+                raise PricingUnavailable("the device failed to read a payload") from problem
             raise BadPayload(f"the model cannot read this payload ({type(problem).__name__})") from problem
-        if not isinstance(made, Tensor) or made.dim() < 2 or len(made) == 0:
+        if not _is_batch(made):
             raise BadPayload("the model cannot read this payload (preprocess made no batch of tensors of it)")
         return made
 
@@ -161,6 +164,13 @@ class Victim:
         context.cl_socket = getattr(outer, "cl_socket", None)
         context.metrics.request_ids = context.request_ids
         return self._entry_point(list(rows), context)
+
+
+def _is_batch(made: object) -> TypeGuard[Tensor]:
+    """Whether it is a batch of one or more samples, as plain numbers."""
+    if not isinstance(made, Tensor) or made.layout != torch.strided or made.is_quantized:
+        return False
+    return made.dim() >= 2 and len(made) > 0
 
 
 def enter(directory: Path) -> None:

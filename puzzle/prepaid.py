@@ -10,6 +10,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from calpow.puzzle.errors import MalformedStamp, StaleStamp, WrongStamp
 from calpow.puzzle.puzzle import ALGORITHMS
@@ -58,9 +59,15 @@ def _check_fields(stamp: Stamp, resource: str, now: float) -> float:
     if stamp.resource != resource:
         raise WrongStamp(f"prepaid stamps are for another resource: mint them for {resource}")
     try:
-        made = calendar.timegm(time.strptime(stamp.date, "%y%m%d%H%M%S"))
+        made = _minted_at(stamp.date)
     except ValueError:
         raise MalformedStamp(f"a prepaid stamp is dated to the second, YYMMDDhhmmss, not {stamp.date}") from None
     if not now - FRESH_SECONDS < made <= now + AHEAD_SECONDS:
         raise StaleStamp(f"a prepaid stamp is good for {FRESH_SECONDS // 60} minutes: mint new ones, by a right clock")
     return float(made)
+
+
+# The stamps of one puzzle bear one date or two, and strptime takes longer than all else that is checked of a stamp.
+@lru_cache(maxsize=64)
+def _minted_at(date: str) -> int:
+    return calendar.timegm(time.strptime(date, "%y%m%d%H%M%S"))

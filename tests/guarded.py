@@ -44,7 +44,7 @@ def protect(folder: Path, name: str, victim: Path, teachers: Path, preprocess: s
         victim_sha256=file_sha256(victim),
         ensemble_sha256=file_sha256(teachers),
         metric=PateSettings(card.teachers / 25, 1e-5, card.teachers),
-        conditional=Conditional((1e6,) * card.classes, 1.0, 1.0, 1.0, 2.0, 3.0),
+        conditional=Conditional((0.0,) * card.classes, (1e6,) * card.classes, 1.0, 1.0, 1.0, 2.0, 3.0),
         floor_seconds=0.0002,
     ).save(measured)
     guarded = build(Order(victim, teachers, measured, folder, name, preprocess=preprocess, max_open=512, force=True))

@@ -31,7 +31,7 @@ def request(account: str, digest: str) -> QuoteRequest:
     def draft(totals: Totals) -> OpenChallenge:
         return OpenChallenge(os.urandom(16).hex(), "token", time.time() + 600, 1)
 
-    return QuoteRequest(account, digest, Charge(3, -1, 1), draft)
+    return QuoteRequest(account, digest, Charge(3, -1, 1), Charge(0, 0, 0), draft)
 
 
 def charge(ledger: Ledger, account: str, *digests: str) -> list[Quote]:

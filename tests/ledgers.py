@@ -12,6 +12,7 @@ from calpow.handler.ledger.base import Charge, Ledger, OpenChallenge, Payment, Q
 NOW = 1_800_000_000.0
 MODEL = "digits"
 CHARGE = Charge(5, -2, 1)
+NO_CREDIT = Charge(0, 0, 0)
 CHILD = Path(__file__).parent / "ledger_child.py"
 
 _numbers = itertools.count()
@@ -22,6 +23,7 @@ def want(
     *,
     account: str = "ada",
     charge: Charge = CHARGE,
+    credit: Charge = NO_CREDIT,
     expires: float = NOW + 60,
     seen: list[Totals] | None = None,
     hashes: int = 1,
@@ -35,7 +37,7 @@ def want(
         name = f"{next(_numbers):016x}"
         return OpenChallenge(name, f"token-{name}", expires, hashes)
 
-    return QuoteRequest(account, digest, charge, draft, payment)
+    return QuoteRequest(account, digest, charge, credit, draft, payment)
 
 
 def quote(ledger: Ledger, *requests: QuoteRequest, now: float = NOW, model: str = MODEL) -> list[Quote]:

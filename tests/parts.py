@@ -22,7 +22,7 @@ def calibration(**changes: object) -> Calibration:
         "ensemble_sha256": "1" * 64,
         "metric": PateSettings(2.0, 1e-5, 50),
         "policy": PolicyName.conditional,
-        "conditional": Conditional((1.0, 1.0), 0.5, 0.05, 1.0, 2.0, 3.0),
+        "conditional": Conditional((0.75, 0.75), (1.0, 1.0), 0.5, 0.05, 1.0, 2.0, 3.0),
         "paper": Paper(1.0, 0.0, 1.0075),
         "floor_seconds": FLOOR_SECONDS,
         "cap": 2948.0,
@@ -40,14 +40,14 @@ class TextPricer:
     def __init__(self) -> None:
         self.priced: list[object] = []
 
-    def price(self, payloads: Sequence[object]) -> list[Priced | BadPayload]:
+    def price(self, payloads: Sequence[object]) -> list[Priced | BadPayload | PricingUnavailable]:
         """Prices of the texts."""
         self.priced.extend(payloads)
         return [self._price(str(payload)) for payload in payloads]
 
-    def _price(self, text: str) -> Priced | BadPayload:
+    def _price(self, text: str) -> Priced | BadPayload | PricingUnavailable:
         if "!" in text:
-            raise PricingUnavailable("no memory")
+            return PricingUnavailable("no memory")
         if "?" in text:
             return BadPayload("the model cannot read this payload")
         costs = torch.tensor([float(each) for each in text.split()], dtype=torch.float64)

@@ -146,7 +146,7 @@ def test_teachers_of_a_victim_with_other_classes_are_refused(parts: Protected, t
         tmp_path,
         shape=Shape(3, (4,)),
         ensemble_sha256=file_sha256(teachers),
-        conditional=dataclasses.replace(good.conditional, class_means=(1.0, 1.0, 1.0)),
+        conditional=dataclasses.replace(good.conditional, class_floors=(0.0,) * 3, class_means=(1.0,) * 3),
     )
     with pytest.raises(GateMisconfigured, match="the victim has 4 classes, the calibration 3"):
         build(order(parts, tmp_path, ensemble=teachers, calibration=measured))

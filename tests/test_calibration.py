@@ -110,7 +110,7 @@ def test_a_member_of_another_type_is_named(tmp_path: Path, name: str, value: obj
     [
         ("victim_sha256", "abc", "victim_sha256 must be 64 hexadecimal digits"),
         ("ensemble_sha256", "Z" * 64, "ensemble_sha256 must be 64 hexadecimal digits"),
-        ("shape.classes", 3, "conditional.class_means has 2 of 3 classes"),
+        ("shape.classes", 3, "conditional.class_floors has 2 of 3 classes"),
         ("metric.delta", 1, "metric.delta must be less than 1"),
         ("metric.sigma", 0, "metric.sigma must be more than 0"),
         ("metric.teachers", -1, "metric.teachers must be more than 0"),

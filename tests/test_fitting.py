@@ -9,6 +9,7 @@ import pytest
 
 from calpow.archiver.fitting import (
     CAP,
+    CREDIT_QUANTILE,
     FEWEST_PER_CLASS,
     PAPER_BASE,
     ROOM,
@@ -73,7 +74,8 @@ def test_fresh_legitimate_users_of_every_kind_have_room_too() -> None:
     beyond = []
     for seed in range(8):
         policy = fit_conditional(population(np.random.default_rng(seed), 45), CEILING, np.random.default_rng(1)).policy
-        excess = fresh.costs - np.array(policy.class_means)[fresh.voted]
+        counted = np.maximum(fresh.costs, np.array(policy.class_floors)[fresh.voted])
+        excess = counted - np.array(policy.class_means)[fresh.voted]
         for users in paid(lambda sums, p=policy: conditional_multiples(p, sums), excess, fresh).values():  # type: ignore[misc]
             beyond.append((users.mean(axis=0) > ROOM).any())
     assert len(beyond) == 8 * (CLASSES + 2)
@@ -178,7 +180,8 @@ def test_a_class_that_never_has_most_votes_is_no_obstacle() -> None:
     samples = population(np.random.default_rng(0), 20)
     samples = replace(samples, voted=np.where(samples.voted == 4, 3, samples.voted))
     policy = fit_conditional(samples, CEILING, np.random.default_rng(1)).policy
-    assert policy.class_means[4] == pytest.approx(samples.costs.mean())
+    assert policy.class_floors[4] == pytest.approx(np.quantile(samples.costs, CREDIT_QUANTILE))
+    assert policy.class_means[4] > policy.class_floors[4]
 
 
 def test_too_few_samples_of_a_class_are_refused_with_the_number_needed() -> None:

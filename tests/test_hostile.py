@@ -110,6 +110,40 @@ def test_a_description_is_free_and_a_prediction_in_its_clothes_is_not(site: Site
         problem(requests.post(url, data=VECTOR, headers=disguise, timeout=TIMEOUT), 401, "identity-missing")
 
 
+def test_nobody_spoils_what_others_in_his_batch_have_paid_for(site: Site, unharmed: Callable[[], None]) -> None:
+    """Text that looks like a device's failure, a forged description, a payload on which the victim itself fails."""
+    ada, eve = site.key("ada-in-company"), site.key("eve-in-company")
+    url = site.server.url("vector")
+    for number, (payload, headers) in enumerate(
+        ((b"CUDA,1,2,3", {}), (VECTOR + b"9", {"describe": "True"}), (VECTOR + b";raise", {}))
+    ):
+        good = [f"0.{number + 1},0.9,0.3,0.{each}".encode() for each in range(1, 4)]
+        ready = [format_solution(c.token, s) for c, s in (solved(site.raw("vector", text, ada)) for text in good)]
+        bad = {"X-Api-Key": eve, **headers}
+        first = site.raw("vector", payload, eve)
+        if first.status_code == 402:
+            challenge, stamps = solved(first)
+            bad["PoW-Solution"] = format_solution(challenge.token, stamps)
+        with ThreadPoolExecutor(4) as pool:
+            pool.submit(requests.post, url, data=payload, headers=bad, timeout=TIMEOUT)
+            answers = list(
+                pool.map(lambda each: site.raw("vector", each[0], ada, each[1]), zip(good, ready, strict=True))
+            )
+        assert [each.status_code for each in answers] == [200] * 3
+    unharmed()
+
+
+def test_nobody_registers_the_bare_victim_over_http(site: Site) -> None:
+    victim = site.parts["vector"].victim
+    for method, path in (
+        ("POST", f"/models?url=file://{victim}&initial_workers=1"),
+        ("POST", f"/workflows?url=file://{victim}"),
+        ("POST", f"/models?url={victim.name}"),
+    ):
+        answer = requests.request(method, site.server.management + path, timeout=TIMEOUT)
+        assert answer.status_code >= 400
+
+
 @pytest.mark.parametrize(
     "payload", [b"", b"no numbers", b"1,2,3", b"\x00\xff" * 100, b"nan,nan,nan,nan", b"1e999,0,0,0", b"[" * 5000]
 )
@@ -118,7 +152,7 @@ def test_a_payload_the_victim_cannot_read_costs_nothing(
 ) -> None:
     key = site.key("unreadable")
     problem(site.raw("vector", payload, key), 400, "bad-payload")
-    assert site.totals("unreadable").queries == 0
+    assert site.totals("unreadable").cost_micro == 0
     unharmed()
 
 
@@ -162,11 +196,12 @@ def test_a_solution_that_is_none_is_told_so_and_redeems_nothing(
     account = f"spoiled-{abs(hash(spoil))}"
     key = site.key(account)
     challenge, stamps = solved(site.raw("vector", VECTOR, key))
+    charged = site.totals(account)
     refused = site.raw("vector", VECTOR, key, spoil(challenge.token, stamps))
     document = problem(refused, 402, kind)
     assert Challenge.from_problem(refused.content).token == challenge.token, "the open one, not charged again"
     assert document["detail"]
-    assert site.totals(account).queries == 1
+    assert site.totals(account) == charged
     assert site.raw("vector", VECTOR, key, format_solution(challenge.token, stamps)).status_code == 200
     unharmed()
 
@@ -184,6 +219,7 @@ def test_a_solution_of_another_payload_account_or_model_is_refused(site: Site) -
 def test_of_200_simultaneous_replays_exactly_one_is_answered(site: Site, unharmed: Callable[[], None]) -> None:
     key = site.key("replayer")
     challenge, stamps = solved(site.raw("vector", VECTOR, key))
+    charged = site.totals("replayer").cost_micro
     solution = format_solution(challenge.token, stamps)
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda _: site.raw("vector", VECTOR, key, solution), range(200)))
@@ -191,7 +227,9 @@ def test_of_200_simultaneous_replays_exactly_one_is_answered(site: Site, unharme
     for each in answers:
         if each.status_code == 402:
             problem(each, 402, "challenge-spent")
-    assert site.totals("replayer").queries == 2, "the first contact, and one new challenge for all the replays"
+    assert site.totals("replayer").cost_micro == 2 * charged, (
+        "the first contact, and one new challenge for all the replays"
+    )
     unharmed()
 
 

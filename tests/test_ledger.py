@@ -17,7 +17,7 @@ from calpow.handler.ledger.base import (
     TooManyOpen,
     Totals,
 )
-from tests.ledgers import MODEL, NOW, opened, quote, want
+from tests.ledgers import MODEL, NO_CREDIT, NOW, opened, quote, want
 
 pytest_plugins = ["tests.ledger_backends"]
 
@@ -186,7 +186,7 @@ def test_nothing_of_a_batch_is_charged_when_a_draft_fails(ledger: Ledger) -> Non
         raise RuntimeError("no more ink")
 
     with pytest.raises(RuntimeError, match="no more ink"):
-        quote(ledger, want("a"), QuoteRequest("ada", "b", Charge(1, 1, 1), fail))
+        quote(ledger, want("a"), QuoteRequest("ada", "b", Charge(1, 1, 1), NO_CREDIT, fail))
     assert ledger.totals(MODEL, "ada") == Totals(0, 0, 0)
     assert ledger.standing(MODEL, "ada", "a", NOW) == Standing(None, 0, None)
     assert quote(ledger, want("a"))[0].charged
@@ -423,3 +423,18 @@ def test_a_spent_stamp_is_remembered_while_a_worker_that_verified_it_earlier_may
     assert second.paid
     assert not ledger.pay(third.challenge, payment("s1", "s3", stale_at=NOW + 1), now=NOW + 2), "stale by then"
     assert not ledger.pay(third.challenge, payment("s1", "s3", stale_at=NOW + 600), now=NOW + 2), "spent, not forgotten"
+
+
+def test_a_credit_is_booked_when_its_challenge_is_settled_once_and_not_before(ledger: Ledger) -> None:
+    (quoted,) = quote(ledger, want(charge=Charge(5, 0, 0), credit=Charge(0, -3, 1)))
+    ids = [quoted.challenge.id]
+    assert ledger.totals(MODEL, "ada") == Totals(5, 0, 0)
+    ledger.settle(ids)
+    assert ledger.totals(MODEL, "ada") == Totals(5, 0, 0), "nobody has redeemed it"
+    ledger.redeem(ids, now=NOW, holder="me")
+    ledger.undo(ids)
+    ledger.redeem(ids, now=NOW, holder="me")
+    assert ledger.totals(MODEL, "ada") == Totals(5, 0, 0)
+    ledger.settle(ids)
+    ledger.settle(ids)
+    assert ledger.totals(MODEL, "ada") == Totals(5, -3, 1)

@@ -88,7 +88,7 @@ class Accounting(RuleBasedStateMachine):
                 assert totals == seen.pop(0)
                 return made
 
-            return QuoteRequest(account, digest, charge, draft)
+            return QuoteRequest(account, digest, charge, Charge(0, 0, 0), draft)
 
         requests = [request(*each) for each in asked]
         quotes = self.ledger.quote(model, requests, now=self.now, max_open=MAX_OPEN)

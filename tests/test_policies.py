@@ -17,7 +17,13 @@ from calpow.handler.policies import MICRO, Conditional, Paper, SolverFit
 from tests.parts import FLOOR_SECONDS, HASHES_PER_SECOND, calibration
 
 CONDITIONAL = Conditional(
-    class_means=(1.0, 2.0), deviation=0.8, spread=0.25, burst=2.5, threshold=2.0, growth=math.log(100) / 1.5
+    class_floors=(0.0, 0.0),
+    class_means=(1.0, 2.0),
+    deviation=0.8,
+    spread=0.25,
+    burst=2.5,
+    threshold=2.0,
+    growth=math.log(100) / 1.5,
 )
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from calpow.handler.errors import BadPayload, PricingUnavailable
 from calpow.handler.leakage.base import Priced
-from calpow.handler.pricing import BatchPricer
+from calpow.handler.pricing import MOST_SAMPLES, BatchPricer
 
 
 class SumMetric:
@@ -19,7 +19,7 @@ class SumMetric:
         return Priced(inputs.sum(dim=1).to(torch.float64), inputs.argmax(dim=1))
 
 
-def price(payloads: Sequence[object]) -> list[Priced | BadPayload]:
+def price(payloads: Sequence[object]) -> list[Priced | BadPayload | PricingUnavailable]:
     return BatchPricer(preprocess, SumMetric(), (3,)).price(payloads)
 
 
@@ -27,7 +27,7 @@ def preprocess(payload: object) -> Tensor:
     if payload == "unreadable":
         raise BadPayload("the model cannot read this payload")
     if payload == "memory":
-        raise MemoryError
+        raise PricingUnavailable("no memory left")
     assert isinstance(payload, Tensor)
     return payload
 
@@ -72,6 +72,20 @@ class CountMetric:
         return Priced(torch.ones(len(inputs), dtype=torch.float64), torch.zeros(len(inputs), dtype=torch.int64))
 
 
-def test_without_memory_nothing_is_priced() -> None:
-    with pytest.raises(PricingUnavailable, match="batch of 1"):
-        price(["memory"])
+def test_a_payload_for_which_there_is_no_memory_fails_alone() -> None:
+    made = price([torch.ones(1, 3), "memory"])
+    assert [type(entry) for entry in made] == [Priced, PricingUnavailable]
+
+
+def test_when_the_metric_fails_bad_payloads_are_still_told_so() -> None:
+    class Failing:
+        def price(self, inputs: Tensor) -> Priced:
+            raise MemoryError
+
+    made = BatchPricer(preprocess, Failing(), (3,)).price([torch.ones(1, 3), "unreadable"])
+    assert [type(entry) for entry in made] == [PricingUnavailable, BadPayload]
+
+
+@pytest.mark.parametrize("payload", [torch.full((1, 3), 1e30), torch.ones(MOST_SAMPLES + 1, 3)], ids=["huge", "many"])
+def test_what_would_overflow_or_flood_the_teachers_is_refused(payload: Tensor) -> None:
+    assert isinstance(price([payload])[0], BadPayload)

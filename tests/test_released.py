@@ -58,11 +58,12 @@ def test_every_kind_of_answer_and_of_failure_is_the_victims_own(site: Site, comm
 def test_a_victim_that_fails_keeps_nobodys_work(site: Site, command: str) -> None:
     payload, key = VECTOR + b";" + command.encode(), site.key(f"fails-{command}")
     solution = solution_of(site.raw("vector", payload, key))
+    charged = site.totals(f"fails-{command}")
     for _ in range(2):
         failed = site.raw("vector", payload, key, solution)
         assert failed.status_code >= 500
         assert seen(failed) == seen(site.plain("vector", payload))
-    assert site.totals(f"fails-{command}").queries == 1
+    assert site.totals(f"fails-{command}") == charged
 
 
 def test_an_answer_of_the_victims_own_choosing_is_an_answer_and_is_paid_for(site: Site) -> None:

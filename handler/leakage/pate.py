@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from calpow.handler.leakage.base import Priced
 from calpow.handler.leakage.rdp import gnmax_epsilon
+
+LARGEST_PART = 1024
 
 
 class Pate:
@@ -20,4 +23,7 @@ class Pate:
     def price(self, inputs: Tensor) -> Priced:
         """Price a batch; the label is the class with most votes, the first of those where several tie."""
         votes = self._ensemble(inputs)
-        return Priced(gnmax_epsilon(votes, self._sigma, self._delta).cpu(), votes.argmax(dim=-1).cpu())
+        # In parts: each sample takes a float64 for each of some 400 orders, several times over.
+        epsilons = [gnmax_epsilon(part, self._sigma, self._delta) for part in torch.split(votes, LARGEST_PART)]
+        costs = epsilons[0] if len(epsilons) == 1 else torch.cat(epsilons)
+        return Priced(costs.cpu(), votes.argmax(dim=-1).cpu())

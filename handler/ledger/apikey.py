@@ -43,7 +43,8 @@ class ApiKey:
 
 def check_account(name: str) -> None:
     """Raise LedgerError unless the name can be written on one line and found again."""
-    if not name or name != name.strip() or not name.isprintable() or len(name) > _LONGEST_ACCOUNT:
+    size = len(name.encode("utf-8", "replace"))
+    if not 1 <= size <= _LONGEST_ACCOUNT or name != name.strip() or not name.isprintable():
         raise LedgerError(
-            f"an account's name has 1 to {_LONGEST_ACCOUNT} printable characters and no space at its ends"
+            f"an account's name has 1 to {_LONGEST_ACCOUNT} bytes of printable text and no space at its ends"
         )

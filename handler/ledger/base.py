@@ -83,6 +83,9 @@ class Standing:
 class QuoteRequest:
     """A priced payload that wants a challenge. `draft` makes one from the account's totals after the charge.
 
+    `charge` is added at once, `credit` only when the challenge is settled: what makes an account look better has to
+    be paid for.
+
     `draft` runs inside the transaction, so it must be quick and must not call the ledger. What it raises
     comes through, and nothing of the whole batch is charged then.
     """
@@ -90,6 +93,7 @@ class QuoteRequest:
     account: str
     digest: str
     charge: Charge
+    credit: Charge
     draft: Callable[[Totals], OpenChallenge]
     payment: Payment | None = None
 
@@ -188,7 +192,7 @@ class Ledger(Protocol):
         """
 
     def settle(self, ids: Sequence[str]) -> None:
-        """Spend held challenges for good. Call it before the answers leave.
+        """Spend held challenges for good and book their credits. Call it before the answers leave.
 
         Once this returns, that they are spent outlasts a power failure.
         """

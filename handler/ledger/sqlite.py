@@ -46,7 +46,9 @@ _TABLES = (
     ) WITHOUT ROWID""",
     """CREATE TABLE challenges (
         id TEXT PRIMARY KEY, model TEXT NOT NULL, account TEXT NOT NULL, digest TEXT NOT NULL,
-        token TEXT NOT NULL, expires REAL NOT NULL, hashes INTEGER NOT NULL, state INTEGER NOT NULL, holder TEXT
+        token TEXT NOT NULL, expires REAL NOT NULL, hashes INTEGER NOT NULL,
+        credit_cost INTEGER NOT NULL, credit_excess INTEGER NOT NULL, credit_queries INTEGER NOT NULL,
+        state INTEGER NOT NULL, holder TEXT
     ) WITHOUT ROWID""",
     "CREATE TABLE stamps (id TEXT PRIMARY KEY, challenge TEXT NOT NULL, spent REAL NOT NULL) WITHOUT ROWID",
     "CREATE INDEX stamps_spent ON stamps (spent)",
@@ -67,7 +69,7 @@ _COUNT_OPEN = """SELECT count(*), min(expires), count(CASE WHEN digest = ? THEN 
     FROM challenges WHERE model = ? AND account = ? AND state = 0 AND expires > ?"""
 _FIND_OPEN = """SELECT id, token, expires, hashes FROM challenges
     WHERE model = ? AND account = ? AND digest = ? AND state = 0 AND expires > ? ORDER BY expires DESC LIMIT 1"""
-_ADD_OPEN = "INSERT INTO challenges VALUES (?, ?, ?, ?, ?, ?, ?, 0, NULL)"
+_ADD_OPEN = "INSERT INTO challenges VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, NULL)"
 _PURGE = """DELETE FROM challenges
     WHERE id IN (SELECT id FROM challenges WHERE expires <= ? ORDER BY expires LIMIT ?)"""
 
@@ -77,6 +79,10 @@ _PURGE_STAMPS = "DELETE FROM stamps WHERE id IN (SELECT id FROM stamps WHERE spe
 
 _HOLD = "UPDATE challenges SET state = 1, holder = ? WHERE id = ? AND state = 0 AND expires > ?"
 _SPEND = "UPDATE challenges SET state = 2, holder = NULL WHERE id = ? AND state = 1"
+_CREDIT = """UPDATE accounts SET cost_micro = cost_micro + credit_cost,
+        excess_micro = excess_micro + credit_excess, queries = queries + credit_queries
+    FROM challenges AS paid
+    WHERE paid.id = ? AND paid.state = 1 AND accounts.model = paid.model AND accounts.account = paid.account"""
 _REOPEN = "UPDATE challenges SET state = 0, holder = NULL WHERE id = ? AND state = 1"
 _HOLDERS = "SELECT DISTINCT holder FROM challenges WHERE state = 1"
 _REOPEN_OF = "UPDATE challenges SET state = 0, holder = NULL WHERE holder = ? AND state = 1"
@@ -86,7 +92,7 @@ _PURGED_PER_REQUEST = 2
 
 # Much longer than a prepaid stamp is fresh: one that is purged must be stale by any worker's clock, also by one that
 # verified it a while before it pays, and after a clock was set back.
-_STAMPS_KEPT_SECONDS = 3600.0
+_STAMPS_KEPT_SECONDS = 900.0
 
 _Query = Callable[[str, Sequence[Value]], list[Row]]
 
@@ -165,12 +171,20 @@ class SqliteLedger:
             return frozenset(name for name in ids if connection.execute(_HOLD, (holder, name, now)).rowcount)
 
     def settle(self, ids: Sequence[str]) -> None:
-        """Spend held challenges for good."""
-        self._update(_SPEND, ids, durable=True)
+        """Spend held challenges for good and book their credits."""
+        if not ids:
+            return
+        named = [(name,) for name in dict.fromkeys(ids)]
+        with self._file.writing(durable=True) as connection:
+            connection.executemany(_CREDIT, named)
+            connection.executemany(_SPEND, named)
 
     def undo(self, ids: Sequence[str]) -> None:
         """Open held challenges again."""
-        self._update(_REOPEN, ids, durable=False)
+        if not ids:
+            return
+        with self._file.writing(durable=False) as connection:
+            connection.executemany(_REOPEN, [(name,) for name in ids])
 
     def recover(self, is_alive: Callable[[str], bool]) -> int:
         """Open the challenges of holders that are no more."""
@@ -180,12 +194,6 @@ class SqliteLedger:
             return 0
         with self._file.writing(durable=False) as connection:
             return sum(connection.execute(_REOPEN_OF, (holder,)).rowcount for holder in dead)
-
-    def _update(self, sql: str, ids: Sequence[str], *, durable: bool) -> None:
-        if not ids:
-            return
-        with self._file.writing(durable=durable) as connection:
-            connection.executemany(sql, [(name,) for name in ids])
 
 
 def _create(connection: sqlite3.Connection) -> None:
@@ -210,7 +218,8 @@ def _quote(
     totals = _totals(query, model, request.account) + request.charge
     connection.execute(_SET_TOTALS, (model, request.account, totals.cost_micro, totals.excess_micro, totals.queries))
     made = request.draft(totals)
-    row = (made.id, model, request.account, request.digest, made.token, made.expires, made.hashes)
+    credit = (request.credit.cost_micro, request.credit.excess_micro, request.credit.queries)
+    row = (made.id, model, request.account, request.digest, made.token, made.expires, made.hashes, *credit)
     connection.execute(_ADD_OPEN, row)
     paid = request.payment is not None and _pay(connection, made, request.payment, now)
     return Quote(made, charged=True, paid=paid)
