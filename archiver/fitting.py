@@ -77,11 +77,18 @@ def fit_line(x: Sequence[float], y: Sequence[float], weights: Sequence[float] | 
     return Line(slope, float(np.average(y, weights=w) - slope * np.average(x, weights=w)))
 
 
-def class_floors(samples: Samples) -> Floats:
-    """Quantile CREDIT_QUANTILE of the cost by class with most votes, `[classes]`; of all where a class has none."""
-    everywhere = np.quantile(samples.costs, CREDIT_QUANTILE)
+def class_floors(samples: Samples, ceiling: float) -> Floats:
+    """What cheaper queries are counted as, by class with most votes, `[classes]`; as of all samples for a class without.
+
+    Quantile CREDIT_QUANTILE of the cost, but at most halfway from the mean to the ceiling: where teachers disagree on
+    many legitimate queries, there must be room left above them.
+    """
+
+    def floor(costs: Floats) -> float:
+        return min(float(np.quantile(costs, CREDIT_QUANTILE)), (float(costs.mean()) + ceiling) / 2)
+
     by_class = [samples.costs[samples.voted == index] for index in range(len(samples.class_names))]
-    return np.array([np.quantile(costs, CREDIT_QUANTILE) if len(costs) else everywhere for costs in by_class])
+    return np.array([floor(costs if len(costs) else samples.costs) for costs in by_class])
 
 
 def class_means(samples: Samples) -> Floats:
@@ -101,7 +108,7 @@ def fit_conditional(samples: Samples, ceiling: float, rng: np.random.Generator) 
     class has too few samples or the costs tell nothing.
     """
     fewest = _fewest_per_class(samples, ceiling)
-    floors = class_floors(samples)
+    floors = class_floors(samples, ceiling)
     samples = replace(samples, costs=np.maximum(samples.costs, floors[samples.voted]))
     users, squared = _conditional_users(samples, rng)
     means = class_means(samples)
