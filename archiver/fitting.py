@@ -78,7 +78,7 @@ def fit_line(x: Sequence[float], y: Sequence[float], weights: Sequence[float] | 
 
 
 def class_floors(samples: Samples, ceiling: float) -> Floats:
-    """What cheaper queries are counted as, by class with most votes, `[classes]`; as of all samples for a class without.
+    """What cheaper queries are counted as, by class with most votes, `[classes]`; of all samples for a class without.
 
     Quantile CREDIT_QUANTILE of the cost, but at most halfway from the mean to the ceiling: where teachers disagree on
     many legitimate queries, there must be room left above them.
