@@ -16,26 +16,17 @@ def draw(records: Sequence[Record], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(9, 5.5), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(11, 5.5), layout="constrained")
     thieves = iter(THIEVES * len(records))
     styles = iter(("-", "--", ":") * len(records))
-    below = False
     for record in records:
         work = record.cumulative_hashes()
         colour, style = (HONEST, next(styles)) if record.honest else (next(thieves), "-")
-        axes.plot(range(1, len(work) + 1), work, color=colour, linestyle=style, linewidth=2)
-        axes.annotate(
-            f"{record.name} ({record.multiple:,.1f}x)",
-            (len(work), work[-1]),
-            xytext=(6, -12 if below else 0),
-            textcoords="offset points",
-            color=colour,
-            va="center",
-            fontsize=9,
-        )
-        below = record.honest
+        name = f"{record.name}: {record.multiple:,.1f}x the time"
+        axes.plot(range(1, len(work) + 1), work, color=colour, linestyle=style, linewidth=2, label=name)
+        axes.plot(len(work), work[-1], "o", color=colour)
     axes.set(xscale="log", yscale="log", xlabel="queries answered", ylabel="cumulative work (hashes)")
-    axes.set_xlim(1, max(len(record.queries) for record in records) * 6)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     axes.set_title("What answers cost: honest users in green, thieves in other colours", loc="left")
     axes.grid(True, which="major", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
