@@ -20,7 +20,7 @@ from calpow.archiver.victims import OpenVictim, open_victim
 from calpow.handler.calibration import SCHEMA, Calibration, CalibrationError, PateSettings, PolicyName, Shape
 from calpow.handler.config import file_sha256
 from calpow.handler.ensemble import Ensemble
-from calpow.handler.leakage.base import Metric
+from calpow.handler.leakage.base import Metric, Seen
 from calpow.handler.leakage.pate import Pate
 from calpow.handler.leakage.rdp import gnmax_epsilon
 from calpow.handler.policies import SolverFit
@@ -98,7 +98,7 @@ def price_folder(victim: OpenVictim, folder: Folder, metric: Metric) -> Samples:
             groups.extend([units[payload.unit]] * len(tensor))
             yield tensor
 
-    priced = [metric.price(torch.cat(batch)) for batch in _batches(inputs())]
+    priced = [metric.price(Seen(torch.cat(batch))) for batch in _batches(inputs())]
     return Samples(
         costs=torch.cat([each.costs for each in priced]).numpy(),
         voted=torch.cat([each.labels for each in priced]).numpy(),

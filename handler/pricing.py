@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from calpow.handler.errors import BadPayload, PricingUnavailable
-from calpow.handler.leakage.base import Metric, Priced
+from calpow.handler.leakage.base import Metric, Priced, Seen
 
 # Bounds what one request can make the worker price, in memory and time.
 MOST_SAMPLES = 4096
@@ -50,8 +50,8 @@ class BatchPricer:
         if not inputs:
             return []
         if len(inputs) == 1:
-            return [self._metric.price(inputs[0])]
-        priced = self._metric.price(torch.cat(list(inputs)))
+            return [self._metric.price(Seen(inputs[0]))]
+        priced = self._metric.price(Seen(torch.cat(list(inputs))))
         sizes = [len(each) for each in inputs]
         return [
             Priced(costs, labels)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from torch import Tensor
 
 from calpow.archiver import calibrate as command
 from calpow.archiver.calibrate import Order
@@ -32,7 +31,7 @@ from calpow.archiver.training import train
 from calpow.archiver.victims import open_victim
 from calpow.handler.calibration import Calibration, CalibrationError, PolicyName
 from calpow.handler.config import file_sha256
-from calpow.handler.leakage.base import Priced
+from calpow.handler.leakage.base import Need, Priced, Seen
 from calpow.handler.ledger.base import Totals
 from calpow.handler.policies import MICRO, SolverFit
 from calpow.puzzle.puzzle import Puzzle
@@ -133,8 +132,10 @@ def test_costs_come_with_the_classes_and_groups_of_their_payloads(home: Path, tm
         path.write_text("1,2,3,4")
 
     class Counting:
-        def price(self, inputs: Tensor) -> Priced:
-            return Priced(inputs.sum(dim=1).double(), inputs.argmax(dim=1))
+        needs = Need.NOTHING
+
+        def price(self, seen: Seen) -> Priced:
+            return Priced(seen.inputs.sum(dim=1).double(), seen.inputs.argmax(dim=1))
 
     with open_victim(home / "victim.mar") as victim:
         samples = price_folder(victim, read_folder(tmp_path / "data"), Counting())

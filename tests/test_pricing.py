@@ -8,15 +8,17 @@ import torch
 from torch import Tensor
 
 from calpow.handler.errors import BadPayload, PricingUnavailable
-from calpow.handler.leakage.base import Priced
+from calpow.handler.leakage.base import Need, Priced, Seen
 from calpow.handler.pricing import MOST_SAMPLES, BatchPricer
 
 
 class SumMetric:
     """A sample costs the sum of its numbers; the label is the place of the largest."""
 
-    def price(self, inputs: Tensor) -> Priced:
-        return Priced(inputs.sum(dim=1).to(torch.float64), inputs.argmax(dim=1))
+    needs = Need.NOTHING
+
+    def price(self, seen: Seen) -> Priced:
+        return Priced(seen.inputs.sum(dim=1).to(torch.float64), seen.inputs.argmax(dim=1))
 
 
 def price(payloads: Sequence[object]) -> list[Priced | BadPayload | PricingUnavailable]:
@@ -68,8 +70,12 @@ def test_numbers_of_any_kind_are_read(kind: torch.dtype) -> None:
 class CountMetric:
     """Every sample costs one."""
 
-    def price(self, inputs: Tensor) -> Priced:
-        return Priced(torch.ones(len(inputs), dtype=torch.float64), torch.zeros(len(inputs), dtype=torch.int64))
+    needs = Need.NOTHING
+
+    def price(self, seen: Seen) -> Priced:
+        return Priced(
+            torch.ones(len(seen.inputs), dtype=torch.float64), torch.zeros(len(seen.inputs), dtype=torch.int64)
+        )
 
 
 def test_a_payload_for_which_there_is_no_memory_fails_alone() -> None:
@@ -79,7 +85,9 @@ def test_a_payload_for_which_there_is_no_memory_fails_alone() -> None:
 
 def test_when_the_metric_fails_bad_payloads_are_still_told_so() -> None:
     class Failing:
-        def price(self, inputs: Tensor) -> Priced:
+        needs = Need.NOTHING
+
+        def price(self, seen: Seen) -> Priced:
             raise MemoryError
 
     made = BatchPricer(preprocess, Failing(), (3,)).price([torch.ones(1, 3), "unreadable"])

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from calpow.handler.leakage.base import Priced
+from calpow.handler.leakage.base import Need, Priced, Seen
 from calpow.handler.leakage.rdp import gnmax_epsilon
 
 LARGEST_PART = 1024
@@ -20,9 +20,14 @@ class Pate:
         self._sigma = sigma
         self._delta = delta
 
-    def price(self, inputs: Tensor) -> Priced:
+    @property
+    def needs(self) -> Need:
+        """Nothing of the victim: teachers look at its inputs."""
+        return Need.NOTHING
+
+    def price(self, seen: Seen) -> Priced:
         """Price a batch; the label is the class with most votes, the first of those where several tie."""
-        votes = self._ensemble(inputs)
+        votes = self._ensemble(seen.inputs)
         # In parts: each sample takes a float64 for each of some 400 orders, several times over.
         epsilons = [gnmax_epsilon(part, self._sigma, self._delta) for part in torch.split(votes, LARGEST_PART)]
         costs = epsilons[0] if len(epsilons) == 1 else torch.cat(epsilons)
