@@ -2,10 +2,10 @@
 
 import argparse
 
-from calpow.archiver import archive, calibrate, keys, teachers
+from calpow.archiver import archive, calibrate, keys, simulate, teachers
 
 
 def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add every subcommand of this room."""
-    for module in (teachers, calibrate, archive, keys):
+    for module in (teachers, calibrate, archive, keys, simulate):
         module.add_command(subparsers)

@@ -1,0 +1,103 @@
+"""Recorded traces, as the paper's authors keep them: CSV files of a standard user's costs and of attacks."""
+
+import csv
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from calpow.puzzle.errors import CalpowError
+
+# What one unit of `diff queries` stands for: the paper's traces count a step of 1,000 queries as 16.
+QUERIES_PER_UNIT = 1000 / 16
+
+BASELINE_COLUMNS = ("queries", "privacy")
+TRACE_COLUMNS = ("mode", "time (sec)", "accuracy", "diff queries", "privacy cost")
+
+
+class TraceError(CalpowError):
+    """A recorded trace cannot be read or used."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """What a standard user had cost after so many queries."""
+
+    queries: float
+    cost: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of an attack: queries asked in it; seconds, cost and accuracy (in per cent) as they are after it."""
+
+    queries: float
+    cost: float
+    seconds: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class _Row:
+    where: str
+    members: Mapping[str, str | None]
+
+    def number(self, column: str) -> float:
+        text = self.members[column]
+        try:
+            value = float(text or "")
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise TraceError(f"{self.where}: `{column}` must be a number, not {text!r}: correct that line")
+        return value
+
+
+def read_baseline(path: Path) -> tuple[Point, ...]:
+    """Read the columns BASELINE_COLUMNS, cumulative both. Raises TraceError unless a line goes through them."""
+    points = tuple(Point(row.number("queries"), row.number("privacy")) for row in _rows(path, BASELINE_COLUMNS))
+    if len({point.queries for point in points}) < 2:
+        raise TraceError(f"{path}: a line needs at least two rows that differ in `queries`: record more of them")
+    return points
+
+
+def read_trace(path: Path) -> dict[str, tuple[Step, ...]]:
+    """Read the columns TRACE_COLUMNS: the steps of each attack (`mode`), in the file's order. Raises TraceError."""
+    attacks: dict[str, list[Step]] = {}
+    for row in _rows(path, TRACE_COLUMNS):
+        attacks.setdefault(row.members["mode"] or "", []).append(_step(row))
+    return {name: tuple(steps) for name, steps in attacks.items()}
+
+
+def _step(row: _Row) -> Step:
+    units = row.number("diff queries")
+    if units < 0:
+        raise TraceError(f"{row.where}: `diff queries` must not be less than 0: it counts the queries of one step")
+    return Step(
+        queries=units * QUERIES_PER_UNIT,
+        cost=row.number("privacy cost"),
+        seconds=row.number("time (sec)"),
+        accuracy=row.number("accuracy"),
+    )
+
+
+def _rows(path: Path, columns: Sequence[str]) -> Iterator[_Row]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            _check_columns(path, columns, reader.fieldnames or ())
+            empty = True
+            for members in reader:
+                empty = False
+                yield _Row(f"{path}, line {reader.line_num}", members)
+    except OSError as problem:
+        raise TraceError(f"{path} cannot be read ({problem.strerror}): give a CSV file") from problem
+    except (UnicodeDecodeError, csv.Error) as problem:
+        raise TraceError(f"{path} is no CSV file ({problem}): give one in UTF-8") from problem
+    if empty:
+        raise TraceError(f"{path} has no rows below its header: record some")
+
+
+def _check_columns(path: Path, columns: Sequence[str], found: Sequence[str]) -> None:
+    if missing := [column for column in columns if column not in found]:
+        raise TraceError(f"{path} has no column {', '.join(f'`{each}`' for each in missing)}: its header must name it")
