@@ -12,11 +12,12 @@ from pathlib import Path
 from torch import Tensor
 
 from calpow.handler.decoding import DecodingError, decode
+from calpow.handler.evidence import Evidence
 from calpow.handler.ledger.base import Charge, Totals
 from calpow.handler.policies import MICRO, Conditional, Paper, SolverFit
 from calpow.puzzle.errors import CalpowError
 
-SCHEMA = 1
+SCHEMA = 2
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _AGAIN = "make it again with calpow calibrate"
 
@@ -71,6 +72,7 @@ class Calibration:
     latency_seconds: float
     solver: SolverFit
     provenance: Mapping[str, str | int | float]
+    evidence: Evidence
 
     def __post_init__(self) -> None:
         for fault in self._faults():
@@ -95,10 +97,10 @@ class Calibration:
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all. Raises CalibrationError."""
-        document = asdict(self) | {"policy": self.policy.value}
         scratch = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            scratch.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+            document = json.dumps(asdict(self), indent=2, allow_nan=False, default=_member_value)
+            scratch.write_text(document + "\n", encoding="utf-8")
             scratch.replace(path)
         except (OSError, ValueError) as problem:
             scratch.unlink(missing_ok=True)
@@ -162,3 +164,10 @@ class Calibration:
             "solver.slope": self.solver.slope,
             "solver.hashes_per_second": self.solver.hashes_per_second,
         }
+
+
+def _member_value(value: object) -> object:
+    """An enumeration's member as JSON has it."""
+    if isinstance(value, Enum):
+        return value.value
+    raise TypeError(f"{type(value).__name__} has no form in JSON")

@@ -6,6 +6,7 @@ import torch
 
 from calpow.handler.calibration import Calibration, PateSettings, PolicyName, Shape
 from calpow.handler.errors import BadPayload, PricingUnavailable
+from calpow.handler.evidence import Band, Evidence, Profile, Role
 from calpow.handler.leakage.base import Priced
 from calpow.handler.policies import Conditional, Paper, SolverFit
 
@@ -16,7 +17,7 @@ HASHES_PER_SECOND = 1_000_000.0
 def calibration(**changes: object) -> Calibration:
     """Two classes, a floor of 1 ms or 1,000 hashes; legitimate queries cost 1 +- 0.5."""
     members: dict[str, object] = {
-        "schema": 1,
+        "schema": 2,
         "shape": Shape(2, (4,)),
         "victim_sha256": "0" * 64,
         "ensemble_sha256": "1" * 64,
@@ -29,9 +30,33 @@ def calibration(**changes: object) -> Calibration:
         "latency_seconds": 0.002,
         "solver": SolverFit(1 / torch.tensor(2.0).log().item(), 19.931568569324174, HASHES_PER_SECOND),
         "provenance": {},
+        "evidence": evidence(),
         **changes,
     }
     return Calibration(**members)  # type: ignore[arg-type]  # the tests' own mapping
+
+
+def evidence() -> Evidence:
+    """One kind of legitimate users, who pay the floor, and one attacker, who pays the cap from his tenth query."""
+    honest = Profile(
+        name="uniform",
+        role=Role.legitimate,
+        samples=40,
+        score=Band((-1.0, -3.0), (0.0, 0.0), (1.0, 3.0)),
+        work=Band((1.0, 10.0), (1.0, 10.0), (1.0, 10.0)),
+        overhead=(1.5,) * 101,
+        auroc={},
+    )
+    thief = Profile(
+        name="noise",
+        role=Role.attacker,
+        samples=100,
+        score=Band((1.0, 15.0), (1.5, 17.0), (2.0, 19.0)),
+        work=Band((1.0, 2956.0), (1.0, 2957.0), (1.0, 2958.0)),
+        overhead=(1474.5,) * 101,
+        auroc={"pate": 0.92},
+    )
+    return Evidence("excess", 10, 2.0, (1, 10), (honest, thief), 0.8, 0.9, ("few samples",))
 
 
 class TextPricer:

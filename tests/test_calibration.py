@@ -99,6 +99,8 @@ def test_members_nobody_knows_are_refused(tmp_path: Path) -> None:
         ("provenance.samples", [450], "provenance.samples must be one of str, int, float"),
         ("policy", "strict", "policy must be one of: conditional, paper"),
         ("schema", "1", "schema must be of type int"),
+        ("evidence.horizon", 1e4, "evidence.horizon must be of type int"),
+        ("evidence.profiles", [{"name": "noise"}], "evidence.profiles[0]."),
     ],
 )
 def test_a_member_of_another_type_is_named(tmp_path: Path, name: str, value: object, said: str) -> None:
@@ -136,8 +138,8 @@ def test_a_victim_of_one_class_is_refused(tmp_path: Path) -> None:
 
 def test_another_schema_is_named_before_anything_else(tmp_path: Path) -> None:
     path = tmp_path / "future.json"
-    path.write_text('{"schema": 2, "everything": "else"}')
-    assert "has schema 2, this version reads 1" in refused(path)
+    path.write_text('{"schema": 3, "everything": "else"}')
+    assert "has schema 3, this version reads 2" in refused(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000])
