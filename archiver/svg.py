@@ -1,0 +1,134 @@
+"""Charts as SVG that stretches with the page while its text does not: no library, nothing to load.
+
+Positions along a chart are shares of its width (0 to 1), heights are pixels, so that a phone gets the same text size.
+"""
+
+import html
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+HEIGHT = 300
+_WIDTH = 1000
+_BADGE = 8
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Maps low..high to 0..1 after `warp`; what lies outside is put on the edge."""
+
+    low: float
+    high: float
+    warp: Callable[[float], float]
+
+    def __call__(self, value: float) -> float:
+        """Where a value lies."""
+        low, high = self.warp(self.low), self.warp(self.high)
+        return min(1.0, max(0.0, (self.warp(min(max(value, self.low), self.high)) - low) / (high - low)))
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A mark at a share of an axis and its text."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line to draw: `style` is its CSS class, `hint` shows when it is pointed at, `badge` is a letter put on it."""
+
+    name: str
+    style: str
+    points: tuple[tuple[float, float], ...]
+    hint: str
+    badge: str = ""
+    badge_at: float = 0.5
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines over a band, all in shares of the axes; `text` is for those who cannot see it."""
+
+    text: str
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    right_ticks: tuple[Tick, ...]
+    band: tuple[tuple[float, float], ...]
+    lines: tuple[Line, ...]
+
+    def draw(self) -> str:
+        """The `<svg>` element; its ticks stand in the margin around it."""
+        return (
+            f'<svg class="chart" width="100%" height="{HEIGHT}" role="img" aria-label="{escape(self.text)}">'
+            f"{_grid(self.x_ticks, self.y_ticks)}"
+            f'<svg viewBox="0 0 {_WIDTH} {HEIGHT}" preserveAspectRatio="none" width="100%" height="{HEIGHT}">'
+            f'<polygon class="band" points="{_points(self.band)}"/>{"".join(map(_line, self.lines))}</svg>'
+            f"{_labels(self.x_ticks, self.y_ticks, self.right_ticks)}{''.join(map(_badge, self.lines))}</svg>"
+        )
+
+
+def linear(value: float) -> float:
+    """For a Scale as it is."""
+    return value
+
+
+def decades(low: float, high: float, most: int) -> list[float]:
+    """Powers of ten from low to high, at most so many."""
+    powers = range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1)
+    step = max(1, math.ceil(len(powers) / most))
+    return [10.0**power for power in powers[::step]]
+
+
+def steps(low: float, high: float, most: int) -> list[float]:
+    """Round numbers from low to high, at most so many."""
+    rough = (high - low) / most
+    unit = 10.0 ** math.floor(math.log10(rough))
+    step = next(unit * each for each in (1, 2, 2.5, 5, 10) if unit * each >= rough * (1 - 1e-9))
+    return [step * index for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
+def escape(text: str) -> str:
+    """Text for an element or an attribute; what cannot be printed or encoded is replaced."""
+    return html.escape("".join(each if each.isprintable() else "\ufffd" for each in text))
+
+
+def _grid(x_ticks: Sequence[Tick], y_ticks: Sequence[Tick]) -> str:
+    across = [f'<line x1="0" x2="100%" y1="{_y(tick.at)}" y2="{_y(tick.at)}"/>' for tick in y_ticks]
+    up = [f'<line x1="{tick.at:.2%}" x2="{tick.at:.2%}" y1="0" y2="{HEIGHT}"/>' for tick in x_ticks]
+    return f'<g class="grid">{"".join(across + up)}</g>'
+
+
+def _labels(x_ticks: Sequence[Tick], y_ticks: Sequence[Tick], right_ticks: Sequence[Tick]) -> str:
+    below = [
+        f'<text x="{tick.at:.2%}" y="{HEIGHT + 18}" text-anchor="middle">{escape(tick.text)}</text>' for tick in x_ticks
+    ]
+    left = [f'<text x="-8" y="{_y(tick.at)}" dy="4" text-anchor="end">{escape(tick.text)}</text>' for tick in y_ticks]
+    right = [f'<text x="100%" dx="8" y="{_y(tick.at)}" dy="4">{escape(tick.text)}</text>' for tick in right_ticks]
+    return f'<g class="ticks" aria-hidden="true">{"".join(below + left + right)}</g>'
+
+
+def _line(line: Line) -> str:
+    return (
+        f'<polyline class="{line.style}" data-series="{escape(line.name)}" points="{_points(line.points)}">'
+        f"<title>{escape(line.hint)}</title></polyline>"
+    )
+
+
+def _badge(line: Line) -> str:
+    if not line.badge:
+        return ""
+    x, y = min(line.points, key=lambda point: abs(point[0] - line.badge_at))
+    return (
+        f'<g class="badge {line.style}" aria-hidden="true"><circle cx="{x:.2%}" cy="{_y(y)}" r="{_BADGE}"/>'
+        f'<text x="{x:.2%}" y="{_y(y)}" dy="4" text-anchor="middle">{escape(line.badge)}</text></g>'
+    )
+
+
+def _points(points: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{x * _WIDTH:.1f},{_y(y)}" for x, y in points)
+
+
+def _y(share: float) -> str:
+    return f"{(1 - share) * HEIGHT:.1f}"
