@@ -52,18 +52,18 @@ def score_chart(evidence: Evidence) -> Chart:
         return Band(*(tuple(map(truediv, row, evidence.checkpoints)) for row in rows))
 
     bands = [mean(each) for each in evidence.profiles]
-    low, high = _range([min(band.low) for band in bands], [max(band.high) for band in bands])
-    scale = Scale(low, high, linear)
-    ticks = tuple(Tick(scale(each), f"{each:,.4g}") for each in steps(low, high, 6))
+    low, high = min(min(band.low) for band in bands), max(max(band.high) for band in bands)
+    scale = Scale(low, high, linear) if high > low else Scale(low - 1, high + 1, linear)
+    ticks = tuple(Tick(scale(each), f"{each:,.4g}") for each in steps(scale.low, scale.high, 6))
     return _chart(evidence, "score a query", scale, ticks, (), mean)
 
 
 def work_chart(evidence: Evidence, floor_seconds: float) -> Chart:
     """Summed work against queries, both log: in floors on the left, as time of the reference client on the right."""
     bands = [each.work for each in evidence.profiles]
-    low, high = _range([_positive(min(band.low)) for band in bands], [_positive(max(band.high)) for band in bands])
+    low, high = min(min(band.low) for band in bands), max(max(band.high) for band in bands)
     scale = Scale(low, max(high, 10 * low), math.log10)
-    durations = [each for each in _TIMES if low <= each / floor_seconds <= high]
+    durations = [each for each in _TIMES if low <= each / floor_seconds <= scale.high]
     return _chart(
         evidence,
         "summed work",
@@ -115,7 +115,7 @@ def _chart(
         return Line(profile.name, style, points, _hint(evidence, profile), badge, badge_at)
 
     thieves = attackers(evidence)
-    places = [0.42 + 0.55 * (index + 0.5) / len(thieves) for index in range(len(thieves))]
+    places = [0.3 + 0.68 * (index + 0.5) / len(thieves) for index in range(len(thieves))]
     low, high = (list(map(scale, edge)) for edge in envelope([band_of(each) for each in honest(evidence)]))
     return Chart(
         text=_alternative(evidence, what),
@@ -149,7 +149,7 @@ def _overhead_axis(evidence: Evidence) -> tuple[Scale, list[float]]:
     if most <= _LINEAR_UP_TO:
         scale = Scale(least, max(most * 1.08, least + 0.1), linear)
         return scale, steps(scale.low, scale.high, 5)
-    scale = Scale(_positive(least), most * 1.3, math.log10)
+    scale = Scale(least, most * 1.3, math.log10)
     return scale, decades(scale.low, scale.high, 5)
 
 
@@ -172,16 +172,6 @@ def _overhead_row(profile: Profile, scale: Scale, ticks: Sequence[float], budget
         f'<circle class="end" cx="{high:.2%}" cy="13" r="4"/></svg>'
         f'<span class="value">{escape(times(profile.overhead[99]))}</span></div>'
     )
-
-
-def _range(lows: Sequence[float], highs: Sequence[float]) -> tuple[float, float]:
-    low, high = min(lows), max(highs)
-    return (low, high) if high > low else (low - abs(low) / 2 - 1e-6 * (low == 0), high + abs(high) / 2 + 1.0)
-
-
-def _positive(value: float) -> float:
-    """For a logarithm."""
-    return max(value, 1e-6)
 
 
 def _number(value: float) -> str:

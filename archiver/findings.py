@@ -56,6 +56,8 @@ def check(evidence: Evidence) -> None:
     for profile in evidence.profiles:
         if set(map(len, _values(profile))) != {len(points)} or len(profile.overhead) != PERCENTILES:
             raise ReportError(f"profile {profile.name} lacks values: make the calibration again with calpow calibrate")
+        if min(*profile.work.low, *profile.work.middle, *profile.overhead) <= 0:
+            raise ReportError(f"profile {profile.name} takes no time: make the calibration again with calpow calibrate")
 
 
 def _values(profile: Profile) -> tuple[tuple[float, ...], ...]:

@@ -64,7 +64,10 @@ polyline.honest { stroke: var(--honest); stroke-width: 1; opacity: .7; }
 polyline.s0, polyline.s1, polyline.s2, polyline.s3, polyline.s4, polyline.s5, .swatch line { stroke: var(--c); }
 .badge circle { fill: var(--page); stroke: var(--c); stroke-width: 1.6; stroke-dasharray: none; }
 .badge text { fill: var(--ink); font-size: 11px; font-weight: 650; }
-.axis-name { color: var(--soft); font-size: .85rem; margin: 0 0 6px; display: flex; justify-content: space-between; }
+.axis-name {
+  display: flex; justify-content: space-between; max-width: none; margin: 0 0 6px;
+  color: var(--soft); font-size: .85rem;
+}
 .axis-name.below { justify-content: center; margin: -4px 0 10px; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 18px; list-style: none; margin: 0; padding: 0; font-size: .9rem; }
 .legend li { display: flex; align-items: center; gap: 6px; min-width: 0; overflow-wrap: anywhere; }

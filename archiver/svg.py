@@ -4,6 +4,7 @@ Positions along a chart are shares of its width (0 to 1), heights are pixels, so
 """
 
 import html
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -119,11 +120,19 @@ def _line(line: Line) -> str:
 def _badge(line: Line) -> str:
     if not line.badge:
         return ""
-    x, y = min(line.points, key=lambda point: abs(point[0] - line.badge_at))
+    x, y = line.badge_at, _height(line.points, line.badge_at)
     return (
         f'<g class="badge {line.style}" aria-hidden="true"><circle cx="{x:.2%}" cy="{_y(y)}" r="{_BADGE}"/>'
         f'<text x="{x:.2%}" y="{_y(y)}" dy="4" text-anchor="middle">{escape(line.badge)}</text></g>'
     )
+
+
+def _height(points: Sequence[tuple[float, float]], at: float) -> float:
+    """Where a line is at a share of the width; at its nearest end beyond it."""
+    for (x, y), (next_x, next_y) in itertools.pairwise(points):
+        if x <= at <= next_x:
+            return y + (next_y - y) * (at - x) / (next_x - x)
+    return points[-1][1]
 
 
 def _points(points: Sequence[tuple[float, float]]) -> str:

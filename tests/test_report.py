@@ -16,7 +16,7 @@ from calpow.archiver.page import render
 from calpow.archiver.report import facts_of
 from calpow.archiver.svg import Scale, decades, escape, linear, steps
 from calpow.client.cli import main
-from calpow.handler.evidence import Evidence, Profile
+from calpow.handler.evidence import Band, Evidence, Profile
 from tests.browser import CHROMIUM, measure, open_page
 from tests.evidence import simulated_evidence
 from tests.parts import calibration
@@ -155,6 +155,64 @@ def test_evidence_that_cannot_be_shown_is_refused(changes: dict[str, object], sa
     small = calibration().evidence
     with pytest.raises(ReportError, match=f"{said}.*calpow calibrate"):
         render(dataclasses.replace(small, **changes), FACTS)  # type: ignore[arg-type]  # the table's own mapping
+
+
+def test_an_attacker_or_a_user_who_takes_no_time_is_refused(evidence: Evidence) -> None:
+    first = evidence.profiles[0]
+    free = (
+        dataclasses.replace(first, overhead=(0.0, *first.overhead[1:])),
+        dataclasses.replace(first, work=dataclasses.replace(first.work, low=(0.0, *first.work.low[1:]))),
+    )
+    for each in free:
+        with pytest.raises(ReportError, match="profile uniform takes no time"):
+            render(with_profiles(evidence, each), FACTS)
+
+
+POSITIVE = st.floats(1e-9, 1e12)
+COLUMN = st.tuples(POSITIVE, POSITIVE)
+
+
+@given(
+    scores=st.tuples(st.floats(-1e12, 1e12), st.floats(-1e12, 1e12)),
+    low=COLUMN,
+    middle=COLUMN,
+    high=COLUMN,
+    overhead=st.tuples(POSITIVE, POSITIVE),
+    budget=st.floats(1.0, 100.0),
+    floor=st.floats(1e-9, 1e3),
+    second=st.integers(2, 10**9),
+)
+def test_whatever_was_measured_can_be_drawn(
+    scores: tuple[float, float],
+    low: tuple[float, float],
+    middle: tuple[float, float],
+    high: tuple[float, float],
+    overhead: tuple[float, float],
+    budget: float,
+    floor: float,
+    second: int,
+) -> None:
+    profiles = [
+        dataclasses.replace(
+            each,
+            score=Band(scores, scores, scores),
+            work=Band(*(tuple(map(pick, low, middle, high)) for pick in (min, _median, max))),
+            overhead=tuple(sorted(overhead[index % 2] for index in range(101))),
+        )
+        for each in calibration().evidence.profiles
+    ]
+    drawn = dataclasses.replace(
+        calibration().evidence, profiles=tuple(profiles), overhead_budget=budget, checkpoints=(1, second)
+    )
+    document = render(drawn, dataclasses.replace(FACTS, floor_seconds=floor))
+    attributes = Elements(document).values
+    numbers = [*attributes("points"), *attributes("x1"), *attributes("y1"), *attributes("cx"), *attributes("width")]
+    assert not [text for text in numbers if re.search(r"nan|inf|e[+-]", text)]
+    assert not re.search(r">-?(nan|inf)\b", document)
+
+
+def _median(*values: float) -> float:
+    return sorted(values)[1]
 
 
 @given(low=st.floats(-1e6, 1e6), width=st.floats(1e-3, 1e6), most=st.integers(1, 9))
