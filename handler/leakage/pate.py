@@ -2,23 +2,19 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
+from calpow.handler.leakage.accounting import Accountant
 from calpow.handler.leakage.base import Need, Priced, Seen
-from calpow.handler.leakage.rdp import gnmax_epsilon
-
-LARGEST_PART = 1024
 
 
 class Pate:
-    """Prices a query by the GNMax epsilon of the teachers' votes: the less they agree, the more it costs."""
+    """Prices a query by what GNMax spends on the teachers' votes: the less they agree, the more it costs."""
 
-    def __init__(self, ensemble: Callable[[Tensor], Tensor], sigma: float, delta: float) -> None:
-        """`ensemble` maps inputs `[n, ...]` to vote counts `[n, classes]`; `sigma` is the noise in votes."""
+    def __init__(self, ensemble: Callable[[Tensor], Tensor], accountant: Accountant) -> None:
+        """`ensemble` maps inputs `[n, ...]` to vote counts int64 `[n, classes]`."""
         self._ensemble = ensemble
-        self._sigma = sigma
-        self._delta = delta
+        self._accountant = accountant
 
     @property
     def needs(self) -> Need:
@@ -27,8 +23,5 @@ class Pate:
 
     def price(self, seen: Seen) -> Priced:
         """Price a batch; the label is the class with most votes, the first of those where several tie."""
-        votes = self._ensemble(seen.inputs)
-        # In parts: each sample takes a float64 for each of some 400 orders, several times over.
-        epsilons = [gnmax_epsilon(part, self._sigma, self._delta) for part in torch.split(votes, LARGEST_PART)]
-        costs = epsilons[0] if len(epsilons) == 1 else torch.cat(epsilons)
-        return Priced(costs.cpu(), votes.argmax(dim=-1).cpu())
+        votes = self._ensemble(seen.inputs).cpu()
+        return Priced(self._accountant.costs(votes), votes.argmax(dim=-1))

@@ -19,9 +19,14 @@ def log_q(votes: Tensor, sigma: float) -> Tensor:
     Proposition 7; `votes` is `[n, classes]` with at least two classes, the result float64 `[n]`, below zero.
     """
     ranked = votes.to(torch.float64).sort(dim=-1, descending=True).values
-    gaps = ranked[:, :1] - ranked[:, 1:]
-    union: Tensor = torch.special.log_ndtr(-gaps / (math.sqrt(2.0) * sigma)).logsumexp(dim=-1)
+    union: Tensor = log_swap(ranked[:, :1] - ranked[:, 1:], sigma).logsumexp(dim=-1)
     return union.clamp(max=math.log1p(-1.0 / votes.shape[-1]))
+
+
+def log_swap(gaps: Tensor, sigma: float) -> Tensor:
+    """Log of the probability that noise turns two classes round whose votes are `gaps` apart: float64, same shape."""
+    swapped: Tensor = torch.special.log_ndtr(-gaps.to(torch.float64) / (math.sqrt(2.0) * sigma))
+    return swapped
 
 
 def gnmax_rdp(logq: Tensor, sigma: float, orders: Tensor) -> Tensor:
@@ -36,14 +41,21 @@ def gnmax_rdp(logq: Tensor, sigma: float, orders: Tensor) -> Tensor:
     high1 = high2 + 1
     rdp1, rdp2 = high1 / sigma**2, high2 / sigma**2
     # Where the theorem does not hold, the terms may be NaN: `applies` discards them.
-    limit = (high2 - 1) * rdp2 - high2 * (torch.log1p(1 / (high1 - 1)) + torch.log1p(1 / (high2 - 1)))
-    applies = (orders <= high1) & (high2 > 1) & (column <= limit) & (column + rdp2 < 0)
     log_keep = torch.log1p(-column.exp())
     log_a = log_keep - torch.log1p(-((column + rdp2) * (high2 - 1) / high2).exp())
     log_b = rdp1 - column / (high1 - 1)
     exponent = orders - 1
     dependent = torch.logaddexp(log_keep + exponent * log_a, column + exponent * log_b) / exponent
-    return torch.where(applies, dependent.clamp(min=0.0).minimum(independent), independent)
+    return torch.where(applies(column, sigma, orders), dependent.clamp(min=0.0).minimum(independent), independent)
+
+
+def applies(logq: Tensor, sigma: float, orders: Tensor) -> Tensor:
+    """Whether theorem 6, at the higher orders of proposition 10, holds for these log q and orders: bool, broadcast."""
+    high2 = sigma * (-logq).sqrt()
+    high1 = high2 + 1
+    rdp2 = high2 / sigma**2
+    limit = (high2 - 1) * rdp2 - high2 * (torch.log1p(1 / (high1 - 1)) + torch.log1p(1 / (high2 - 1)))
+    return (orders <= high1) & (high2 > 1) & (logq <= limit) & (logq + rdp2 < 0)
 
 
 def gnmax_epsilon(votes: Tensor, sigma: float, delta: float) -> Tensor:
@@ -54,3 +66,8 @@ def gnmax_epsilon(votes: Tensor, sigma: float, delta: float) -> Tensor:
     orders = ORDERS.to(votes.device)
     rdp = gnmax_rdp(log_q(votes, sigma), sigma, orders)
     return (rdp - math.log(delta) / (orders - 1)).amin(dim=-1)
+
+
+def rdp_epsilon(rdp: float, order: float, delta: float) -> float:
+    """Epsilon at `delta` of queries whose RDP at `order` sums to `rdp` (Mironov 2017, proposition 3)."""
+    return rdp - math.log(delta) / (order - 1)
