@@ -2,11 +2,12 @@
 
 CalpowError
 ├── GateMisconfigured
+│   └── NoDistribution (calpow.handler.leakage.output)
 ├── PricingUnavailable
 ├── VictimError
 │   └── BadPayload
 └── LedgerError (calpow.handler.ledger.base), CalibrationError (calpow.handler.calibration),
-    EnsembleError (calpow.handler.ensemble)
+    EnsembleError (calpow.handler.ensemble), NeighboursError (calpow.handler.leakage.neighbours)
 """
 
 from calpow.puzzle.errors import CalpowError

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from mpmath import mp, mpf
 from torch import Tensor
 
-from calpow.handler.leakage.rdp import ORDERS, gnmax_epsilon, gnmax_rdp, log_q
+from calpow.handler.leakage.accounting import Accountant
+from calpow.handler.leakage.rdp import ORDERS, gnmax_epsilon, gnmax_rdp, log_q, rdp_epsilon
 
 DELTA = 1e-5
 # Enough to tell 1 - q from 1 where q is 1e-70; where it is smaller still, the RDP is nothing beside log(1/delta).
@@ -90,6 +91,39 @@ def test_log_q_equals_the_formula_also_where_q_underflows(votes: list[int], sigm
     with mp.workdps(DIGITS):
         expected = float(mp.log(q_of(votes, sigma)))
     assert log_q(tensor(votes), sigma).item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("votes", "sigma"), CASES)
+def test_the_tables_give_the_epsilon_of_the_formulas_written_out(votes: list[int], sigma: float) -> None:
+    accountant = Accountant.epsilon_at(DELTA, sigma, sum(votes))
+    assert accountant.costs(tensor(votes)).item() == pytest.approx(epsilon_of(votes, sigma, DELTA), rel=1e-9)
+
+
+@pytest.mark.parametrize("order", [1.5, 2.0, 8.0, 31.5])
+@pytest.mark.parametrize(("votes", "sigma"), CASES)
+def test_the_tables_give_the_rdp_of_the_formulas_written_out(votes: list[int], sigma: float, order: float) -> None:
+    with mp.workdps(DIGITS):
+        expected = float(rdp_of(q_of(votes, sigma), sigma, order))
+    found = Accountant.rdp_at(order, sigma, sum(votes)).costs(tensor(votes)).item()
+    assert found == pytest.approx(expected, rel=1e-9, abs=1e-25)
+
+
+@pytest.mark.parametrize(("teachers", "sigma"), [(250, 2.0), (250, 1.0), (1000, 10.0)])
+def test_the_tables_hold_where_no_float_holds_q(teachers: int, sigma: float) -> None:
+    votes = [[teachers, 0, 0], [teachers - 9, 5, 4], [teachers * 4 // 5, teachers // 5, 0]]
+    with mp.workdps(DIGITS):
+        assert mp.log10(q_of(votes[0], sigma)) < -500
+        orders = [2.0, 20.5, 75.5, 120.0]
+        expected = [[float(rdp_of(q_of(each, sigma), sigma, order)) for order in orders] for each in votes]
+    for index, order in enumerate(orders):
+        found = Accountant.rdp_at(order, sigma, teachers).costs(tensor(*votes)).tolist()
+        assert found == pytest.approx([each[index] for each in expected], rel=1e-9, abs=1e-25)
+
+
+def test_a_summed_rdp_becomes_an_epsilon() -> None:
+    with mp.workdps(DIGITS):
+        expected = float(mpf("7.25") + mp.log(1 / mpf(DELTA)) / (mpf(8) - 1))
+    assert rdp_epsilon(7.25, 8.0, DELTA) == pytest.approx(expected, rel=1e-14)
 
 
 @pytest.mark.parametrize("log10_q", [-1, -2, -3, -6, -10, -20, -40, -60])

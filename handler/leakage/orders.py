@@ -59,7 +59,7 @@ def find_best_orders(orders: Tensor, surcharge: float, sigma: float, most: float
     grid = torch.logspace(math.log10(lowest), math.log10(most), GRID, dtype=torch.float64)
     start, end = _find_worse(orders - 1, surcharge, sigma, grid)
     edges = torch.cat([usable, start, end, grid[1:]])
-    edges = edges[edges < most].unique()
+    edges = edges[edges < most].unique()  # type: ignore[no-untyped-call]  # torch
     inside = torch.cat([(edges[:-1] + edges[1:]) / 2, edges[-1:] + 1]).unsqueeze(-1)
     better = ~((inside > start) & (inside < end))
     count = torch.minimum((inside >= usable).sum(dim=-1), 1 + better.long().cumprod(dim=-1).sum(dim=-1))

@@ -1,0 +1,93 @@
+"""A query's oddness after Generalized ODIN (Hsu et al., CVPR 2020), for a victim that is not retrained.
+
+The paper's B.6 uses the method's score. Hsu et al. train the victim with its logits split into h(x) / g(x), and score
+by the largest h(x), in their best variant the cosine between the representation and the weights of each class.
+
+What is left out: g(x), which exists only in a network trained with it, and training on h/g, to which the method owes
+part of its strength; here h is read off a victim trained as usual. Where the victim has no last linear layer to be
+seen, the features are its output and the axes stand for the weights of the classes: then the cosine tells how much of
+the output is in one class alone. Hsu et al. also move the input up the gradient of its score before scoring it:
+`Perturbation`, for eager victims only, at the price of two more forward passes and a backward one.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from calpow.handler.leakage.base import Need, Priced, Seen
+from calpow.handler.leakage.features import FeatureTap
+
+# The magnitudes Hsu et al. search, for inputs of standard deviation near one.
+MAGNITUDES = (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08)
+
+
+class Odin:
+    """Prices a query by 1 - its largest cosine with a class: from 0 to 2."""
+
+    def __init__(self, weight: Tensor | None, perturb: Callable[[Tensor], Tensor] | None = None) -> None:
+        """`weight` is FeatureTap.weight, `[classes, f]` or None; `perturb`, if any, a Perturbation."""
+        self._directions = None if weight is None else _directions(weight)
+        self._perturb = perturb
+
+    @property
+    def needs(self) -> Need:
+        """The victim's representation; with a perturbation its inputs are enough."""
+        return Need.NOTHING if self._perturb else Need.FEATURES
+
+    def price(self, seen: Seen) -> Priced:
+        """Price a batch; the label is the class with the largest cosine. NaN or zero features cost the most."""
+        features = self._perturb(seen.inputs) if self._perturb else seen.features
+        if features is None:
+            raise ValueError("this metric was not shown the features it needs")
+        with torch.inference_mode():
+            best, labels = class_cosines(features.detach(), self._directions).max(dim=1)
+            return Priced((1 - best).clamp(0.0, 2.0).cpu(), labels.cpu())
+
+
+class Perturbation:
+    """Moves inputs by `magnitude` up the sign of the gradient of their score, and takes the features there."""
+
+    def __init__(self, model: Callable[[Tensor], Tensor], tap: FeatureTap, magnitude: float) -> None:
+        """`model` is the victim's eager module, differentiable, in evaluation mode; `tap` is on it."""
+        self._model = model
+        self._tap = tap
+        self._magnitude = magnitude
+        self._directions = None if tap.weight is None else _directions(tap.weight)
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Features float32 `[n, f]` of the moved inputs `[n, ...]`, whatever gradient mode the caller is in."""
+        # Tensors made in inference mode take no part in gradients, their copies made outside do.
+        with torch.inference_mode(False), torch.enable_grad():
+            start = inputs.detach().clone().requires_grad_()
+            score = class_cosines(self._features(start), self._directions).amax(dim=1).sum()
+            (slope,) = torch.autograd.grad(score, start)
+        with torch.no_grad():
+            return self._features(start.detach() + self._magnitude * slope.sign())
+
+    def score(self, inputs: Tensor) -> float:
+        """Summed score of the moved inputs."""
+        return float(class_cosines(self(inputs), self._directions).amax(dim=1).sum())
+
+    def _features(self, inputs: Tensor) -> Tensor:
+        return self._tap(lambda: self._model(inputs))[1]
+
+
+def choose_magnitude(model: Callable[[Tensor], Tensor], tap: FeatureTap, batches: Sequence[Tensor]) -> float:
+    """The one of MAGNITUDES with the largest summed score on legitimate inputs; no odd ones are needed."""
+    return max(MAGNITUDES, key=lambda each: sum(Perturbation(model, tap, each).score(batch) for batch in batches))
+
+
+def class_cosines(features: Tensor, directions: Tensor | None) -> Tensor:
+    """Cosine of each of features `[n, f]` with each class, float64 `[n, classes]`; -1 where there is none.
+
+    `directions` float64 `[classes, f]`, of length 1; None for the axes.
+    """
+    units = torch.nn.functional.normalize(features.double(), dim=1)
+    cosines = units if directions is None else units @ directions.to(units.device).T
+    useless = (features.isfinite().all(dim=1) & features.any(dim=1)).logical_not().unsqueeze(1)
+    return cosines.masked_fill(useless, -1.0)
+
+
+def _directions(weight: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(weight.detach().double(), dim=1)
