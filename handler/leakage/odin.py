@@ -90,4 +90,6 @@ def class_cosines(features: Tensor, directions: Tensor | None) -> Tensor:
 
 
 def _directions(weight: Tensor) -> Tensor:
-    return torch.nn.functional.normalize(weight.detach().double(), dim=1)
+    # Made in inference mode they could not take part in gradients.
+    with torch.inference_mode(False):
+        return torch.nn.functional.normalize(weight.detach().to(torch.float64, copy=True), dim=1)
