@@ -58,7 +58,7 @@ def test_the_victim_keeps_its_parameters_and_answers(network: Network) -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda net: torch.jit.trace(net, INPUTS),
+        lambda net: torch.jit.trace(net, INPUTS),  # type: ignore[no-untyped-call]  # torch
         lambda net: lambda inputs: net(inputs),
         lambda _: nn.Sequential(nn.Flatten(), nn.ReLU()),
         lambda net: nn.Sequential(net, nn.Unflatten(1, (3, 1, 1)), nn.Conv2d(3, 4, 1), nn.Flatten()),
