@@ -7,7 +7,8 @@ With v = sqrt(-log q) and t = order - 1, the orders of proposition 10 turn theor
 
 which is convex in t, being a logarithm of summed exponentials. So (t RDP + log(1/delta)) / t falls up to the best t
 and rises after it: the best order is the last in the row of orders that are each better than the one before. As -log q
-grows, an order may be used from some point on, and is better than the one before but within one interval at most.
+grows, an order may be used from some point on, and is better than the one before but within one interval at most (this
+last is not proved here: the tests compare with trying every order, over many sigmas and deltas).
 """
 
 import math
