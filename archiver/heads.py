@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from calpow.archiver.voting import ballots, count_votes
+
 # Relative to the mean squared norm of a teacher's standardised features.
 RIDGE = 0.03
 # Added to each feature's deviation, relative to the mean of all: features that hardly vary are not blown up.
@@ -64,18 +66,16 @@ class VotingTeachers(nn.Module):
         super().__init__()
         self.trunk = trunk
         self.classes = classes
-        self.register_buffer("weight", heads.weight)
-        self.register_buffer("bias", heads.bias)
+        # Class by class instead of teacher by teacher, and samples last: the fastest to count.
+        by_class = heads.weight.unflatten(1, (-1, classes)).permute(2, 1, 0)
+        self.register_buffer("weight", by_class.flatten(0, 1).contiguous())
+        self.register_buffer("bias", heads.bias.unflatten(0, (-1, classes)).T.reshape(-1, 1).contiguous())
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Vote counts int64 `[n, classes]`."""
-        return self.count(self.ballots(self.trunk(inputs)))
+        return count_votes(self.ballots(self.trunk(inputs)), self.classes)
 
     def ballots(self, features: Tensor) -> Tensor:
-        """Each teacher's class for features `[n, f]`: int64 `[n, teachers]`."""
-        scores = torch.addmm(self.bias, features, self.weight)
-        return scores.reshape(features.shape[0], -1, self.classes).argmax(dim=2)
-
-    def count(self, ballots: Tensor) -> Tensor:
-        """Ballots `[n, teachers]` -> votes int64 `[n, classes]`."""
-        return nn.functional.one_hot(ballots, self.classes).sum(dim=1)
+        """Each teacher's class for features `[n, f]`: int64 `[teachers, n]`."""
+        scores = torch.addmm(self.bias, self.weight, features.T)
+        return ballots(scores.unflatten(0, (self.classes, -1)))

@@ -13,6 +13,7 @@ from calpow.archiver.partitions import HELD_BACK, divide
 from calpow.archiver.payloads import Folder, read_folder, samples
 from calpow.archiver.trunk import is_image, make_trunk
 from calpow.archiver.victims import OpenVictim, open_victim
+from calpow.archiver.voting import count_votes
 from calpow.handler.ensemble import CARD_FILE, LARGEST_BATCH, SCHEMA, Ensemble, EnsembleCard
 from calpow.puzzle.errors import CalpowError
 
@@ -122,9 +123,9 @@ def _accuracies(ensemble: VotingTeachers, features: Tensor, labels: Tensor) -> t
         batches = zip(torch.split(features, LARGEST_BATCH), torch.split(labels, LARGEST_BATCH), strict=True)
         for batch, truth in batches:
             ballots = ensemble.ballots(batch)
-            right += int((ballots == truth[:, None]).sum())
-            voted += int((ensemble.count(ballots).argmax(dim=1) == truth).sum())
-        teachers = ballots.shape[1]
+            right += int((ballots == truth).sum())
+            voted += int((count_votes(ballots, ensemble.classes).argmax(dim=1) == truth).sum())
+        teachers = len(ballots)
     return right / (len(labels) * teachers), voted / len(labels)
 
 
