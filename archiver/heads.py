@@ -67,9 +67,9 @@ class VotingTeachers(nn.Module):
         self.trunk = trunk
         self.classes = classes
         # Class by class instead of teacher by teacher, and samples last: the fastest to count.
-        by_class = heads.weight.unflatten(1, (-1, classes)).permute(2, 1, 0)
+        by_class = heads.weight.reshape(len(heads.weight), -1, classes).permute(2, 1, 0)
         self.register_buffer("weight", by_class.flatten(0, 1).contiguous())
-        self.register_buffer("bias", heads.bias.unflatten(0, (-1, classes)).T.reshape(-1, 1).contiguous())
+        self.register_buffer("bias", heads.bias.reshape(-1, classes).T.reshape(-1, 1).contiguous())
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Vote counts int64 `[n, classes]`."""
@@ -78,4 +78,4 @@ class VotingTeachers(nn.Module):
     def ballots(self, features: Tensor) -> Tensor:
         """Each teacher's class for features `[n, f]`: int64 `[teachers, n]`."""
         scores = torch.addmm(self.bias, self.weight, features.T)
-        return ballots(scores.unflatten(0, (self.classes, -1)))
+        return ballots(scores.reshape(self.classes, -1, len(features)))

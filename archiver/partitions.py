@@ -1,5 +1,6 @@
 """Disjoint, stratified parts of a training set: one a teacher, and one that no teacher sees."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,6 +62,23 @@ def divide(folder: Folder, teachers: int | None, seed: int) -> Partition:
             owner_of[unit] = turn % teachers
             turn += 1
     return Partition(teachers, tuple(owner_of[payload.unit] for payload in folder.payloads))
+
+
+def seal(partition: Partition, digests: Sequence[str]) -> tuple[str, ...]:
+    """What is recorded of each teacher's data: the SHA-256 of its payloads' sorted SHA-256s, one a line.
+
+    `digests` are the payloads' own. Whoever has the data can tell from it which were whose. Raises PartitionError
+    when the same bytes are in two parts, held back or a teacher's.
+    """
+    owner_of: dict[str, int] = {}
+    for digest, owner in zip(digests, partition.owners, strict=True):
+        if owner_of.setdefault(digest, owner) != owner:
+            raise PartitionError(f"a payload of SHA-256 {digest} is in two partitions: remove one of its copies")
+    parts: list[list[str]] = [[] for _ in range(partition.teachers)]
+    for digest, owner in zip(digests, partition.owners, strict=True):
+        if owner != HELD_BACK:
+            parts[owner].append(digest)
+    return tuple(hashlib.sha256("\n".join(sorted(part)).encode()).hexdigest() for part in parts)
 
 
 def _units_by_class(folder: Folder) -> Sequence[list[str]]:

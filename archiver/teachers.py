@@ -7,7 +7,18 @@ EXAMPLE = """example:
   calpow teachers --victim victim.mar --data train --output teachers.pt2
 
 `train` is the data the victim was trained on: a folder a class, as torchvision.datasets.ImageFolder reads it, with
-any payload files in it. Files in a sub-folder of a class (one person's pictures, say) stay with one teacher.
+any payload files in it. Files in a sub-folder of a class (one person's pictures, say) stay with one teacher, and so
+do copies of one file.
+
+By default, teachers are linear heads on frozen features, and the fastest to ask. The paper's are networks of their
+own, which take a hundred times as long:
+  calpow teachers --victim victim.mar --data train --output teachers.pt2 --trunk none --network mnistnet
+  calpow teachers --victim victim.mar --data train --output teachers.pt2 --trunk none --network nets.py:small
+`small(classes, input_shape)` returns a torch.nn.Module that makes scores [n, classes] of inputs [n, *input_shape].
+Heads on a public backbone, whose weights you have in a file:
+  calpow teachers --victim victim.mar --data train --output teachers.pt2 --trunk torchvision:resnet18 --weights r18.pth
+
+What is done is kept in OUTPUT.partial until the end: the same command goes on where it was interrupted.
 """
 
 
@@ -28,11 +39,20 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
     )
     parser.add_argument(
         "--trunk",
-        choices=("scattering", "random"),
-        help="frozen features under the teachers (default: scattering for images, random for anything else)",
+        help="frozen features under the teachers: scattering, random, torchvision:NAME, or none for independent"
+        " networks (default: scattering for images, random for anything else)",
     )
+    parser.add_argument("--weights", type=Path, help="a state_dict of the network that torchvision:NAME names")
+    parser.add_argument(
+        "--network",
+        metavar="NAME",
+        help="with --trunk none: mnistnet (the default; grey images of 28x28), FILE.py:FACTORY or module:factory",
+    )
+    parser.add_argument("--epochs", type=int, help="with --trunk none: passes over each partition (default: 20)")
     parser.add_argument("--preprocess", metavar="FILE.py:FUNCTION", help="for victims without a preprocess")
-    parser.add_argument("--seed", type=int, default=0, help="of the partitions and of random trunks (default: 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the partitions, of random trunks and of networks (default: 0)"
+    )
     parser.set_defaults(run=_run)
 
 
@@ -48,12 +68,16 @@ def _run(args: argparse.Namespace) -> int:
             trunk=args.trunk,
             preprocess=args.preprocess,
             seed=args.seed,
+            network=args.network,
+            epochs=args.epochs,
+            weights=args.weights,
         )
     )
     smallest, largest = min(card.partition_sizes), max(card.partition_sizes)
     print(
         f"{args.output} ({args.output.stat().st_size / 1e6:.1f} MB): {card.teachers} teachers on {smallest} to"
-        f" {largest} samples each; on samples held back a teacher is right in {card.teacher_accuracy:.1%}, the vote"
-        f" in {card.vote_accuracy:.1%}"
+        f" {largest} samples each, no payload with two of them; on {card.measured_on} samples held back a teacher is"
+        f" right in {card.teacher_accuracy:.1%}, the worst in {card.worst_teacher_accuracy:.1%}, the vote in"
+        f" {card.vote_accuracy:.1%}"
     )
     return 0

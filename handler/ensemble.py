@@ -6,6 +6,7 @@ Its card, what it was trained as, lies inside as `calpow.json`.
 
 import json
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,9 +18,10 @@ from torch.export.passes import move_to_device_pass
 from calpow.puzzle.errors import CalpowError
 
 CARD_FILE = "calpow.json"
-SCHEMA = 1
+SCHEMA = 2
 # How many samples are voted on at once: bounds the memory for the teachers' scores.
 LARGEST_BATCH = 256
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class EnsembleError(CalpowError):
@@ -30,8 +32,11 @@ class EnsembleError(CalpowError):
 class EnsembleCard:
     """What an ensemble is and what it was trained on.
 
-    `input_shape` is one input's, without the batch axis; `partition_sizes` counts each teacher's samples. The
-    accuracies were measured on samples that no teacher has seen: the mean over teachers, and the vote's.
+    `input_shape` is one input's, without the batch axis. `network` and `epochs` are of independent teachers, which
+    have no trunk; `ridge` and 0 of heads on a trunk. `weights_sha256` is of the file with a public backbone's weights,
+    empty for other trunks. `partition_sizes` counts each teacher's samples, `partition_digests` are the SHA-256 of
+    its payloads' sorted SHA-256s. The accuracies, the teachers' mean, the worst one's and the vote's, were measured
+    on as many samples as `measured_on` says, which no teacher has seen.
     """
 
     schema: int
@@ -40,18 +45,30 @@ class EnsembleCard:
     input_shape: tuple[int, ...]
     teachers: int
     trunk: str
+    network: str
+    epochs: int
+    weights_sha256: str
     seed: int
     partition_sizes: tuple[int, ...]
+    partition_digests: tuple[str, ...]
+    measured_on: int
     teacher_accuracy: float
+    worst_teacher_accuracy: float
     vote_accuracy: float
     victim_sha256: str
 
     def __post_init__(self) -> None:
         """Raises EnsembleError when the fields do not fit each other."""
         fits = (
-            self.classes == len(self.class_names) >= 2
+            self.classes == len(set(self.class_names)) == len(self.class_names) >= 2
             and self.teachers == len(self.partition_sizes) >= 1
+            # Each teacher has seen each class.
+            and min(self.partition_sizes) >= self.classes
+            # Equal ones would be of the same data.
+            and self.teachers == len(set(self.partition_digests)) == len(self.partition_digests)
+            and all(_SHA256.fullmatch(digest) for digest in self.partition_digests)
             and len(self.input_shape) >= 1
+            and self.worst_teacher_accuracy <= self.teacher_accuracy
         )
         if not fits:
             raise EnsembleError("the ensemble's card contradicts itself: train teachers again")
@@ -82,9 +99,15 @@ class EnsembleCard:
             input_shape=_integers(document, "input_shape"),
             teachers=_integer(document, "teachers"),
             trunk=_text(document, "trunk"),
+            network=_text(document, "network"),
+            epochs=_integer(document, "epochs"),
+            weights_sha256=_text(document, "weights_sha256"),
             seed=_integer(document, "seed"),
             partition_sizes=_integers(document, "partition_sizes"),
+            partition_digests=_texts(document, "partition_digests"),
+            measured_on=_integer(document, "measured_on"),
             teacher_accuracy=_share(document, "teacher_accuracy"),
+            worst_teacher_accuracy=_share(document, "worst_teacher_accuracy"),
             vote_accuracy=_share(document, "vote_accuracy"),
             victim_sha256=_text(document, "victim_sha256"),
         )

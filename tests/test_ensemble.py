@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from calpow.archiver.artefact import write_ensemble
 from calpow.archiver.heads import Heads, VotingTeachers
-from calpow.archiver.training import write_ensemble
 from calpow.archiver.trunk import make_trunk
 from calpow.handler.ensemble import CARD_FILE, LARGEST_BATCH, Ensemble, EnsembleCard, EnsembleError
 
@@ -19,17 +19,27 @@ SHAPE = (1, 8, 8)
 TEACHERS, CLASSES = 7, 3
 
 
+def digests(teachers: int) -> tuple[str, ...]:
+    return tuple(f"{teacher:064x}" for teacher in range(teachers))
+
+
 def card(**changes: object) -> EnsembleCard:
     made = EnsembleCard(
-        schema=1,
+        schema=2,
         classes=CLASSES,
         class_names=("a", "b", "c"),
         input_shape=SHAPE,
         teachers=TEACHERS,
         trunk="scattering",
+        network="ridge",
+        epochs=0,
+        weights_sha256="",
         seed=0,
         partition_sizes=(5,) * TEACHERS,
+        partition_digests=digests(TEACHERS),
+        measured_on=40,
         teacher_accuracy=0.5,
+        worst_teacher_accuracy=0.25,
         vote_accuracy=0.75,
         victim_sha256="0" * 64,
     )
@@ -144,7 +154,7 @@ def test_a_program_without_a_card_is_refused(artefact: Path, tmp_path: Path) -> 
     assert_refused(with_card(artefact, tmp_path / "bare.pt2", None), "no card")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "3", '{"schema": 2}', "{}"])
+@pytest.mark.parametrize("text", ["{", "[]", "3", '{"schema": 1}', "{}"])
 def test_a_card_that_is_none_is_refused(artefact: Path, tmp_path: Path, text: str) -> None:
     assert_refused(with_card(artefact, tmp_path / "odd.pt2", text), "card", "train teachers again")
 
@@ -160,6 +170,16 @@ def test_a_card_that_is_none_is_refused(artefact: Path, tmp_path: Path, text: st
         ("input_shape", [1.5]),
         ("teachers", -7),
         ("trunk", None),
+        ("network", 3),
+        ("epochs", -1),
+        ("class_names", ["a", "b", "b"]),
+        ("partition_sizes", [5] * 6 + [2]),
+        ("partition_digests", list(digests(TEACHERS - 1))),
+        ("partition_digests", [digests(1)[0]] * TEACHERS),
+        ("partition_digests", ["0" * 63] * TEACHERS),
+        ("partition_digests", [digest.replace("0", "g") for digest in digests(TEACHERS)]),
+        ("measured_on", 0.5),
+        ("worst_teacher_accuracy", 0.6),
         ("seed", 0.5),
         ("partition_sizes", [5]),
         ("teacher_accuracy", 1.5),
@@ -186,7 +206,7 @@ def test_a_card_without_a_field_is_refused(field: str) -> None:
     [
         {"input_shape": (1, 9, 8)},
         {"input_shape": (4,)},
-        {"teachers": 8, "partition_sizes": (5,) * 8},
+        {"teachers": 8, "partition_sizes": (5,) * 8, "partition_digests": digests(8)},
         {"classes": 4, "class_names": ("a", "b", "c", "d")},
     ],
 )

@@ -22,7 +22,8 @@ from calpow.archiver import teachers as command
 from calpow.archiver.heads import LEAST_DEVIATION, RIDGE, fit_heads
 from calpow.archiver.partitions import HELD_BACK, PartitionError, divide
 from calpow.archiver.payloads import Folder, FolderError, Payload
-from calpow.archiver.training import Order, TrainingError, train
+from calpow.archiver.training import Order, train
+from calpow.archiver.training_set import TrainingError
 from calpow.archiver.trunk import TRUNKS, TrunkError, make_trunk, morlet_bank
 from calpow.handler.ensemble import Ensemble
 from calpow.handler.errors import VictimError

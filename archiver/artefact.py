@@ -1,0 +1,29 @@
+"""The ensemble's artefact as it is written: a program of torch.export with its card."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from calpow.archiver.training_set import TrainingError
+from calpow.handler.ensemble import CARD_FILE, Ensemble, EnsembleCard
+
+
+def write_ensemble(ensemble: nn.Module, card: EnsembleCard, output: Path) -> None:
+    """Export with a free batch axis to a `.pt2` file, and load it back: what is written can be served.
+
+    `ensemble` maps inputs float32 `[n, *card.input_shape]` to votes int64 `[n, classes]`, on the CPU. Whatever was
+    at `output` stays until the new file is whole. Raises TrainingError when the file cannot be written.
+    """
+    example = torch.zeros(2, *card.input_shape)
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(ensemble, (example,), dynamic_shapes=({0: batch},))
+    scratch = output.with_name(f".{output.name}")
+    try:
+        torch.export.save(program, scratch, extra_files={CARD_FILE: card.to_json()})
+        Ensemble.load(scratch)
+        scratch.replace(output)
+    except OSError as problem:
+        raise TrainingError(f"{output} cannot be written: {problem.strerror}") from problem
+    finally:
+        scratch.unlink(missing_ok=True)
