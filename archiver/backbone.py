@@ -32,7 +32,8 @@ def make_backbone(name: str, weights: Path | None, input_shape: tuple[int, ...])
     if not classifier:
         raise TrunkError(f"{architecture} does not end with a linear layer: take one like {PREFIX}resnet18")
     network.set_submodule(classifier, nn.Identity())
-    _load(network, architecture, classifier, _read(weights), weights)
+    state = {name: value for name, value in _read(weights).items() if not name.startswith(f"{classifier}.")}
+    _load(network, architecture, state, weights)
     network.eval().requires_grad_(False)
     _try(network, architecture, input_shape)
     return network
@@ -55,22 +56,23 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     return state
 
 
-def _load(network: nn.Module, architecture: str, classifier: str, state: Mapping[str, Tensor], weights: Path) -> None:
-    ours = {name: value for name, value in state.items() if not name.startswith(f"{classifier}.")}
+def _load(network: nn.Module, architecture: str, state: Mapping[str, Tensor], weights: Path) -> None:
     expected = network.state_dict()
     odd = sorted(
         name
-        for name in expected.keys() | ours.keys()
-        if name not in expected or name not in ours or expected[name].shape != ours[name].shape
+        for name in expected.keys() | state.keys()
+        if name not in expected or name not in state or expected[name].shape != state[name].shape
     )
     if odd:
         raise TrunkError(
             f"--weights {weights} is not of {architecture}: {len(odd)} tensors are missing, too many or of another"
             f" shape, the first is {odd[0]}; give the weights of this architecture"
         )
-    if not all(bool(torch.isfinite(value).all()) for value in ours.values()):
+    if not all(bool(torch.isfinite(value).all()) for value in state.values()):
         raise TrunkError(f"--weights {weights} has NaN or infinite numbers: give whole weights")
-    network.load_state_dict(ours)
+    # Tensor by tensor: some architectures' own way of loading asks for a version that a plain mapping lacks.
+    for name, value in expected.items():
+        value.copy_(state[name])
 
 
 def _try(network: nn.Module, architecture: str, input_shape: tuple[int, ...]) -> None:

@@ -78,4 +78,4 @@ class VotingTeachers(nn.Module):
     def ballots(self, features: Tensor) -> Tensor:
         """Each teacher's class for features `[n, f]`: int64 `[teachers, n]`."""
         scores = torch.addmm(self.bias, self.weight, features.T)
-        return ballots(scores.reshape(self.classes, -1, len(features)))
+        return ballots(scores.reshape(self.classes, -1, features.shape[0]))

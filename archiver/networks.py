@@ -87,7 +87,7 @@ def source_file(name: str) -> Path | None:
 
 
 def try_network(architecture: Architecture, inputs: Tensor) -> None:
-    """Make one, and see that it gives scores of these inputs `[n, *input_shape]` and can be stored.
+    """Make one, and see that it gives scores of these inputs `[n, *input_shape]` and can be trained.
 
     Raises NetworkError.
     """
@@ -110,18 +110,6 @@ def try_network(architecture: Architecture, inputs: Tensor) -> None:
         raise NetworkError(f"{named}: the network gives NaN or infinite scores before any training: mend it")
     if not any(each.requires_grad for each in network.parameters()):
         raise NetworkError(f"{named}: the network has no parameters to train")
-    _try_export(network, inputs, named)
-
-
-def _try_export(network: nn.Module, inputs: Tensor, named: str) -> None:
-    """Before the training, not after it."""
-    try:
-        torch.export.export(network, (inputs,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    except Exception as problem:  # torch.export raises nearly anything
-        raise NetworkError(
-            f"{named}: torch.export cannot store the network with batches of any size"
-            f" ({type(problem).__name__}: {_line(problem)}): let its forward depend on no values and no batch size"
-        ) from problem
 
 
 def _factory(name: str) -> Factory:

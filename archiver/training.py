@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from calpow.archiver.accuracy import Accuracy, measure_accuracy
-from calpow.archiver.artefact import write_ensemble
+from calpow.archiver.artefact import export, write_ensemble
 from calpow.archiver.backbone import PREFIX, make_backbone
 from calpow.archiver.checkpoints import Checkpoints
 from calpow.archiver.duplicates import keep_copies_together, payload_digests
@@ -149,9 +149,13 @@ def _planned(order: Order, victim: OpenVictim, folder: Folder, partition: Partit
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if alone:
         try_network(plan.architecture, first[:1].cpu().repeat(2, *[1] * len(shape)))
+        # Whether they can be stored is known before the training, not after it.
+        export(plan.architecture.make().eval(), shape)
         return plan, nn.Identity()
     if name.startswith(PREFIX):
-        return plan, make_backbone(name, order.weights, shape).to(device)
+        backbone = make_backbone(name, order.weights, shape)
+        export(backbone, shape)
+        return plan, backbone.to(device)
     return plan, make_trunk(name, shape, order.seed).to(device)
 
 
