@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -19,15 +20,16 @@ from benchmarks.digits.handler import read_digit
 from benchmarks.digits.model import DigitNet
 from benchmarks.digits.victim import archive
 from calpow.archiver import teachers as command
+from calpow.archiver.duplicates import payload_digests
 from calpow.archiver.heads import LEAST_DEVIATION, RIDGE, fit_heads
-from calpow.archiver.partitions import HELD_BACK, PartitionError, divide
-from calpow.archiver.payloads import Folder, FolderError, Payload
+from calpow.archiver.partitions import HELD_BACK, PartitionError, divide, seal
+from calpow.archiver.payloads import Folder, FolderError, Payload, read_folder
 from calpow.archiver.training import Order, train
 from calpow.archiver.training_set import TrainingError
 from calpow.archiver.trunk import TRUNKS, TrunkError, make_trunk, morlet_bank
 from calpow.handler.ensemble import Ensemble
 from calpow.handler.errors import VictimError
-from tests.victims.build import vector_class, vectors
+from tests.victims.build import bare_function, vector_class, vectors
 
 
 def folder_of(units: list[list[int]]) -> Folder:
@@ -290,3 +292,84 @@ def test_what_cannot_be_trained_is_refused_before_the_work(digits: Path, tmp_pat
     with pytest.raises(PartitionError, match="200 teachers"):
         train(Order(victim, data, tmp_path / "teachers.pt2", teachers=200))
     assert not (tmp_path / "teachers.pt2").exists()
+
+
+@pytest.fixture
+def vector_home(tmp_path: Path) -> Path:
+    """A victim of four classes, and its data."""
+    vectors(tmp_path / "train", each=20)
+    vector_class(tmp_path, "victim")
+    return tmp_path
+
+
+def train_vectors(home: Path, **changes: object) -> None:
+    members: dict[str, object] = {
+        "victim": home / "victim.mar",
+        "data": home / "train",
+        "output": home / "teachers.pt2",
+        "teachers": 3,
+    }
+    train(Order(**(members | changes)))  # type: ignore[arg-type]  # the test's own mapping
+
+
+def test_a_payload_that_becomes_nan_is_named(vector_home: Path) -> None:
+    (vector_home / "train" / "2" / "7.txt").write_text("0.1,nan,0.2,0.3")
+    with pytest.raises(TrainingError, match=r"2/7\.txt: the victim's preprocess makes NaN or infinite numbers"):
+        train_vectors(vector_home)
+
+
+def test_a_preprocess_that_makes_the_same_of_everything_is_refused(vector_home: Path) -> None:
+    blind = vector_home / "blind.py"
+    blind.write_text("import torch\ndef blind(data):\n    return torch.ones(len(data), 4)\n")
+    with pytest.raises(TrainingError, match="make the same numbers of every payload"):
+        train_vectors(vector_home, preprocess=f"{blind}:blind")
+
+
+def test_a_victim_without_a_preprocess_gets_one_by_name(tmp_path: Path) -> None:
+    data = vectors(tmp_path / "train", each=20)
+    arguments = ["--victim", bare_function(tmp_path), "--data", data, "--output", tmp_path / "teachers.pt2"]
+    with pytest.raises(VictimError, match=r"has no preprocess: name one with --preprocess FILE\.py:FUNCTION\Z"):
+        run(*arguments)
+    named = Path(__file__).parent / "victims" / "bare_preprocess.py"
+    assert run(*arguments, "--preprocess", f"{named}:to_tensor") == 0
+    assert Ensemble.load(tmp_path / "teachers.pt2").card.input_shape == (4,)
+
+
+def test_data_with_more_classes_than_the_victim_is_refused(vector_home: Path) -> None:
+    (vector_home / "train" / "stray").mkdir()
+    for number in range(20):
+        (vector_home / "train" / "stray" / f"{number}.txt").write_text(f"{number},0,0,0")
+    with pytest.raises(TrainingError, match=r"tells 4 classes apart, .*train has 5 class folders: give a folder for"):
+        train_vectors(vector_home)
+
+
+def test_data_with_fewer_classes_than_the_victim_is_trained_on_with_a_warning(
+    vector_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(vector_home / "train" / "3")
+    train_vectors(vector_home)
+    assert "warning: the victim tells 4 classes apart" in capsys.readouterr().err
+
+
+def test_copies_are_kept_together_and_counted(vector_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(5):
+        shutil.copy(vector_home / "train" / "1" / "0.txt", vector_home / "train" / "1" / f"copy-{number}.txt")
+    train_vectors(vector_home)
+    assert "5 of 85 payloads are copies of others" in capsys.readouterr().err
+
+
+def test_weak_teachers_are_trained_with_a_warning(vector_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for file in sorted((vector_home / "train").rglob("*.txt")):
+        numbers = torch.rand(4, generator=generator).tolist()
+        file.write_text(",".join(map(str, numbers)))
+    train_vectors(vector_home)
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning:")]
+    assert "where guessing is in 25.0%" in warning
+
+
+def test_partitions_recorded_in_the_card_are_those_of_the_data(vector_home: Path) -> None:
+    train_vectors(vector_home)
+    card = Ensemble.load(vector_home / "teachers.pt2").card
+    folder = read_folder(vector_home / "train")
+    assert card.partition_digests == seal(divide(folder, 3, 0), payload_digests(folder))
