@@ -327,7 +327,14 @@ def test_a_preprocess_that_makes_the_same_of_everything_is_refused(vector_home: 
 
 def test_a_victim_without_a_preprocess_gets_one_by_name(tmp_path: Path) -> None:
     data = vectors(tmp_path / "train", each=20)
-    arguments = ["--victim", bare_function(tmp_path), "--data", data, "--output", tmp_path / "teachers.pt2"]
+    arguments: list[str | Path] = [
+        "--victim",
+        bare_function(tmp_path),
+        "--data",
+        data,
+        "--output",
+        tmp_path / "teachers.pt2",
+    ]
     with pytest.raises(VictimError, match=r"has no preprocess: name one with --preprocess FILE\.py:FUNCTION\Z"):
         run(*arguments)
     named = Path(__file__).parent / "victims" / "bare_preprocess.py"
