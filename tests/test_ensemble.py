@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.export.passes import move_to_device_pass
 
 from calpow.archiver.artefact import write_ensemble
 from calpow.archiver.heads import Heads, VotingTeachers
@@ -116,6 +117,13 @@ def test_inputs_of_any_number_type_are_taken(ensemble: Ensemble) -> None:
     expected = ensemble.votes(numbers.float())
     for kind in (torch.uint8, torch.int64, torch.float64, torch.float16):
         assert torch.equal(ensemble.votes(numbers.to(kind)), expected)
+
+
+def test_the_program_moves_to_another_device_as_a_whole(artefact: Path) -> None:
+    """On torch's device without storage, which every machine has: a tensor left behind on the CPU would not fit."""
+    moved = move_to_device_pass(torch.export.load(artefact), "meta")
+    votes = moved.module()(inputs(5).to("meta"))
+    assert (votes.device.type, votes.dtype, tuple(votes.shape)) == ("meta", torch.int64, (5, CLASSES))
 
 
 def test_votes_carry_no_gradient(ensemble: Ensemble) -> None:
