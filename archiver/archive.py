@@ -40,15 +40,24 @@ class Order:
     """What goes into a protected archive and where it goes."""
 
     victim: Path
-    ensemble: Path
+    ensemble: Path | None
     calibration: Path
     export_path: Path
     model_name: str
+    neighbours: Path | None = None
     version: str | None = None
     preprocess: str | None = None
     ledger: str | None = None
     max_open: int = 64
     force: bool = False
+
+    @property
+    def parts(self) -> dict[str, Path]:
+        """The files that metrics need, by the name they get in the archive."""
+        from calpow.handler.config import ENSEMBLE_FILE, NEIGHBOURS_FILE
+
+        given = {ENSEMBLE_FILE: self.ensemble, NEIGHBOURS_FILE: self.neighbours}
+        return {name: path for name, path in given.items() if path is not None}
 
 
 def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -62,7 +71,8 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--victim", type=Path, required=True, help="the .mar to protect, embedded byte for byte")
-    parser.add_argument("--ensemble", type=Path, required=True, help="from calpow teachers")
+    parser.add_argument("--ensemble", type=Path, help="from calpow teachers, if the calibration uses it")
+    parser.add_argument("--neighbours", type=Path, help="from calpow neighbours, if the calibration uses it")
     parser.add_argument("--calibration", type=Path, required=True, help="from calpow calibrate")
     parser.add_argument("--model-name", help="name of the protected model (default: the victim's)")
     parser.add_argument("--version", "-v", help="version of the protected model (default: the victim's)")
@@ -86,6 +96,7 @@ def _run(args: argparse.Namespace) -> int:
         Order(
             victim=args.victim,
             ensemble=args.ensemble,
+            neighbours=args.neighbours,
             calibration=args.calibration,
             export_path=args.export_path,
             model_name=name,
@@ -112,7 +123,7 @@ def build(order: Order) -> Path:
         shared_uri(order.ledger)
     if order.max_open < 1:
         raise ArchiveError("--max-open must be at least 1, or nobody can ask anything")
-    for path in (order.victim, order.ensemble, order.calibration):
+    for path in (order.victim, *order.parts.values(), order.calibration):
         if not path.is_file():
             raise ArchiveError(f"{path} does not exist: give the file that its command wrote")
     target = order.export_path / f"{order.model_name}.mar"
@@ -139,12 +150,13 @@ def _stage_parts(order: Order, stage: Path) -> None:
     from calpow.handler import config
 
     shutil.copyfile(order.victim, stage / config.VICTIM_FILE)
-    shutil.copyfile(order.ensemble, stage / config.ENSEMBLE_FILE)
+    for name, path in order.parts.items():
+        shutil.copyfile(path, stage / name)
     shutil.copyfile(order.calibration, stage / config.CALIBRATION_FILE)
     settings = config.GateConfig(
         schema=config.SCHEMA,
         victim_sha256=config.file_sha256(stage / config.VICTIM_FILE),
-        ensemble_sha256=config.file_sha256(stage / config.ENSEMBLE_FILE),
+        parts={name: config.file_sha256(stage / name) for name in order.parts},
         calibration_sha256=config.file_sha256(stage / config.CALIBRATION_FILE),
         preprocess=_stage_preprocess(order.preprocess, stage),
         ledger=order.ledger,
@@ -167,12 +179,11 @@ def _check_parts(order: Order, stage: Path) -> None:
     """What a worker checks when it loads the archive, before the archive exists."""
     from calpow.archiver.victims import open_victim
     from calpow.handler.config import GateConfig
-    from calpow.handler.parts import check_victim, load_parts
+    from calpow.handler.parts import load_parts
 
     settings = GateConfig.read(stage)
     with open_victim(order.victim, order.preprocess) as opened:
-        parts = load_parts(stage, opened.device)
-        check_victim(parts.calibration, opened.victim, settings)
+        load_parts(stage, opened.victim, settings)
 
 
 def _stage_code(stage: Path) -> None:

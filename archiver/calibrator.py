@@ -1,35 +1,64 @@
-"""The work behind `calpow calibrate`: price held-out payloads, fit the policies, time victim and client."""
+"""The work behind `calpow calibrate`: price held-out payloads, fit the policies, time victim and client, rehearse."""
 
+import math
 import platform
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from calpow.archiver import simulation
+from calpow.archiver import archive
 from calpow.archiver.calibrate import Order
-from calpow.archiver.fitting import CAP, ROOM, FittedConditional, FittedPaper, fit_conditional, fit_paper
-from calpow.archiver.payloads import Folder, read_folder
-from calpow.archiver.payloads import samples as preprocessed
-from calpow.archiver.simulation import Outcome, Samples
-from calpow.archiver.timing import Floor, Latency, measure_floor, measure_latency, measure_solver
-from calpow.archiver.victims import OpenVictim, open_victim
-from calpow.handler.calibration import SCHEMA, Calibration, CalibrationError, PateSettings, PolicyName, Shape
-from calpow.handler.config import file_sha256
+from calpow.archiver.fitting import (
+    CAP,
+    ROOM,
+    FittedConditional,
+    FittedPaper,
+    check_enough,
+    conditional_multiples,
+    excesses_of,
+    fit_conditional,
+    fit_paper,
+    paper_multiples,
+)
+from calpow.archiver.instrument import Instrument, make_instrument, reference_attacks
+from calpow.archiver.latency import Latency, measure_latency
+from calpow.archiver.payloads import Folder, list_payloads, read_folder
+from calpow.archiver.pricing import price_folder, some_inputs
+from calpow.archiver.rehearsal import Clock, Rule, Stage, rehearse, warnings
+from calpow.archiver.simulation import (
+    RESAMPLES,
+    USERS_PER_RESAMPLE,
+    Course,
+    Outcome,
+    Samples,
+    Users,
+    merge,
+    simulate,
+)
+from calpow.archiver.timing import Floor, measure_floor, measure_solver
+from calpow.archiver.victims import open_victim
+from calpow.handler.calibration import SCHEMA, Calibration, CalibrationError, PolicyName
+from calpow.handler.config import ENSEMBLE_FILE, NEIGHBOURS_FILE, file_sha256
 from calpow.handler.ensemble import Ensemble
 from calpow.handler.evidence import Evidence
-from calpow.handler.leakage.base import Metric, Seen
-from calpow.handler.leakage.pate import Pate
-from calpow.handler.leakage.rdp import gnmax_epsilon
+from calpow.handler.leakage.base import Priced
 from calpow.handler.policies import SolverFit
 
-# The paper's settings (section 4.2): sigma 10 for 250 teachers, 2 for 50; delta 1e-5.
-SIGMA_PER_TEACHER = 1 / 25
-DELTA = 1e-5
-BATCH = 64
+# Inputs that reference attackers are made from, and that the victim's kind of output is read from.
+REFERENCE_INPUTS = 1_000
+# What pricing and accounting leave of the budget is for solving; but never less than this share of the whole.
+LEAST_SHARE = 0.25
+# Times that users of every profile are drawn where they are not left over from fitting.
+ROUNDS = 50
+CONDITIONAL_SCORE = "summed score above legitimate queries of the same class"
+PAPER_SCORE = "summed cost above the baseline"
 
 Provenance = dict[str, str | int | float]
 
@@ -39,108 +68,153 @@ class Timing:
     """What this machine takes: `latency` is a payload's, `sample_seconds` one sample's share of it."""
 
     latency: Latency
-    sample_seconds: float
+    samples_a_payload: float
     solver: SolverFit
     floor: Floor
+
+    @property
+    def clock(self) -> Clock:
+        """Seconds of one sample."""
+        by = self.samples_a_payload
+        return Clock(self.latency.median / by, self.latency.added / by, self.floor.measured)
 
 
 def calibrate(order: Order) -> Calibration:
     """Measure a calibration. Raises the CalpowError of whichever part does not fit or does not work."""
     if not order.output.resolve().parent.is_dir():
         raise CalibrationError(f"{order.output.parent} is not a folder: create it or give another --output")
-    victim, artefact = order.victim.resolve(), order.ensemble.resolve()
+    order = _absolute(order)
     folder = read_folder(order.data)
-    with open_victim(victim, order.preprocess) as opened:
-        ensemble = Ensemble.load(artefact, opened.device)
-        _check_fit(ensemble, folder, opened)
-        settings = settings_for(ensemble.card.teachers)
-        samples = price_folder(opened, folder, Pate(ensemble.votes, settings.sigma, settings.delta))
-    highest = highest_cost(settings, ensemble.card.classes)
-    conditional = fit_conditional(samples, highest, np.random.default_rng(order.seed))
-    paper = fit_paper(samples, highest, np.random.default_rng(order.seed))
-    timing = _time(order, folder, len(samples.costs))
+    check_enough(folder.units_per_class(), folder.class_names)
+    strangers = {name: list_payloads(path) for name, path in order.attacks.items()}
+    with open_victim(order.victim, order.preprocess) as opened:
+        inputs = some_inputs(opened, folder.payloads, REFERENCE_INPUTS, order.seed)
+        instrument = make_instrument(order, opened, folder, inputs)
+        samples = price_folder(opened, folder, instrument.meter.price)
+        attacks = reference_attacks(inputs, instrument.meter, order.seed)
+        for name, payloads in strangers.items():
+            found = price_folder(opened, replace(folder, payloads=payloads), instrument.meter.price, name)
+            attacks[name] = Priced(torch.from_numpy(found.costs), torch.from_numpy(found.labels))
+    course = Course(order.horizon)
+    highest = np.array([metric.highest for metric in instrument.meter.metrics])
+    conditional = fit_conditional(samples, highest, course, np.random.default_rng(order.seed))
+    paper = fit_paper(samples, highest, course, np.random.default_rng(order.seed))
+    draft = _draft(order, instrument, conditional, paper)
+    timing = _time(draft, order, folder, len(samples.costs))
+    timed = replace(
+        draft,
+        floor_seconds=timing.floor.seconds,
+        cap=_cap(order.budget, timing.clock),
+        latency_seconds=timing.clock.latency,
+        solver=timing.solver,
+        provenance=_origin(order, samples) | _simulated(order, conditional, paper) | _timed(timing),
+    )
+    rule = _rule(timed, course)
+    if timed.policy is PolicyName.conditional:
+        users = conditional.users
+    else:
+        users = _all_users(rule, samples, course, np.random.default_rng(order.seed))
+    stage = Stage(users, samples, attacks, course, timing.clock)
+    return replace(timed, evidence=_evidence(rule, stage, order, instrument.artefacts.ensemble))
+
+
+def _absolute(order: Order) -> Order:
+    """An opened victim has another working directory: paths are made absolute before."""
+    return replace(
+        order,
+        victim=order.victim.resolve(),
+        ensemble=order.ensemble and order.ensemble.resolve(),
+        neighbours=order.neighbours and order.neighbours.resolve(),
+    )
+
+
+def _draft(order: Order, instrument: Instrument, conditional: FittedConditional, paper: FittedPaper) -> Calibration:
+    """The calibration as far as it is known before anything has been timed: everybody pays next to nothing."""
+    files = {ENSEMBLE_FILE: order.ensemble, NEIGHBOURS_FILE: order.neighbours}
+    parts = {name: file_sha256(path) for name, path in files.items() if path is not None}
     return Calibration(
         schema=SCHEMA,
-        shape=Shape(ensemble.card.classes, ensemble.card.input_shape),
-        victim_sha256=file_sha256(victim),
-        ensemble_sha256=file_sha256(artefact),
-        metric=settings,
+        shape=instrument.shape,
+        victim_sha256=file_sha256(order.victim),
+        parts=parts,
+        output=instrument.output,
+        metrics=instrument.chosen,
         policy=PolicyName(order.policy),
         conditional=conditional.policy,
         paper=paper.policy,
-        floor_seconds=timing.floor.seconds,
-        cap=CAP,
-        latency_seconds=timing.sample_seconds,
-        solver=timing.solver,
-        provenance=_origin(order, samples) | _simulated(conditional, paper) | _timed(timing),
-        evidence=Evidence("excess", 0, 2.0, (), (), 0.0, 0.0, ()),
+        floor_seconds=1e-6,
+        cap=1.0,
+        latency_seconds=1e-6,
+        solver=SolverFit(1 / math.log(2), math.log2(1e6), 1e6),
+        evidence=Evidence("", order.horizon, order.budget, (), (), 0.0, 0.0, ()),
+        provenance={},
     )
 
 
-def settings_for(teachers: int) -> PateSettings:
-    """The metric's settings for so many teachers, in the paper's proportion."""
-    return PateSettings(teachers * SIGMA_PER_TEACHER, DELTA, teachers)
+def _time(draft: Calibration, order: Order, folder: Folder, samples: int) -> Timing:
+    with _packaged(draft, order) as protected:
+        latency = measure_latency(order.victim, protected, [each.path for each in folder.payloads], order.seed)
+    by = samples / len(folder.payloads)
+    solver = measure_solver()
+    whole = (order.budget - 1) * latency.median
+    solving = max(whole - latency.added, LEAST_SHARE * whole) / by
+    return Timing(latency, by, solver, measure_floor(solving / ROOM, solver))
 
 
-def highest_cost(settings: PateSettings, classes: int) -> float:
-    """The most that a query can cost: no two teachers agree."""
-    tie = torch.zeros(1, classes, dtype=torch.int64)
-    return float(gnmax_epsilon(tie, settings.sigma, settings.delta))
-
-
-def price_folder(victim: OpenVictim, folder: Folder, metric: Metric) -> Samples:
-    """Price every payload of a folder, each as the victim's preprocess reads it. Raises FolderError."""
-    units = {unit: number for number, unit in enumerate(dict.fromkeys(each.unit for each in folder.payloads))}
-    classes, groups = [], []
-
-    def inputs() -> Iterator[Tensor]:
-        made = preprocessed(victim, folder.payloads, "pricing")
-        for payload, tensor in zip(folder.payloads, made, strict=True):
-            classes.extend([payload.label] * len(tensor))
-            groups.extend([units[payload.unit]] * len(tensor))
-            yield tensor
-
-    priced = [metric.price(Seen(torch.cat(batch))) for batch in _batches(inputs())]
-    return Samples(
-        costs=torch.cat([each.costs for each in priced]).numpy(),
-        voted=torch.cat([each.labels for each in priced]).numpy(),
-        classes=np.array(classes, dtype=np.int64),
-        groups=np.array(groups, dtype=np.int64),
-        class_names=folder.class_names,
-    )
-
-
-def _batches(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
-    batch: list[Tensor] = []
-    for tensor in tensors:
-        batch.append(tensor)
-        if sum(len(each) for each in batch) >= BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _check_fit(ensemble: Ensemble, folder: Folder, victim: OpenVictim) -> None:
-    card = ensemble.card
-    if card.victim_sha256 != victim.sha256:
-        raise CalibrationError("the ensemble was trained for another victim: train teachers for this one")
-    if card.class_names != folder.class_names:
-        raise CalibrationError(
-            f"the data has classes {_names(folder.class_names)}, the teachers were trained on"
-            f" {_names(card.class_names)}: give held-out data of the same classes"
+@contextmanager
+def _packaged(draft: Calibration, order: Order) -> Iterator[Path]:
+    """The protected archive of a draft, to time what the gate adds."""
+    with tempfile.TemporaryDirectory(prefix="calpow-draft-") as folder:
+        measured = Path(folder) / "calibration.json"
+        draft.save(measured)
+        yield archive.build(
+            archive.Order(
+                victim=order.victim,
+                ensemble=order.ensemble,
+                neighbours=order.neighbours,
+                calibration=measured,
+                export_path=Path(folder),
+                model_name="protected",
+                preprocess=order.preprocess,
+            )
         )
 
 
-def _names(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:5]) + (f" ... ({len(names)})" if len(names) > 5 else "")
+def _cap(budget: float, clock: Clock) -> float:
+    """The longest puzzle in floors: CAP times what a legitimate user may solve, whatever pricing takes of it."""
+    return max(CAP, CAP * (budget - 1) * clock.latency / ROOM / clock.floor)
 
 
-def _time(order: Order, folder: Folder, samples: int) -> Timing:
-    latency = measure_latency(order.victim, [payload.path for payload in folder.payloads], order.seed)
-    sample_seconds = latency.median * len(folder.payloads) / samples
-    solver = measure_solver()
-    return Timing(latency, sample_seconds, solver, measure_floor(sample_seconds / ROOM, solver))
+def _rule(made: Calibration, course: Course) -> Rule:
+    standards = made.conditional.standards
+    names = [each.name.value for each in made.metrics]
+    if made.policy is PolicyName.conditional:
+        rule = made.conditional
+        multiples = partial(conditional_multiples, rule, course.checkpoints, cap=made.cap)
+        return Rule(CONDITIONAL_SCORE, partial(excesses_of, rule), multiples, standards, names)
+    slope = made.paper.slope
+    multiples = partial(paper_multiples, math.log(made.paper.base), cap=made.cap)
+    return Rule(PAPER_SCORE, lambda costs, labels: costs[:, 0] - slope, multiples, standards, names)
+
+
+def _all_users(rule: Rule, samples: Samples, course: Course, rng: np.random.Generator) -> Users:
+    """Users of every profile, with no more resampling than drawing their queries."""
+    scores = rule.score(samples.costs, samples.labels)
+    return merge([simulate(scores, samples, course, rng) for _ in range(ROUNDS)])
+
+
+def _evidence(rule: Rule, stage: Stage, order: Order, ensemble: Ensemble | None) -> Evidence:
+    made = Evidence(
+        score_name=rule.score_name,
+        horizon=order.horizon,
+        overhead_budget=order.budget,
+        checkpoints=tuple(stage.course.checkpoints.tolist()),
+        profiles=rehearse(rule, stage, np.random.default_rng(order.seed)),
+        teacher_accuracy=ensemble.card.teacher_accuracy if ensemble else 0.0,
+        vote_accuracy=ensemble.card.vote_accuracy if ensemble else 0.0,
+        warnings=(),
+    )
+    return replace(made, warnings=tuple(warnings(made, stage, with_teachers=ensemble is not None)))
 
 
 def _origin(order: Order, samples: Samples) -> Provenance:
@@ -152,14 +226,15 @@ def _origin(order: Order, samples: Samples) -> Provenance:
         "seed": order.seed,
         "samples": len(samples.costs),
         "independent_samples": len(np.unique(samples.groups)),
-        "vote_accuracy": float((samples.voted == samples.classes).mean()),
-        "mean_cost": float(samples.costs.mean()),
+        "answer_accuracy": float((samples.labels == samples.classes).mean()),
+        "mean_cost": float(samples.costs[:, 0].mean()),
     }
 
 
-def _simulated(conditional: FittedConditional, paper: FittedPaper) -> Provenance:
+def _simulated(order: Order, conditional: FittedConditional, paper: FittedPaper) -> Provenance:
     return {
-        "simulated_users": simulation.DESCRIPTION,
+        "simulated_users": f"{RESAMPLES * USERS_PER_RESAMPLE} users each of: uniform, each single class, Dirichlet"
+        f" mixtures; up to {order.horizon:,} queries; from {RESAMPLES} pairs of independent resamples",
         "cross_fitted_spread": conditional.cross_fitted.spread,
         "cross_fitted_deviation": conditional.cross_fitted.deviation,
         **_outcome("conditional", conditional.outcome),
@@ -181,5 +256,6 @@ def _timed(timing: Timing) -> Provenance:
         "latency_requests": timing.latency.requests,
         "latency_low_decile_seconds": timing.latency.low,
         "latency_high_decile_seconds": timing.latency.high,
+        "added_seconds": timing.clock.added,
         "floor_puzzle_seconds": timing.floor.measured,
     }

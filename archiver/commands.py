@@ -2,10 +2,10 @@
 
 import argparse
 
-from calpow.archiver import archive, calibrate, keys, report, simulate, teachers
+from calpow.archiver import archive, calibrate, keys, neighbours, report, simulate, teachers
 
 
 def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add every subcommand of this room."""
-    for module in (teachers, calibrate, report, archive, keys, simulate):
+    for module in (teachers, neighbours, calibrate, report, archive, keys, simulate):
         module.add_command(subparsers)

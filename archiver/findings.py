@@ -26,7 +26,7 @@ class Facts:
     """What the report says beside the evidence; members as in Calibration, `metrics` a description each."""
 
     victim_sha256: str
-    ensemble_sha256: str
+    parts: Mapping[str, str]
     policy: str
     metrics: tuple[str, ...]
     floor_seconds: float

@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from calpow.archiver.simulation import (
-    CHECKPOINTS,
-    HORIZONS,
     RESAMPLES,
+    Course,
     Floats,
+    Ints,
     Outcome,
     Samples,
     Users,
@@ -22,7 +23,7 @@ from calpow.archiver.simulation import (
     simulate,
     simulate_standard,
 )
-from calpow.handler.policies import Conditional, Paper
+from calpow.handler.policies import LARGEST_SCORE, Conditional, Paper, Standard
 from calpow.puzzle.errors import CalpowError
 
 # A legitimate user may pay this many times the floor and stay within the budget: the floor leaves that room.
@@ -31,13 +32,16 @@ ROOM = 1.25
 THRESHOLD = 2.0
 GROWTH = math.log(100.0) / 1.5
 CAP = 2948.0
-# Queries cheaper than this share of legitimate ones of their class count as dear as that one: see class_floors.
+# Queries that score less than this share of legitimate ones of their class count as that one: see class_floors.
 CREDIT_QUANTILE = 0.75
+# A class whose legitimate costs hardly vary is standardised by this share of what they vary in the mean class: its
+# next query is not odd because it costs a hair more.
+LEAST_DEVIATION = 0.5
 # The paper's `a`; smaller where the data cannot tell a standard user's cost well enough for it.
 PAPER_BASE = 1.0075
 FEWEST_PER_CLASS = 10
 # Queries after which what a single one costs no longer matters.
-LONG = tuple(horizon for horizon in HORIZONS if horizon >= 1_000)
+LONG = 1_000
 
 
 class FittingError(CalpowError):
@@ -54,19 +58,24 @@ class Line:
 
 @dataclass(frozen=True)
 class FittedConditional:
-    """The policy, what its simulated users pay, and the policy as cross-fitted, before it was widened."""
+    """The policy, what its simulated users pay, and the policy as cross-fitted, before it was widened.
+
+    `users` are their summed excesses.
+    """
 
     policy: Conditional
     outcome: Outcome
     cross_fitted: Conditional
+    users: Users
 
 
 @dataclass(frozen=True)
 class FittedPaper:
-    """The policy, and what its simulated standard users pay."""
+    """The policy, what its simulated standard users pay, and their summed costs' distance from the baseline."""
 
     policy: Paper
     outcome: Outcome
+    users: Users
 
 
 def fit_line(x: Sequence[float], y: Sequence[float], weights: Sequence[float] | None = None) -> Line:
@@ -77,119 +86,175 @@ def fit_line(x: Sequence[float], y: Sequence[float], weights: Sequence[float] | 
     return Line(slope, float(np.average(y, weights=w) - slope * np.average(x, weights=w)))
 
 
-def class_floors(samples: Samples, ceiling: float) -> Floats:
-    """What cheaper queries are counted as, by class with most votes, `[classes]`; of all samples for a class without.
+def fit_scale(samples: Samples, ceilings: Floats) -> Conditional:
+    """What a query's excess is measured against, `[classes]` each; spread and deviation are still to be fitted.
 
-    Quantile CREDIT_QUANTILE of the cost, but at most halfway from the mean to the ceiling: where teachers disagree on
-    many legitimate queries, there must be room left above them.
+    `ceilings` `[metrics]` is the most that a query can cost. A class without samples is taken for the mean class.
     """
+    standards = _standards(samples)
+    highest = np.minimum((ceilings[:, None] - standards[0]) / standards[1], LARGEST_SCORE).mean(axis=0)
+    scale = Conditional(
+        standards=tuple(Standard(tuple(m), tuple(d)) for m, d in zip(*map(np.ndarray.tolist, standards), strict=True)),
+        class_floors=(-math.inf,) * len(samples.class_names),
+        class_means=(0.0,) * len(samples.class_names),
+        deviation=1.0,
+        spread=1.0,
+        burst=1.0,
+        threshold=THRESHOLD,
+        growth=GROWTH,
+    )
+    scores = excesses(scale, samples)
+    floors = _class_floors(scores, samples.labels, highest)
+    means = _by_class(np.maximum(scores, floors[samples.labels]), samples.labels, len(floors))
+    # What a query can exceed its class by; never nothing, for a class that always costs the most.
+    burst = float(max((highest - means).max(), LEAST_DEVIATION))
+    return replace(scale, class_floors=tuple(floors.tolist()), class_means=tuple(means.tolist()), burst=burst)
 
-    def floor(costs: Floats) -> float:
-        return min(float(np.quantile(costs, CREDIT_QUANTILE)), (float(costs.mean()) + ceiling) / 2)
 
-    by_class = [samples.costs[samples.voted == index] for index in range(len(samples.class_names))]
-    return np.array([floor(costs if len(costs) else samples.costs) for costs in by_class])
-
-
-def class_means(samples: Samples) -> Floats:
-    """Mean cost by class with most votes, `[classes]`; the mean of all where a class never has them."""
-    classes = len(samples.class_names)
-    counts = np.bincount(samples.voted, minlength=classes)
-    sums = np.bincount(samples.voted, weights=samples.costs, minlength=classes)
-    means: Floats = np.where(counts > 0, sums / np.maximum(counts, 1), samples.costs.mean())
-    return means
+def excesses(policy: Conditional, samples: Samples) -> Floats:
+    """The excess of each sample, `[n]`."""
+    return excesses_of(policy, samples.costs, samples.labels)
 
 
-def fit_conditional(samples: Samples, ceiling: float, rng: np.random.Generator) -> FittedConditional:
-    """Fit the conditional policy; `ceiling` is the most that any query can cost.
+def excesses_of(policy: Conditional, costs: Floats, labels: Ints) -> Floats:
+    """The excess of queries with these costs `[n, metrics]` and labels `[n]`: `[n]`."""
+    found: Floats = policy.excess(torch.from_numpy(costs), torch.from_numpy(labels)).numpy()
+    return found
+
+
+def fit_conditional(
+    samples: Samples, ceilings: Floats, course: Course, rng: np.random.Generator, *, quiet: bool = False
+) -> FittedConditional:
+    """Fit the conditional policy; `ceilings` `[metrics]` is the most that any query can cost.
 
     Spread and deviation are cross-fitted, then widened until every profile of simulated users has room: first the
     spread for long streams, where it alone counts, then the deviation for short ones. Raises FittingError where a
     class has too few samples or the costs tell nothing.
     """
-    fewest = _fewest_per_class(samples, ceiling)
-    floors = class_floors(samples, ceiling)
-    samples = replace(samples, costs=np.maximum(samples.costs, floors[samples.voted]))
-    users, squared = _conditional_users(samples, rng)
-    means = class_means(samples)
-    burst = ceiling - float(means.min())
+    fewest = _fewest_per_class(samples, ceilings)
+    users, squared = _conditional_users(samples, ceilings, course, rng, quiet)
+    scale = fit_scale(samples, ceilings)
     # What a class of n groups shows cannot rule out one worst query in n.
-    unseen = burst / fewest
-    spread = max(unseen, _root_mean_square([sums[:, -1] / CHECKPOINTS[-1] for sums in users.values()]))
+    unseen = scale.burst / fewest
+    spread = max(unseen, _root_mean_square([sums[:, -1] / course.horizon for sums in users.values()]))
     deviation = max(unseen, math.sqrt(squared))
-    first = Conditional(tuple(floors.tolist()), tuple(means.tolist()), deviation, spread, burst, THRESHOLD, GROWTH)
-    steady = _widen(lambda by: replace(first, spread=first.spread * by), users, LONG)
-    policy = _widen(lambda by: replace(steady, deviation=deviation * by), users, HORIZONS)
-    return FittedConditional(policy, outcome(users, partial(conditional_multiples, policy)), first)
+    first = replace(scale, spread=spread, deviation=deviation)
+    long = [length for length in course.horizons if length >= LONG] or [course.horizon]
+    steady = _widen(lambda by: replace(first, spread=first.spread * by), users, course, long)
+    policy = _widen(lambda by: replace(steady, deviation=deviation * by), users, course, course.horizons)
+    found = outcome(users, partial(conditional_multiples, policy, course.checkpoints), course, course.horizons)
+    return FittedConditional(policy, found, first, users)
 
 
-def fit_paper(samples: Samples, ceiling: float, rng: np.random.Generator) -> FittedPaper:
+def fit_paper(samples: Samples, ceilings: Floats, course: Course, rng: np.random.Generator) -> FittedPaper:
     """Fit the paper's policy: its `a`, or, to 5 %, the largest with which simulated standard users have room.
 
-    The baseline is the least-squares line through the expected summed cost, which is queries times the mean.
-    Raises FittingError.
+    The baseline is the least-squares line through the expected summed cost by the first metric, which is queries
+    times the mean. Raises FittingError.
     """
-    _fewest_per_class(samples, ceiling)
-    users = _standard_users(samples, rng)
+    _fewest_per_class(samples, ceilings)
+    users = _standard_users(samples, course, rng)
     log_base = math.log(PAPER_BASE)
-    while not _has_room(found := outcome(users, partial(paper_multiples, log_base))):
+    while not _has_room(found := outcome(users, partial(paper_multiples, log_base), course, course.horizons)):
         log_base *= 0.95
-    return FittedPaper(Paper(float(samples.costs.mean()), 0.0, math.exp(log_base)), found)
+    return FittedPaper(Paper(float(samples.costs[:, 0].mean()), 0.0, math.exp(log_base)), found, users)
 
 
-def conditional_multiples(policy: Conditional, excess: Floats) -> Floats:
-    """`policy.log_multiple` as a capped multiple, for summed excesses `[users, checkpoints]`."""
-    n = CHECKPOINTS.astype(np.float64)
+def conditional_multiples(policy: Conditional, queries: Ints, excess: Floats, cap: float = CAP) -> Floats:
+    """`policy.log_multiple` as a capped multiple, for summed excesses `[users, checkpoints]` after so many queries."""
+    n = queries.astype(np.float64)
     scale = np.sqrt(policy.burst**2 + policy.deviation**2 * n + policy.spread**2 * n**2)
-    return _capped(policy.growth * np.maximum(0.0, excess / scale - policy.threshold))
+    return _capped(policy.growth * np.maximum(0.0, excess / scale - policy.threshold), cap)
 
 
-def paper_multiples(log_base: float, distances: Floats) -> Floats:
+def paper_multiples(log_base: float, distances: Floats, cap: float = CAP) -> Floats:
     """The paper's f(x) as a capped multiple, for distances from the baseline `[users, checkpoints]`."""
-    return _capped(log_base * np.abs(distances))
+    return _capped(log_base * np.abs(distances), cap)
 
 
-def _capped(log_multiples: Floats) -> Floats:
-    capped: Floats = np.exp(np.minimum(log_multiples, math.log(CAP)))
+def _capped(log_multiples: Floats, cap: float) -> Floats:
+    capped: Floats = np.exp(np.minimum(log_multiples, math.log(cap)))
     return capped
+
+
+def _standards(samples: Samples) -> tuple[Floats, Floats]:
+    """Means and deviations by metric and class, `[metrics, classes]`."""
+    classes = len(samples.class_names)
+    columns = samples.costs.T
+    means = np.stack([_by_class(column, samples.labels, classes) for column in columns])
+    around = columns - means[:, samples.labels]
+    variances = np.stack([_by_class(each**2, samples.labels, classes) for each in around])
+    pooled = np.sqrt((around**2).mean(axis=1, keepdims=True))
+    # A metric that never varies tells nothing: any deviation does.
+    least = np.where(pooled > 0, LEAST_DEVIATION * pooled, 1.0)
+    return means, np.maximum(np.sqrt(variances), least)
+
+
+def _by_class(values: Floats, labels: Ints, classes: int) -> Floats:
+    """Means by class, `[classes]`; the mean of all for a class that has none."""
+    counts = np.bincount(labels, minlength=classes)
+    sums = np.bincount(labels, weights=values, minlength=classes)
+    means: Floats = np.where(counts > 0, sums / np.maximum(counts, 1), values.mean())
+    return means
+
+
+def _class_floors(scores: Floats, labels: Ints, highest: Floats) -> Floats:
+    """What lower scores are counted as, by class, `[classes]`; of all samples for a class without.
+
+    Quantile CREDIT_QUANTILE of the scores, but at most halfway from the mean to the highest possible one: where
+    legitimate queries are odd themselves, there must be room left above them.
+    """
+    floors = []
+    for index, ceiling in enumerate(highest.tolist()):
+        mine = scores[labels == index]
+        mine = mine if len(mine) else scores
+        floors.append(min(float(np.quantile(mine, CREDIT_QUANTILE)), (float(mine.mean()) + ceiling) / 2))
+    return np.array(floors)
 
 
 def _has_room(found: Outcome) -> bool:
     return max(found.mean, found.percentile) <= ROOM
 
 
-def _widen(widened: Callable[[float], Conditional], users: Users, horizons: Sequence[int]) -> Conditional:
+def _widen(
+    widened: Callable[[float], Conditional], users: Users, course: Course, horizons: Sequence[int]
+) -> Conditional:
     """The policy widened by the smallest factor from 1 on, to 1 %, that leaves the users room."""
 
     def fits(by: float) -> bool:
-        return _has_room(outcome(users, partial(conditional_multiples, widened(by)), horizons))
+        multiples = partial(conditional_multiples, widened(by), course.checkpoints)
+        return _has_room(outcome(users, multiples, course, horizons))
 
     low = high = 1.0
     while not fits(high):
         low, high = high, 2.0 * high
     while high > 1.01 * low:
-        middle = math.sqrt(low * high)
+        middle = (low + high) / 2
         low, high = (low, middle) if fits(middle) else (middle, high)
     return widened(high)
 
 
-def _conditional_users(samples: Samples, rng: np.random.Generator) -> tuple[Users, float]:
+def _conditional_users(
+    samples: Samples, ceilings: Floats, course: Course, rng: np.random.Generator, quiet: bool
+) -> tuple[Users, float]:
     """Users with their summed excesses, and the mean square of a single excess."""
     parts, squares = [], []
     pairs = resampled_pairs(samples, rng)
-    for fitted_on, drawn_from in tqdm(pairs, total=RESAMPLES, desc="simulating", unit="pair", disable=None):
-        excess = drawn_from.costs - class_means(fitted_on)[drawn_from.voted]
-        parts.append(simulate(excess, drawn_from, rng))
+    for fitted_on, drawn_from in tqdm(
+        pairs, total=RESAMPLES, desc="simulating", unit="pair", disable=True if quiet else None
+    ):
+        excess = excesses(fit_scale(fitted_on, ceilings), drawn_from)
+        parts.append(simulate(excess, drawn_from, course, rng))
         squares.append(float((excess**2).mean()))
     return merge(parts), float(np.mean(squares))
 
 
-def _standard_users(samples: Samples, rng: np.random.Generator) -> Users:
+def _standard_users(samples: Samples, course: Course, rng: np.random.Generator) -> Users:
     """The paper's standard users, who send all classes in random order, with their distances from the baseline."""
     parts = []
     for fitted_on, drawn_from in resampled_pairs(samples, rng):
-        distance = drawn_from.costs - fitted_on.costs.mean()
-        parts.append(simulate_standard(distance, rng))
+        distance = drawn_from.costs[:, 0] - fitted_on.costs[:, 0].mean()
+        parts.append(simulate_standard(distance, course, rng))
     return merge(parts)
 
 
@@ -197,16 +262,21 @@ def _root_mean_square(values: Sequence[Floats]) -> float:
     return math.sqrt(np.mean(np.concatenate(values) ** 2))
 
 
-def _fewest_per_class(samples: Samples, ceiling: float) -> int:
+def _fewest_per_class(samples: Samples, ceilings: Floats) -> int:
     """Groups of the class with fewest. Raises FittingError unless the samples can be fitted."""
     if not np.isfinite(samples.costs).all():
         raise FittingError("some samples have no finite cost: train the teachers again")
-    if samples.costs.min() >= ceiling:
+    if (samples.costs >= ceilings).all():
         raise FittingError("every sample costs the most that a query can: the teachers never agree, train others")
-    counts = samples.groups_per_class().tolist()
-    if min(counts) < FEWEST_PER_CLASS:
-        name = samples.class_names[counts.index(min(counts))]
+    return check_enough(samples.groups_per_class().tolist(), samples.class_names)
+
+
+def check_enough(counts: Sequence[int], class_names: Sequence[str]) -> int:
+    """The least of the independent samples of each class. Raises FittingError where they are too few."""
+    fewest = min(counts)
+    if fewest < FEWEST_PER_CLASS:
+        name = class_names[counts.index(fewest)]
         raise FittingError(
-            f"class {name} has {min(counts)} independent samples to calibrate with: give at least {FEWEST_PER_CLASS}"
+            f"class {name} has {fewest} independent samples to calibrate with: give at least {FEWEST_PER_CLASS}"
         )
-    return int(min(counts))
+    return fewest

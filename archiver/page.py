@@ -203,7 +203,7 @@ def _separation(names: tuple[str, ...], index: int, profile: Profile) -> str:
 def _details(evidence: Evidence, facts: Facts) -> str:
     members = {
         "victim (SHA-256)": facts.victim_sha256,
-        "ensemble (SHA-256)": facts.ensemble_sha256,
+        **{f"{name} (SHA-256)": sha256 for name, sha256 in facts.parts.items()},
         "policy": facts.policy,
         "metrics": "; ".join(facts.metrics),
         "floor": f"{duration(facts.floor_seconds)} a sample",

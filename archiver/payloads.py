@@ -45,6 +45,12 @@ class Folder:
     class_names: tuple[str, ...]
     payloads: tuple[Payload, ...]
 
+    def units_per_class(self) -> list[int]:
+        """How many units each class has."""
+        return [
+            len({each.unit for each in self.payloads if each.label == label}) for label in range(len(self.class_names))
+        ]
+
 
 def read_folder(path: Path) -> Folder:
     """List a folder of payloads; hidden files are left out. Raises FolderError when it has no classes or files."""
@@ -61,6 +67,16 @@ def read_folder(path: Path) -> Folder:
             raise FolderError(f"{path / name} has no files: add payloads of this class or remove the folder")
         payloads.extend(Payload(file, label, f"{name}/{file.relative_to(path / name).parts[0]}") for file in files)
     return Folder(tuple(classes), tuple(payloads))
+
+
+def list_payloads(path: Path) -> tuple[Payload, ...]:
+    """All payload files below a folder, whatever their class: label 0, each a unit by itself. Raises FolderError."""
+    if not path.is_dir():
+        raise FolderError(f"{path} is no folder: give one with payload files")
+    files = _files(path.resolve())
+    if not files:
+        raise FolderError(f"{path} has no files: add payloads")
+    return tuple(Payload(file, 0, str(file)) for file in files)
 
 
 def row(payload: Payload) -> dict[str, object]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from calpow.archiver.findings import Facts
-    from calpow.handler.calibration import Calibration
+    from calpow.handler.calibration import Calibration, Chosen
 
 EPILOG = """\
 Example:
@@ -52,15 +52,19 @@ def facts_of(made: "Calibration") -> "Facts":
     """What the page says of a calibration beside its evidence."""
     from calpow.archiver.findings import Facts
 
-    metric = made.metric
     return Facts(
         victim_sha256=made.victim_sha256,
-        ensemble_sha256=made.ensemble_sha256,
+        parts=made.parts,
         policy=made.policy.value,
-        metrics=(f"pate: {metric.teachers} teachers, sigma {metric.sigma:g}, delta {metric.delta:g}",),
+        metrics=tuple(_described(each) for each in made.metrics),
         floor_seconds=made.floor_seconds,
         latency_seconds=made.latency_seconds,
         cap=made.cap,
         hashes_per_second=made.solver.hashes_per_second,
         provenance=made.provenance,
     )
+
+
+def _described(metric: "Chosen") -> str:
+    settings = ", ".join(f"{name} {value:g}" for name, value in metric.settings.items())
+    return f"{metric.name.value}: {settings}" if settings else metric.name.value

@@ -1,4 +1,4 @@
-"""Simulated legitimate users, drawn from held-out samples, and what a policy makes them pay.
+"""Simulated users, drawn from held-out samples, and what a policy makes them pay.
 
 A sample of n costs tells the mean of its source only to within its own scatter, and a legitimate user brings a source
 of his own. The bootstrap has both: what is expected is fitted on one resample while users draw their queries from
@@ -8,16 +8,16 @@ so that a copy never vouches for its original.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-# Summed values of simulated users after CHECKPOINTS queries, `[users, checkpoints]`, by profile.
+# Summed values of simulated users after a course's checkpoints, `[users, checkpoints]`, by profile.
 Users = Mapping[str, Floats]
 
-HORIZONS = (10, 100, 1_000, 10_000)
 PERCENTILE = 99.0
 RESAMPLES = 400
 USERS_PER_RESAMPLE = 2
@@ -25,25 +25,44 @@ USERS_PER_RESAMPLE = 2
 CONCENTRATION = 0.3
 # Queries are drawn one by one up to here; further ones are summed by their mean and variance.
 DRAWN_SINGLY = 100
+SHORTEST_HORIZON = 10
 UNIFORM, MIXTURE = "uniform", "mixture"
-DESCRIPTION = (
-    f"{RESAMPLES * USERS_PER_RESAMPLE} users each of: uniform, each single class, Dirichlet({CONCENTRATION}) mixtures;"
-    f" {', '.join(f'{h:,}' for h in HORIZONS)} queries; from {RESAMPLES} pairs of independent resamples"
-)
 
-CHECKPOINTS: Ints = np.unique(np.concatenate([np.geomspace(1, HORIZONS[-1], 49).round(), HORIZONS])).astype(np.int64)
-_STEPS: Ints = np.diff(CHECKPOINTS, prepend=0)
+
+@dataclass(frozen=True)
+class Course:
+    """How many queries simulated users send: up to `horizon`, looked at on the way."""
+
+    horizon: int
+
+    @cached_property
+    def horizons(self) -> tuple[int, ...]:
+        """Lengths at which users must have room: the powers of ten up to the horizon, and the horizon."""
+        powers = (10**power for power in range(1, 10))
+        return (*(length for length in powers if length < self.horizon), self.horizon)
+
+    @cached_property
+    def checkpoints(self) -> Ints:
+        """Numbers of queries at which sums are kept, from 1 to the horizon, the horizons among them."""
+        spaced = np.geomspace(1, self.horizon, 49).round()
+        return np.unique(np.concatenate([spaced, self.horizons])).astype(np.int64)
+
+    @cached_property
+    def steps(self) -> Ints:
+        """Queries from one checkpoint to the next."""
+        steps: Ints = np.diff(self.checkpoints, prepend=0)
+        return steps
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Held-out legitimate samples, arrays `[n]`.
+    """Held-out legitimate samples: `costs` is `[n, metrics]`, the others `[n]`.
 
-    `voted` is the class with most votes, `classes` the true class; samples of one of `groups` belong together.
+    `labels` is the class of the victim's answer, `classes` the true class; samples of one of `groups` belong together.
     """
 
     costs: Floats
-    voted: Ints
+    labels: Ints
     classes: Ints
     groups: Ints
     class_names: tuple[str, ...]
@@ -53,7 +72,7 @@ class Samples:
         return replace(
             self,
             costs=self.costs[index],
-            voted=self.voted[index],
+            labels=self.labels[index],
             classes=self.classes[index],
             groups=self.groups[index],
         )
@@ -95,14 +114,14 @@ def resampled_pairs(samples: Samples, rng: np.random.Generator) -> Iterator[tupl
         yield resample(), resample()
 
 
-def simulate(values: Floats, samples: Samples, rng: np.random.Generator) -> dict[str, Floats]:
+def simulate(values: Floats, samples: Samples, course: Course, rng: np.random.Generator) -> dict[str, Floats]:
     """A few users of every profile, who send these samples: the sums of their `values`, one a sample."""
-    return {profile: _streams(values, weights, rng) for profile, weights in _profiles(samples, rng)}
+    return {profile: streams(values, weights, course, rng) for profile, weights in _profiles(samples, rng)}
 
 
-def simulate_standard(values: Floats, rng: np.random.Generator) -> dict[str, Floats]:
+def simulate_standard(values: Floats, course: Course, rng: np.random.Generator) -> dict[str, Floats]:
     """A few of the paper's standard users, who send samples of all classes in random order."""
-    return {UNIFORM: _streams(values, _uniform(len(values)), rng)}
+    return {UNIFORM: streams(values, _uniform(len(values)), course, rng)}
 
 
 def merge(parts: Sequence[Users]) -> Users:
@@ -110,25 +129,48 @@ def merge(parts: Sequence[Users]) -> Users:
     return {profile: np.concatenate([part[profile] for part in parts]) for profile in parts[0]}
 
 
-def outcome(users: Users, multiples: Callable[[Floats], Floats], horizons: Sequence[int] = HORIZONS) -> Outcome:
+def outcome(users: Users, multiples: Callable[[Floats], Floats], course: Course, horizons: Sequence[int]) -> Outcome:
     """What users pay over streams of so many queries, where `multiples` is what sums pay a query."""
     worst_mean, worst = 0.0, (0.0, "", 0)
     for profile, sums in users.items():
-        paid = stream_means(multiples(sums), horizons)
+        paid = stream_means(multiples(sums), course, horizons)
         worst_mean = max(worst_mean, float(paid.mean(axis=0).max()))
         percentiles = np.percentile(paid, PERCENTILE, axis=0)
         worst = max(worst, *((float(p), profile, h) for p, h in zip(percentiles, horizons, strict=True)))
     return Outcome(worst_mean, *worst)
 
 
-def stream_means(paid: Floats, horizons: Sequence[int] = HORIZONS) -> Floats:
-    """Mean of what is paid at CHECKPOINTS, `[users, checkpoints]`, over the first queries: `[users, horizons]`.
+def stream_sums(paid: Floats, course: Course) -> Floats:
+    """What is paid a query at the checkpoints, `[users, checkpoints]`, summed over all queries up to each."""
+    sums: Floats = np.cumsum(paid * course.steps, axis=1)
+    return sums
 
-    `horizons` are among CHECKPOINTS.
+
+def stream_means(paid: Floats, course: Course, horizons: Sequence[int]) -> Floats:
+    """Mean of what is paid a query at the checkpoints over the first queries: `[users, horizons]`.
+
+    `horizons` are among the checkpoints.
     """
-    whole = np.cumsum(paid * _STEPS, axis=1)[:, np.searchsorted(CHECKPOINTS, horizons)]
+    whole = stream_sums(paid, course)[:, np.searchsorted(course.checkpoints, horizons)]
     means: Floats = whole / np.asarray(horizons)
     return means
+
+
+def streams(values: Floats, weights: Sequence[Floats], course: Course, rng: np.random.Generator) -> Floats:
+    """Sums of values drawn with these weights, one row a user, at the course's checkpoints."""
+    checkpoints = course.checkpoints
+    far = checkpoints > DRAWN_SINGLY
+    steps = np.diff(checkpoints[far], prepend=DRAWN_SINGLY)
+    rows = []
+    for weight in weights:
+        chosen = np.flatnonzero(weight)
+        pool, chance = values[chosen], weight[chosen] / weight[chosen].sum()
+        single = np.cumsum(rng.choice(pool, DRAWN_SINGLY, p=chance))
+        mean = float(pool @ chance)
+        variance = float((pool - mean) ** 2 @ chance)
+        later = np.cumsum(steps * mean + np.sqrt(steps * variance) * rng.standard_normal(len(steps)))
+        rows.append(np.concatenate([single[checkpoints[~far] - 1], single[-1] + later]))
+    return np.stack(rows)
 
 
 def _profiles(samples: Samples, rng: np.random.Generator) -> Iterator[tuple[str, list[Floats]]]:
@@ -143,19 +185,3 @@ def _profiles(samples: Samples, rng: np.random.Generator) -> Iterator[tuple[str,
 
 def _uniform(samples: int) -> list[Floats]:
     return [np.ones(samples)] * USERS_PER_RESAMPLE
-
-
-def _streams(values: Floats, weights: Sequence[Floats], rng: np.random.Generator) -> Floats:
-    """Sums of values drawn with these weights, one row a user, at CHECKPOINTS."""
-    far = CHECKPOINTS > DRAWN_SINGLY
-    steps = np.diff(CHECKPOINTS[far], prepend=DRAWN_SINGLY)
-    rows = []
-    for weight in weights:
-        chosen = np.flatnonzero(weight)
-        pool, chance = values[chosen], weight[chosen] / weight[chosen].sum()
-        single = np.cumsum(rng.choice(pool, DRAWN_SINGLY, p=chance))
-        mean = float(pool @ chance)
-        variance = float((pool - mean) ** 2 @ chance)
-        later = np.cumsum(steps * mean + np.sqrt(steps * variance) * rng.standard_normal(len(steps)))
-        rows.append(np.concatenate([single[CHECKPOINTS[~far] - 1], single[-1] + later]))
-    return np.stack(rows)

@@ -1,23 +1,16 @@
-"""What this machine takes: the reference client for a puzzle, the unprotected victim for an answer."""
+"""How long the reference client takes for a puzzle on this machine."""
 
 import itertools
 import math
-import random
 import secrets
-import statistics
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import requests
 from tqdm import tqdm
 
 from calpow.archiver.fitting import fit_line
-from calpow.archiver.served import served
 from calpow.handler.policies import SolverFit
 from calpow.puzzle.difficulty import puzzle_size
-from calpow.puzzle.errors import CalpowError
 from calpow.puzzle.puzzle import Puzzle
 from calpow.puzzle.solver import solve
 from calpow.puzzle.stamp import Stamp
@@ -33,27 +26,6 @@ FLOOR_SECONDS = 2.0
 FLOOR_TRIALS = 2
 # Aimed at a little less than is allowed: sizes come in steps of up to 1/16, and the mean is not known exactly.
 FLOOR_MARGIN = 0.96
-
-# A cold Java frontend answers at half the speed it has after a thousand requests.
-WARM_UP_REQUESTS = 1_500
-WARM_UP_SECONDS = 5.0
-REQUESTS = 300
-REQUEST_SECONDS = 15.0
-MODEL = "unprotected"
-
-
-class MeasuringError(CalpowError):
-    """What was to be measured did not work."""
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Seconds from sending a payload to having its answer: the median and the deciles around it."""
-
-    median: float
-    low: float
-    high: float
-    requests: int
 
 
 @dataclass(frozen=True)
@@ -112,35 +84,3 @@ def measure_floor(seconds: float, solver: SolverFit) -> Floor:
     for _ in range(FLOOR_TRIALS):
         floor *= aim / mean_solving_seconds(solver.work(floor))
     return Floor(floor, mean_solving_seconds(solver.work(floor)))
-
-
-def measure_latency(mar: Path, payloads: Sequence[Path], seed: int) -> Latency:
-    """Send payloads one by one to the victim on a TorchServe of its own, unprotected.
-
-    Raises ServerFailed when it does not come up, MeasuringError when it refuses a payload.
-    """
-    chosen = random.Random(seed).choices(payloads, k=REQUESTS + WARM_UP_REQUESTS)  # noqa: S311
-    with served({MODEL: mar}) as server, requests.Session() as session:
-        warm = time.monotonic() + WARM_UP_SECONDS
-        for payload in chosen[REQUESTS:]:
-            _ask(session, server.url(MODEL), payload)
-            if time.monotonic() > warm:
-                break
-        asked = tqdm(chosen[:REQUESTS], desc="latency", unit="request", disable=None)
-        times = [_ask(session, server.url(MODEL), payload) for payload in asked]
-    deciles = statistics.quantiles(times, n=10)
-    return Latency(statistics.median(times), deciles[0], deciles[-1], len(times))
-
-
-def _ask(session: requests.Session, url: str, payload: Path) -> float:
-    body = payload.read_bytes()
-    kind = "application/json" if payload.suffix == ".json" else "application/octet-stream"
-    begun = time.perf_counter()
-    try:
-        answer = session.post(url, data=body, headers={"Content-Type": kind}, timeout=REQUEST_SECONDS)
-    except requests.RequestException as problem:
-        raise MeasuringError(f"the unprotected victim did not answer {payload}: {problem}") from problem
-    spent = time.perf_counter() - begun
-    if answer.status_code != 200:
-        raise MeasuringError(f"the unprotected victim answers {answer.status_code} to {payload}: mend it first")
-    return spent

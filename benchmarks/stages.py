@@ -30,15 +30,15 @@ from ts.service import Service
 from benchmarks.load import Site, prepay
 from benchmarks.wire import BadAnswer, Connection, request
 from calpow.archiver.victims import open_victim
+from calpow.handler.calibration import Calibration
 from calpow.handler.challenge import Signer
-from calpow.handler.config import ENSEMBLE_FILE, VICTIM_FILE
+from calpow.handler.config import CALIBRATION_FILE, ENSEMBLE_FILE, VICTIM_FILE
 from calpow.handler.ensemble import Ensemble
 from calpow.handler.issuer import Issuer
+from calpow.handler.leakage.accounting import Accountant
 from calpow.handler.leakage.pate import Pate
-from calpow.handler.leakage.rdp import gnmax_epsilon
 from calpow.handler.ledger import URI_VARIABLE, open_ledger
 from calpow.handler.ledger.sqlite import SqliteLedger
-from calpow.handler.parts import load_parts
 from calpow.handler.torchserve import GateHandler
 from calpow.handler.victim import Victim, read_manifest, unpack
 from calpow.puzzle.challenge import KEY_HEADER, SOLUTION_HEADER, Challenge, format_solution
@@ -62,6 +62,7 @@ PLACES: Sequence[tuple[type, str, str]] = (
     (Signer, "sign", "signing"),
     (Signer, "verify", "verifying"),
     (Issuer, "check", "verifying"),
+    (Victim, "infer", "victim"),
     (Victim, "predict", "victim"),
 )
 STAGES = tuple(dict.fromkeys(stage for _, _, stage in PLACES))
@@ -304,13 +305,12 @@ def _metrics() -> MetricsCacheYamlImpl:
 def measure_batches(home: Path, payloads: Sequence[bytes]) -> Batches:
     """Time ensemble and victim for whole batches, and the accounting for 64 queries."""
     ensemble = Ensemble.load(home / ENSEMBLE_FILE)
-    settings = load_parts(home, torch.device("cpu")).calibration.metric
+    settings = Calibration.load(home / CALIBRATION_FILE).metrics[0].settings
+    accountant = Accountant.epsilon_at(settings["delta"], settings["sigma"], int(settings["teachers"]))
     with open_victim(home / VICTIM_FILE) as victim:
         inputs = victim.preprocess([{"body": body} for body in payloads[: max(*BATCHES, ACCOUNTED)]])
         votes = ensemble.votes(inputs[:ACCOUNTED])
-        calls: dict[str, Callable[[], object]] = {
-            "accounting": lambda: gnmax_epsilon(votes, settings.sigma, settings.delta)
-        }
+        calls: dict[str, Callable[[], object]] = {"accounting": lambda: accountant.costs(votes)}
         for size in BATCHES:
             calls[f"ensemble {size}"] = functools.partial(ensemble.votes, inputs[:size])
             calls[f"victim {size}"] = functools.partial(victim.infer, inputs[:size])

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from calpow.handler.decoding import DecodingError, decode
 from calpow.handler.evidence import Evidence
+from calpow.handler.leakage.output import OutputKind
+from calpow.handler.leakage.registry import MetricName
 from calpow.handler.ledger.base import Charge, Totals
 from calpow.handler.policies import MICRO, Conditional, Paper, SolverFit
 from calpow.puzzle.errors import CalpowError
@@ -42,28 +44,33 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class PateSettings:
-    """The metric the costs were measured with: noise of the vote, delta of the budget, number of teachers."""
+class Chosen:
+    """One metric by its name, and the settings its costs were measured with."""
 
-    sigma: float
-    delta: float
-    teachers: int
+    name: MetricName
+    settings: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Calibration:
     """The whole file. Raises CalibrationError when its members contradict each other.
 
+    parts: SHA-256 of the files the metrics need (`teachers.pt2`), by the name they have in an archive.
+    output: what the victim's raw output is, from which its classes and probabilities are read; None where its handler
+        cannot be asked for one.
+    metrics: what is measured of each query; the paper's rule sums the first one's costs.
     floor_seconds: what one sample takes a legitimate user, in seconds of the reference client.
     cap: the largest multiple of the floor that a sample can take.
     latency_seconds: what one sample took, end to end, before the model was protected.
+    evidence: how simulated users fare under the policy.
     """
 
     schema: int
     shape: Shape
     victim_sha256: str
-    ensemble_sha256: str
-    metric: PateSettings
+    parts: Mapping[str, str]
+    output: OutputKind | None
+    metrics: tuple[Chosen, ...]
     policy: PolicyName
     conditional: Conditional
     paper: Paper
@@ -71,8 +78,8 @@ class Calibration:
     cap: float
     latency_seconds: float
     solver: SolverFit
-    provenance: Mapping[str, str | int | float]
     evidence: Evidence
+    provenance: Mapping[str, str | int | float]
 
     def __post_init__(self) -> None:
         for fault in self._faults():
@@ -107,7 +114,7 @@ class Calibration:
             raise CalibrationError(f"{path} cannot be written ({problem}): give another --output") from problem
 
     def excess(self, costs: Tensor, labels: Tensor) -> Tensor:
-        """Cost of each sample above legitimate ones with the same answer, float64 `[n]`; may be negative."""
+        """Each sample's score above legitimate ones with the same answer, from its costs `[n, metrics]`: `[n]`."""
         return self.conditional.excess(costs, labels)
 
     def seconds(self, totals: Totals, samples: int) -> float:
@@ -128,7 +135,7 @@ class Calibration:
         return self.solver.seconds(work)
 
     def _faults(self) -> Iterator[str]:
-        for name, sha256 in (("victim_sha256", self.victim_sha256), ("ensemble_sha256", self.ensemble_sha256)):
+        for name, sha256 in {"victim_sha256": self.victim_sha256, **_dotted("parts", self.parts)}.items():
             if not _SHA256.fullmatch(sha256):
                 yield f"{name} must be 64 hexadecimal digits"
         for name, value in self._positive().items():
@@ -138,32 +145,43 @@ class Calibration:
             if value < 1:
                 yield f"{name} must be at least 1, not {value}"
         yield from self._class_faults()
-        if self.metric.delta >= 1:
-            yield f"metric.delta must be less than 1, not {self.metric.delta}"
 
     def _class_faults(self) -> Iterator[str]:
+        rule = self.conditional
         if self.shape.classes < 2:
             yield f"shape.classes must be at least 2, not {self.shape.classes}"
-        for name in ("class_floors", "class_means"):
-            if (count := len(getattr(self.conditional, name))) != self.shape.classes:
-                yield f"conditional.{name} has {count} of {self.shape.classes} classes"
+        if not 1 <= len(self.metrics) == len(rule.standards):
+            yield f"conditional.standards has {len(rule.standards)} entries for {len(self.metrics)} metrics"
+        lists = {"class_floors": rule.class_floors, "class_means": rule.class_means}
+        for index, standard in enumerate(rule.standards):
+            lists |= {
+                f"standards[{index}].means": standard.means,
+                f"standards[{index}].deviations": standard.deviations,
+            }
+            if min(standard.deviations, default=1.0) <= 0:
+                yield f"conditional.standards[{index}].deviations must be more than 0"
+        for name, values in lists.items():
+            if len(values) != self.shape.classes:
+                yield f"conditional.{name} has {len(values)} of {self.shape.classes} classes"
 
     def _positive(self) -> dict[str, float]:
+        rule = self.conditional
         return {
-            "metric.sigma": self.metric.sigma,
-            "metric.delta": self.metric.delta,
-            "metric.teachers": self.metric.teachers,
-            "conditional.deviation": self.conditional.deviation,
-            "conditional.spread": self.conditional.spread,
-            "conditional.burst": self.conditional.burst,
-            "conditional.threshold": self.conditional.threshold,
-            "conditional.growth": self.conditional.growth,
+            "conditional.deviation": rule.deviation,
+            "conditional.spread": rule.spread,
+            "conditional.burst": rule.burst,
+            "conditional.threshold": rule.threshold,
+            "conditional.growth": rule.growth,
             "paper.slope": self.paper.slope,
             "floor_seconds": self.floor_seconds,
             "latency_seconds": self.latency_seconds,
             "solver.slope": self.solver.slope,
             "solver.hashes_per_second": self.solver.hashes_per_second,
         }
+
+
+def _dotted(prefix: str, members: Mapping[str, str]) -> dict[str, str]:
+    return {f"{prefix}.{name}": value for name, value in members.items()}
 
 
 def _member_value(value: object) -> object:

@@ -6,12 +6,14 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from calpow.handler.decoding import DecodingError, decode
 from calpow.handler.errors import GateMisconfigured
 
-SCHEMA = 1
+SCHEMA = 2
 FILE = "calpow.json"
 VICTIM_FILE = "victim.mar"
 ENSEMBLE_FILE = "teachers.pt2"
+NEIGHBOURS_FILE = "neighbours.pt"
 CALIBRATION_FILE = "calibration.json"
 
 
@@ -19,14 +21,14 @@ CALIBRATION_FILE = "calibration.json"
 class GateConfig:
     """Settings of one protected archive, written by `calpow archive`, read by the worker.
 
-    The hashes are hexadecimal SHA-256 of the files of those names in the archive. `ledger` is a URI, or None for
-    CALPOW_LEDGER and the default; `preprocess` is `FILE.py:FUNCTION` or None for the victim's own; `max_open` is
-    how many unsolved challenges an account may have.
+    The hashes are hexadecimal SHA-256 of files in the archive; `parts` are those that the metrics need, by name.
+    `ledger` is a URI, or None for CALPOW_LEDGER and the default; `preprocess` is `FILE.py:FUNCTION` or None for the
+    victim's own; `max_open` is how many unsolved challenges an account may have.
     """
 
     schema: int
     victim_sha256: str
-    ensemble_sha256: str
+    parts: Mapping[str, str]
     calibration_sha256: str
     preprocess: str | None
     ledger: str | None
@@ -41,20 +43,23 @@ class GateConfig:
         """Read and check an archive's settings. Raises GateMisconfigured."""
         try:
             members = json.loads((directory / FILE).read_text())
-            config = cls(**members)
-        except (OSError, ValueError, TypeError) as problem:
+        except (OSError, ValueError) as problem:
             raise GateMisconfigured(
                 f"{FILE} cannot be read ({problem}): build the archive with calpow archive"
             ) from problem
-        if config.schema != SCHEMA:
-            raise GateMisconfigured(f"{FILE} has schema {config.schema}, this version reads {SCHEMA}: archive it again")
-        return config
+        schema = members.get("schema") if isinstance(members, dict) else None
+        if type(schema) is int and schema != SCHEMA:
+            raise GateMisconfigured(f"{FILE} has schema {schema}, this version reads {SCHEMA}: archive it again")
+        try:
+            return decode(cls, members)
+        except DecodingError as problem:
+            raise GateMisconfigured(f"{FILE}: {problem}: build the archive with calpow archive") from problem
 
     def check_files(self, directory: Path) -> None:
         """Compare every part with the hash recorded for it. Raises GateMisconfigured."""
         recorded: Mapping[str, str] = {
             VICTIM_FILE: self.victim_sha256,
-            ENSEMBLE_FILE: self.ensemble_sha256,
+            **self.parts,
             CALIBRATION_FILE: self.calibration_sha256,
         }
         for name, expected in recorded.items():

@@ -229,7 +229,7 @@ class Gate:
     def _order(self, asking: _Asking, priced: Priced) -> QuoteRequest:
         samples = len(priced.costs)
         excess = self._calibration.excess(priced.costs, priced.labels).tolist()
-        charge, credit = _split(priced.costs.tolist(), excess)
+        charge, credit = _split(priced.costs[:, 0].tolist(), excess)
 
         def draft(totals: Totals) -> OpenChallenge:
             return self._issuer.issue(asking.account, asking.request.digest, totals, samples)

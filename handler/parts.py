@@ -1,5 +1,6 @@
 """The parts of a protected archive, loaded and fitted together, before the first request."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,10 +8,11 @@ import torch
 from torch import Tensor
 
 from calpow.handler.calibration import Calibration
-from calpow.handler.config import CALIBRATION_FILE, ENSEMBLE_FILE, GateConfig, file_sha256
+from calpow.handler.config import CALIBRATION_FILE, ENSEMBLE_FILE, NEIGHBOURS_FILE, GateConfig
 from calpow.handler.ensemble import Ensemble
 from calpow.handler.errors import GateMisconfigured
-from calpow.handler.leakage.pate import Pate
+from calpow.handler.leakage.neighbours import Neighbours
+from calpow.handler.metering import Artefacts, Meter, make_meter
 from calpow.handler.victim import Victim
 
 
@@ -19,27 +21,47 @@ class Parts:
     """What prices the queries of one archive."""
 
     calibration: Calibration
-    ensemble: Ensemble
-
-    def metric(self) -> Pate:
-        """The leakage metric that the calibration was made with."""
-        settings = self.calibration.metric
-        return Pate(self.ensemble.votes, settings.sigma, settings.delta)
+    meter: Meter
 
 
-def load_parts(directory: Path, device: torch.device) -> Parts:
-    """Load ensemble and calibration from a directory and check that they belong together.
+def load_parts(directory: Path, victim: Victim, config: GateConfig) -> Parts:
+    """Load what an archive's directory holds and check that it belongs together and to the victim.
 
-    Raises CalibrationError, EnsembleError or GateMisconfigured.
+    Raises CalibrationError, EnsembleError, NeighboursError, VictimError or GateMisconfigured.
     """
     calibration = Calibration.load(directory / CALIBRATION_FILE)
-    ensemble = Ensemble.load(directory / ENSEMBLE_FILE, device)
-    check_fit(calibration, ensemble, file_sha256(directory / ENSEMBLE_FILE))
-    return Parts(calibration, ensemble)
+    ensemble, neighbours = None, None
+    if ENSEMBLE_FILE in config.parts:
+        ensemble = Ensemble.load(directory / ENSEMBLE_FILE, victim.device)
+        check_ensemble(calibration, ensemble)
+    if NEIGHBOURS_FILE in config.parts:
+        neighbours = Neighbours.load(directory / NEIGHBOURS_FILE, victim.device)
+    check_victim(calibration, victim)
+    _check_files(calibration, config)
+    artefacts = Artefacts(ensemble, neighbours)
+    shape, output = calibration.shape, calibration.output
+    return Parts(calibration, make_meter(victim, shape, output, calibration.metrics, artefacts))
 
 
-def check_fit(calibration: Calibration, ensemble: Ensemble, ensemble_sha256: str) -> None:
-    """Raises GateMisconfigured unless the calibration was measured with this ensemble."""
+def _check_files(calibration: Calibration, config: GateConfig) -> None:
+    if config.victim_sha256 != calibration.victim_sha256:
+        raise GateMisconfigured("the calibration was made for another victim: run calpow calibrate again")
+    check_parts(calibration.parts, config.parts)
+
+
+def check_parts(calibrated: Mapping[str, str], found: Mapping[str, str]) -> None:
+    """Raises GateMisconfigured unless the calibration was measured with these files, SHA-256 by name."""
+    for name, sha256 in calibrated.items():
+        if name not in found:
+            raise GateMisconfigured(f"the calibration was made with {name}, which is missing: archive it, too")
+        if found[name] != sha256:
+            raise GateMisconfigured(f"the calibration was made with another {name}: run calpow calibrate again")
+    for name in found.keys() - calibrated.keys():
+        raise GateMisconfigured(f"the calibration's metrics do not use {name}: leave it out, or calibrate with it")
+
+
+def check_ensemble(calibration: Calibration, ensemble: Ensemble) -> None:
+    """Raises GateMisconfigured unless the ensemble votes on what the calibration is for."""
     card, shape = ensemble.card, calibration.shape
     if card.classes != shape.classes:
         raise GateMisconfigured(
@@ -50,11 +72,9 @@ def check_fit(calibration: Calibration, ensemble: Ensemble, ensemble_sha256: str
             f"the ensemble takes inputs of shape {tuple(card.input_shape)}, the calibration was made for"
             f" {tuple(shape.input_shape)}: calibrate again"
         )
-    if ensemble_sha256 != calibration.ensemble_sha256:
-        raise GateMisconfigured("the calibration was made with another ensemble: run calpow calibrate again")
 
 
-def check_victim(calibration: Calibration, victim: Victim, config: GateConfig) -> None:
+def check_victim(calibration: Calibration, victim: Victim) -> None:
     """Raises GateMisconfigured unless the calibration fits this victim.
 
     The victim is asked about one blank input; a handler without `inference` cannot be asked, its hash decides.
@@ -67,8 +87,6 @@ def check_victim(calibration: Calibration, victim: Victim, config: GateConfig) -
             f"the victim has {output.shape[1]} classes, the calibration {calibration.shape.classes}:"
             " train teachers and calibrate for this victim"
         )
-    if config.victim_sha256 != calibration.victim_sha256:
-        raise GateMisconfigured("the calibration was made for another victim: run calpow calibrate again")
 
 
 def _answer_to_blank(calibration: Calibration, victim: Victim) -> Tensor | None:

@@ -14,23 +14,37 @@ from torch import Tensor
 from calpow.handler.ledger.base import Totals
 
 MICRO = 1_000_000
+# Beyond three deviations one query is as odd as can be: a few wild costs must not decide over a user.
+LARGEST_SCORE = 3.0
+
+
+@dataclass(frozen=True)
+class Standard:
+    """What legitimate queries cost by one metric, by class of the answer: means and deviations, `[classes]`."""
+
+    means: tuple[float, ...]
+    deviations: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Conditional:
-    """One-sided: what an account costs above legitimate queries with the same answers.
+    """One-sided: how much odder an account's queries are than legitimate ones with the same answers.
 
-    After n queries with summed excess E, an account stands z = E / sqrt(burst^2 + deviation^2 n + spread^2 n^2)
-    deviations above legitimate users, and pays exp(growth x (z - threshold)) times the floor beyond `threshold`.
+    A query's score is the mean over metrics of its cost, standardised by its class and at most LARGEST_SCORE; its
+    excess is the score above legitimate queries of its class. After n queries with summed excess E, an account stands
+    z = E / sqrt(burst^2 + deviation^2 n + spread^2 n^2) deviations above legitimate users, and pays
+    exp(growth x (z - threshold)) times the floor beyond `threshold`.
 
-    class_floors: by class with most votes, what a cheaper query is counted as. Bounds the credit that a thief earns
-        with the cheapest queries he knows; legitimate ones mostly lie below it.
-    class_means: mean cost of legitimate queries so counted, by class with most votes.
-    deviation: of one legitimate query's cost from the mean of its class.
+    standards: what each metric's costs are standardised by.
+    class_floors: by class, what a lower score is counted as. Bounds the credit that a thief earns with the cheapest
+        queries he knows; legitimate ones mostly lie below it.
+    class_means: mean score of legitimate queries so counted, by class.
+    deviation: of one legitimate query's score from the mean of its class.
     spread: between legitimate users' mean excesses.
     burst: the most that one query can exceed its class by; keeps a fresh account's first hard query cheap.
     """
 
+    standards: tuple[Standard, ...]
     class_floors: tuple[float, ...]
     class_means: tuple[float, ...]
     deviation: float
@@ -40,14 +54,19 @@ class Conditional:
     growth: float
 
     def excess(self, costs: Tensor, labels: Tensor) -> Tensor:
-        """Cost of each sample above legitimate ones of its class, float64 `[n]`; may be negative."""
-        floors, means = self._by_class[:, labels]
-        excess: Tensor = torch.maximum(costs, floors) - means
+        """Excess of each sample, float64 `[n]`, from its costs `[n, metrics]` and class `[n]`; may be negative."""
+        means, deviations, floors, class_means = self._by_class
+        scores = ((costs - means[labels]) / deviations[labels]).clamp(max=LARGEST_SCORE).mean(dim=1)
+        excess: Tensor = torch.maximum(scores, floors[labels]) - class_means[labels]
         return excess
 
     @cached_property
-    def _by_class(self) -> Tensor:
-        return torch.tensor([self.class_floors, self.class_means], dtype=torch.float64)
+    def _by_class(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Means and deviations `[classes, metrics]`, floors and class means `[classes]`."""
+        standards = torch.tensor([[each.means, each.deviations] for each in self.standards], dtype=torch.float64)
+        means, deviations = standards.permute(1, 2, 0)
+        floors, class_means = torch.tensor([self.class_floors, self.class_means], dtype=torch.float64)
+        return means, deviations, floors, class_means
 
     def log_multiple(self, totals: Totals) -> float:
         """Log of the multiple of the floor that this account pays a sample; at least 0."""

@@ -1,4 +1,4 @@
-"""From payloads to prices: the victim's own preprocess, then the leakage metric, one call for a whole batch."""
+"""From payloads to prices: the victim's preprocess, then the meter, one call for a whole batch."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from calpow.handler.errors import BadPayload, PricingUnavailable
-from calpow.handler.leakage.base import Metric, Priced, Seen
+from calpow.handler.leakage.base import Priced
 
 # Bounds what one request can make the worker price, in memory and time.
 MOST_SAMPLES = 4096
@@ -16,20 +16,22 @@ LARGEST_NUMBER = 1e9
 class BatchPricer:
     """Prices payloads of any type that `preprocess` turns into input tensors of one shape."""
 
-    def __init__(self, preprocess: Callable[[object], Tensor], metric: Metric, input_shape: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        preprocess: Callable[[object], Tensor],
+        price: Callable[[Tensor], Priced],
+        input_shape: tuple[int, ...],
+    ) -> None:
+        """`price` is Meter.price, for inputs `[n, *input_shape]`."""
         self._preprocess = preprocess
-        self._metric = metric
+        self._price_inputs = price
         self._input_shape = input_shape
 
     def price(self, payloads: Sequence[object]) -> list[Priced | BadPayload | PricingUnavailable]:
         """One entry a payload, in order: its samples' costs, why it cannot be read, or why it cannot be priced now."""
         inputs = [self._tensor(payload) for payload in payloads]
         readable = [each for each in inputs if isinstance(each, Tensor)]
-        try:
-            priced = iter(self._price(readable))
-        except (MemoryError, RuntimeError) as problem:
-            failed = PricingUnavailable(f"cannot price {len(readable)} payloads: {type(problem).__name__}")
-            return [failed if isinstance(each, Tensor) else each for each in inputs]
+        priced = iter(self._price(readable))
         return [next(priced) if isinstance(each, Tensor) else each for each in inputs]
 
     def _tensor(self, payload: object) -> Tensor | BadPayload | PricingUnavailable:
@@ -46,12 +48,20 @@ class BatchPricer:
             return BadPayload(f"the model takes numbers up to {LARGEST_NUMBER:g} only")
         return made
 
-    def _price(self, inputs: Sequence[Tensor]) -> list[Priced]:
+    def _price(self, inputs: Sequence[Tensor]) -> Sequence[Priced | BadPayload | PricingUnavailable]:
         if not inputs:
             return []
-        if len(inputs) == 1:
-            return [self._metric.price(Seen(inputs[0]))]
-        priced = self._metric.price(Seen(torch.cat(list(inputs))))
+        try:
+            return self._price_together(inputs)
+        except BadPayload as problem:
+            # Whoever the victim cannot answer must not spoil the others' prices: each by itself.
+            return [problem] if len(inputs) == 1 else [self._price([each])[0] for each in inputs]
+        except (MemoryError, RuntimeError, PricingUnavailable) as problem:
+            return [PricingUnavailable(f"cannot price {len(inputs)} payloads: {type(problem).__name__}")] * len(inputs)
+
+    def _price_together(self, inputs: Sequence[Tensor]) -> list[Priced]:
+        together = inputs[0] if len(inputs) == 1 else torch.cat(list(inputs))
+        priced = self._price_inputs(together)
         sizes = [len(each) for each in inputs]
         return [
             Priced(costs, labels)

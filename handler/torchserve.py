@@ -20,7 +20,7 @@ from calpow.handler.errors import GateMisconfigured
 from calpow.handler.gate import Gate
 from calpow.handler.holder import is_alive, this_holder
 from calpow.handler.ledger import open_ledger, shared_uri
-from calpow.handler.parts import check_victim, load_parts
+from calpow.handler.parts import load_parts
 from calpow.handler.payload import payload_digest
 from calpow.handler.pricing import BatchPricer
 from calpow.handler.victim import Row, Surroundings, Victim
@@ -104,19 +104,18 @@ class GateHandler:
             metrics=context.metrics,
         )
         self._victim = Victim.load(home / VICTIM_FILE, home / "victim", around, config.preprocess)
-        parts = load_parts(home, self._victim.device)
-        check_victim(parts.calibration, self._victim, config)
+        parts = load_parts(home, self._victim, config)
         ledger = open_ledger(shared_uri(config.ledger))
-        pricer = BatchPricer(self._preprocess, parts.metric(), tuple(parts.calibration.shape.input_shape))
+        pricer = BatchPricer(self._preprocess, parts.meter.price, parts.calibration.shape.input_shape)
         self._version = str((context.manifest or {}).get("model", {}).get("modelVersion"))
         self._gate = Gate(
             context.model_name, ledger, parts.calibration, pricer, holder=this_holder(), max_open=config.max_open
         )
         log.info(
-            "calpow: guarding %s, policy %s, %d teachers",
+            "calpow: guarding %s, policy %s, metrics %s",
             context.model_name,
             parts.calibration.policy.name,
-            parts.ensemble.card.teachers,
+            " and ".join(each.name.value for each in parts.calibration.metrics),
         )
         self._gate.recover(is_alive)
 

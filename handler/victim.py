@@ -21,6 +21,7 @@ from ts.model_loader import ModelLoaderFactory
 from ts.service import Service
 
 from calpow.handler.errors import BadPayload, PricingUnavailable, VictimError
+from calpow.handler.memory import OutputMemory
 
 MANIFEST = "MAR-INF/MANIFEST.json"
 
@@ -80,6 +81,10 @@ class Victim:
         self._entry_point = service._entry_point
         self._handler: object = getattr(self._entry_point, "__self__", None)
         self._preprocess = preprocess or _own_preprocess(self._entry_point)
+        self._memory = OutputMemory()
+        self._inference = getattr(self._handler, "inference", None)
+        if callable(self._inference):
+            vars(self._handler)["inference"] = self._recall
         # BaseHandler learns its context only in handle(), and its preprocess may want it before.
         if getattr(self._handler, "context", self) is None:
             vars(self._handler)["context"] = service.context
@@ -143,14 +148,40 @@ class Victim:
             raise BadPayload("the model cannot read this payload (preprocess made no batch of tensors of it)")
         return made
 
+    @property
+    def model(self) -> object:
+        """The handler's model, None where it does not show one."""
+        return getattr(self._handler, "model", None)
+
     def infer(self, inputs: Tensor) -> Tensor | None:
-        """The victim's raw output for preprocessed inputs; None where its handler has no `inference`."""
-        inference = getattr(self._handler, "inference", None)
-        if inference is None:
+        """The victim's raw output for preprocessed inputs; None where its handler has no `inference`.
+
+        Raises BadPayload when it cannot answer them, PricingUnavailable when memory or the device gave out.
+        """
+        if not callable(self._inference):
             return None
-        with torch.inference_mode():
-            output = inference(inputs)
+        try:
+            with torch.inference_mode():
+                output = self._inference(inputs)
+        except (MemoryError, torch.OutOfMemoryError) as problem:
+            raise PricingUnavailable("no memory left to answer a payload") from problem
+        except Exception as problem:
+            if isinstance(problem, RuntimeError) and "CUDA" in str(problem):
+                raise PricingUnavailable("the device failed to answer a payload") from problem
+            raise BadPayload(f"the model cannot answer this payload ({type(problem).__name__})") from problem
         return output if isinstance(output, Tensor) else None
+
+    def remember(self, inputs: Tensor, output: Tensor) -> None:
+        """Keep what `infer` gave for these inputs: the answer to them, when it is paid for, needs no second pass."""
+        self._memory.keep(inputs, output)
+
+    def _recall(self, data: object, *args: object, **kwargs: object) -> object:
+        """Stands in for the handler's `inference`."""
+        assert callable(self._inference)
+        if args or kwargs or not isinstance(data, Tensor):
+            return self._inference(data, *args, **kwargs)
+        inference = self._inference
+        return self._memory.recall(data, lambda: inference(data))
 
     def predict(self, rows: Sequence[Row], requests: Sequence[tuple[str, RequestProcessor]], outer: Context) -> object:
         """Let the victim's handler answer rows, as if they alone had made up TorchServe's batch.

@@ -4,13 +4,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calpow.archiver.fitting import conditional_multiples
-from calpow.archiver.simulation import CHECKPOINTS, stream_means
+from calpow.archiver.simulation import Course, stream_sums
 from calpow.handler.evidence import Band, Evidence, Profile, Role
 from calpow.handler.policies import Conditional
+from tests.parts import plain_standard
 
 Floats = NDArray[np.float64]
 
-POLICY = Conditional((0.0,) * 10, (0.0,) * 10, deviation=0.8, spread=0.25, burst=3.0, threshold=2.0, growth=3.07)
+POLICY = Conditional(
+    (plain_standard(10),), (0.0,) * 10, (0.0,) * 10, deviation=0.8, spread=0.25, burst=3.0, threshold=2.0, growth=3.07
+)
+COURSE = Course(10_000)
 USERS = 60
 FLOOR_OVER_LATENCY = 0.8
 CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
@@ -33,7 +37,7 @@ def simulated_evidence(warnings: tuple[str, ...] = (), seed: int = 0) -> Evidenc
         score_name="excess",
         horizon=10_000,
         overhead_budget=2.0,
-        checkpoints=tuple(CHECKPOINTS.tolist()),
+        checkpoints=tuple(COURSE.checkpoints.tolist()),
         profiles=(
             *(_profile(name, Role.legitimate, spread, 0.0, 1.0, rng) for name, spread in honest.items()),
             *(_profile(name, Role.attacker, 0.1, mean, share, rng) for name, (mean, share) in ATTACKERS.items()),
@@ -45,19 +49,18 @@ def simulated_evidence(warnings: tuple[str, ...] = (), seed: int = 0) -> Evidenc
 
 
 def _profile(name: str, role: Role, spread: float, mean: float, share: float, rng: np.random.Generator) -> Profile:
-    n = int(CHECKPOINTS[-1])
+    n = COURSE.horizon
     own = rng.normal(0.0, spread, (USERS, 1))
     single = own + rng.normal(0.0, 0.8, (USERS, n)) + mean * (rng.random((USERS, n)) < share)
-    sums = np.cumsum(single, axis=1)[:, CHECKPOINTS - 1]
-    points = CHECKPOINTS.tolist()
-    means = stream_means(conditional_multiples(POLICY, sums), points)
+    sums = np.cumsum(single, axis=1)[:, COURSE.checkpoints - 1]
+    work = stream_sums(conditional_multiples(POLICY, COURSE.checkpoints, sums), COURSE)
     return Profile(
         name=name,
         role=role,
         samples=int(rng.integers(200, 2_000)),
         score=_band(sums),
-        work=_band(means * CHECKPOINTS),
-        overhead=tuple(np.percentile(1 + means[:, -1] * FLOOR_OVER_LATENCY, range(101)).tolist()),
+        work=_band(work),
+        overhead=tuple(np.percentile(1 + work[:, -1] / n * FLOOR_OVER_LATENCY, range(101)).tolist()),
         auroc=_auroc(single[0], rng) if role is Role.attacker else {},
     )
 

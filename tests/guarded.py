@@ -5,18 +5,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import requests
+import torch
 
 from calpow.archiver.archive import Order, build
 from calpow.archiver.served import Server
 from calpow.archiver.training import Order as TeachersOrder
 from calpow.archiver.training import train
+from calpow.archiver.victims import open_victim
 from calpow.client import PowAuth
-from calpow.handler.calibration import PateSettings, Shape
+from calpow.handler.calibration import Chosen, Shape
 from calpow.handler.config import file_sha256
+from calpow.handler.ensemble import EnsembleCard
+from calpow.handler.leakage.output import OutputKind, recognise
+from calpow.handler.leakage.registry import MetricName
 from calpow.handler.ledger import open_ledger
 from calpow.handler.ledger.base import Ledger, Totals
 from calpow.handler.policies import Conditional
-from tests.parts import calibration
+from tests.parts import calibration, plain_standard
 from tests.victims import build as victims
 
 TIMEOUT = 30.0
@@ -42,13 +47,25 @@ def protect(folder: Path, name: str, victim: Path, teachers: Path, preprocess: s
     calibration(
         shape=Shape(card.classes, card.input_shape),
         victim_sha256=file_sha256(victim),
-        ensemble_sha256=file_sha256(teachers),
-        metric=PateSettings(card.teachers / 25, 1e-5, card.teachers),
-        conditional=Conditional((0.0,) * card.classes, (1e6,) * card.classes, 1.0, 1.0, 1.0, 2.0, 3.0),
+        parts={"teachers.pt2": file_sha256(teachers)},
+        output=output_of(victim, card, preprocess),
+        metrics=(
+            Chosen(MetricName.pate, {"sigma": card.teachers / 25, "delta": 1e-5, "teachers": float(card.teachers)}),
+        ),
+        conditional=Conditional(
+            (plain_standard(card.classes),), (0.0,) * card.classes, (1e6,) * card.classes, 1.0, 1.0, 1.0, 2.0, 3.0
+        ),
         floor_seconds=0.0002,
     ).save(measured)
     guarded = build(Order(victim, teachers, measured, folder, name, preprocess=preprocess, max_open=512, force=True))
     return Protected(victim, teachers, measured, guarded)
+
+
+def output_of(victim: Path, card: EnsembleCard, preprocess: str | None) -> OutputKind | None:
+    """What the victim's own output is; None where its handler has no inference."""
+    with open_victim(victim, preprocess) as opened:
+        output = opened.infer(torch.rand(16, *card.input_shape))
+        return None if output is None else recognise(output, card.classes)
 
 
 def train_teachers(folder: Path, victim: Path, data: Path) -> Path:

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 import torch
 
-from calpow.handler.calibration import Calibration, PateSettings, PolicyName, Shape
+from calpow.handler.calibration import Calibration, Chosen, PolicyName, Shape
 from calpow.handler.errors import BadPayload, PricingUnavailable
 from calpow.handler.evidence import Band, Evidence, Profile, Role
 from calpow.handler.leakage.base import Priced
-from calpow.handler.policies import Conditional, Paper, SolverFit
+from calpow.handler.leakage.output import OutputKind
+from calpow.handler.leakage.registry import MetricName
+from calpow.handler.policies import Conditional, Paper, SolverFit, Standard
 
 FLOOR_SECONDS = 0.001
 HASHES_PER_SECOND = 1_000_000.0
@@ -20,10 +22,11 @@ def calibration(**changes: object) -> Calibration:
         "schema": 2,
         "shape": Shape(2, (4,)),
         "victim_sha256": "0" * 64,
-        "ensemble_sha256": "1" * 64,
-        "metric": PateSettings(2.0, 1e-5, 50),
+        "parts": {"teachers.pt2": "1" * 64},
+        "output": OutputKind.logits,
+        "metrics": (Chosen(MetricName.pate, {"sigma": 2.0, "delta": 1e-5, "teachers": 50.0}),),
         "policy": PolicyName.conditional,
-        "conditional": Conditional((0.75, 0.75), (1.0, 1.0), 0.5, 0.05, 1.0, 2.0, 3.0),
+        "conditional": Conditional((plain_standard(2),), (0.75, 0.75), (1.0, 1.0), 0.5, 0.05, 1.0, 2.0, 3.0),
         "paper": Paper(1.0, 0.0, 1.0075),
         "floor_seconds": FLOOR_SECONDS,
         "cap": 2948.0,
@@ -34,6 +37,11 @@ def calibration(**changes: object) -> Calibration:
         **changes,
     }
     return Calibration(**members)  # type: ignore[arg-type]  # the tests' own mapping
+
+
+def plain_standard(classes: int) -> Standard:
+    """With which a query's score is its cost."""
+    return Standard((0.0,) * classes, (1.0,) * classes)
 
 
 def evidence() -> Evidence:
@@ -75,5 +83,5 @@ class TextPricer:
             return PricingUnavailable("no memory")
         if "?" in text:
             return BadPayload("the model cannot read this payload")
-        costs = torch.tensor([float(each) for each in text.split()], dtype=torch.float64)
+        costs = torch.tensor([[float(each)] for each in text.split()], dtype=torch.float64)
         return Priced(costs, torch.zeros(len(costs), dtype=torch.int64))

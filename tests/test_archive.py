@@ -19,6 +19,7 @@ from calpow.handler.errors import GateMisconfigured, VictimError
 from calpow.handler.ledger.base import LedgerError
 from calpow.puzzle.errors import CalpowError
 from tests.guarded import Protected, Site, train_teachers
+from tests.parts import plain_standard
 from tests.victims import build as victims
 
 STAYS_AWAY = 40.0
@@ -36,10 +37,10 @@ def order(parts: Protected, folder: Path, **changes: object) -> Order:
     return dataclasses.replace(made, **changes)  # type: ignore[arg-type]  # the tests' own mapping
 
 
-def recalibrated(parts: Protected, folder: Path, **changes: object) -> Path:
+def recalibrated(good: Protected, folder: Path, **changes: object) -> Path:
     """The good calibration with changes."""
     path = folder / "calibration.json"
-    dataclasses.replace(Calibration.load(parts.calibration), **changes).save(path)  # type: ignore[arg-type]
+    dataclasses.replace(Calibration.load(good.calibration), **changes).save(path)  # type: ignore[arg-type]
     return path
 
 
@@ -145,8 +146,10 @@ def test_teachers_of_a_victim_with_other_classes_are_refused(parts: Protected, t
         parts,
         tmp_path,
         shape=Shape(3, (4,)),
-        ensemble_sha256=file_sha256(teachers),
-        conditional=dataclasses.replace(good.conditional, class_floors=(0.0,) * 3, class_means=(1.0,) * 3),
+        parts={"teachers.pt2": file_sha256(teachers)},
+        conditional=dataclasses.replace(
+            good.conditional, standards=(plain_standard(3),), class_floors=(0.0,) * 3, class_means=(1.0,) * 3
+        ),
     )
     with pytest.raises(GateMisconfigured, match="the victim has 4 classes, the calibration 3"):
         build(order(parts, tmp_path, ensemble=teachers, calibration=measured))

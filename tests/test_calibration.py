@@ -46,11 +46,11 @@ def put(dotted: str, value: object) -> Callable[[Document], None]:
 
 
 def members(document: Mapping[str, object], prefix: str = "") -> list[str]:
-    """Dotted names of everything in a document but the provenance."""
+    """Dotted names of everything in a document but what owners and metrics name themselves."""
     names = []
     for name, value in document.items():
         names.append(prefix + name)
-        if isinstance(value, dict) and name != "provenance":
+        if isinstance(value, dict) and name not in ("provenance", "parts"):
             names.extend(members(value, f"{prefix}{name}."))
     return names
 
@@ -111,11 +111,12 @@ def test_a_member_of_another_type_is_named(tmp_path: Path, name: str, value: obj
     ("name", "value", "said"),
     [
         ("victim_sha256", "abc", "victim_sha256 must be 64 hexadecimal digits"),
-        ("ensemble_sha256", "Z" * 64, "ensemble_sha256 must be 64 hexadecimal digits"),
+        ("parts", {"teachers.pt2": "Z" * 64}, "parts.teachers.pt2 must be 64 hexadecimal digits"),
         ("shape.classes", 3, "conditional.class_floors has 2 of 3 classes"),
-        ("metric.delta", 1, "metric.delta must be less than 1"),
-        ("metric.sigma", 0, "metric.sigma must be more than 0"),
-        ("metric.teachers", -1, "metric.teachers must be more than 0"),
+        ("metrics", [], "conditional.standards has 1 entries for 0 metrics"),
+        ("metrics", [{"name": "magic", "settings": {}}], r"metrics[0].name must be one of: pate"),
+        ("metrics", [{"name": "pate", "settings": {"sigma": "2"}}], "metrics[0].settings.sigma must be of type float"),
+        ("conditional.standards", [], "conditional.standards has 0 entries for 1 metrics"),
         ("conditional.spread", 0.0, "conditional.spread must be more than 0"),
         ("conditional.burst", -1.0, "conditional.burst must be more than 0"),
         ("paper.base", 0.99, "paper.base must be at least 1"),

@@ -10,7 +10,7 @@ from calpow.handler.leakage.base import Metric, Need, Seen
 from calpow.handler.leakage.confidence import Entropy, Gap
 from calpow.handler.leakage.output import NoDistribution, OutputKind, log_distribution, recognise
 
-METRICS: list[Metric] = [Entropy(), Gap()]
+METRICS: list[Metric] = [Entropy(10), Gap()]
 LOGITS = torch.randn(40, 5, generator=torch.Generator().manual_seed(0)) * 3
 
 
@@ -30,7 +30,7 @@ def seen(probabilities: Tensor) -> Seen:
 )
 def test_known_answers(row: list[float], entropy: float, gap: float) -> None:
     batch = seen(torch.tensor([row], dtype=torch.float64))
-    assert Entropy().price(batch).costs.item() == pytest.approx(entropy, abs=1e-12)
+    assert Entropy(3).price(batch).costs.item() == pytest.approx(entropy, abs=1e-12)
     assert Gap().price(batch).costs.item() == pytest.approx(gap, abs=1e-12)
 
 
@@ -111,9 +111,9 @@ def test_a_spoiled_row_is_the_dearest_and_spoils_no_other(bad: float, kind: Outp
     others = [index for index in range(40) if index != 3]
     assert torch.equal(logs[others], clean[others])
     batch = Seen(LOGITS, log_probabilities=logs)
-    assert Entropy().price(batch).costs[3].item() == pytest.approx(math.log(5))
+    assert Entropy(5).price(batch).costs[3].item() == pytest.approx(math.log(5))
     assert Gap().price(batch).costs[3].item() == pytest.approx(1.0)
 
 
 def test_a_row_of_zeros_is_no_certain_answer() -> None:
-    assert Entropy().price(seen(torch.zeros(1, 4))).costs.item() == pytest.approx(math.log(4))
+    assert Entropy(4).price(seen(torch.zeros(1, 4))).costs.item() == pytest.approx(math.log(4))

@@ -8,21 +8,22 @@ import torch
 from torch import Tensor
 
 from calpow.handler.errors import BadPayload, PricingUnavailable
-from calpow.handler.leakage.base import Need, Priced, Seen
+from calpow.handler.leakage.base import Priced
 from calpow.handler.pricing import MOST_SAMPLES, BatchPricer
 
 
-class SumMetric:
+def sums(inputs: Tensor) -> Priced:
     """A sample costs the sum of its numbers; the label is the place of the largest."""
+    return Priced(inputs.sum(dim=1, keepdim=True).to(torch.float64), inputs.argmax(dim=1))
 
-    needs = Need.NOTHING
 
-    def price(self, seen: Seen) -> Priced:
-        return Priced(seen.inputs.sum(dim=1).to(torch.float64), seen.inputs.argmax(dim=1))
+def ones(inputs: Tensor) -> Priced:
+    """Every sample costs one."""
+    return Priced(torch.ones(len(inputs), 1, dtype=torch.float64), torch.zeros(len(inputs), dtype=torch.int64))
 
 
 def price(payloads: Sequence[object]) -> list[Priced | BadPayload | PricingUnavailable]:
-    return BatchPricer(preprocess, SumMetric(), (3,)).price(payloads)
+    return BatchPricer(preprocess, sums, (3,)).price(payloads)
 
 
 def preprocess(payload: object) -> Tensor:
@@ -63,19 +64,8 @@ def test_one_number_that_is_not_finite_is_enough_to_be_refused(value: float, kin
 
 @pytest.mark.parametrize("kind", [torch.uint8, torch.int64, torch.bool, torch.float16, torch.float64])
 def test_numbers_of_any_kind_are_read(kind: torch.dtype) -> None:
-    (made,) = BatchPricer(preprocess, CountMetric(), (3,)).price([torch.ones(2, 3).to(kind)])
+    (made,) = BatchPricer(preprocess, ones, (3,)).price([torch.ones(2, 3).to(kind)])
     assert isinstance(made, Priced)
-
-
-class CountMetric:
-    """Every sample costs one."""
-
-    needs = Need.NOTHING
-
-    def price(self, seen: Seen) -> Priced:
-        return Priced(
-            torch.ones(len(seen.inputs), dtype=torch.float64), torch.zeros(len(seen.inputs), dtype=torch.int64)
-        )
 
 
 def test_a_payload_for_which_there_is_no_memory_fails_alone() -> None:
@@ -84,16 +74,24 @@ def test_a_payload_for_which_there_is_no_memory_fails_alone() -> None:
 
 
 def test_when_the_metric_fails_bad_payloads_are_still_told_so() -> None:
-    class Failing:
-        needs = Need.NOTHING
+    def fail(inputs: Tensor) -> Priced:
+        raise MemoryError
 
-        def price(self, seen: Seen) -> Priced:
-            raise MemoryError
-
-    made = BatchPricer(preprocess, Failing(), (3,)).price([torch.ones(1, 3), "unreadable"])
+    made = BatchPricer(preprocess, fail, (3,)).price([torch.ones(1, 3), "unreadable"])
     assert [type(entry) for entry in made] == [PricingUnavailable, BadPayload]
 
 
 @pytest.mark.parametrize("payload", [torch.full((1, 3), 1e30), torch.ones(MOST_SAMPLES + 1, 3)], ids=["huge", "many"])
 def test_what_would_overflow_or_flood_the_teachers_is_refused(payload: Tensor) -> None:
     assert isinstance(price([payload])[0], BadPayload)
+
+
+def test_whom_the_victim_cannot_answer_does_not_spoil_the_prices_of_others() -> None:
+    def picky(inputs: Tensor) -> Priced:
+        if bool((inputs < 0).any()):
+            raise BadPayload("the model cannot answer this payload")
+        return sums(inputs)
+
+    payloads = [torch.ones(1, 3), -torch.ones(1, 3), torch.ones(2, 3)]
+    made = BatchPricer(preprocess, picky, (3,)).price(payloads)
+    assert [type(entry) for entry in made] == [Priced, BadPayload, Priced]

@@ -117,7 +117,15 @@ def test_warnings_and_provenance_are_shown(evidence: Evidence) -> None:
     document = render(evidence, FACTS)
     assert "<li>class coat has few samples</li>" in document
     assert "gave no warnings" in render(dataclasses.replace(evidence, warnings=()), FACTS)
-    for text in ("mean cost", "1.75", "made on 2026-01-15", "pate: 50 teachers", "79.7%", "85.5%", FACTS.victim_sha256):
+    for text in (
+        "mean cost",
+        "1.75",
+        "made on 2026-01-15",
+        "pate: sigma 2, delta 1e-05, teachers 50",
+        "79.7%",
+        "85.5%",
+        FACTS.victim_sha256,
+    ):
         assert text in document
 
 

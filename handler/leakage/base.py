@@ -49,6 +49,11 @@ class Metric(Protocol):
         """What of `Seen` must be there."""
         ...
 
+    @property
+    def highest(self) -> float:
+        """The most that any query can cost."""
+        ...
+
     def price(self, seen: Seen) -> Priced:
         """Price a batch of n samples: costs `[n]`."""
         ...

@@ -1,5 +1,7 @@
 """Metrics of the victim's own answer (the paper's B.6): how far it is from one certain class."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -8,6 +10,9 @@ from calpow.handler.leakage.base import Need, Priced, Seen
 
 class Entropy:
     """Prices a query by the Shannon entropy of the victim's probabilities, in nats: from 0 to log(classes)."""
+
+    def __init__(self, classes: int) -> None:
+        self.highest = math.log(classes)
 
     @property
     def needs(self) -> Need:
@@ -23,6 +28,8 @@ class Entropy:
 
 class Gap:
     """Prices a query by 1 - (p1 - p2), the two largest probabilities of the victim's answer: from 0 to 1."""
+
+    highest = 1.0
 
     @property
     def needs(self) -> Need:

@@ -25,6 +25,8 @@ MAGNITUDES = (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08)
 class Odin:
     """Prices a query by 1 - its largest cosine with a class: from 0 to 2."""
 
+    highest = 2.0
+
     def __init__(self, weight: Tensor | None, perturb: Callable[[Tensor], Tensor] | None = None) -> None:
         """`weight` is FeatureTap.weight, `[classes, f]` or None; `perturb`, if any, a Perturbation."""
         self._directions = None if weight is None else _directions(weight)

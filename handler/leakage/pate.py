@@ -15,6 +15,7 @@ class Pate:
         """`ensemble` maps inputs `[n, ...]` to vote counts int64 `[n, classes]`."""
         self._ensemble = ensemble
         self._accountant = accountant
+        self.highest = accountant.highest
 
     @property
     def needs(self) -> Need:

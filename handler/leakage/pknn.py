@@ -15,6 +15,7 @@ class Pknn:
         """`votes` is Neighbours.votes, features `[n, f]` -> `[n, classes]`; `accountant` has its k as teachers."""
         self._votes = votes
         self._accountant = accountant
+        self.highest = accountant.highest
 
     @property
     def needs(self) -> Need:
