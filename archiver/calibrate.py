@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from calpow.handler.calibration import Calibration
 
 METRICS = ("pate", "entropy", "gap", "pknn", "odin")
-DEFAULT_METRICS = ("pate", "entropy")
+DEFAULT_METRICS = {"conditional": ("pate", "entropy"), "paper": ("pate",)}
 EPILOG = """\
 Example:
   calpow calibrate --victim victim.mar --ensemble teachers.pt2 --data heldout/ --output calibration.json
@@ -43,7 +43,7 @@ class Order:
     ensemble: Path | None = None
     neighbours: Path | None = None
     rdp_order: float | None = None
-    metrics: tuple[str, ...] = DEFAULT_METRICS
+    metrics: tuple[str, ...] = DEFAULT_METRICS["conditional"]
     policy: str = "conditional"
     budget: float = 2.0
     horizon: int = 10_000
@@ -91,8 +91,9 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
         "--metric",
         nargs="+",
         choices=METRICS,
-        default=list(DEFAULT_METRICS),
-        help="what is measured of a query; several are combined (default: pate entropy; the paper's: pate)",
+        metavar="NAME",
+        help=f"what is measured of a query, several are combined: {', '.join(METRICS)} (default: pate entropy; with"
+        " --policy paper: pate)",
     )
     parser.add_argument(
         "--rdp-order",
@@ -137,7 +138,7 @@ def _run(args: argparse.Namespace) -> int:
         ensemble=args.ensemble,
         neighbours=args.neighbours,
         rdp_order=args.rdp_order,
-        metrics=tuple(args.metric),
+        metrics=tuple(args.metric or DEFAULT_METRICS[args.policy]),
         policy=args.policy,
         budget=args.overhead_budget,
         horizon=args.horizon,
@@ -181,6 +182,6 @@ def _summary(made: "Calibration") -> str:
         f"policy {made.policy.value} on {names}, from {facts['samples']} samples of {made.shape.classes} classes",
         f"a sample takes {took:.2f} ms unprotected; the gate adds {added:.2f} ms and a puzzle of {puzzle:.2f} ms,"
         f" {made.solver.work(made.floor_seconds):,.0f} hashes",
-        *(verdict.sentence for verdict in verdicts(made.evidence)),
+        *(f"{each.question} {each.figure.capitalize()}. {each.sentence}" for each in verdicts(made.evidence)),
     ]
     return "\n  ".join(lines)

@@ -97,8 +97,8 @@ def warnings(evidence: Evidence, stage: Stage, *, with_teachers: bool) -> list[s
     if clock.latency + clock.added + clock.floor > evidence.overhead_budget * clock.latency:
         least = (clock.latency + clock.added + clock.floor) / clock.latency
         found.append(
-            f"The overhead budget of {evidence.overhead_budget:g} cannot be kept: for a model this fast, pricing and"
-            f" accounting alone bring an answer to {least:.1f} times its time."
+            f"The overhead budget of {evidence.overhead_budget:g} cannot be kept for a model this fast: pricing,"
+            f" accounting and the least puzzle bring an answer to {least:.1f} times its time."
         )
     return found + _attack_warnings(evidence)
 
