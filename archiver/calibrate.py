@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from calpow.handler.calibration import Calibration
 
 METRICS = ("pate", "entropy", "gap", "pknn", "odin")
-DEFAULT_METRICS = {"conditional": ("pate", "entropy"), "paper": ("pate",)}
+DEFAULT_METRICS = {"conditional": ("pate", "entropy"), "paper": ("pate",), "bounds": ("pate",)}
 EPILOG = """\
 Example:
   calpow calibrate --victim victim.mar --ensemble teachers.pt2 --data heldout/ --output calibration.json
@@ -93,7 +93,7 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
         choices=METRICS,
         metavar="NAME",
         help=f"what is measured of a query, several are combined: {', '.join(METRICS)} (default: pate entropy; with"
-        " --policy paper: pate)",
+        " --policy paper and bounds: pate)",
     )
     parser.add_argument(
         "--rdp-order",
@@ -103,10 +103,10 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
     )
     parser.add_argument(
         "--policy",
-        choices=("conditional", "paper"),
+        choices=tuple(DEFAULT_METRICS),
         default="conditional",
-        help="conditional: cost above legitimate queries with the same answer; paper: distance from the mean cost"
-        " (default: conditional)",
+        help="conditional: cost above legitimate queries with the same answer; paper: distance from the mean cost;"
+        " bounds: distance from the lowest and highest cost of legitimate users (default: conditional)",
     )
     parser.add_argument(
         "--overhead-budget",

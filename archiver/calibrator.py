@@ -18,11 +18,14 @@ from calpow.archiver.calibrate import Order
 from calpow.archiver.fitting import (
     CAP,
     ROOM,
+    FittedBounds,
     FittedConditional,
     FittedPaper,
+    bounds_multiples,
     check_enough,
     conditional_multiples,
     excesses_of,
+    fit_bounds,
     fit_conditional,
     fit_paper,
     paper_multiples,
@@ -59,8 +62,18 @@ LEAST_SHARE = 0.25
 ROUNDS = 50
 CONDITIONAL_SCORE = "summed score above legitimate queries of the same class"
 PAPER_SCORE = "summed cost above the baseline"
+BOUNDS_SCORE = "summed cost"
 
 Provenance = dict[str, str | int | float]
+
+
+@dataclass(frozen=True)
+class Fits:
+    """Every policy, fitted to the same samples."""
+
+    conditional: FittedConditional
+    paper: FittedPaper
+    bounds: FittedBounds
 
 
 @dataclass(frozen=True)
@@ -97,9 +110,12 @@ def calibrate(order: Order) -> Calibration:
             attacks[name] = Priced(torch.from_numpy(found.costs), torch.from_numpy(found.labels))
     course = Course(order.horizon)
     highest = np.array([metric.highest for metric in instrument.meter.metrics])
-    conditional = fit_conditional(samples, highest, course, np.random.default_rng(order.seed))
-    paper = fit_paper(samples, highest, course, np.random.default_rng(order.seed))
-    draft = _draft(order, instrument, conditional, paper)
+    fits = Fits(
+        fit_conditional(samples, highest, course, np.random.default_rng(order.seed)),
+        fit_paper(samples, highest, course, np.random.default_rng(order.seed)),
+        fit_bounds(samples, highest, course, np.random.default_rng(order.seed)),
+    )
+    draft = _draft(order, instrument, fits)
     timing = _time(draft, order, folder, len(samples.costs))
     timed = replace(
         draft,
@@ -107,11 +123,11 @@ def calibrate(order: Order) -> Calibration:
         cap=_cap(order.budget, timing.clock),
         latency_seconds=timing.clock.latency,
         solver=timing.solver,
-        provenance=_origin(order, samples) | _simulated(order, conditional, paper) | _timed(timing),
+        provenance=_origin(order, samples) | _simulated(order, fits) | _timed(timing),
     )
     rule = _rule(timed, course)
     if timed.policy is PolicyName.conditional:
-        users = conditional.users
+        users = fits.conditional.users
     else:
         users = _all_users(rule, samples, course, np.random.default_rng(order.seed))
     stage = Stage(users, samples, attacks, course, timing.clock)
@@ -128,7 +144,7 @@ def _absolute(order: Order) -> Order:
     )
 
 
-def _draft(order: Order, instrument: Instrument, conditional: FittedConditional, paper: FittedPaper) -> Calibration:
+def _draft(order: Order, instrument: Instrument, fits: Fits) -> Calibration:
     """The calibration as far as it is known before anything has been timed: everybody pays next to nothing."""
     files = {ENSEMBLE_FILE: order.ensemble, NEIGHBOURS_FILE: order.neighbours}
     parts = {name: file_sha256(path) for name, path in files.items() if path is not None}
@@ -140,8 +156,9 @@ def _draft(order: Order, instrument: Instrument, conditional: FittedConditional,
         output=instrument.output,
         metrics=instrument.chosen,
         policy=PolicyName(order.policy),
-        conditional=conditional.policy,
-        paper=paper.policy,
+        conditional=fits.conditional.policy,
+        paper=fits.paper.policy,
+        bounds=fits.bounds.policy,
         floor_seconds=1e-6,
         cap=1.0,
         latency_seconds=1e-6,
@@ -192,6 +209,9 @@ def _rule(made: Calibration, course: Course) -> Rule:
         rule = made.conditional
         multiples = partial(conditional_multiples, rule, course.checkpoints, cap=made.cap)
         return Rule(CONDITIONAL_SCORE, partial(excesses_of, rule), multiples, standards, names)
+    if made.policy is PolicyName.bounds:
+        multiples = partial(bounds_multiples, made.bounds, course.checkpoints, cap=made.cap)
+        return Rule(BOUNDS_SCORE, lambda costs, labels: costs[:, 0], multiples, standards, names)
     slope = made.paper.slope
     multiples = partial(paper_multiples, math.log(made.paper.base), cap=made.cap)
     return Rule(PAPER_SCORE, lambda costs, labels: costs[:, 0] - slope, multiples, standards, names)
@@ -231,14 +251,15 @@ def _origin(order: Order, samples: Samples) -> Provenance:
     }
 
 
-def _simulated(order: Order, conditional: FittedConditional, paper: FittedPaper) -> Provenance:
+def _simulated(order: Order, fits: Fits) -> Provenance:
     return {
         "simulated_users": f"{RESAMPLES * USERS_PER_RESAMPLE} users each of: uniform, each single class, Dirichlet"
         f" mixtures; up to {order.horizon:,} queries; from {RESAMPLES} pairs of independent resamples",
-        "cross_fitted_spread": conditional.cross_fitted.spread,
-        "cross_fitted_deviation": conditional.cross_fitted.deviation,
-        **_outcome("conditional", conditional.outcome),
-        **_outcome("paper", paper.outcome),
+        "cross_fitted_spread": fits.conditional.cross_fitted.spread,
+        "cross_fitted_deviation": fits.conditional.cross_fitted.deviation,
+        **_outcome("conditional", fits.conditional.outcome),
+        **_outcome("paper", fits.paper.outcome),
+        **_outcome("bounds", fits.bounds.outcome),
     }
 
 

@@ -10,6 +10,7 @@ import torch
 from tqdm import tqdm
 
 from calpow.archiver.simulation import (
+    PERCENTILE,
     RESAMPLES,
     Course,
     Floats,
@@ -23,7 +24,7 @@ from calpow.archiver.simulation import (
     simulate,
     simulate_standard,
 )
-from calpow.handler.policies import LARGEST_SCORE, Conditional, Paper, Standard
+from calpow.handler.policies import LARGEST_SCORE, Bounds, Conditional, Paper, Standard
 from calpow.puzzle.errors import CalpowError
 
 # A legitimate user may pay this many times the floor and stay within the budget: the floor leaves that room.
@@ -74,6 +75,15 @@ class FittedPaper:
     """The policy, what its simulated standard users pay, and their summed costs' distance from the baseline."""
 
     policy: Paper
+    outcome: Outcome
+    users: Users
+
+
+@dataclass(frozen=True)
+class FittedBounds:
+    """The policy, what its simulated users pay, and their summed costs."""
+
+    policy: Bounds
     outcome: Outcome
     users: Users
 
@@ -141,8 +151,8 @@ def fit_conditional(
     first = replace(scale, spread=spread, deviation=deviation)
     long = [length for length in course.horizons if length >= LONG] or [course.horizon]
     steady = _widen(lambda by: replace(first, spread=first.spread * by), users, course, long)
-    policy = _widen(lambda by: replace(steady, deviation=deviation * by), users, course, course.horizons)
-    found = outcome(users, partial(conditional_multiples, policy, course.checkpoints), course, course.horizons)
+    policy = _widen(lambda by: replace(steady, deviation=deviation * by), users, course)
+    found = outcome(users, partial(conditional_multiples, policy, course.checkpoints), course)
     return FittedConditional(policy, found, first, users)
 
 
@@ -155,9 +165,30 @@ def fit_paper(samples: Samples, ceilings: Floats, course: Course, rng: np.random
     _fewest_per_class(samples, ceilings)
     users = _standard_users(samples, course, rng)
     log_base = math.log(PAPER_BASE)
-    while not _has_room(found := outcome(users, partial(paper_multiples, log_base), course, course.horizons)):
+    while not _has_room(found := outcome(users, partial(paper_multiples, log_base), course)):
         log_base *= 0.95
     return FittedPaper(Paper(float(samples.costs[:, 0].mean()), 0.0, math.exp(log_base)), found, users)
+
+
+def fit_bounds(samples: Samples, ceilings: Floats, course: Course, rng: np.random.Generator) -> FittedBounds:
+    """Fit the band that 98 of 100 users of every kind stay in, and the paper's `a`, smaller where they lack room.
+
+    The slopes are those of the cheapest and dearest users at the horizon, the intercepts what shorter streams need.
+    Raises FittingError.
+    """
+    _fewest_per_class(samples, ceilings)
+    users = merge([simulate(drawn.costs[:, 0], drawn, course, rng) for drawn, _ in resampled_pairs(samples, rng)])
+    spans = np.stack([np.percentile(sums, (100 - PERCENTILE, PERCENTILE), axis=0) for sums in users.values()])
+    lowest, highest = spans[:, 0].min(axis=0), spans[:, 1].max(axis=0)
+    slopes = lowest[-1] / course.horizon, highest[-1] / course.horizon
+    intercepts = (
+        float((lowest - slopes[0] * course.checkpoints).min()),
+        float((highest - slopes[1] * course.checkpoints).max()),
+    )
+    policy = Bounds(float(slopes[0]), intercepts[0], float(slopes[1]), intercepts[1], PAPER_BASE)
+    while not _has_room(found := outcome(users, partial(bounds_multiples, policy, course.checkpoints), course)):
+        policy = replace(policy, base=policy.base**0.95)
+    return FittedBounds(policy, found, users)
 
 
 def conditional_multiples(policy: Conditional, queries: Ints, excess: Floats, cap: float = CAP) -> Floats:
@@ -170,6 +201,13 @@ def conditional_multiples(policy: Conditional, queries: Ints, excess: Floats, ca
 def paper_multiples(log_base: float, distances: Floats, cap: float = CAP) -> Floats:
     """The paper's f(x) as a capped multiple, for distances from the baseline `[users, checkpoints]`."""
     return _capped(log_base * np.abs(distances), cap)
+
+
+def bounds_multiples(policy: Bounds, queries: Ints, costs: Floats, cap: float = CAP) -> Floats:
+    """`policy.log_multiple` as a capped multiple, for summed costs `[users, checkpoints]` after so many queries."""
+    below = policy.lower_slope * queries + policy.lower_intercept - costs
+    above = costs - policy.upper_slope * queries - policy.upper_intercept
+    return _capped(math.log(policy.base) * np.maximum(np.maximum(below, above), 0.0), cap)
 
 
 def _capped(log_multiples: Floats, cap: float) -> Floats:
@@ -217,7 +255,7 @@ def _has_room(found: Outcome) -> bool:
 
 
 def _widen(
-    widened: Callable[[float], Conditional], users: Users, course: Course, horizons: Sequence[int]
+    widened: Callable[[float], Conditional], users: Users, course: Course, horizons: Sequence[int] | None = None
 ) -> Conditional:
     """The policy widened by the smallest factor from 1 on, to 1 %, that leaves the users room."""
 

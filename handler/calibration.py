@@ -16,7 +16,7 @@ from calpow.handler.evidence import Evidence
 from calpow.handler.leakage.output import OutputKind
 from calpow.handler.leakage.registry import MetricName
 from calpow.handler.ledger.base import Charge, Totals
-from calpow.handler.policies import MICRO, Conditional, Paper, SolverFit
+from calpow.handler.policies import MICRO, Bounds, Conditional, Paper, SolverFit
 from calpow.puzzle.errors import CalpowError
 
 SCHEMA = 2
@@ -33,6 +33,7 @@ class PolicyName(Enum):
 
     conditional = "conditional"
     paper = "paper"
+    bounds = "bounds"
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Calibration:
     policy: PolicyName
     conditional: Conditional
     paper: Paper
+    bounds: Bounds
     floor_seconds: float
     cap: float
     latency_seconds: float
@@ -119,8 +121,14 @@ class Calibration:
 
     def seconds(self, totals: Totals, samples: int) -> float:
         """Mean solving time asked of an account for `samples` samples that are already in its `totals`."""
-        policy = self.paper if self.policy is PolicyName.paper else self.conditional
-        return samples * self.floor_seconds * math.exp(min(policy.log_multiple(totals), math.log(self.cap)))
+        log_multiple = min(self._chosen_policy.log_multiple(totals), math.log(self.cap))
+        return samples * self.floor_seconds * math.exp(log_multiple)
+
+    @property
+    def _chosen_policy(self) -> Conditional | Paper | Bounds:
+        if self.policy is PolicyName.conditional:
+            return self.conditional
+        return self.paper if self.policy is PolicyName.paper else self.bounds
 
     def work(self, totals: Totals, samples: int) -> float:
         """Expected hashes asked, in the same case."""
@@ -141,7 +149,7 @@ class Calibration:
         for name, value in self._positive().items():
             if not value > 0:
                 yield f"{name} must be more than 0, not {value}"
-        for name, value in (("cap", self.cap), ("paper.base", self.paper.base)):
+        for name, value in (("cap", self.cap), ("paper.base", self.paper.base), ("bounds.base", self.bounds.base)):
             if value < 1:
                 yield f"{name} must be at least 1, not {value}"
         yield from self._class_faults()

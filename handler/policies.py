@@ -1,4 +1,4 @@
-"""From what an account has run up to what its next answer takes: the two policies and the reference solver.
+"""From what an account has run up to what its next answer takes: the policies and the reference solver.
 
 A policy says how many times the floor a sample costs, as a natural logarithm: the paper's exponential overflows a
 float within one MNIST attack.
@@ -90,6 +90,27 @@ class Paper:
         """Log of f(x); at least 0."""
         baseline = self.slope * totals.queries + self.intercept
         return math.log(self.base) * abs(totals.cost_micro / MICRO - baseline)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The paper's rule where legitimate users differ (section 3.3): f(x) = base^x, x the distance from a band.
+
+    The band lies between two lines, slope x queries + intercept, that legitimate users' summed costs stay between.
+    """
+
+    lower_slope: float
+    lower_intercept: float
+    upper_slope: float
+    upper_intercept: float
+    base: float
+
+    def log_multiple(self, totals: Totals) -> float:
+        """Log of f(x); at least 0, and 0 between the bounds."""
+        cost, n = totals.cost_micro / MICRO, totals.queries
+        below = self.lower_slope * n + self.lower_intercept - cost
+        above = cost - self.upper_slope * n - self.upper_intercept
+        return math.log(self.base) * max(0.0, below, above)
 
 
 @dataclass(frozen=True)

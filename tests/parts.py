@@ -10,7 +10,7 @@ from calpow.handler.evidence import Band, Evidence, Profile, Role
 from calpow.handler.leakage.base import Priced
 from calpow.handler.leakage.output import OutputKind
 from calpow.handler.leakage.registry import MetricName
-from calpow.handler.policies import Conditional, Paper, SolverFit, Standard
+from calpow.handler.policies import Bounds, Conditional, Paper, SolverFit, Standard
 
 FLOOR_SECONDS = 0.001
 HASHES_PER_SECOND = 1_000_000.0
@@ -28,6 +28,7 @@ def calibration(**changes: object) -> Calibration:
         "policy": PolicyName.conditional,
         "conditional": Conditional((plain_standard(2),), (0.75, 0.75), (1.0, 1.0), 0.5, 0.05, 1.0, 2.0, 3.0),
         "paper": Paper(1.0, 0.0, 1.0075),
+        "bounds": Bounds(0.5, -1.0, 1.5, 1.0, 1.0075),
         "floor_seconds": FLOOR_SECONDS,
         "cap": 2948.0,
         "latency_seconds": 0.002,

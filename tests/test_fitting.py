@@ -14,8 +14,10 @@ from calpow.archiver.fitting import (
     PAPER_BASE,
     ROOM,
     FittingError,
+    bounds_multiples,
     conditional_multiples,
     excesses,
+    fit_bounds,
     fit_conditional,
     fit_line,
     fit_paper,
@@ -198,6 +200,20 @@ def test_the_papers_base_is_lowered_until_its_standard_users_have_room() -> None
     assert 1 < fitted.policy.base < PAPER_BASE
     assert max(fitted.outcome.mean, fitted.outcome.percentile) <= ROOM
     assert fitted.outcome.profile == "uniform"
+
+
+def test_users_of_every_kind_stay_within_the_bounds_and_attackers_do_not() -> None:
+    samples = population(np.random.default_rng(0), 400)
+    fitted = fit_bounds(samples, CEILING, COURSE, np.random.default_rng(1))
+    assert fitted.outcome.percentile <= ROOM
+    assert fitted.policy.base == pytest.approx(PAPER_BASE)
+    n = 10_000
+    thief = Totals(round(3.3 * n * MICRO), 0, n)
+    assert fitted.policy.log_multiple(thief) > math.log(CAP)
+    costs = np.array([[1.4 * n, 3.3 * n, 0.2 * n]])
+    found = bounds_multiples(fitted.policy, np.array([n, n, n]), costs)[0].tolist()
+    gates = [fitted.policy.log_multiple(Totals(round(cost * MICRO), 0, n)) for cost in costs[0].tolist()]
+    assert found == pytest.approx([math.exp(min(gate, math.log(CAP))) for gate in gates])
 
 
 def test_a_seed_makes_the_fit_repeatable() -> None:

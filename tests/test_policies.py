@@ -14,7 +14,7 @@ from calpow.archiver.replay import fit_rule, replay
 from calpow.archiver.traces import read_baseline, read_trace
 from calpow.handler.calibration import Calibration, PolicyName
 from calpow.handler.ledger.base import NOTHING, Totals
-from calpow.handler.policies import MICRO, Conditional, Paper, SolverFit, Standard
+from calpow.handler.policies import MICRO, Bounds, Conditional, Paper, SolverFit, Standard
 from tests.parts import FLOOR_SECONDS, HASHES_PER_SECOND, calibration, plain_standard
 
 CONDITIONAL = Conditional(
@@ -116,6 +116,19 @@ def test_the_next_work_is_that_of_a_legitimate_query() -> None:
     account = totals(50, cost=150.0, excess=60.0)
     after = totals(51, cost=150.0 + made.paper.slope, excess=60.0)
     assert made.next_work(account) == pytest.approx(made.work(after, 1))
+
+
+@given(cost=st.floats(-1.0, 1.0), queries=st.integers(0, 10**6))
+def test_whoever_stays_between_the_bounds_pays_the_floor(cost: float, queries: int) -> None:
+    made = calibration(policy=PolicyName.bounds, bounds=Bounds(0.5, -1.0, 1.5, 1.0, 1.0075))
+    inside = (1.0 + 0.499 * cost) * queries + 0.99 * cost
+    assert made.seconds(totals(queries, cost=inside), 1) == pytest.approx(FLOOR_SECONDS)
+
+
+def test_whoever_leaves_the_bounds_pays_for_the_distance_on_either_side() -> None:
+    made = calibration(policy=PolicyName.bounds, bounds=Bounds(0.5, -1.0, 1.5, 1.0, 1.0075))
+    for cost in (150.0 + 1.0 + 100.0, 50.0 - 1.0 - 100.0):
+        assert made.seconds(totals(100, cost=cost), 1) == pytest.approx(1.0075**100 * FLOOR_SECONDS, rel=1e-5)
 
 
 @given(distance=st.floats(0, 1e9))
