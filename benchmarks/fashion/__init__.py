@@ -1,0 +1,1 @@
+"""What the default policy makes honest users and thieves pay, measured on Fashion-MNIST."""
