@@ -63,11 +63,11 @@ def test_what_is_done_to_a_batch_afterwards_changes_nothing() -> None:
 def test_the_oldest_go_where_there_is_no_room(times: int) -> None:
     one = INPUTS[:1].nbytes + double(INPUTS[:1]).nbytes
     memory = OutputMemory(most_bytes=3 * one)
-    for row in INPUTS.split(1):
+    for row in torch.split(INPUTS, 1):
         # The same query in one batch takes room, but not for ever.
         batch = row.repeat(times, 1)
         memory.keep(batch, double(batch))
-    kept = [recalled(memory, row) for row in INPUTS.split(1)]
+    kept = [recalled(memory, row) for row in torch.split(INPUTS, 1)]
     assert kept == [False] * (6 - 3 // times) + [True] * (3 // times)
 
 

@@ -5,7 +5,8 @@ python -m benchmarks.fashion --quick                    one seed on few samples:
 python -m benchmarks.fashion --only timing              what pricing takes, on an idle machine
 python -m benchmarks.fashion --output docs/measured.md  the tables as Markdown
 
-Exits with 1 when something falls short of what must be reached, with 2 when it cannot be measured.
+Exits with 1 when something falls short of what must be reached (never with --quick, whose few samples leave attackers
+room), with 2 when it cannot be measured.
 """
 
 import argparse
@@ -62,7 +63,7 @@ def main() -> int:
     missed = [must.what for must in musts if not must.holds]
     if missed:
         print(f"falls short: {'; '.join(missed)}", file=sys.stderr)
-    return FELL_SHORT if missed else 0
+    return FELL_SHORT if missed and not args.quick else 0
 
 
 def _measure(args: argparse.Namespace) -> tuple[list[str], list[Must]]:

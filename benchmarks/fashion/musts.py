@@ -7,7 +7,6 @@ from statistics import median
 from benchmarks.fashion.policies import CHEAP, DEFAULT, FIFTH, HALF, LENGTHS, dearest
 from benchmarks.fashion.strangers import NEAR
 from benchmarks.fashion.tables import Results, number
-from benchmarks.fashion.timing import DEFAULT as DEFAULT_PRICING
 from benchmarks.fashion.timing import VOTES, Timings
 
 BUDGET, PRICING = 2.0, 0.5
@@ -49,7 +48,7 @@ def of_policy(results: Results) -> Iterator[Must]:
 
 def of_timing(timings: Timings) -> Iterator[Must]:
     """What pricing a batch may take of the victim's forward pass."""
-    for name, took in ((VOTES, timings.votes[VOTES]), (f"{DEFAULT_PRICING}, added", timings.added[DEFAULT_PRICING])):
+    for name, took in ((VOTES, timings.votes[VOTES]), (f"{DEFAULT.name}, added", timings.added[DEFAULT.name])):
         yield Must(f"pricing {SLOW_BATCH}, {name}", PRICING, True, (took.times_victim[SLOW_BATCH],))
 
 

@@ -12,8 +12,6 @@ from calpow.archiver.fitting import CAP, ROOM
 # By seed, by the name of the policy.
 Results = Sequence[Mapping[str, Found]]
 
-LONGEST = " | ".join(f"{length:,} queries" for length in LENGTHS)
-
 
 def policy_tables(results: Results, choices: Sequence[Choice]) -> Iterator[str]:
     """What everybody pays under each policy, line by line."""
@@ -36,8 +34,8 @@ def _preamble(seeds: int) -> Iterator[str]:
         f" multiples of the floor and the floor is 1 / {ROOM:g} of the unprotected latency. The longest puzzle,"
         f" {CAP:,.0f} floors, makes {1 + CAP / ROOM:,.0f}. Each is the mean over a user's queries up to the length"
         f" named; the 99th percentile over honest users, the mean over attackers; the median of {seeds} seeds, in"
-        " brackets the least and the most. A seed has its own victim, teachers, halves of the 10,000 test images"
-        " (5,000 calibrate, honest users send the others) and strangers."
+        " brackets the least and the most. A seed has its own victim, teachers, strangers and halves of the test"
+        " images: one half calibrates, honest users send the other."
     )
     yield ""
 

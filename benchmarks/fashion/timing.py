@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from benchmarks.fashion.costs import calibrated
 from benchmarks.fashion.data import CLASSES, Images, split, tensor
+from benchmarks.fashion.policies import DEFAULT
 from benchmarks.fashion.strangers import Stock, make_all
 from benchmarks.fashion.victim import TEACHERS, Home
 from calpow.archiver.independent import IndependentTeachers
@@ -37,7 +38,6 @@ FEW_ROUNDS = 5
 COMPARED = 400
 VICTIM = "the victim's forward pass"
 VOTES = "default teachers: votes and accounting"
-DEFAULT = "PATE + entropy (default)"
 INDEPENDENT = "the paper's 250 networks: votes and accounting"
 UNTRAINED = f"{INDEPENDENT}, of random weights"
 
@@ -159,7 +159,7 @@ def _selections(instrument: Instrument) -> dict[str, tuple[Chosen, ...]]:
     pate, entropy = by_name[MetricName.pate], by_name[MetricName.entropy]
     alone = {each.name.value: (each,) for each in instrument.chosen if each is not pate}
     return {
-        DEFAULT: (pate, entropy),
+        DEFAULT.name: (pate, entropy),
         "PATE": (pate,),
         **alone,
         "odin, inputs not moved": (Chosen(MetricName.odin, {}),),
