@@ -38,6 +38,11 @@ class Onlooker:
 
         def look(inputs: Tensor) -> Seen:
             output, features = tap(lambda: self._ask(inputs)) if tap else (self._ask(inputs), None)
+            if output.dim() != 2 or len(output) != len(inputs):
+                raise VictimError(
+                    f"the victim answered {len(inputs)} samples with numbers of shape {tuple(output.shape)}:"
+                    " it must give one row of classes a sample"
+                )
             self._victim.remember(inputs, output)
             return Seen(inputs, log_distribution(output, kind), features)
 
@@ -58,7 +63,8 @@ class Onlooker:
         return tap
 
     def _ask(self, inputs: Tensor) -> Tensor:
-        output = self._victim.infer(inputs)
+        # A copy: a victim that works on its input in place must not change what is priced and remembered.
+        output = self._victim.infer(inputs.clone())
         if output is None:
             raise VictimError("the victim's inference did not answer with a tensor")
         return output

@@ -45,7 +45,7 @@ class OutputMemory:
 
     def keep(self, inputs: Tensor, outputs: Tensor) -> None:
         """Remember `outputs` `[n, ...]` of `inputs` `[n, ...]`; the oldest go where there is no room."""
-        if len(outputs) != len(inputs):
+        if outputs.dim() == 0 or len(outputs) != len(inputs) or not _is_batch(inputs):
             return
         batch = _Batch(inputs.clone(), outputs.clone())
         self._bytes += batch.bytes
@@ -59,14 +59,14 @@ class OutputMemory:
 
     def recall(self, inputs: Tensor, compute: Callable[[], object]) -> object:
         """The outputs of `inputs` `[n, ...]` if all of them are remembered, and forget them; else what is computed."""
-        keys = _keys(inputs)
+        keys = _keys(inputs) if _is_batch(inputs) else []
         if not keys or not all(key in self._kept for key in keys):
             return compute()
         outputs = []
         begun = 0
         for batch, found in groupby((self._kept[key] for key in keys), key=itemgetter(0)):
             rows = torch.tensor([row for _, row in found], device=batch.inputs.device)
-            if not torch.equal(batch.inputs[rows], inputs[begun : begun + len(rows)]):
+            if not _same(batch.inputs[rows], inputs[begun : begun + len(rows)]):
                 return compute()
             outputs.append(batch.outputs[rows])
             begun += len(rows)
@@ -80,6 +80,16 @@ class OutputMemory:
             batch.left -= 1
             if batch.left == 0:
                 self._bytes -= batch.bytes
+
+
+def _is_batch(inputs: Tensor) -> bool:
+    """Whether rows can be told apart by their numbers, and nobody wants gradients of what is made of them."""
+    return inputs.dim() >= 2 and inputs.layout == torch.strided and not inputs.is_quantized and not inputs.requires_grad
+
+
+def _same(kept: Tensor, asked: Tensor) -> bool:
+    """Whether both are the same numbers of the same type: 1 and 1.0 need not have the same answer."""
+    return kept.dtype == asked.dtype and kept.device == asked.device and torch.equal(kept, asked)
 
 
 def _keys(inputs: Tensor) -> list[float]:

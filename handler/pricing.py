@@ -7,6 +7,7 @@ from torch import Tensor
 
 from calpow.handler.errors import BadPayload, PricingUnavailable
 from calpow.handler.leakage.base import Priced
+from calpow.puzzle.errors import CalpowError
 
 # Bounds what one request can make the worker price, in memory and time.
 MOST_SAMPLES = 4096
@@ -53,11 +54,13 @@ class BatchPricer:
             return []
         try:
             return self._price_together(inputs)
-        except BadPayload as problem:
-            # Whoever the victim cannot answer must not spoil the others' prices: each by itself.
-            return [problem] if len(inputs) == 1 else [self._price([each])[0] for each in inputs]
-        except (MemoryError, RuntimeError, PricingUnavailable) as problem:
-            return [PricingUnavailable(f"cannot price {len(inputs)} payloads: {type(problem).__name__}")] * len(inputs)
+        except (MemoryError, RuntimeError, CalpowError) as problem:
+            if len(inputs) > 1:
+                # Whoever cannot be priced must not spoil the others' prices: each by itself.
+                return [self._price([each])[0] for each in inputs]
+            if isinstance(problem, BadPayload):
+                return [problem]
+            return [PricingUnavailable(f"cannot price a payload: {type(problem).__name__}")]
 
     def _price_together(self, inputs: Sequence[Tensor]) -> list[Priced]:
         together = inputs[0] if len(inputs) == 1 else torch.cat(list(inputs))
