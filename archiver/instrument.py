@@ -16,8 +16,8 @@ from calpow.handler.ensemble import Ensemble, EnsembleCard
 from calpow.handler.leakage.base import Priced
 from calpow.handler.leakage.neighbours import Neighbours, NeighboursCard
 from calpow.handler.leakage.odin import choose_magnitude
-from calpow.handler.leakage.output import OutputKind, recognise
-from calpow.handler.leakage.registry import MetricName, Settings
+from calpow.handler.leakage.output import BareClass, OutputKind, recognise
+from calpow.handler.leakage.registry import ON_PROBABILITIES, MetricName, Settings
 from calpow.handler.looking import Onlooker
 from calpow.handler.metering import Artefacts, Meter, make_meter
 
@@ -56,21 +56,27 @@ def make_instrument(order: Order, opened: OpenVictim, folder: Folder, inputs: Te
     )
     _check_fit(artefacts, folder, opened)
     shape = Shape(len(folder.class_names), tuple(inputs.shape[1:]))
-    output = output_kind(opened, inputs, shape.classes)
     names = [MetricName(name) for name in order.metrics]
+    output = output_kind(opened, inputs, shape.classes, graded=not ON_PROBABILITIES.isdisjoint(names))
     chosen = tuple(Chosen(name, _settings(name, order, artefacts, opened, inputs)) for name in names)
     return Instrument(shape, output, chosen, artefacts, make_meter(opened.victim, shape, output, chosen, artefacts))
 
 
-def output_kind(opened: OpenVictim, inputs: Tensor, classes: int) -> OutputKind | None:
+def output_kind(opened: OpenVictim, inputs: Tensor, classes: int, *, graded: bool) -> OutputKind | None:
     """What the victim's raw output is; None where its handler has no inference that could be asked.
 
-    Raises NoDistribution when it is no distribution over the classes.
+    Raises NoDistribution when it is no distribution over the classes; a bare class is one unless `graded`.
     """
-    outputs = [opened.infer(batch) for batch in torch.split(inputs, BATCH)]
+    # Copies: a victim that works in place must not change the inputs.
+    outputs = [opened.infer(batch.clone()) for batch in torch.split(inputs, BATCH)]
     if any(each is None for each in outputs):
         return None
-    return recognise(torch.cat([each for each in outputs if each is not None]), classes)
+    try:
+        return recognise(torch.cat([each for each in outputs if each is not None]), classes)
+    except BareClass:
+        if graded:
+            raise
+        return OutputKind.probabilities
 
 
 def reference_attacks(inputs: Tensor, meter: Meter, seed: int) -> dict[str, Priced]:

@@ -26,4 +26,4 @@ class VictimError(CalpowError):
 
 
 class BadPayload(VictimError):
-    """The victim's own preprocess cannot read this payload."""
+    """The victim cannot read this payload, or cannot answer it."""

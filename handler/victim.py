@@ -7,7 +7,8 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -135,15 +136,9 @@ class Victim:
         context.request_ids = {0: "pricing"}
         context.request_processor = [request or RequestProcessor({})]
         context.metrics.request_ids = context.request_ids
-        try:
+        with _blaming_payload("read"):
             # A copy: handlers that decode a row in place must find it raw when they predict.
             made = self._preprocess([dict(row)])
-        except (MemoryError, torch.OutOfMemoryError) as problem:
-            raise PricingUnavailable("no memory left to read a payload") from problem
-        except Exception as problem:
-            if isinstance(problem, RuntimeError) and "CUDA" in str(problem):
-                raise PricingUnavailable("the device failed to read a payload") from problem
-            raise BadPayload(f"the model cannot read this payload ({type(problem).__name__})") from problem
         if not _is_batch(made):
             raise BadPayload("the model cannot read this payload (preprocess made no batch of tensors of it)")
         return made
@@ -160,15 +155,8 @@ class Victim:
         """
         if not callable(self._inference):
             return None
-        try:
-            with torch.inference_mode():
-                output = self._inference(inputs)
-        except (MemoryError, torch.OutOfMemoryError) as problem:
-            raise PricingUnavailable("no memory left to answer a payload") from problem
-        except Exception as problem:
-            if isinstance(problem, RuntimeError) and "CUDA" in str(problem):
-                raise PricingUnavailable("the device failed to answer a payload") from problem
-            raise BadPayload(f"the model cannot answer this payload ({type(problem).__name__})") from problem
+        with _blaming_payload("answer"), torch.inference_mode():
+            output = self._inference(inputs)
         return output if isinstance(output, Tensor) else None
 
     def remember(self, inputs: Tensor, output: Tensor) -> None:
@@ -195,6 +183,19 @@ class Victim:
         context.cl_socket = getattr(outer, "cl_socket", None)
         context.metrics.request_ids = context.request_ids
         return self._entry_point(list(rows), context)
+
+
+@contextmanager
+def _blaming_payload(verb: str) -> Iterator[None]:
+    """What the victim's code raises as the fault of its payload, unless memory or the device gave out."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as problem:
+        raise PricingUnavailable(f"no memory left to {verb} a payload") from problem
+    except Exception as problem:
+        if isinstance(problem, RuntimeError) and "CUDA" in str(problem):
+            raise PricingUnavailable(f"the device failed to {verb} a payload") from problem
+        raise BadPayload(f"the model cannot {verb} this payload ({type(problem).__name__})") from problem
 
 
 def _is_batch(made: object) -> TypeGuard[Tensor]:

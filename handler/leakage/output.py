@@ -23,10 +23,14 @@ class NoDistribution(GateMisconfigured):
     """The victim's output is no distribution over its classes, so no metric of its answer can be used."""
 
 
+class BareClass(NoDistribution):
+    """The victim answers with a class and no probabilities: an answer, but with nothing to measure."""
+
+
 def recognise(output: Tensor, classes: int) -> OutputKind:
     """What a victim's raw output is, from a batch of 2 or more different samples.
 
-    Raises NoDistribution, one line that says what it is instead. Logarithms of independent (multi-label) sigmoids
+    Raises NoDistribution, one line that says what it is instead, BareClass where it still is a class. Logarithms of independent (multi-label) sigmoids
     cannot be told from logits.
     """
     _check_form(output, classes)
@@ -77,7 +81,7 @@ def _recognise_shares(shares: Tensor) -> OutputKind:
             _refusal("numbers from 0 to 1 that do not sum to 1, as of several labels at once", "one label must apply")
         )
     if bool(((shares == 0) | (shares == 1)).all()):
-        raise NoDistribution(_refusal("a bare class without probabilities", "use the metric pate, which needs none"))
+        raise BareClass(_refusal("a bare class without probabilities", "use --metric pate, which needs none"))
     return OutputKind.probabilities
 
 

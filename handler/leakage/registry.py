@@ -29,7 +29,8 @@ class MetricName(Enum):
     odin = "odin"
 
 
-# Metrics that look at the victim's representation.
+# Metrics that look at the victim's probabilities, and at its representation.
+ON_PROBABILITIES = frozenset({MetricName.entropy, MetricName.gap})
 ON_FEATURES = frozenset({MetricName.pknn, MetricName.odin})
 
 
