@@ -30,8 +30,8 @@ class BareClass(NoDistribution):
 def recognise(output: Tensor, classes: int) -> OutputKind:
     """What a victim's raw output is, from a batch of 2 or more different samples.
 
-    Raises NoDistribution, one line that says what it is instead, BareClass where it still is a class. Logarithms of independent (multi-label) sigmoids
-    cannot be told from logits.
+    Raises NoDistribution, one line that says what it is instead, BareClass where it is a class after all. Logarithms
+    of independent (multi-label) sigmoids cannot be told from logits.
     """
     _check_form(output, classes)
     numbers = output.detach().to("cpu", torch.float64)

@@ -37,6 +37,22 @@ def vector_class(folder: Path, name: str = "vector", *, batched: bool = False) -
     return archive(folder, name, str(HERE / "vector_handler.py"), **options)
 
 
+def counting(folder: Path, name: str, *, workers: int, batch: int) -> Path:
+    """A model on vectors whose handler notes each pass; a payload may hold several."""
+    config = folder / f"{name}.yaml"
+    config.write_text(
+        f"minWorkers: {workers}\nmaxWorkers: {workers}\nbatchSize: {batch}\nmaxBatchDelay: 200\nresponseTimeout: 30\n"
+    )
+    options = {"model_file": HERE / "vector_net.py", "serialized_file": _state(folder, name), "config_file": config}
+    return archive(folder, name, str(HERE / "counting_handler.py"), **options)
+
+
+def random(folder: Path, name: str = "random") -> Path:
+    """A model on vectors that never gives the same answer twice."""
+    options = {"model_file": HERE / "vector_net.py", "serialized_file": _state(folder, name)}
+    return archive(folder, name, str(HERE / "random_handler.py"), **options)
+
+
 def vector_function(folder: Path, name: str = "function") -> Path:
     """A TorchScript model behind a module-level function, with a file it opens relative to its directory."""
     script = folder / "vector.pt"
