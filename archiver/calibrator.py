@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from calpow.archiver import archive
-from calpow.archiver.calibrate import Order
+from calpow.archiver.attackers import ATTACKS
+from calpow.archiver.calibrate import Order, OrderError
 from calpow.archiver.fitting import (
     CAP,
     ROOM,
@@ -99,6 +100,8 @@ def calibrate(order: Order) -> Calibration:
     order = _absolute(order)
     folder = read_folder(order.data)
     check_enough(folder.units_per_class(), folder.class_names)
+    for name in order.attacks.keys() & ATTACKS.keys():
+        raise OrderError(f"--attack {name}: {name} is a reference attacker's name, give another")
     strangers = {name: list_payloads(path) for name, path in order.attacks.items()}
     with open_victim(order.victim, order.preprocess) as opened:
         inputs = some_inputs(opened, folder.payloads, REFERENCE_INPUTS, order.seed)

@@ -53,6 +53,12 @@ def random(folder: Path, name: str = "random") -> Path:
     return archive(folder, name, str(HERE / "random_handler.py"), **options)
 
 
+def odd(folder: Path, how: str) -> Path:
+    """A victim on vectors whose inference answers as odd_handler.py says."""
+    (folder / "how.txt").write_text(how)
+    return archive(folder, "odd", str(HERE / "odd_handler.py"), extra_files=folder / "how.txt")
+
+
 def vector_function(folder: Path, name: str = "function") -> Path:
     """A TorchScript model behind a module-level function, with a file it opens relative to its directory."""
     script = folder / "vector.pt"
