@@ -142,11 +142,30 @@ def test_what_is_changed_in_place_afterwards_was_copied_before() -> None:
 def test_the_oldest_make_room_and_no_more_is_held_than_allowed() -> None:
     inputs = torch.arange(10.0).unsqueeze(1)
     memory = OutputMemory(most_bytes=3 * 8)
-    memory.keep(inputs, -inputs)
+    for row in inputs:
+        memory.keep(row[None], -row[None])
     assert [remembers(memory, row[None]) for row in inputs] == [False] * 7 + [True] * 3
     memory.keep(torch.rand(1, 100), torch.rand(1, 1))
     memory.keep(inputs[:1], -inputs[:1])
     assert remembers(memory, inputs[:1]), "one that is too large for it leaves nothing behind"
+
+
+@given(order=st.permutations(range(6)), cut=st.integers(1, 5), parts=st.integers(1, 6))
+def test_outputs_come_back_in_whatever_batches_they_are_asked_for(order: list[int], cut: int, parts: int) -> None:
+    memory, inputs = OutputMemory(), torch.arange(18.0).reshape(6, 3)
+    for batch in (inputs[:cut], inputs[cut:]):
+        memory.keep(batch, answer(batch))
+    for batch in inputs[order].tensor_split(parts):
+        assert torch.equal(torch.as_tensor(memory.recall(batch, missing)), answer(batch))
+
+
+def test_room_is_free_again_once_a_batch_is_answered() -> None:
+    inputs = torch.arange(18.0).reshape(6, 3)
+    memory = OutputMemory(most_bytes=inputs.nbytes + answer(inputs).nbytes)
+    for _ in range(3):
+        memory.keep(inputs, answer(inputs))
+        assert remembers(memory, inputs[3:])
+        assert remembers(memory, inputs[:3])
 
 
 @dataclass(frozen=True)
