@@ -28,6 +28,9 @@ UNGUARDABLE = ("asyncCommunication", "continuousBatching", "sequenceBatching", "
 EXAMPLE = """example:
   calpow archive --victim victim.mar --ensemble teachers.pt2 --calibration calibration.json \\
       --model-name digits --export-path model_store
+
+--mode observe is for a soft launch: everybody is answered as if there were no gate, and each query is recorded for
+calpow calibrate --from-records. What accounts run up meanwhile counts when a model of the same name enforces later.
 """
 
 
@@ -49,6 +52,8 @@ class Order:
     preprocess: str | None = None
     ledger: str | None = None
     max_open: int = 64
+    mode: str = "enforce"
+    records: str | None = None
     force: bool = False
 
     @property
@@ -84,6 +89,17 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
     parser.add_argument(
         "--max-open", type=int, default=64, help="unsolved challenges an account may have (default: 64)"
     )
+    parser.add_argument(
+        "--mode",
+        choices=("enforce", "observe"),
+        default="enforce",
+        help="ask for work, or block nobody and only account and record (default: enforce)",
+    )
+    parser.add_argument(
+        "--records",
+        metavar="FILE",
+        help="where mode observe records queries (default: CALPOW_RECORDS, else ~/.calpow/records.jsonl)",
+    )
     parser.add_argument("--force", "-f", action="store_true", help="overwrite an archive of that name")
     parser.set_defaults(run=_run)
 
@@ -104,10 +120,13 @@ def _run(args: argparse.Namespace) -> int:
             preprocess=args.preprocess,
             ledger=args.ledger,
             max_open=args.max_open,
+            mode=args.mode,
+            records=args.records,
             force=args.force,
         )
     )
-    print(f"{made} ({made.stat().st_size / 1e6:.1f} MB) guards {args.victim}")
+    does = "guards" if args.mode == "enforce" else "observes and does not guard"
+    print(f"{made} ({made.stat().st_size / 1e6:.1f} MB) {does} {args.victim}")
     return 0
 
 
@@ -117,8 +136,13 @@ def build(order: Order) -> Path:
     Raises ArchiveError, GateMisconfigured, VictimError, CalibrationError or EnsembleError.
     """
     from calpow.handler.ledger import shared_uri
+    from calpow.handler.records import shared_path
     from calpow.handler.victim import read_manifest
 
+    if order.records is not None:
+        if order.mode != "observe":
+            raise ArchiveError("--records is for --mode observe: leave it out, or observe")
+        shared_path(order.records)
     if order.ledger is not None:
         shared_uri(order.ledger)
     if order.max_open < 1:
@@ -161,6 +185,8 @@ def _stage_parts(order: Order, stage: Path) -> None:
         preprocess=_stage_preprocess(order.preprocess, stage),
         ledger=order.ledger,
         max_open=order.max_open,
+        mode=config.Mode(order.mode),
+        records=order.records,
     )
     (stage / config.FILE).write_text(settings.to_json())
 

@@ -22,6 +22,7 @@ from calpow.archiver.simulation import (
     outcome,
     resampled_pairs,
     simulate,
+    simulate_accounts,
     simulate_standard,
 )
 from calpow.handler.policies import LARGEST_SCORE, Bounds, Conditional, Paper, Standard
@@ -281,8 +282,10 @@ def _conditional_users(
     for fitted_on, drawn_from in tqdm(
         pairs, total=RESAMPLES, desc="simulating", unit="pair", disable=True if quiet else None
     ):
-        excess = excesses(fit_scale(fitted_on, ceilings), drawn_from)
-        parts.append(simulate(excess, drawn_from, course, rng))
+        scale = fit_scale(fitted_on, ceilings)
+        excess = excesses(scale, drawn_from)
+        recorded = simulate_accounts(excesses(scale, samples), samples, course, rng) if samples.by_account else {}
+        parts.append(simulate(excess, drawn_from, course, rng) | recorded)
         squares.append(float((excess**2).mean()))
     return merge(parts), float(np.mean(squares))
 

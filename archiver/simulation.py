@@ -26,7 +26,9 @@ CONCENTRATION = 0.3
 # Queries are drawn one by one up to here; further ones are summed by their mean and variance.
 DRAWN_SINGLY = 100
 SHORTEST_HORIZON = 10
-UNIFORM, MIXTURE = "uniform", "mixture"
+TINY = 1e-12
+BISECTIONS = 40
+UNIFORM, MIXTURE, RECORDED = "uniform", "mixture", "accounts as recorded"
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Samples:
     """Held-out legitimate samples: `costs` is `[n, metrics]`, the others `[n]`.
 
     `labels` is the class of the victim's answer, `classes` the true class; samples of one of `groups` belong together.
+    With `by_account` a group is what one account sent, in the mixture in which it did.
     """
 
     costs: Floats
@@ -66,6 +69,7 @@ class Samples:
     classes: Ints
     groups: Ints
     class_names: tuple[str, ...]
+    by_account: bool = False
 
     def take(self, index: Ints) -> "Samples":
         """The samples at these positions, repeats and all."""
@@ -122,6 +126,51 @@ def simulate(values: Floats, samples: Samples, course: Course, rng: np.random.Ge
 def simulate_standard(values: Floats, course: Course, rng: np.random.Generator) -> dict[str, Floats]:
     """A few of the paper's standard users, who send samples of all classes in random order."""
     return {UNIFORM: streams(values, _uniform(len(values)), course, rng)}
+
+
+def simulate_accounts(values: Floats, samples: Samples, course: Course, rng: np.random.Generator) -> dict[str, Floats]:
+    """A few users who each send what one recorded account did: the sums of their `values`, one a sample.
+
+    None where no accounts were recorded. The mean of a short account is mostly chance, and a long stream of it would
+    magnify that: means are drawn together so far that they scatter as the accounts' true ones do (constrained
+    empirical Bayes, Louis 1984).
+    """
+    if not samples.by_account:
+        return {}
+    owners, means, errors = account_means(values, samples.groups)
+    spread = between_spread(means, errors)
+    centre = np.average(means, weights=1 / (errors + spread**2))
+    drawn = centre + np.sqrt(spread**2 / (errors + spread**2)) * (means - centre)
+    picks = rng.integers(len(means), size=USERS_PER_RESAMPLE)
+    rows = [values[owners == pick] - means[pick] + drawn[pick] for pick in picks]
+    return {RECORDED: np.concatenate([streams(row, [np.ones(len(row))], course, rng) for row in rows])}
+
+
+def account_means(values: Floats, groups: Ints) -> tuple[Ints, Floats, Floats]:
+    """The account of each value as a number from 0, each account's mean, and the variance of that mean.
+
+    The variance of single values is taken for the same in all accounts, and for more than nothing.
+    """
+    names, owners = np.unique(groups, return_inverse=True)
+    counts = np.bincount(owners)
+    means = np.bincount(owners, weights=values) / counts
+    within = float(((values - means[owners]) ** 2).sum()) / max(1, len(values) - len(names))
+    return owners, means, max(within, TINY) / counts
+
+
+def between_spread(means: Floats, errors: Floats) -> float:
+    """The deviation of true means, of which `means` were measured with these variances (Paule and Mandel 1982)."""
+
+    def surplus(spread: float) -> float:
+        weights = 1 / (errors + spread**2)
+        centre = np.average(means, weights=weights)
+        return float((weights * (means - centre) ** 2).sum()) - (len(means) - 1)
+
+    low, high = 0.0, float(np.ptp(means)) + TINY
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if surplus(middle) > 0 else (low, middle)
+    return low
 
 
 def merge(parts: Sequence[Users]) -> Users:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from enum import Enum
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,13 +18,21 @@ NEIGHBOURS_FILE = "neighbours.pt"
 CALIBRATION_FILE = "calibration.json"
 
 
+class Mode(Enum):
+    """What a worker does about queries: ask for work before it answers, or only account and record them."""
+
+    enforce = "enforce"
+    observe = "observe"
+
+
 @dataclass(frozen=True, slots=True)
 class GateConfig:
     """Settings of one protected archive, written by `calpow archive`, read by the worker.
 
     The hashes are hexadecimal SHA-256 of files in the archive; `parts` are those that the metrics need, by name.
     `ledger` is a URI, or None for CALPOW_LEDGER and the default; `preprocess` is `FILE.py:FUNCTION` or None for the
-    victim's own; `max_open` is how many unsolved challenges an account may have.
+    victim's own; `max_open` is how many unsolved challenges an account may have. `records` is where queries are
+    recorded in mode observe, or None for CALPOW_RECORDS and the default.
     """
 
     schema: int
@@ -33,10 +42,12 @@ class GateConfig:
     preprocess: str | None
     ledger: str | None
     max_open: int
+    mode: Mode
+    records: str | None
 
     def to_json(self) -> str:
         """The file's text."""
-        return json.dumps(asdict(self), indent=2) + "\n"
+        return json.dumps(asdict(self) | {"mode": self.mode.value}, indent=2) + "\n"
 
     @classmethod
     def read(cls, directory: Path) -> "GateConfig":

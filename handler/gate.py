@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from calpow.handler import problems
 from calpow.handler.calibration import Calibration
 from calpow.handler.challenge import Claims
+from calpow.handler.charging import charge_and_credit
 from calpow.handler.decision import Admitted, Decision, Pricer, Refused, Request
 from calpow.handler.errors import BadPayload, PricingUnavailable
 from calpow.handler.issuer import Issuer
 from calpow.handler.leakage.base import Priced
 from calpow.handler.ledger.base import (
-    Charge,
     Ledger,
     LedgerUnavailable,
     OpenChallenge,
@@ -27,7 +27,6 @@ from calpow.handler.ledger.base import (
     TooManyOpen,
     Totals,
 )
-from calpow.handler.policies import MICRO
 from calpow.handler.problems import Problem
 
 log = logging.getLogger(__name__)
@@ -228,8 +227,7 @@ class Gate:
 
     def _order(self, asking: _Asking, priced: Priced) -> QuoteRequest:
         samples = len(priced.costs)
-        excess = self._calibration.excess(priced.costs, priced.labels).tolist()
-        charge, credit = _split(priced.costs[:, 0].tolist(), excess)
+        charge, credit = charge_and_credit(self._calibration, priced)
 
         def draft(totals: Totals) -> OpenChallenge:
             return self._issuer.issue(asking.account, asking.request.digest, totals, samples)
@@ -240,14 +238,3 @@ class Gate:
         # Enough, and yet it did not pay: a stamp had been spent before.
         spent = asking.payment is not None and asking.payment.hashes >= challenge.hashes
         return Refused(self._issuer.present(problems.CHALLENGE_SPENT if spent else asking.why, challenge))
-
-
-def _split(costs: Sequence[float], excess: Sequence[float]) -> tuple[Charge, Charge]:
-    """What is charged when samples are priced, and what is credited when they are paid for.
-
-    Samples below the mean of their class make an account look better: unpaid, they would be a thief's free filler.
-    """
-    dear = [above for above in excess if above > 0]
-    cheap = [above for above in excess if above <= 0]
-    charge = Charge(round(sum(costs) * MICRO), round(sum(dear) * MICRO), len(dear))
-    return charge, Charge(0, round(sum(cheap) * MICRO), len(cheap))

@@ -14,15 +14,17 @@ from ts.context import Context, RequestProcessor
 from ts.utils.util import PredictionException
 
 from calpow.handler import problems
-from calpow.handler.config import VICTIM_FILE, GateConfig
+from calpow.handler.config import VICTIM_FILE, GateConfig, Mode
 from calpow.handler.decision import Admitted, Decision, Refused, Request
 from calpow.handler.errors import GateMisconfigured
 from calpow.handler.gate import Gate
 from calpow.handler.holder import is_alive, this_holder
 from calpow.handler.ledger import open_ledger, shared_uri
+from calpow.handler.observer import Observer, Query
 from calpow.handler.parts import load_parts
 from calpow.handler.payload import payload_digest
 from calpow.handler.pricing import BatchPricer
+from calpow.handler.records import shared_path
 from calpow.handler.victim import Row, Surroundings, Victim
 from calpow.puzzle.challenge import KEY_HEADER, NEXT_HEADER, SOLUTION_HEADER
 from calpow.puzzle.errors import CalpowError
@@ -56,14 +58,18 @@ class Incoming:
         """Whether the victim takes it for a description, forged or not."""
         return bool(self.processor.get_request_property("describe") == "True")
 
+    @property
+    def key(self) -> str | None:
+        """The API key it comes with."""
+        return self.headers.get(OURS[0])
+
     def for_gate(self, version: str) -> Request | Refused:
         """What the gate needs to know; refused when the payload is nested too deep to be read."""
         try:
             digest = payload_digest(self.row, f"{'explain' if self.explain else 'predict'} {version}")
         except (RecursionError, ValueError):
             return Refused(problems.bad_payload("the payload is nested too deep"))
-        key, solution = (self.headers.get(name) for name in OURS)
-        return Request(key=key, solution=solution, digest=digest, payload=self)
+        return Request(key=self.key, solution=self.headers.get(OURS[1]), digest=digest, payload=self)
 
 
 def read_request(row: Mapping[str, object], processor: RequestProcessor) -> Incoming:
@@ -79,7 +85,10 @@ def read_request(row: Mapping[str, object], processor: RequestProcessor) -> Inco
 
 
 class GateHandler:
-    """TorchServe's handler: admits, refuses, and lets the victim answer what has been admitted."""
+    """TorchServe's handler: admits, refuses, and lets the victim answer what has been admitted.
+
+    In mode `observe` it looks on, and the victim answers everything.
+    """
 
     def initialize(self, context: Context) -> None:
         """Load everything the archive holds; a part that does not fit ends the worker with one line in the log."""
@@ -108,6 +117,12 @@ class GateHandler:
         ledger = open_ledger(shared_uri(config.ledger))
         pricer = BatchPricer(self._preprocess, parts.meter.price, parts.calibration.shape.input_shape)
         self._version = str((context.manifest or {}).get("model", {}).get("modelVersion"))
+        self._observer: Observer | None = None
+        if config.mode is Mode.observe:
+            records = shared_path(config.records)
+            self._observer = Observer(context.model_name, ledger, parts.calibration, pricer, records)
+            log.info("calpow: observing %s, nobody is blocked, records go to %s", context.model_name, records)
+            return
         self._gate = Gate(
             context.model_name, ledger, parts.calibration, pricer, holder=this_holder(), max_open=config.max_open
         )
@@ -121,11 +136,14 @@ class GateHandler:
 
     def _preprocess(self, payload: object) -> Tensor:
         assert isinstance(payload, Incoming)
-        return self._victim.preprocess(payload.row, payload.processor)
+        # A processor of its own: what a preprocess sets there belongs to the answer, which is another matter.
+        return self._victim.preprocess(payload.row, RequestProcessor(payload.processor.get_request_properties()))
 
-    def handle(self, data: Sequence[Mapping[str, object]], context: Context) -> list[object]:
+    def handle(self, data: Sequence[Mapping[str, object]], context: Context) -> object:
         """Answer a batch: problem documents for the refused, the victim's own answers for the admitted."""
         batch = [read_request(row, processor) for row, processor in zip(data, context.request_processor, strict=True)]
+        if self._observer is not None:
+            return self._look_on(self._observer, batch, context)
         answers: list[object] = [None] * len(batch)
         admitted: dict[int, Admitted | None] = {}
         for index, decision in self._decide(batch).items():
@@ -137,10 +155,18 @@ class GateHandler:
             for index, answer in zip(group, self._delegate(group, batch, admitted, context), strict=True):
                 answers[index] = answer
         context.metrics.request_ids = context.request_ids
-        for index, each in enumerate(batch):
-            if each.grpc and "ts_stream_next" not in context.get_response_headers(index):
-                # Without it a gRPC stream's answer kills the worker.
-                context.set_response_header(index, "ts_stream_next", "false")
+        _end_streams(batch, context)
+        return answers
+
+    def _look_on(self, observer: Observer, batch: Sequence[Incoming], context: Context) -> object:
+        """The victim's answer to a whole batch, as if we were not there; what it raises comes through."""
+        observer.observe([Query(each.key, each) for each in batch if not each.describe])
+        requests = [(context.request_ids[index], each.processor) for index, each in enumerate(batch)]
+        try:
+            answers = self._victim.predict([each.row for each in batch], requests, context)
+        finally:
+            context.metrics.request_ids = context.request_ids
+        _end_streams(batch, context)
         return answers
 
     def _decide(self, batch: Sequence[Incoming]) -> dict[int, Decision | None]:
@@ -202,6 +228,13 @@ def _groups(batch: Sequence[Incoming], admitted: Sequence[int]) -> list[list[int
     explain = [index for index in admitted if batch[index].explain and not batch[index].says_describe]
     predict = [index for index in admitted if not batch[index].explain and not batch[index].says_describe]
     return [group for group in [*describe, explain, predict] if group]
+
+
+def _end_streams(batch: Sequence[Incoming], context: Context) -> None:
+    """Say that each answer is the last of its gRPC stream: without that it would kill the worker."""
+    for index, each in enumerate(batch):
+        if each.grpc and "ts_stream_next" not in context.get_response_headers(index):
+            context.set_response_header(index, "ts_stream_next", "false")
 
 
 def _refuse(context: Context, index: int, incoming: Incoming, refused: Refused) -> str:

@@ -4,7 +4,7 @@ LedgerError
 └── LedgerUnavailable
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,6 +26,11 @@ class Charge:
     cost_micro: int
     excess_micro: int
     queries: int
+
+    def __add__(self, other: "Charge") -> "Charge":
+        return Charge(
+            self.cost_micro + other.cost_micro, self.excess_micro + other.excess_micro, self.queries + other.queries
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +181,12 @@ class Ledger(Protocol):
 
         A payload whose challenge is open gets that one and is not charged again, also within the batch.
         Once this returns, the charges outlast a power failure.
+        """
+
+    def charge(self, model: str, charges: Mapping[str, Charge]) -> None:
+        """Add to accounts, by name, what answers cost that nobody had to pay for; all of it or nothing.
+
+        What was added last may be lost with the power: nothing was sold for it.
         """
 
     def pay(self, challenge: OpenChallenge, payment: Payment, *, now: float) -> bool:

@@ -1,19 +1,20 @@
 """The ledger of one machine: an SQLite file that all its workers share.
 
 Durability (https://www.sqlite.org/pragma.html#pragma_synchronous): quote, settle and the keys are on the disk
-before they return. redeem, undo and recover only have to be seen by the other processes at once: what is lost
-of them with the power was not answered yet, and is open again afterwards.
+before they return. charge, redeem, undo and recover only have to be seen by the other processes at once: what is
+lost of the latter with the power was not answered yet, and is open again afterwards.
 """
 
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from calpow.handler.ledger.apikey import ApiKey, check_account
 from calpow.handler.ledger.base import (
     NOTHING,
+    Charge,
     Key,
     LedgerError,
     OpenChallenge,
@@ -158,6 +159,14 @@ class SqliteLedger:
             connection.execute(_PURGE, (now, _PURGED_PER_REQUEST * len(requests)))
             return [_quote(connection, model, request, now, max_open) for request in requests]
 
+    def charge(self, model: str, charges: Mapping[str, Charge]) -> None:
+        """Add to accounts what nobody had to pay for."""
+        if not charges:
+            return
+        with self._file.writing(durable=False) as connection:
+            for account, charge in charges.items():
+                _add(connection, model, account, charge)
+
     def pay(self, challenge: OpenChallenge, payment: Payment, *, now: float) -> bool:
         """Redeem an open challenge with prepaid stamps."""
         with self._file.writing(durable=True) as connection:
@@ -215,14 +224,21 @@ def _quote(
         return Quote(standing.challenge, charged=False, paid=paid)
     if standing.open_count >= max_open:
         return TooManyOpen((standing.soonest_expiry or now) - now)
-    totals = _totals(query, model, request.account) + request.charge
-    connection.execute(_SET_TOTALS, (model, request.account, totals.cost_micro, totals.excess_micro, totals.queries))
-    made = request.draft(totals)
+    made = request.draft(_add(connection, model, request.account, request.charge))
     credit = (request.credit.cost_micro, request.credit.excess_micro, request.credit.queries)
     row = (made.id, model, request.account, request.digest, made.token, made.expires, made.hashes, *credit)
     connection.execute(_ADD_OPEN, row)
     paid = request.payment is not None and _pay(connection, made, request.payment, now)
     return Quote(made, charged=True, paid=paid)
+
+
+def _add(connection: sqlite3.Connection, model: str, account: str, charge: Charge) -> Totals:
+    def query(sql: str, parameters: Sequence[Value]) -> list[Row]:
+        return connection.execute(sql, parameters).fetchall()
+
+    totals = _totals(query, model, account) + charge
+    connection.execute(_SET_TOTALS, (model, account, totals.cost_micro, totals.excess_micro, totals.queries))
+    return totals
 
 
 def _pay(connection: sqlite3.Connection, challenge: OpenChallenge, payment: Payment, now: float) -> bool:
