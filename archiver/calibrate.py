@@ -20,6 +20,11 @@ Example:
 heldout/ is what legitimate users would send and neither the victim nor its teachers were trained on: a folder a
 class, at least 10 payload files in each; hundreds let attackers hide less. Files in a sub-folder of a class (the copies
 of one image, say) count as one. Latency and solving times are those of this machine: leave it idle meanwhile.
+
+After a soft launch (calpow archive --mode observe), what real users cost is learnt from what was recorded; accounts
+that are no legitimate users are found and left out:
+  calpow calibrate --victim victim.mar --ensemble teachers.pt2 --data heldout/ --from-records ~/.calpow/records.jsonl
+A few payloads a class are enough in heldout/ then: attackers are made of them, and the victim is timed with them.
 """
 
 
@@ -34,7 +39,7 @@ class Order:
     metrics: names, the first of which the paper's rule sums. budget: what a legitimate user's answer may take, in
     multiples of what it takes unprotected. rdp_order: votes are accounted as RDP of this order instead of each query's
     epsilon. horizon: queries up to which that holds. attacks: folders of payloads that
-    are no legitimate use, by name.
+    are no legitimate use, by name. records: what mode observe recorded, from which legitimate costs are then learnt.
     """
 
     victim: Path
@@ -50,6 +55,7 @@ class Order:
     attacks: Mapping[str, Path] = field(default_factory=dict)
     preprocess: str | None = None
     seed: int = 0
+    records: Path | None = None
 
     def __post_init__(self) -> None:
         if not 1 < self.budget < 1000:
@@ -125,6 +131,12 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
         metavar="NAME=FOLDER",
         help="payload files that are no legitimate use, to see what they would pay; may be repeated",
     )
+    parser.add_argument(
+        "--from-records",
+        type=Path,
+        metavar="FILE.jsonl",
+        help="learn what legitimate queries cost from what mode observe recorded",
+    )
     parser.add_argument("--preprocess", metavar="FILE.py:FUNCTION", help="for victims without a preprocess")
     parser.add_argument("--seed", type=int, default=0, help="of the simulated users (default: 0)")
     parser.set_defaults(run=_run)
@@ -145,10 +157,11 @@ def _run(args: argparse.Namespace) -> int:
         attacks=_attacks(args.attack),
         preprocess=args.preprocess,
         seed=args.seed,
+        records=args.from_records,
     )
     from calpow.archiver.calibrator import calibrate
 
-    made = calibrate(order)
+    made = calibrate(order, tell=print)
     made.save(order.output)
     print(f"{order.output}: {_summary(made)}")
     for warning in made.evidence.warnings:

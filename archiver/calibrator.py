@@ -3,7 +3,7 @@
 import math
 import platform
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -35,6 +35,7 @@ from calpow.archiver.instrument import Instrument, make_instrument, reference_at
 from calpow.archiver.latency import Latency, measure_latency
 from calpow.archiver.payloads import Folder, list_payloads, read_folder
 from calpow.archiver.pricing import price_folder, some_inputs
+from calpow.archiver.records import read_records, vet_records
 from calpow.archiver.rehearsal import Clock, Rule, Stage, rehearse, warnings
 from calpow.archiver.simulation import (
     RESAMPLES,
@@ -45,15 +46,17 @@ from calpow.archiver.simulation import (
     Users,
     merge,
     simulate,
+    simulate_accounts,
 )
 from calpow.archiver.timing import Floor, measure_floor, measure_solver
-from calpow.archiver.victims import open_victim
+from calpow.archiver.victims import OpenVictim, open_victim
 from calpow.handler.calibration import SCHEMA, Calibration, CalibrationError, PolicyName
 from calpow.handler.config import ENSEMBLE_FILE, NEIGHBOURS_FILE, file_sha256
 from calpow.handler.ensemble import Ensemble
 from calpow.handler.evidence import Evidence
 from calpow.handler.leakage.base import Priced
 from calpow.handler.policies import SolverFit
+from calpow.handler.records import meter_name
 
 # Inputs that reference attackers are made from, and that the victim's kind of output is read from.
 REFERENCE_INPUTS = 1_000
@@ -66,6 +69,19 @@ PAPER_SCORE = "summed cost above the baseline"
 BOUNDS_SCORE = "summed cost"
 
 Provenance = dict[str, str | int | float]
+
+
+def _untold(line: str) -> None:
+    """For those who do not want to be told."""
+
+
+@dataclass(frozen=True)
+class Legitimate:
+    """Samples of legitimate users, how many a payload holds, and what is known of where they come from."""
+
+    samples: Samples
+    samples_a_payload: float
+    facts: Provenance
 
 
 @dataclass(frozen=True)
@@ -93,40 +109,45 @@ class Timing:
         return Clock(self.latency.median / by, self.latency.added / by, self.floor.measured)
 
 
-def calibrate(order: Order) -> Calibration:
-    """Measure a calibration. Raises the CalpowError of whichever part does not fit or does not work."""
+def calibrate(order: Order, tell: Callable[[str], None] = _untold) -> Calibration:
+    """Measure a calibration; what was found in records is told, a line each.
+
+    Raises the CalpowError of whichever part does not fit or does not work.
+    """
     if not order.output.resolve().parent.is_dir():
         raise CalibrationError(f"{order.output.parent} is not a folder: create it or give another --output")
     order = _absolute(order)
     folder = read_folder(order.data)
-    check_enough(folder.units_per_class(), folder.class_names)
+    if order.records is None:
+        check_enough(folder.units_per_class(), folder.class_names)
     for name in order.attacks.keys() & ATTACKS.keys():
         raise OrderError(f"--attack {name}: {name} is a reference attacker's name, give another")
     strangers = {name: list_payloads(path) for name, path in order.attacks.items()}
     with open_victim(order.victim, order.preprocess) as opened:
         inputs = some_inputs(opened, folder.payloads, REFERENCE_INPUTS, order.seed)
         instrument = make_instrument(order, opened, folder, inputs)
-        samples = price_folder(opened, folder, instrument.meter.price)
+        legitimate = _legitimate(order, opened, folder, instrument, len(inputs), tell)
         attacks = reference_attacks(inputs, instrument.meter, order.seed)
         for name, payloads in strangers.items():
             found = price_folder(opened, replace(folder, payloads=payloads), instrument.meter.price, name)
             attacks[name] = Priced(torch.from_numpy(found.costs), torch.from_numpy(found.labels))
+    samples = legitimate.samples
     course = Course(order.horizon)
-    highest = np.array([metric.highest for metric in instrument.meter.metrics])
+    highest = instrument.highest
     fits = Fits(
         fit_conditional(samples, highest, course, np.random.default_rng(order.seed)),
         fit_paper(samples, highest, course, np.random.default_rng(order.seed)),
         fit_bounds(samples, highest, course, np.random.default_rng(order.seed)),
     )
     draft = _draft(order, instrument, fits)
-    timing = _time(draft, order, folder, len(samples.costs))
+    timing = _time(draft, order, folder, legitimate.samples_a_payload)
     timed = replace(
         draft,
         floor_seconds=timing.floor.seconds,
         cap=_cap(order.budget, timing.clock),
         latency_seconds=timing.clock.latency,
         solver=timing.solver,
-        provenance=_origin(order, samples) | _simulated(order, fits) | _timed(timing),
+        provenance=_origin(order, legitimate) | _simulated(order, fits) | _timed(timing),
     )
     rule = _rule(timed, course)
     if timed.policy is PolicyName.conditional:
@@ -137,6 +158,29 @@ def calibrate(order: Order) -> Calibration:
     return replace(timed, evidence=_evidence(rule, stage, order, instrument.artefacts.ensemble))
 
 
+def _legitimate(
+    order: Order, opened: OpenVictim, folder: Folder, instrument: Instrument, inputs: int, tell: Callable[[str], None]
+) -> Legitimate:
+    """Legitimate samples, priced now or recorded; `inputs` is how many samples up to REFERENCE_INPUTS payloads held."""
+    if order.records is None:
+        samples = price_folder(opened, folder, instrument.meter.price)
+        right = float((samples.labels == samples.classes).mean())
+        return Legitimate(samples, len(samples.costs) / len(folder.payloads), {"answer_accuracy": right})
+    parts, shape = _parts(order), instrument.shape
+    meter = meter_name(file_sha256(order.victim), parts, instrument.output, instrument.chosen)
+    recorded = read_records(order.records, meter, shape.classes, len(instrument.chosen))
+    vetted = vet_records(recorded, folder.class_names, instrument.highest, np.random.default_rng(order.seed))
+    for line in vetted.told():
+        tell(line)
+    by = inputs / min(REFERENCE_INPUTS, len(folder.payloads))
+    return Legitimate(vetted.samples, by, vetted.facts)
+
+
+def _parts(order: Order) -> dict[str, str]:
+    files = {ENSEMBLE_FILE: order.ensemble, NEIGHBOURS_FILE: order.neighbours}
+    return {name: file_sha256(path) for name, path in files.items() if path is not None}
+
+
 def _absolute(order: Order) -> Order:
     """An opened victim has another working directory: paths are made absolute before."""
     return replace(
@@ -144,18 +188,17 @@ def _absolute(order: Order) -> Order:
         victim=order.victim.resolve(),
         ensemble=order.ensemble and order.ensemble.resolve(),
         neighbours=order.neighbours and order.neighbours.resolve(),
+        records=order.records and order.records.resolve(),
     )
 
 
 def _draft(order: Order, instrument: Instrument, fits: Fits) -> Calibration:
     """The calibration as far as it is known before anything has been timed: everybody pays next to nothing."""
-    files = {ENSEMBLE_FILE: order.ensemble, NEIGHBOURS_FILE: order.neighbours}
-    parts = {name: file_sha256(path) for name, path in files.items() if path is not None}
     return Calibration(
         schema=SCHEMA,
         shape=instrument.shape,
         victim_sha256=file_sha256(order.victim),
-        parts=parts,
+        parts=_parts(order),
         output=instrument.output,
         metrics=instrument.chosen,
         policy=PolicyName(order.policy),
@@ -171,10 +214,10 @@ def _draft(order: Order, instrument: Instrument, fits: Fits) -> Calibration:
     )
 
 
-def _time(draft: Calibration, order: Order, folder: Folder, samples: int) -> Timing:
+def _time(draft: Calibration, order: Order, folder: Folder, by: float) -> Timing:
+    """What this machine takes, where a payload holds `by` samples."""
     with _packaged(draft, order) as protected:
         latency = measure_latency(order.victim, protected, [each.path for each in folder.payloads], order.seed)
-    by = samples / len(folder.payloads)
     solver = measure_solver()
     whole = (order.budget - 1) * latency.median
     solving = max(whole - latency.added, LEAST_SHARE * whole) / by
@@ -223,7 +266,12 @@ def _rule(made: Calibration, course: Course) -> Rule:
 def _all_users(rule: Rule, samples: Samples, course: Course, rng: np.random.Generator) -> Users:
     """Users of every profile, with no more resampling than drawing their queries."""
     scores = rule.score(samples.costs, samples.labels)
-    return merge([simulate(scores, samples, course, rng) for _ in range(ROUNDS)])
+    return merge(
+        [
+            simulate(scores, samples, course, rng) | simulate_accounts(scores, samples, course, rng)
+            for _ in range(ROUNDS)
+        ]
+    )
 
 
 def _evidence(rule: Rule, stage: Stage, order: Order, ensemble: Ensemble | None) -> Evidence:
@@ -240,7 +288,8 @@ def _evidence(rule: Rule, stage: Stage, order: Order, ensemble: Ensemble | None)
     return replace(made, warnings=tuple(warnings(made, stage, with_teachers=ensemble is not None)))
 
 
-def _origin(order: Order, samples: Samples) -> Provenance:
+def _origin(order: Order, legitimate: Legitimate) -> Provenance:
+    samples = legitimate.samples
     return {
         "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "python": platform.python_version(),
@@ -249,8 +298,8 @@ def _origin(order: Order, samples: Samples) -> Provenance:
         "seed": order.seed,
         "samples": len(samples.costs),
         "independent_samples": len(np.unique(samples.groups)),
-        "answer_accuracy": float((samples.labels == samples.classes).mean()),
         "mean_cost": float(samples.costs[:, 0].mean()),
+        **legitimate.facts,
     }
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from calpow.archiver.attackers import ATTACKS
@@ -37,6 +39,11 @@ class Instrument:
     chosen: tuple[Chosen, ...]
     artefacts: Artefacts
     meter: Meter
+
+    @property
+    def highest(self) -> NDArray[np.float64]:
+        """The most that a query can cost, `[metrics]`."""
+        return np.array([metric.highest for metric in self.meter.metrics])
 
 
 def vote_settings(teachers: int, order: float | None) -> Settings:

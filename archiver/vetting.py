@@ -1,11 +1,10 @@
 """Which of the accounts that were observed are no legitimate users: robust statistics, no model and no names.
 
 Thieves among the users pull the very figures by which they are told from users. So the first look is at figures that
-a minority cannot move: what a class costs is read from its cheaper accounts, each counting once. From then on the
-policy's own excess is fitted on those accounts that are left, and whoever stands too far above them is out, until
-nothing changes any more; who was out by mistake comes in again.
-
-Thieves cost more than users, so users' spread is read from the cheaper half of the accounts only.
+a minority cannot move: what a class costs is read from its cheaper accounts, each counting once, and the cheaper half
+of all accounts is the core to begin with. From then on the policy's own excess is fitted on those who are in, and
+whoever does not stand too far above them is in, until nothing changes any more. Users who were left out come in, for
+they are not far; thieves cost more than users, so that users' spread is read from the cheaper half of those who are in.
 """
 
 from dataclasses import dataclass
@@ -49,30 +48,30 @@ def vet(samples: Samples, ceilings: Floats) -> Bools:
     `ceilings` `[metrics]` is the most that a query can cost.
     """
     _, owners = np.unique(samples.groups, return_inverse=True)
-    first = _first_scores(samples, owners)
-    kept = _within(_sums(first, owners), float(first.std()), LARGEST_SCORE)
+    first = _sums(_first_scores(samples, owners), owners).means
+    kept: Bools = first <= np.median(first)
     for _ in range(ROUNDS):
-        left = samples.take(np.flatnonzero(kept[owners]))
-        scale = fit_scale(left, ceilings)
+        scale = fit_scale(samples.take(np.flatnonzero(kept[owners])), ceilings)
         found = excesses(scale, samples)
-        before, kept = kept, _within(_sums(found, owners), float(found[kept[owners]].std()), scale.burst)
+        before, kept = kept, _within(_sums(found, owners), kept, float(found[kept[owners]].std()), scale.burst)
         if (before == kept).all():
             break
     return kept
 
 
 def _sums(scores: Floats, owners: Ints) -> _Sums:
-    return _Sums(np.bincount(owners, weights=scores), np.bincount(owners).astype(np.float64))
+    sums: Floats = np.bincount(owners, weights=scores).astype(np.float64)
+    return _Sums(sums, np.bincount(owners).astype(np.float64))
 
 
-def _within(sums: _Sums, deviation: float, burst: float) -> Bools:
-    """Which accounts lie within FARTHEST deviations of the legitimate ones' mean, or below it.
+def _within(sums: _Sums, kept: Bools, deviation: float, burst: float) -> Bools:
+    """Which accounts lie within FARTHEST deviations of the centre of those `kept` so far, or below it.
 
     As in the policy, a deviation has three parts: what one query can do, what chance does, and users' own spread.
     """
     noise = burst**2 / sums.queries**2 + deviation**2 / sums.queries
-    centre = float(np.median(sums.means))
-    below = sums.means < centre
+    centre = float(np.median(sums.means[kept]))
+    below = kept & (sums.means < centre)
     spread = _spread_below(centre - sums.means[below], noise[below])
     within: Bools = sums.means - centre <= FARTHEST * np.sqrt(noise + spread**2)
     return within
