@@ -230,7 +230,8 @@ class Gate:
         charge, credit = charge_and_credit(self._calibration, priced)
 
         def draft(totals: Totals) -> OpenChallenge:
-            return self._issuer.issue(asking.account, asking.request.digest, totals, samples)
+            # As the account will stand once this is paid: its own cheap samples make up for its dear ones.
+            return self._issuer.issue(asking.account, asking.request.digest, totals + credit, samples)
 
         return QuoteRequest(asking.account, asking.request.digest, charge, credit, draft, asking.payment)
 

@@ -169,6 +169,17 @@ def test_every_sample_of_a_payload_is_charged_and_worked_for(house: House) -> No
     assert four == pytest.approx(4 * one, rel=0.1)
 
 
+def test_a_large_ordinary_payload_pays_the_floor_a_sample_and_is_credited_only_when_paid(house: House) -> None:
+    """One sample in five is as dear as the others are cheap: an honest user's batch."""
+    batch = " ".join(["2.0", "0.1", "0.1", "0.1", "0.1"] * 40)
+    challenge = house.challenge(batch)
+    assert challenge.puzzle.expected_hashes == pytest.approx(200_000, rel=0.05)
+    assert (house.totals().excess_micro, house.totals().queries) == (40_000_000, 40)
+    assert isinstance(house.ask(batch, solution(challenge)), Admitted)
+    house.gate.settle([challenge.puzzle.resource])
+    assert (house.totals().excess_micro, house.totals().queries) == (0, 200)
+
+
 def test_dear_queries_make_the_next_ones_dearer(house: House) -> None:
     house.gate = house.worker("digits", max_open=1000)
     works = [house.challenge(f"2.0 {'0' * index}1.0").puzzle.expected_hashes for index in range(60)]
