@@ -105,6 +105,8 @@ class GateHandler:
         home = Path(os.path.realpath(properties["model_dir"]))
         config = GateConfig.read(home)
         config.check_files(home)
+        # What can be refused at once is, before the victim takes its time to load.
+        ledger = open_ledger(shared_uri(config.ledger))
         around = Surroundings(
             model_name=context.model_name,
             gpu_id=properties.get("gpu_id"),
@@ -114,7 +116,6 @@ class GateHandler:
         )
         self._victim = Victim.load(home / VICTIM_FILE, home / "victim", around, config.preprocess)
         parts = load_parts(home, self._victim, config)
-        ledger = open_ledger(shared_uri(config.ledger))
         pricer = BatchPricer(self._preprocess, parts.meter.price, parts.calibration.shape.input_shape)
         self._version = str((context.manifest or {}).get("model", {}).get("modelVersion"))
         self._observer: Observer | None = None

@@ -101,7 +101,21 @@ def test_every_kind_of_victim_answers_as_it_did_without_key_or_work(watched: Wat
 
 @pytest.mark.parametrize(
     "command",
-    "raw tensor number list none html teapot refuse raise memory fail unwritable short".split(),
+    [
+        "raw",
+        "tensor",
+        "number",
+        "list",
+        "none",
+        "html",
+        "teapot",
+        "refuse",
+        "raise",
+        "memory",
+        "fail",
+        "unwritable",
+        "short",
+    ],
 )
 def test_every_kind_of_answer_and_of_failure_is_the_victims_own(watched: Watched, command: str) -> None:
     same(watched, "vector", VECTOR + b";" + command.encode())
