@@ -16,6 +16,7 @@ from calpow.archiver.trunk import is_image
 STEP = 0.1
 # Blobs are noise of this many pixels a side, enlarged.
 BLOB_GRID = 5
+SCALE = 10.0
 # Images are cut into so many patches a side.
 PATCHES = 4
 
@@ -64,7 +65,18 @@ def shuffled(inputs: Tensor, generator: torch.Generator) -> Tensor:
     return made
 
 
-ATTACKS: Mapping[str, Attack] = {"noise": noise, "blobs": blobs, "perturbed": perturbed, "shuffled": shuffled}
+def scaled(inputs: Tensor, generator: torch.Generator) -> Tensor:
+    """Noise ten times as large: networks are sure of what they make of it."""
+    return SCALE * noise(inputs, generator)
+
+
+ATTACKS: Mapping[str, Attack] = {
+    "noise": noise,
+    "blobs": blobs,
+    "perturbed": perturbed,
+    "shuffled": shuffled,
+    "scaled": scaled,
+}
 
 
 def _range(inputs: Tensor) -> tuple[Tensor, Tensor]:

@@ -201,6 +201,7 @@ def _draft(order: Order, instrument: Instrument, fits: Fits) -> Calibration:
         parts=_parts(order),
         output=instrument.output,
         metrics=instrument.chosen,
+        limits=instrument.limits,
         policy=PolicyName(order.policy),
         conditional=fits.conditional.policy,
         paper=fits.paper.policy,

@@ -42,6 +42,8 @@ LEAST_DEVIATION = 0.5
 # The paper's `a`; smaller where the data cannot tell a standard user's cost well enough for it.
 PAPER_BASE = 1.0075
 FEWEST_PER_CLASS = 10
+# A class that was answered less often tells nothing of its own: a thief could steer his queries there.
+FEWEST_ANSWERS = 5
 # Queries after which what a single one costs no longer matters.
 LONG = 1_000
 
@@ -100,7 +102,8 @@ def fit_line(x: Sequence[float], y: Sequence[float], weights: Sequence[float] | 
 def fit_scale(samples: Samples, ceilings: Floats) -> Conditional:
     """What a query's excess is measured against, `[classes]` each; spread and deviation are still to be fitted.
 
-    `ceilings` `[metrics]` is the most that a query can cost. A class without samples is taken for the mean class.
+    `ceilings` `[metrics]` is the most that a query can cost. A class that is
+    hardly ever answered is taken for the mean class.
     """
     standards = _standards(samples)
     highest = np.minimum((ceilings[:, None] - standards[0]) / standards[1], LARGEST_SCORE).mean(axis=0)
@@ -230,15 +233,15 @@ def _standards(samples: Samples) -> tuple[Floats, Floats]:
 
 
 def _by_class(values: Floats, labels: Ints, classes: int) -> Floats:
-    """Means by class, `[classes]`; the mean of all for a class that has none."""
+    """Means by class, `[classes]`; the mean of all for a class that is hardly ever answered."""
     counts = np.bincount(labels, minlength=classes)
     sums = np.bincount(labels, weights=values, minlength=classes)
-    means: Floats = np.where(counts > 0, sums / np.maximum(counts, 1), values.mean())
+    means: Floats = np.where(counts >= FEWEST_ANSWERS, sums / np.maximum(counts, 1), values.mean())
     return means
 
 
 def _class_floors(scores: Floats, labels: Ints, highest: Floats) -> Floats:
-    """What lower scores are counted as, by class, `[classes]`; of all samples for a class without.
+    """What lower scores are counted as, by class, `[classes]`; of all samples for a class that is hardly ever answered.
 
     Quantile CREDIT_QUANTILE of the scores, but at most halfway from the mean to the highest possible one: where
     legitimate queries are odd themselves, there must be room left above them.
@@ -246,7 +249,7 @@ def _class_floors(scores: Floats, labels: Ints, highest: Floats) -> Floats:
     floors = []
     for index, ceiling in enumerate(highest.tolist()):
         mine = scores[labels == index]
-        mine = mine if len(mine) else scores
+        mine = mine if len(mine) >= FEWEST_ANSWERS else scores
         floors.append(min(float(np.quantile(mine, CREDIT_QUANTILE)), (float(mine.mean()) + ceiling) / 2))
     return np.array(floors)
 

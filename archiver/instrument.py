@@ -20,6 +20,7 @@ from calpow.handler.leakage.neighbours import Neighbours, NeighboursCard
 from calpow.handler.leakage.odin import choose_magnitude
 from calpow.handler.leakage.output import BareClass, OutputKind, recognise
 from calpow.handler.leakage.registry import ON_PROBABILITIES, MetricName, Settings
+from calpow.handler.limits import Limits
 from calpow.handler.looking import Onlooker
 from calpow.handler.metering import Artefacts, Meter, make_meter
 
@@ -38,6 +39,7 @@ class Instrument:
     output: OutputKind | None
     chosen: tuple[Chosen, ...]
     artefacts: Artefacts
+    limits: Limits
     meter: Meter
 
     @property
@@ -66,7 +68,9 @@ def make_instrument(order: Order, opened: OpenVictim, folder: Folder, inputs: Te
     names = [MetricName(name) for name in order.metrics]
     output = output_kind(opened, inputs, shape.classes, graded=not ON_PROBABILITIES.isdisjoint(names))
     chosen = tuple(Chosen(name, _settings(name, order, artefacts, opened, inputs)) for name in names)
-    return Instrument(shape, output, chosen, artefacts, make_meter(opened.victim, shape, output, chosen, artefacts))
+    limits = Limits.of(inputs)
+    meter = make_meter(opened.victim, shape, output, chosen, limits, artefacts)
+    return Instrument(shape, output, chosen, artefacts, limits, meter)
 
 
 def output_kind(opened: OpenVictim, inputs: Tensor, classes: int, *, graded: bool) -> OutputKind | None:

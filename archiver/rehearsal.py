@@ -14,6 +14,8 @@ from calpow.handler.policies import Standard
 ATTACKERS = 100
 # For attackers who know how the price is made: strangers' cheapest queries, or strangers hidden among legitimate ones.
 CHEAPEST = 0.3
+# Made of legitimate queries, and nothing that hides among them.
+NO_STRANGERS = frozenset({"perturbed", "scaled"})
 MIXTURES = {"half strangers, half legitimate": 1, "one stranger in five": 4}
 
 # A thief should pay this many floors at the horizon, the paper's "more than 100x for most attackers".
@@ -69,8 +71,7 @@ def rehearse(rule: Rule, stage: Stage, rng: np.random.Generator) -> tuple[Profil
     for name, priced in stage.attacks.items():
         scores = rule.score(priced.costs.numpy(), priced.labels.numpy())
         profiles.append(_attacker(name, scores, rule, stage, rng, _auroc(priced, rule, stage.legitimate)))
-        # What legitimate queries were made of is no stranger to the model.
-        strangers += [] if name == "perturbed" else [scores]
+        strangers += [] if name in NO_STRANGERS else [scores]
     pool = np.concatenate(strangers)
     honest = rule.score(stage.legitimate.costs, stage.legitimate.labels)
     cheapest = np.sort(pool)[: max(1, round(CHEAPEST * len(pool)))]

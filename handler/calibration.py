@@ -16,6 +16,7 @@ from calpow.handler.evidence import Evidence
 from calpow.handler.leakage.output import OutputKind
 from calpow.handler.leakage.registry import MetricName
 from calpow.handler.ledger.base import Charge, Totals
+from calpow.handler.limits import Limits
 from calpow.handler.policies import MICRO, Bounds, Conditional, Paper, SolverFit
 from calpow.puzzle.errors import CalpowError
 
@@ -60,6 +61,7 @@ class Calibration:
     output: what the victim's raw output is, from which its classes and probabilities are read; None where its handler
         cannot be asked for one.
     metrics: what is measured of each query; the paper's rule sums the first one's costs.
+    limits: the range of legitimate inputs, beyond which a query costs the most.
     floor_seconds: what one sample takes a legitimate user, in seconds of the reference client.
     cap: the largest multiple of the floor that a sample can take.
     latency_seconds: what one sample took, end to end, before the model was protected.
@@ -72,6 +74,7 @@ class Calibration:
     parts: Mapping[str, str]
     output: OutputKind | None
     metrics: tuple[Chosen, ...]
+    limits: Limits
     policy: PolicyName
     conditional: Conditional
     paper: Paper
@@ -152,6 +155,8 @@ class Calibration:
         for name, value in (("cap", self.cap), ("paper.base", self.paper.base), ("bounds.base", self.bounds.base)):
             if value < 1:
                 yield f"{name} must be at least 1, not {value}"
+        if not len(self.limits.low) == len(self.limits.high) >= 1:
+            yield "limits.low and limits.high must have as many numbers"
         yield from self._class_faults()
 
     def _class_faults(self) -> Iterator[str]:

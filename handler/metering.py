@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from calpow.handler.calibration import Chosen, Shape
@@ -12,6 +13,7 @@ from calpow.handler.leakage.combined import Combined
 from calpow.handler.leakage.neighbours import Neighbours
 from calpow.handler.leakage.output import OutputKind
 from calpow.handler.leakage.registry import ON_FEATURES, Sources, make_metric
+from calpow.handler.limits import Limits
 from calpow.handler.looking import Onlooker
 from calpow.handler.victim import Victim
 
@@ -26,19 +28,33 @@ class Artefacts:
 
 @dataclass(frozen=True)
 class Meter:
-    """What prices inputs: `look` shows them to the victim, `metric` prices what is seen, `metrics` one by one."""
+    """What prices inputs: `look` shows them to the victim, `metric` prices what is seen, `metrics` one by one.
+
+    `limits` are those of legitimate inputs.
+    """
 
     metrics: tuple[Metric, ...]
     metric: Metric
     look: Callable[[Tensor], Seen]
+    limits: Limits
 
     def price(self, inputs: Tensor) -> Priced:
-        """Price inputs `[n, *input_shape]`: costs `[n, metrics]`."""
-        return self.metric.price(self.look(inputs))
+        """Price inputs `[n, *input_shape]`: costs `[n, metrics]`, the highest for those beyond the limits."""
+        priced = self.metric.price(self.look(inputs))
+        beyond = self.limits.exceeded(inputs)
+        if not beyond.any():
+            return priced
+        highest = torch.tensor([metric.highest for metric in self.metrics], dtype=torch.float64)
+        return Priced(torch.where(beyond.unsqueeze(1), highest, priced.costs), priced.labels)
 
 
 def make_meter(
-    victim: Victim, shape: Shape, output: OutputKind | None, chosen: Sequence[Chosen], artefacts: Artefacts
+    victim: Victim,
+    shape: Shape,
+    output: OutputKind | None,
+    chosen: Sequence[Chosen],
+    limits: Limits,
+    artefacts: Artefacts,
 ) -> Meter:
     """Put metrics together. Raises GateMisconfigured when something is missing or the victim shows too little."""
     onlooker = Onlooker(victim, output, shape.input_shape, features=any(each.name in ON_FEATURES for each in chosen))
@@ -52,4 +68,4 @@ def make_meter(
     )
     metrics = tuple(make_metric(each.name, each.settings, sources) for each in chosen)
     combined = Combined(metrics, answers=output is not None)
-    return Meter(metrics, combined, onlooker.look(combined.needs))
+    return Meter(metrics, combined, onlooker.look(combined.needs), limits)

@@ -40,7 +40,7 @@ def load_parts(directory: Path, victim: Victim, config: GateConfig) -> Parts:
     _check_files(calibration, config)
     artefacts = Artefacts(ensemble, neighbours)
     shape, output = calibration.shape, calibration.output
-    return Parts(calibration, make_meter(victim, shape, output, calibration.metrics, artefacts))
+    return Parts(calibration, make_meter(victim, shape, output, calibration.metrics, calibration.limits, artefacts))
 
 
 def _check_files(calibration: Calibration, config: GateConfig) -> None:

@@ -3,9 +3,14 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from calpow.archiver.served import served
 from tests.guarded import Site, build_all
+
+# How long an example takes is the machine's matter.
+settings.register_profile("calpow", deadline=None)
+settings.load_profile("calpow")
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from calpow.handler.evidence import Band, Evidence, Profile, Role
 from calpow.handler.leakage.base import Priced
 from calpow.handler.leakage.output import OutputKind
 from calpow.handler.leakage.registry import MetricName
+from calpow.handler.limits import Limits
 from calpow.handler.policies import Bounds, Conditional, Paper, SolverFit, Standard
 
 FLOOR_SECONDS = 0.001
@@ -25,6 +26,7 @@ def calibration(**changes: object) -> Calibration:
         "parts": {"teachers.pt2": "1" * 64},
         "output": OutputKind.logits,
         "metrics": (Chosen(MetricName.pate, {"sigma": 2.0, "delta": 1e-5, "teachers": 50.0}),),
+        "limits": Limits((-1e9,), (1e9,)),
         "policy": PolicyName.conditional,
         "conditional": Conditional((plain_standard(2),), (0.75, 0.75), (1.0, 1.0), 0.5, 0.05, 1.0, 2.0, 3.0),
         "paper": Paper(1.0, 0.0, 1.0075),

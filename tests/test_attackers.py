@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from calpow.archiver.attackers import ATTACKS, PATCHES, STEP, shuffled
+from calpow.archiver.attackers import ATTACKS, PATCHES, SCALE, STEP, shuffled
 
 SHAPES = st.sampled_from([(5,), (2, 3), (3, 4, 5), (1, 8, 8), (3, 9, 14), (2, 28, 28), (2, 2, 2, 2)])
 IMAGES = st.sampled_from([(1, 8, 8), (3, 12, 16), (1, 28, 28)])
@@ -32,8 +32,9 @@ def test_every_attack_keeps_form_type_and_range_and_leaves_the_legitimate_alone(
     attack = made(name, inputs, seed)
     assert (attack.shape, attack.dtype) == (inputs.shape, inputs.dtype)
     slack = 1e-5 * float(inputs.abs().max())
-    assert float(inputs.min()) - slack <= float(attack.min())
-    assert float(attack.max()) <= float(inputs.max()) + slack
+    times = SCALE if name == "scaled" else 1.0
+    assert times * float(inputs.min()) - slack * times <= float(attack.min())
+    assert float(attack.max()) <= times * (float(inputs.max()) + slack)
     assert torch.equal(inputs, before)
     assert not torch.equal(attack, inputs)
 

@@ -18,6 +18,7 @@ from calpow.handler.leakage.confidence import Entropy, Gap
 from calpow.handler.leakage.neighbours import Neighbours, NeighboursCard
 from calpow.handler.leakage.output import OutputKind
 from calpow.handler.leakage.registry import MetricName, Sources, make_metric
+from calpow.handler.limits import Limits
 from calpow.handler.looking import Onlooker
 from calpow.handler.metering import Artefacts, Meter, make_meter
 from calpow.handler.pricing import BatchPricer
@@ -26,6 +27,8 @@ from tests.guarded import train_teachers
 from tests.victims import build as victims
 
 SHAPE = Shape(4, (4,))
+# Beyond these nothing is looked at twice.
+ANY = Limits((-1e9,), (1e9,))
 INPUTS = torch.rand(12, 4, generator=torch.Generator().manual_seed(0))
 VOTE = {"sigma": 0.5, "delta": 1e-5, "teachers": 4.0}
 SETTINGS = {
@@ -45,7 +48,9 @@ class House:
     artefacts: Artefacts
 
     def meter(self, *names: MetricName, output: OutputKind | None = OutputKind.logits) -> Meter:
-        return make_meter(self.victim, SHAPE, output, [Chosen(each, SETTINGS[each]) for each in names], self.artefacts)
+        return make_meter(
+            self.victim, SHAPE, output, [Chosen(each, SETTINGS[each]) for each in names], ANY, self.artefacts
+        )
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +123,7 @@ def test_settings_that_are_missing_or_wrong_are_named(
     house: House, name: MetricName, settings: dict[str, float], said: str
 ) -> None:
     with pytest.raises(GateMisconfigured, match=said) as refusal:
-        make_meter(house.victim, SHAPE, OutputKind.logits, [Chosen(name, settings)], house.artefacts)
+        make_meter(house.victim, SHAPE, OutputKind.logits, [Chosen(name, settings)], ANY, house.artefacts)
     assert "calpow calibrate again" in str(refusal.value)
 
 
@@ -139,7 +144,7 @@ def test_a_victim_without_inference_has_its_teachers_votes_for_labels(house: Hou
     ensemble = house.artefacts.ensemble
     assert ensemble is not None
     with open_victim(function) as opened:
-        meter = make_meter(opened.victim, SHAPE, None, [Chosen(MetricName.pate, VOTE)], house.artefacts)
+        meter = make_meter(opened.victim, SHAPE, None, [Chosen(MetricName.pate, VOTE)], ANY, house.artefacts)
         assert meter.price(INPUTS).labels.tolist() == ensemble.votes(INPUTS).argmax(1).tolist()
 
 
@@ -148,7 +153,7 @@ def test_a_victim_without_inference_is_refused_by_what_must_ask_it(
     house: House, function: Path, name: MetricName
 ) -> None:
     with open_victim(function) as opened, pytest.raises(GateMisconfigured) as refusal:
-        make_meter(opened.victim, SHAPE, None, [Chosen(name, SETTINGS[name])], house.artefacts)
+        make_meter(opened.victim, SHAPE, None, [Chosen(name, SETTINGS[name])], ANY, house.artefacts)
     assert "inference" in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
@@ -159,7 +164,7 @@ def spoiled(house: House, answer: Callable[[Tensor], object]) -> Meter:
     victim = Victim.__new__(Victim)
     vars(victim).update(vars(house.victim) | {"_handler": handler, "_inference": handler.inference})
     chosen = [Chosen(MetricName.entropy, {}), Chosen(MetricName.pate, VOTE)]
-    return make_meter(victim, SHAPE, OutputKind.logits, chosen, house.artefacts)
+    return make_meter(victim, SHAPE, OutputKind.logits, chosen, ANY, house.artefacts)
 
 
 def test_an_answer_of_nan_is_the_dearest_and_spoils_no_other(house: House) -> None:

@@ -86,7 +86,9 @@ def all_metrics(opened: OpenVictim, home: Home, calibration: Images) -> Meter:
     pate, entropy, gap, pknn, odin = instrument.chosen
     rdp = Chosen(MetricName.pate, vote_settings(TEACHERS, RDP_ORDER))
     chosen = (pate, rdp, entropy, gap, pknn, Chosen(MetricName.odin, {}), odin)
-    return make_meter(opened.victim, instrument.shape, instrument.output, chosen, instrument.artefacts)
+    return make_meter(
+        opened.victim, instrument.shape, instrument.output, chosen, instrument.limits, instrument.artefacts
+    )
 
 
 def calibrated(opened: OpenVictim, home: Home, calibration: Images) -> Instrument:

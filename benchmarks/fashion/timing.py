@@ -167,7 +167,9 @@ def _selections(instrument: Instrument) -> dict[str, tuple[Chosen, ...]]:
 
 
 def _meter(opened: OpenVictim, instrument: Instrument, chosen: tuple[Chosen, ...]) -> Run:
-    return make_meter(opened.victim, instrument.shape, instrument.output, chosen, instrument.artefacts).price
+    return make_meter(
+        opened.victim, instrument.shape, instrument.output, chosen, instrument.limits, instrument.artefacts
+    ).price
 
 
 def _pate(votes: Callable[[Tensor], Tensor]) -> Run:
