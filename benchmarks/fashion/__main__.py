@@ -24,7 +24,8 @@ from benchmarks.fashion.victim import Home, build, build_independent
 from calpow.puzzle.errors import CalpowError
 
 ROOT = Path(__file__).resolve().parents[2]
-FULL, QUICK = costs.Sizes(half=5_000, strangers=3_000), costs.Sizes(half=1_000, strangers=300)
+FULL = costs.Sizes(half=5_000, strangers=2_000, shifted=2_000)
+QUICK = costs.Sizes(half=1_000, strangers=300, shifted=300)
 POLICIES, TIMING = "policies", "timing"
 FELL_SHORT = 1
 

@@ -54,10 +54,11 @@ class Priced:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many queries are priced: of each half of the test images, and of each kind of stranger."""
+    """How many queries are priced: of each half of the test images, of each kind of stranger, and under each shift."""
 
     half: int
     strangers: int
+    shifted: int
 
 
 def price(home: Home, sizes: Sizes) -> Priced:
@@ -66,11 +67,16 @@ def price(home: Home, sizes: Sizes) -> Priced:
     rng = np.random.default_rng((home.seed, 1))
     calibration, fresh = (half.take(np.arange(sizes.half)) for half in (halves.calibration, halves.fresh))
     strangers = make_all(Stock(halves.fresh, home.folder, rng), sizes.strangers)
-    sets = {"calibration": calibration.images, "fresh": fresh.images, **strangers, **shifted(fresh.images, rng)}
+    sets = {
+        "calibration": calibration.images,
+        "fresh": fresh.images,
+        **strangers,
+        **shifted(fresh.images[: sizes.shifted], rng),
+    }
     with open_victim(home.victim) as opened:
         meter = all_metrics(opened, home, calibration)
         found = {name: _price(images, meter, name) for name, images in sets.items()}
-    honest = {name: _samples(found[name], fresh.labels) for name in ("fresh", *SHIFTS)}
+    honest = {name: _samples(found[name], fresh.labels[: len(found[name].labels)]) for name in ("fresh", *SHIFTS)}
     return Priced(
         calibration=_samples(found["calibration"], calibration.labels),
         fresh=honest["fresh"],
