@@ -1,7 +1,7 @@
 """The parameters of both policies, from held-out legitimate samples: pure functions, no model and no clock."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -46,6 +46,8 @@ FEWEST_PER_CLASS = 10
 FEWEST_ANSWERS = 5
 # Queries after which what a single one costs no longer matters.
 LONG = 1_000
+# What the deviation is widened by, each time with the least spread that goes with it.
+WIDER_DEVIATIONS = (1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 3.0, 3.5, 4.0)
 
 
 class FittingError(CalpowError):
@@ -141,9 +143,10 @@ def fit_conditional(
 ) -> FittedConditional:
     """Fit the conditional policy; `ceilings` `[metrics]` is the most that any query can cost.
 
-    Spread and deviation are cross-fitted, then widened until every profile of simulated users has room: first the
-    spread for long streams, where it alone counts, then the deviation for short ones. Raises FittingError where a
-    class has too few samples or the costs tell nothing.
+    Spread and deviation are cross-fitted, then widened until every profile of simulated users has room: of the pairs
+    that give it, the one that leaves thieves the least after LONG queries. Widening one after the other would have
+    the spread, which counts for ever, make up for what a few early queries of legitimate users cost. Raises
+    FittingError where a class has too few samples or the costs tell nothing.
     """
     fewest = _fewest_per_class(samples, ceilings)
     users, squared = _conditional_users(samples, ceilings, course, rng, quiet)
@@ -153,9 +156,10 @@ def fit_conditional(
     spread = max(unseen, _root_mean_square([sums[:, -1] / course.horizon for sums in users.values()]))
     deviation = max(unseen, math.sqrt(squared))
     first = replace(scale, spread=spread, deviation=deviation)
-    long = [length for length in course.horizons if length >= LONG] or [course.horizon]
-    steady = _widen(lambda by: replace(first, spread=first.spread * by), users, course, long)
-    policy = _widen(lambda by: replace(steady, deviation=deviation * by), users, course)
+    policy = min(
+        (_roomy(replace(first, deviation=deviation * by), users, course) for by in WIDER_DEVIATIONS),
+        key=lambda each: each.deviation**2 / LONG + each.spread**2,
+    )
     found = outcome(users, partial(conditional_multiples, policy, course.checkpoints), course)
     return FittedConditional(policy, found, first, users)
 
@@ -258,14 +262,15 @@ def _has_room(found: Outcome) -> bool:
     return max(found.mean, found.percentile) <= ROOM
 
 
-def _widen(
-    widened: Callable[[float], Conditional], users: Users, course: Course, horizons: Sequence[int] | None = None
-) -> Conditional:
-    """The policy widened by the smallest factor from 1 on, to 1 %, that leaves the users room."""
+def _roomy(policy: Conditional, users: Users, course: Course) -> Conditional:
+    """The policy with its spread widened by the smallest factor from 1 on, to 1 %, that leaves the users room."""
+
+    def widened(by: float) -> Conditional:
+        return replace(policy, spread=policy.spread * by)
 
     def fits(by: float) -> bool:
         multiples = partial(conditional_multiples, widened(by), course.checkpoints)
-        return _has_room(outcome(users, multiples, course, horizons))
+        return _has_room(outcome(users, multiples, course))
 
     low = high = 1.0
     while not fits(high):

@@ -178,14 +178,9 @@ def merge(parts: Sequence[Users]) -> Users:
     return {profile: np.concatenate([part[profile] for part in parts]) for profile in parts[0]}
 
 
-def outcome(
-    users: Users, multiples: Callable[[Floats], Floats], course: Course, horizons: Sequence[int] | None = None
-) -> Outcome:
-    """What users pay over streams of so many queries, all of the course's horizons where not given.
-
-    `multiples` is what sums pay a query.
-    """
-    horizons = horizons or course.horizons
+def outcome(users: Users, multiples: Callable[[Floats], Floats], course: Course) -> Outcome:
+    """What users pay over streams of every horizon of the course, where `multiples` is what sums pay a query."""
+    horizons = course.horizons
     worst_mean, worst = 0.0, (0.0, "", 0)
     for profile, sums in users.items():
         paid = stream_means(multiples(sums), course, horizons)
