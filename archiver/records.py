@@ -179,18 +179,24 @@ def vet_records(recorded: Recorded, class_names: tuple[str, ...], ceilings: Floa
     _check_accounts(len(kept), "without those that are no legitimate users, there are")
     left = samples.take(np.flatnonzero(np.isin(samples.groups, kept)))
     _check_classes(left, "accounts")
-    counts = {owner: len(np.unique(named.queries[named.owners == owner])) for owner in set(seen) - set(kept)}
+    out = np.setdiff1d(seen, kept).tolist()
+    counts = {owner: _count(named.queries[named.owners == owner]) for owner in out}
     dropped = sorted(((recorded.accounts[owner], count) for owner, count in counts.items()), key=lambda each: -each[1])
     return _vetted(left, recorded, tuple(dropped))
 
 
 def _vetted(samples: Samples, recorded: Recorded, dropped: tuple[tuple[str, int], ...]) -> Vetted:
-    queries = len(np.unique(recorded.queries))
+    queries = _count(recorded.queries)
     named = [name for name in recorded.accounts if name != ANONYMOUS]
     unnamed = 0
     if named and ANONYMOUS in recorded.accounts:
-        unnamed = len(np.unique(recorded.queries[recorded.owners == recorded.accounts.index(ANONYMOUS)]))
+        unnamed = _count(recorded.queries[recorded.owners == recorded.accounts.index(ANONYMOUS)])
     return Vetted(samples, len(named), queries, dropped, unnamed, recorded.torn, recorded.foreign)
+
+
+def _count(queries: Ints) -> int:
+    """How many there are, of numbers in ascending order."""
+    return int((np.diff(queries, prepend=-1) != 0).sum())
 
 
 def _samples(recorded: Recorded, groups: Ints, class_names: tuple[str, ...], *, by_account: bool) -> Samples:

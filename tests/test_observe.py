@@ -5,7 +5,7 @@ import signal
 import sqlite3
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,11 @@ from calpow.handler.ledger import open_ledger
 from calpow.handler.ledger.base import Totals
 from calpow.handler.records import Record, meter_name, shared_path
 from tests.grpc_wire import predict
-from tests.guarded import TIMEOUT, Protected, Site
+from tests.guarded import TIMEOUT, Protected, build_all
 from tests.test_released import VECTOR, seen
 from tests.victims import build as victims
 
-MODELS = ("vector", "function", "bare", "eager", "script")
+MODELS = ("vector", "bare", "eager")
 SETTLES = 20.0
 
 
@@ -74,15 +74,21 @@ def observed(part: Protected, folder: Path, name: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def watched(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """The victims of the site once more, observed."""
+def twins(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Protected]:
+    """The parts of victims of every kind."""
+    return build_all(tmp_path_factory.mktemp("twins"))
+
+
+@pytest.fixture(scope="module")
+def watched(twins: Mapping[str, Protected], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """Victims as they were, and observed."""
     folder = tmp_path_factory.mktemp("watched")
-    archives = {name: observed(site.parts[name], folder, name) for name in MODELS}
-    archives |= {f"{name}-plain": site.parts[name].victim for name in MODELS}
+    archives = {name: observed(twins[name], folder, name) for name in MODELS}
+    archives |= {f"{name}-plain": twins[name].victim for name in MODELS}
     uri, records = f"sqlite:///{folder / 'ledger.db'}", folder / "records" / "records.jsonl"
     around = {"CALPOW_LEDGER": uri, "CALPOW_RECORDS": str(records)}
     with served(archives, environment=around) as server:
-        yield Watched(server, uri, records, site.folder)
+        yield Watched(server, uri, records, twins["vector"].victim.parent.parent)
 
 
 def same(watched: Watched, model: str, payload: bytes, key: str | None = None) -> requests.Response:
@@ -176,9 +182,9 @@ def test_who_shows_no_key_is_recorded_as_nobody_and_never_charged(watched: Watch
     assert open_ledger(watched.uri).totals("vector", "").queries == 0
 
 
-def test_the_records_say_what_they_were_measured_with(watched: Watched, site: Site) -> None:
+def test_the_records_say_what_they_were_measured_with(watched: Watched, twins: Mapping[str, Protected]) -> None:
     watched.ask("vector", VECTOR)
-    made = Calibration.load(site.parts["vector"].calibration)
+    made = Calibration.load(twins["vector"].calibration)
     name = meter_name(made.victim_sha256, made.parts, made.output, made.metrics)
     assert name in {each.meter for each in watched.records_of("", 1)}
     other = meter_name("f" * 64, made.parts, made.output, made.metrics)
@@ -248,8 +254,8 @@ def test_a_ledger_that_is_gone_is_no_obstacle(watched: Watched) -> None:
     assert "observing vector, nobody is blocked, records go to" in log
 
 
-def test_an_archive_says_what_it_does(site: Site, tmp_path: Path) -> None:
-    part = site.parts["vector"]
+def test_an_archive_says_what_it_does(twins: Mapping[str, Protected], tmp_path: Path) -> None:
+    part = twins["vector"]
     made = build(Order(part.victim, part.teachers, part.calibration, tmp_path, "m", mode="observe", records="/r.jsonl"))
     with zipfile.ZipFile(made) as archive:
         archive.extractall(tmp_path / "out")
