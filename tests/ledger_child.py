@@ -64,6 +64,13 @@ def hammer(ledger: Ledger, account: str, times: str) -> dict[str, int]:
     return {"charged": sum(each[0].charged for each in quotes)}
 
 
+def observe(ledger: Ledger, account: str, times: str) -> dict[str, int]:
+    """Charge the account for what nobody has to pay."""
+    for _ in range(int(times)):
+        until_done(lambda: ledger.charge(MODEL, {account: Charge(3, -1, 1)}))
+    return {"charged": int(times)}
+
+
 def replay(ledger: Ledger, name: str, attempts: str) -> dict[str, int]:
     """Redeem one challenge from many threads."""
 
@@ -163,6 +170,7 @@ def outlive(ledger: Ledger, account: str) -> dict[str, int]:
 
 ROLES: dict[str, Callable[..., dict[str, int]]] = {
     "hammer": hammer,
+    "observe": observe,
     "replay": replay,
     "ask": ask,
     "identify": identify,

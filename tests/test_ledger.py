@@ -207,6 +207,35 @@ def test_a_sum_that_cannot_be_kept_is_refused_and_not_rounded(ledger: Ledger) ->
     assert quote(ledger, want("c"))[0].charged
 
 
+# Charges that nobody pays for
+
+
+def test_what_was_observed_adds_up_exactly_with_what_was_quoted(ledger: Ledger) -> None:
+    large = 2**53 + 1
+    ledger.charge(MODEL, {"ada": Charge(large, -large, 7), "bob": Charge(1, 2, 1)})
+    quote(ledger, want("a", charge=Charge(1, -1, 1)))
+    ledger.charge(MODEL, {"ada": Charge(0, -5, 2)})
+    assert ledger.totals(MODEL, "ada") == Totals(large + 1, -large - 6, 10)
+    assert ledger.totals(MODEL, "bob") == Totals(1, 2, 1)
+    assert ledger.totals("letters", "ada") == Totals(0, 0, 0)
+    ledger.charge(MODEL, {})
+
+
+def test_a_challenge_counts_what_was_observed_before(uri: str, ledger: Ledger) -> None:
+    ledger.charge(MODEL, {"ada": Charge(10, 20, 30)})
+    seen: list[Totals] = []
+    quote(open_ledger(uri), want("a", seen=seen))
+    assert seen == [Totals(15, 18, 31)]
+
+
+def test_nothing_of_a_charge_is_booked_when_one_sum_cannot_be_kept(ledger: Ledger) -> None:
+    ledger.charge(MODEL, {"ada": Charge(2**62, 0, 1)})
+    with pytest.raises(LedgerError):
+        ledger.charge(MODEL, {"bob": Charge(1, 1, 1), "ada": Charge(2**63 - 1, 0, 1)})
+    assert ledger.totals(MODEL, "bob") == Totals(0, 0, 0)
+    assert ledger.totals(MODEL, "ada") == Totals(2**62, 0, 1)
+
+
 # Too many open
 
 

@@ -23,6 +23,11 @@ def test_eight_processes_that_hammer_one_account_lose_no_charge(uri: str) -> Non
     assert open_ledger(uri).totals(MODEL, "ada") == charged(PROCESSES * 50)
 
 
+def test_processes_that_observe_and_that_enforce_lose_no_charge(uri: str) -> None:
+    crew([["observe", uri, "ada", "50"], ["hammer", uri, "ada", "50"]] * (PROCESSES // 2))
+    assert open_ledger(uri).totals(MODEL, "ada") == charged(PROCESSES * 50)
+
+
 def test_of_200_simultaneous_redeems_of_one_challenge_exactly_one_wins(uri: str) -> None:
     ledger = open_ledger(uri)
     for digest in "abc":

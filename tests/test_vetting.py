@@ -1,5 +1,7 @@
 """Thieves among recorded accounts are found, honest ones are kept, and what is learnt is what there is without them."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -166,6 +168,21 @@ def test_a_line_that_was_cut_off_spoils_no_other(tmp_path_factory: pytest.TempPa
     found = read_records(path, METER, 5, 2)
     assert found.accounts == ("ada", "bob")
     assert found.torn == 1
+
+
+def test_many_processes_that_append_do_not_come_between_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    program = (
+        "import sys; from pathlib import Path; from calpow.handler.records import Record, append\n"
+        "made = [Record(1.0, sys.argv[2], sys.argv[3], (3,) * n, ((0.25, 0.5),) * n) for n in (1, 300, 2)]\n"
+        "for _ in range(100): append(Path(sys.argv[1]), made)"
+    )
+    commands = [[sys.executable, "-c", program, str(path), METER, f"worker{number}"] for number in range(4)]
+    workers = [subprocess.Popen(command) for command in commands]
+    assert [worker.wait() for worker in workers] == [0] * 4
+    found = read_records(path, METER, 5, 2)
+    assert np.bincount(found.owners).tolist() == [100 * 303] * 4
+    assert found.torn == 0
 
 
 @pytest.mark.parametrize(
