@@ -16,6 +16,8 @@ from calpow.puzzle.errors import CalpowError
 
 # No account counts for more samples than the median one, or than these where it has fewer; nor all for more than MOST.
 LEAST_CAP = 200
+# A shorter account cannot be told from a thief's, of which one may have many: nothing is learnt from it.
+SHORTEST = 30
 MOST = 300_000
 SHOWN = 10
 
@@ -55,7 +57,8 @@ class Recorded:
 class Vetted:
     """Samples of the accounts that are taken for legitimate, and the names of those that are not, with their queries.
 
-    accounts, queries: how many there were in all. unnamed: queries of no account, left out.
+    accounts, queries: how many there were in all. unnamed: queries of no account, left out. short: accounts of fewer
+    samples than SHORTEST, left out.
     """
 
     samples: Samples
@@ -63,6 +66,7 @@ class Vetted:
     queries: int
     dropped: tuple[tuple[str, int], ...]
     unnamed: int
+    short: int
     torn: int
     foreign: int
 
@@ -75,6 +79,7 @@ class Vetted:
             "recorded_accounts_dropped": len(self.dropped),
             "recorded_queries_dropped": sum(count for _, count in self.dropped),
             "recorded_queries_of_no_account_left_out": self.unnamed,
+            "recorded_accounts_too_short_left_out": self.short,
             "recorded_queries_of_other_meters_left_out": self.foreign,
             "recorded_lines_cut_off": self.torn,
         }
@@ -90,6 +95,7 @@ class Vetted:
             )
         for count, what in (
             (self.unnamed, "queries without a known key, which nobody can vouch for"),
+            (self.short, f"accounts of fewer than {SHORTEST} samples, which could be anybody's"),
             (self.foreign, "queries that were measured with something else"),
             (self.torn, "lines that were cut off"),
         ):
@@ -169,9 +175,11 @@ def vet_records(recorded: Recorded, class_names: tuple[str, ...], ceilings: Floa
     if not len(of_accounts):
         samples = _samples(recorded, recorded.queries, class_names, by_account=False)
         _check_classes(samples, "queries")
-        return _vetted(samples, recorded, ())
+        return _vetted(samples, recorded, (), 0)
     named = recorded.take(of_accounts)
-    capped = _capped(named, rng)
+    lengths = np.bincount(named.owners)
+    short = int(((lengths > 0) & (lengths < SHORTEST)).sum())
+    capped = _capped(named.take(np.flatnonzero(lengths[named.owners] >= SHORTEST)), rng)
     samples = _samples(capped, capped.owners, class_names, by_account=True)
     seen = np.unique(samples.groups)
     _check_accounts(len(seen), "there are")
@@ -182,16 +190,16 @@ def vet_records(recorded: Recorded, class_names: tuple[str, ...], ceilings: Floa
     out = np.setdiff1d(seen, kept).tolist()
     counts = {owner: _count(named.queries[named.owners == owner]) for owner in out}
     dropped = sorted(((recorded.accounts[owner], count) for owner, count in counts.items()), key=lambda each: -each[1])
-    return _vetted(left, recorded, tuple(dropped))
+    return _vetted(left, recorded, tuple(dropped), short)
 
 
-def _vetted(samples: Samples, recorded: Recorded, dropped: tuple[tuple[str, int], ...]) -> Vetted:
+def _vetted(samples: Samples, recorded: Recorded, dropped: tuple[tuple[str, int], ...], short: int) -> Vetted:
     queries = _count(recorded.queries)
     named = [name for name in recorded.accounts if name != ANONYMOUS]
     unnamed = 0
     if named and ANONYMOUS in recorded.accounts:
         unnamed = _count(recorded.queries[recorded.owners == recorded.accounts.index(ANONYMOUS)])
-    return Vetted(samples, len(named), queries, dropped, unnamed, recorded.torn, recorded.foreign)
+    return Vetted(samples, len(named), queries, dropped, unnamed, short, recorded.torn, recorded.foreign)
 
 
 def _count(queries: Ints) -> int:
@@ -207,6 +215,8 @@ def _samples(recorded: Recorded, groups: Ints, class_names: tuple[str, ...], *, 
 def _capped(recorded: Recorded, rng: np.random.Generator) -> Recorded:
     """At most so many samples of each account, drawn at random: a thief may have sent more than all others."""
     counts = np.unique(recorded.owners, return_counts=True)[1]
+    if not len(counts):
+        return recorded
     cap = max(1, min(max(LEAST_CAP, int(np.median(counts))), MOST // len(counts)))
     order = rng.permutation(len(recorded.owners))
     order = order[np.argsort(recorded.owners[order], kind="stable")]
@@ -217,8 +227,8 @@ def _capped(recorded: Recorded, rng: np.random.Generator) -> Recorded:
 def _check_accounts(count: int, said: str) -> None:
     if count < FEWEST_PER_CLASS:
         raise RecordsError(
-            f"{said} {count} accounts in the records, at least {FEWEST_PER_CLASS} are needed: observe for longer, or"
-            " leave --from-records out"
+            f"{said} {count} accounts of {SHORTEST} samples or more in the records, at least {FEWEST_PER_CLASS} are"
+            " needed: observe for longer, or leave --from-records out"
         )
 
 

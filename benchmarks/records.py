@@ -63,7 +63,8 @@ KINDS: Mapping[str, Thief] = {
     "half strangers": Thief(0.5),
     "one stranger in five": Thief(0.2),
     "perturbed": Thief(perturbed=True),
-    "strangers, 20 queries": Thief(queries=20),
+    "strangers, 30 queries": Thief(queries=30),
+    "half, 30 queries": Thief(0.5, queries=30),
     "strangers, 5 queries": Thief(queries=5),
 }
 
@@ -183,9 +184,14 @@ def print_vetting(pool: Pool) -> None:
             for share in SHARES:
                 runs = [vetted(pool, accounts, share, kind, seed) for seed in range(seeds)]
                 done = [each for each in runs if each.left is not None]
-                found, wrong = (100 * np.mean([getattr(each, of) for each in done]) for of in ("found", "wrong"))
-                cells.append(f"{found:.0f} / {wrong:.1f}" if done else "too few")
+                cells.append(cell(done, share) if done else "too few")
             print(f"{name:<24}{accounts:>9}" + "".join(f"{cell:>14}" for cell in cells), flush=True)
+
+
+def cell(runs: Sequence[Vetting], share: float) -> str:
+    """Thieves found / users dropped."""
+    found = f"{100 * np.mean([each.found for each in runs]):.0f}" if share else "-"
+    return f"{found} / {100 * np.mean([each.wrong for each in runs]):.1f}"
 
 
 def print_payments(pool: Pool) -> None:

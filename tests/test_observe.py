@@ -255,11 +255,11 @@ def test_what_was_recorded_is_what_is_calibrated_with(
     for number in range(14):
         key = open_ledger(watched.uri).add_key(f"user{number}")
         for label in range(4):
-            for vector in rng.random((5, 4)) + 3 * np.eye(4)[label]:
+            for vector in rng.random((9, 4)) + 3 * np.eye(4)[label]:
                 asked.append((",".join(f"{value:.3f}" for value in vector).encode(), key))
     with ThreadPoolExecutor(8) as pool:
         assert {each.status_code for each in pool.map(lambda each: watched.ask("vector", *each), asked)} == {200}
-    assert sum(len(watched.records_of(f"user{number}", 20)) for number in range(14)) == len(asked)
+    assert sum(len(watched.records_of(f"user{number}", 36)) for number in range(14)) == len(asked)
     for label in range(4):
         (tmp_path / "data" / str(label)).mkdir(parents=True)
         payload = ",".join(str(value) for value in np.eye(4)[label])

@@ -55,6 +55,19 @@ def crowd(rng: np.random.Generator, users: int, thieves: int, odd_share: float =
     return Recorded(np.concatenate(costs), np.concatenate(labels), np.array(owners), np.arange(count), names, 0, 0)
 
 
+def together(one: Recorded, other: Recorded) -> Recorded:
+    """Both crowds; the other's accounts get an x before their names."""
+    owners = np.concatenate([one.owners, other.owners + len(one.accounts)])
+    return replace(
+        one,
+        costs=np.concatenate([one.costs, other.costs]),
+        labels=np.concatenate([one.labels, other.labels]),
+        owners=owners,
+        queries=np.arange(len(owners)),
+        accounts=(*one.accounts, *(f"x{name}" for name in other.accounts)),
+    )
+
+
 def vet(recorded: Recorded) -> Vetted:
     return vet_records(recorded, CLASSES, CEILINGS, np.random.default_rng(0))
 
@@ -86,8 +99,16 @@ def test_what_is_learnt_is_what_there_is_without_the_thieves() -> None:
         assert mine.mean(axis=0) == pytest.approx(theirs.mean(axis=0), rel=0.15)
 
 
+def test_thieves_who_spread_over_many_short_accounts_teach_nothing() -> None:
+    users = crowd(np.random.default_rng(1), 60, 0)
+    thieves = crowd(np.random.default_rng(2), 0, 200, length=14)
+    found, alone = vet(together(users, thieves)), vet(users)
+    assert found.short == 200
+    assert len(found.samples.costs) == len(alone.samples.costs)
+
+
 def test_no_account_counts_for_more_than_its_share() -> None:
-    made = crowd(np.random.default_rng(2), 40, 0, length=50)
+    made = crowd(np.random.default_rng(2), 40, 0, length=130)
     heavy = np.repeat(np.flatnonzero(made.owners == 0), 100)
     both = made.take(np.concatenate([heavy, np.flatnonzero(made.owners != 0)]))
     both = replace(both, queries=np.arange(len(both.owners)))
@@ -112,11 +133,14 @@ def test_where_nobody_has_an_account_each_query_stands_for_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("users", "said"), [(9, "there are 9 accounts in the records, at least 10"), (10, "answered with class")]
+    ("users", "said"),
+    [(0, "there are 0 accounts"), (9, "there are 9 accounts of 30 samples or more"), (10, "answered with class")],
 )
 def test_too_few_accounts_are_refused_with_the_number_needed(users: int, said: str) -> None:
+    few = crowd(np.random.default_rng(5), 3, 0, length=8)
+    made = together(crowd(np.random.default_rng(4), users, 0, length=130), few) if users else few
     with pytest.raises(RecordsError, match=said) as caught:
-        vet(crowd(np.random.default_rng(4), users, 0, length=8))
+        vet(made)
     assert "\n" not in str(caught.value)
 
 
@@ -133,7 +157,7 @@ def test_accounts_true_spread_is_told_from_chance() -> None:
 
 def test_users_as_recorded_scatter_as_accounts_do_and_not_as_short_ones_seem_to() -> None:
     rng = np.random.default_rng(6)
-    made = vet(crowd(rng, 80, 0, length=20)).samples
+    made = vet(crowd(rng, 80, 0, length=130)).samples
     values = rng.normal(0, 1, len(made.labels)) + 0.2 * rng.normal(0, 1, 200)[made.groups]
     course = Course(10_000)
     rows = [simulate_accounts(values, made, course, rng)[RECORDED][:, -1] / 10_000 for _ in range(300)]
