@@ -3,7 +3,21 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import median
 
-from benchmarks.fashion.policies import ALONE, DEFAULT, LENGTHS, PAIRS, PAPER, Choice, Found, Paid, dearest
+from benchmarks.fashion.policies import (
+    ALONE,
+    CHEAP,
+    DEFAULT,
+    FIFTH,
+    FILLED,
+    HALF,
+    LENGTHS,
+    PAIRS,
+    PAPER,
+    Choice,
+    Found,
+    Paid,
+    dearest,
+)
 from benchmarks.fashion.shifts import SHIFTS
 from benchmarks.fashion.strangers import CHOSEN_ON, NEAR
 from benchmarks.fashion.timing import BATCHES, Compared, Timings, Took
@@ -17,6 +31,7 @@ def policy_tables(results: Results, choices: Sequence[Choice]) -> Iterator[str]:
     """What everybody pays under each policy, line by line."""
     yield from _preamble(len(results))
     yield from _honest(results, choices)
+    yield from _least(results, choices)
     yield from _profiles(results)
     yield from _attackers(results)
     groups = {
@@ -49,6 +64,24 @@ def _honest(results: Results, choices: Sequence[Choice]) -> Iterator[str]:
         whose = [_dearest_name(found[choice.name]) for found in results]
         last = [ROOM * (each[-1] - 1) for each in paid]
         yield _row([choice.name, *_spreads(paid), ", ".join(dict.fromkeys(whose)), _spread(last)])
+    yield ""
+
+
+def _least(results: Results, choices: Sequence[Choice]) -> Iterator[str]:
+    yield f"### Attackers: the least that any pays under each policy, after {LENGTHS[-1]:,} queries"
+    yield ""
+    yield "The cheapest kind of stranger of the worst seed, by what the attacker does with them."
+    yield ""
+    ways = {"nothing but strangers": "", **{way: way for way in (HALF, FIFTH, CHEAP, FILLED)}}
+    yield from _header(["policy", *ways, *sorted(NEAR)])
+    for choice in choices:
+        paid = [found[choice.name].attackers for found in results]
+        least = [
+            min(each[-1] for seed in paid for (kind, done), each in seed.items() if done == way and kind not in NEAR)
+            for way in ways.values()
+        ]
+        near = [min(seed[kind, ""][-1] for seed in paid) for kind in sorted(NEAR)]
+        yield _row([choice.name, *map(number, (*least, *near))])
     yield ""
 
 

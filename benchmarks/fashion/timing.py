@@ -160,6 +160,7 @@ def _selections(instrument: Instrument) -> dict[str, tuple[Chosen, ...]]:
     alone = {each.name.value: (each,) for each in instrument.chosen if each is not pate}
     return {
         DEFAULT.name: (pate, entropy),
+        "PATE + ODIN": (pate, Chosen(MetricName.odin, {})),
         "PATE": (pate,),
         **alone,
         "odin, inputs not moved": (Chosen(MetricName.odin, {}),),
