@@ -11,8 +11,9 @@ from calpow.puzzle.errors import CalpowError
 if TYPE_CHECKING:
     from calpow.handler.calibration import Calibration
 
-METRICS = ("pate", "entropy", "gap", "pknn", "odin")
-DEFAULT_METRICS = {"conditional": ("pate", "entropy"), "paper": ("pate",), "bounds": ("pate",)}
+METRICS = ("pate", "entropy", "gap", "pknn", "odin", "odin-moved")
+DEFAULT_METRICS = ("pate",)
+POLICIES = ("conditional", "paper", "bounds")
 EPILOG = """\
 Example:
   calpow calibrate --victim victim.mar --ensemble teachers.pt2 --data heldout/ --output calibration.json
@@ -48,7 +49,7 @@ class Order:
     ensemble: Path | None = None
     neighbours: Path | None = None
     rdp_order: float | None = None
-    metrics: tuple[str, ...] = DEFAULT_METRICS["conditional"]
+    metrics: tuple[str, ...] = DEFAULT_METRICS
     policy: str = "conditional"
     budget: float = 2.0
     horizon: int = 10_000
@@ -98,8 +99,8 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
         nargs="+",
         choices=METRICS,
         metavar="NAME",
-        help=f"what is measured of a query, several are combined: {', '.join(METRICS)} (default: pate entropy; with"
-        " --policy paper and bounds: pate)",
+        default=list(DEFAULT_METRICS),
+        help=f"what is measured of a query, several are combined: {', '.join(METRICS)} (default: pate)",
     )
     parser.add_argument(
         "--rdp-order",
@@ -109,7 +110,7 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
     )
     parser.add_argument(
         "--policy",
-        choices=tuple(DEFAULT_METRICS),
+        choices=POLICIES,
         default="conditional",
         help="conditional: cost above legitimate queries with the same answer; paper: distance from the mean cost;"
         " bounds: distance from the lowest and highest cost of legitimate users (default: conditional)",
@@ -150,7 +151,7 @@ def _run(args: argparse.Namespace) -> int:
         ensemble=args.ensemble,
         neighbours=args.neighbours,
         rdp_order=args.rdp_order,
-        metrics=tuple(args.metric or DEFAULT_METRICS[args.policy]),
+        metrics=tuple(args.metric),
         policy=args.policy,
         budget=args.overhead_budget,
         horizon=args.horizon,

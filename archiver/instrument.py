@@ -101,13 +101,13 @@ def _settings(name: MetricName, order: Order, artefacts: Artefacts, opened: Open
         return vote_settings(artefacts.ensemble.card.teachers, order.rdp_order)
     if name is MetricName.pknn and artefacts.neighbours is not None:
         return vote_settings(artefacts.neighbours.card.k, order.rdp_order)
-    if name is MetricName.odin:
+    if name is MetricName.odin_moved:
         return _perturbation(opened, torch.split(inputs[:ODIN_INPUTS], BATCH))
     return {}
 
 
 def _perturbation(opened: OpenVictim, batches: Sequence[Tensor]) -> Settings:
-    """The magnitude of ODIN's perturbation; none for a victim that is no eager model, whose inputs stay unmoved."""
+    """The magnitude of ODIN's perturbation; none for a victim that is no eager model, which the metric refuses."""
     model = opened.victim.model
     onlooker = Onlooker(opened.victim, None, tuple(batches[0].shape[1:]), features=True)
     if not isinstance(model, nn.Module) or onlooker.tap is None or onlooker.tap.layer is None:

@@ -100,7 +100,7 @@ def test_the_file_says_what_it_was_measured_with(home: Path, run: Run) -> None:
     assert made.victim_sha256 == file_sha256(home / "victim.mar")
     assert made.parts == {"teachers.pt2": file_sha256(home / "teachers.pt2")}
     assert (made.shape.classes, made.shape.input_shape) == (4, (4,))
-    assert [metric.name.value for metric in made.metrics] == ["pate", "entropy"]
+    assert [metric.name.value for metric in made.metrics] == ["pate"]
     assert made.metrics[0].settings == {"sigma": TEACHERS / 25, "delta": 1e-5, "teachers": TEACHERS}
     assert made.output is OutputKind.logits
     assert made.provenance["samples"] == 120

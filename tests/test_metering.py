@@ -36,7 +36,8 @@ SETTINGS = {
     MetricName.pknn: VOTE,
     MetricName.entropy: {},
     MetricName.gap: {},
-    MetricName.odin: {"magnitude": 0.01},
+    MetricName.odin: {},
+    MetricName.odin_moved: {"magnitude": 0.01},
 }
 
 
@@ -133,6 +134,7 @@ def test_settings_that_are_missing_or_wrong_are_named(
         (MetricName.pate, "--ensemble of calpow teachers"),
         (MetricName.pknn, "--neighbours of calpow neighbours"),
         (MetricName.odin, "representation"),
+        (MetricName.odin_moved, "representation"),
     ],
 )
 def test_what_a_metric_is_made_of_is_named_when_it_is_missing(name: MetricName, said: str) -> None:

@@ -86,7 +86,7 @@ def test_reference_points_guard_a_victim_without_teachers(owner: Owner) -> None:
 
 
 def test_the_papers_rule_on_gap_and_odin_is_served(owner: Owner) -> None:
-    made = calibrated(owner, "paper.json", "--policy", "paper", "--metric", "gap", "odin")
+    made = calibrated(owner, "paper.json", "--policy", "paper", "--metric", "gap", "odin-moved")
     assert made.policy is PolicyName.paper
     assert made.parts == {}
     assert made.metrics[1].settings["magnitude"] > 0

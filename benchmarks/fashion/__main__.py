@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.fashion import costs, timing
 from benchmarks.fashion.musts import Must, must_table, of_policy, of_timing
-from benchmarks.fashion.policies import ALONE, CHOICES, DEFAULT, measure_all
+from benchmarks.fashion.policies import CHOICES, DEFAULT, PAIRS, measure_all
 from benchmarks.fashion.tables import policy_tables, timing_tables
 from benchmarks.fashion.victim import Home, build, build_independent
 from calpow.puzzle.errors import CalpowError
@@ -80,7 +80,7 @@ def _measure(args: argparse.Namespace) -> tuple[list[str], list[Must]]:
 def _parts(args: argparse.Namespace) -> Iterator[tuple[Iterator[str], Iterator[Must]]]:
     folder = args.folder.resolve()
     if args.only != TIMING:
-        choices = (DEFAULT, *ALONE[:1]) if args.quick else CHOICES
+        choices = (DEFAULT, *PAIRS[:1]) if args.quick else CHOICES
         results = []
         for seed in range(1 if args.quick else args.seeds):
             home = Home(folder, seed)

@@ -89,9 +89,9 @@ def price(home: Home, sizes: Sizes) -> Priced:
 def all_metrics(opened: OpenVictim, home: Home, calibration: Images) -> Meter:
     """A meter with a column for each of METRICS, with the settings that calibration gives them."""
     instrument = calibrated(opened, home, calibration)
-    pate, entropy, gap, pknn, odin = instrument.chosen
+    pate, entropy, gap, pknn, odin, moved = instrument.chosen
     rdp = Chosen(MetricName.pate, vote_settings(TEACHERS, RDP_ORDER))
-    chosen = (pate, rdp, entropy, gap, pknn, Chosen(MetricName.odin, {}), odin)
+    chosen = (pate, rdp, entropy, gap, pknn, odin, moved)
     return make_meter(
         opened.victim, instrument.shape, instrument.output, chosen, instrument.limits, instrument.artefacts
     )

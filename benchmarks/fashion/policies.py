@@ -52,11 +52,12 @@ class Choice:
     paper: bool = False
 
 
-DEFAULT = Choice("PATE + entropy (default)", (PATE, ENTROPY))
-ALONE = tuple(Choice(name, (name,)) for name in METRICS)
+DEFAULT = Choice("PATE (default)", (PATE,))
+ALONE = tuple(Choice(name, (name,)) for name in METRICS if name != PATE)
 PAIRS = tuple(
     Choice(" + ".join(names), names)
     for names in (
+        (PATE, ENTROPY),
         (RDP, ENTROPY),
         (PATE, GAP),
         (PATE, PKNN),

@@ -26,6 +26,9 @@ from calpow.archiver.fitting import CAP, ROOM
 # By seed, by the name of the policy.
 Results = Sequence[Mapping[str, Found]]
 
+# What else honest users under a shift might pay by.
+BESIDE = ("PATE + entropy", "PATE + ODIN")
+
 
 def policy_tables(results: Results, choices: Sequence[Choice]) -> Iterator[str]:
     """What everybody pays under each policy, line by line."""
@@ -122,12 +125,12 @@ def _shifts(results: Results) -> Iterator[str]:
     yield f"### Honest users under covariate shift, {DEFAULT.name}"
     yield ""
     headings = [f"{who}, {length:,}" for who in ("uniform", "dearest profile") for length in LENGTHS]
-    yield from _header(["shift", *headings, "of these with PATE alone", "with entropy alone"])
+    yield from _header(["shift", *headings, *(f"of these with {name}" for name in BESIDE)])
     for shift in SHIFTS:
         both = [found[DEFAULT.name].shifted[shift] for found in results]
         alone = [
             _spread([found[name].shifted[shift][1][-1] for found in results]) if name in results[0] else "-"
-            for name in ("PATE", "entropy")
+            for name in BESIDE
         ]
         yield _row([shift, *_spreads([each[0] for each in both]), *_spreads([each[1] for each in both]), *alone])
     yield ""

@@ -156,14 +156,13 @@ def _took(times: Mapping[int, Rounds], name: str, extra: str | None = None, less
 
 def _selections(instrument: Instrument) -> dict[str, tuple[Chosen, ...]]:
     by_name = {each.name: each for each in instrument.chosen}
-    pate, entropy = by_name[MetricName.pate], by_name[MetricName.entropy]
+    pate = by_name[MetricName.pate]
     alone = {each.name.value: (each,) for each in instrument.chosen if each is not pate}
     return {
-        DEFAULT.name: (pate, entropy),
-        "PATE + ODIN": (pate, Chosen(MetricName.odin, {})),
-        "PATE": (pate,),
+        DEFAULT.name: (pate,),
+        "PATE + ODIN": (pate, by_name[MetricName.odin]),
+        "PATE + entropy": (pate, by_name[MetricName.entropy]),
         **alone,
-        "odin, inputs not moved": (Chosen(MetricName.odin, {}),),
     }
 
 

@@ -27,11 +27,12 @@ class MetricName(Enum):
     gap = "gap"
     pknn = "pknn"
     odin = "odin"
+    odin_moved = "odin-moved"
 
 
 # Metrics that look at the victim's probabilities, and at its representation.
 ON_PROBABILITIES = frozenset({MetricName.entropy, MetricName.gap})
-ON_FEATURES = frozenset({MetricName.pknn, MetricName.odin})
+ON_FEATURES = frozenset({MetricName.pknn, MetricName.odin, MetricName.odin_moved})
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,20 @@ def _accountant(settings: Settings) -> Accountant:
 
 
 def _odin(settings: Settings, sources: Sources) -> Metric:
+    return Odin(_tap(sources).weight)
+
+
+def _odin_moved(settings: Settings, sources: Sources) -> Metric:
+    tap = _tap(sources)
+    if sources.model is None or tap.layer is None:
+        raise GateMisconfigured("metric odin-moved follows gradients, and the victim is no eager model: take odin")
+    return Odin(tap.weight, Perturbation(sources.model, tap, settings["magnitude"]))
+
+
+def _tap(sources: Sources) -> FeatureTap:
     if sources.tap is None:
         raise GateMisconfigured("metric odin needs the victim's representation, and it shows none")
-    if "magnitude" not in settings:
-        return Odin(sources.tap.weight)
-    if sources.model is None:
-        raise GateMisconfigured("metric odin moves inputs along gradients, and the victim is no eager model")
-    return Odin(sources.tap.weight, Perturbation(sources.model, sources.tap, settings["magnitude"]))
+    return sources.tap
 
 
 _MAKERS: Mapping[MetricName, Callable[[Settings, Sources], Metric]] = {
@@ -97,4 +105,5 @@ _MAKERS: Mapping[MetricName, Callable[[Settings, Sources], Metric]] = {
     MetricName.gap: lambda _, __: Gap(),
     MetricName.pknn: _pknn,
     MetricName.odin: _odin,
+    MetricName.odin_moved: _odin_moved,
 }
