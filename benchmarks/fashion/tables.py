@@ -124,15 +124,13 @@ def _everybody(results: Results, choices: Sequence[Choice], name: str) -> Iterat
 def _shifts(results: Results) -> Iterator[str]:
     yield f"### Honest users under covariate shift, {DEFAULT.name}"
     yield ""
+    others = [name for name in BESIDE if name in results[0]]
     headings = [f"{who}, {length:,}" for who in ("uniform", "dearest profile") for length in LENGTHS]
-    yield from _header(["shift", *headings, *(f"of these with {name}" for name in BESIDE)])
+    yield from _header(["shift", *headings, *(f"dearest, {LENGTHS[-1]:,}: {name}" for name in others)])
     for shift in SHIFTS:
         both = [found[DEFAULT.name].shifted[shift] for found in results]
-        alone = [
-            _spread([found[name].shifted[shift][1][-1] for found in results]) if name in results[0] else "-"
-            for name in BESIDE
-        ]
-        yield _row([shift, *_spreads([each[0] for each in both]), *_spreads([each[1] for each in both]), *alone])
+        beside = [_spread([found[name].shifted[shift][1][-1] for found in results]) for name in others]
+        yield _row([shift, *_spreads([each[0] for each in both]), *_spreads([each[1] for each in both]), *beside])
     yield ""
 
 
