@@ -5,6 +5,7 @@ instead of pictures could have the oddest queries at the price of the plainest.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -41,15 +42,25 @@ class Limits:
     def exceeded(self, inputs: Tensor) -> Tensor:
         """Which of inputs `[n, *input_shape]` go well beyond the limits: bool `[n]` on the CPU."""
         numbers = _real(inputs)
-        low, high = torch.tensor([self.low, self.high], dtype=torch.float64, device=numbers.device)
+        least, most = self._bounds.to(numbers)
+        shared = len(self.low) == 1
+        if shared or (numbers.dim() == 4 and len(self.low) == numbers.shape[1]):
+            # A channel's extremes tell of all its numbers, in a sixth of the time.
+            planes = numbers.flatten(1).unsqueeze(1) if shared else numbers.flatten(2)
+            outside = (planes.amin(dim=2) < least) | (planes.amax(dim=2) > most)
+        else:
+            outside = (numbers.flatten(1) < least) | (numbers.flatten(1) > most)
+        found: Tensor = outside.any(dim=1).cpu()
+        return found
+
+    @cached_property
+    def _bounds(self) -> Tensor:
+        """Least and largest number that is let pass, `[2, len(low)]`."""
+        low, high = torch.tensor([self.low, self.high], dtype=torch.float64)
         spans = high - low
         # A number that was the same in all that was seen may still vary.
         room = MARGIN * torch.maximum(spans, spans.mean())
-        by_channel = numbers.dim() == 4 and len(low) == numbers.shape[1]
-        least, most = (each.reshape(-1, 1) if by_channel else each for each in (low - room, high + room))
-        flat = numbers.flatten(2) if by_channel else numbers.flatten(1)
-        outside: Tensor = (flat < least) | (flat > most)
-        return outside.flatten(1).any(dim=1).cpu()
+        return torch.stack([low - room, high + room])
 
 
 def _real(inputs: Tensor) -> Tensor:

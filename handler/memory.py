@@ -65,13 +65,14 @@ class OutputMemory:
         outputs = []
         begun = 0
         for batch, found in groupby((self._kept[key] for key in keys), key=itemgetter(0)):
-            rows = torch.tensor([row for _, row in found], device=batch.inputs.device)
-            if not _same(batch.inputs[rows], inputs[begun : begun + len(rows)]):
+            rows = [row for _, row in found]
+            if not _same(_rows(batch.inputs, rows), inputs[begun : begun + len(rows)]):
                 return compute()
-            outputs.append(batch.outputs[rows])
+            outputs.append(_rows(batch.outputs, rows))
             begun += len(rows)
         for key in keys:
             self._forget(key)
+        # A copy in any case: what the victim makes of it must not change what is still remembered.
         return torch.cat(outputs)
 
     def _forget(self, key: float) -> None:
@@ -80,6 +81,12 @@ class OutputMemory:
             batch.left -= 1
             if batch.left == 0:
                 self._bytes -= batch.bytes
+
+
+def _rows(batch: Tensor, rows: list[int]) -> Tensor:
+    """These rows; without a copy where they follow each other, as they mostly do."""
+    first, last = rows[0], rows[-1] + 1
+    return batch[first:last] if rows == list(range(first, last)) else batch[rows]
 
 
 def _is_batch(inputs: Tensor) -> bool:
