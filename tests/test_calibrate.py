@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import dataclasses
 import io
 import math
 import secrets
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
 from calpow.archiver import calibrate as command
@@ -33,6 +35,7 @@ from calpow.archiver.victims import open_victim
 from calpow.handler.calibration import Calibration, CalibrationError, PolicyName
 from calpow.handler.config import file_sha256
 from calpow.handler.evidence import Role
+from calpow.handler.leakage.accounting import Accountant
 from calpow.handler.leakage.base import Priced
 from calpow.handler.leakage.output import OutputKind
 from calpow.handler.ledger.base import Totals
@@ -116,11 +119,18 @@ def test_legitimate_users_stay_within_twice_the_latency(run: Run) -> None:
     assert "A query takes 99 of 100 honest users" in run.printed
 
 
-def test_an_account_like_the_data_pays_the_floor_and_a_thief_more(run: Run) -> None:
+@pytest.mark.parametrize("policy", list(PolicyName))
+def test_an_account_like_the_data_pays_the_floor_and_a_thief_more(run: Run, policy: PolicyName) -> None:
+    made = dataclasses.replace(run.made, policy=policy)
     n = 10_000
-    assert run.made.seconds(Totals(0, 0, n), 1) == pytest.approx(run.made.floor_seconds)
-    thief = Totals(0, round(n * run.made.conditional.burst * MICRO), n)
-    assert run.made.seconds(thief, 1) > 2 * run.made.floor_seconds
+    honest = Totals(round(n * made.paper.slope * MICRO), 0, n)
+    assert made.seconds(honest, 1) == pytest.approx(made.floor_seconds, rel=0.01)
+    # Every query of his costs the most there is; his answers are of all classes.
+    highest = Accountant.epsilon_at(1e-5, TEACHERS / 25, TEACHERS).highest
+    cost = torch.full((4, 1), highest, dtype=torch.float64)
+    excess = float(made.excess(cost, torch.arange(4)).mean())
+    thief = Totals(round(n * highest * MICRO), round(n * excess * MICRO), n)
+    assert made.seconds(thief, 1) > 2 * made.floor_seconds
 
 
 def test_the_evidence_tells_honest_users_from_attackers(run: Run) -> None:

@@ -41,6 +41,8 @@ VOTES = "default teachers: votes and accounting"
 INDEPENDENT = "the paper's 250 networks: votes and accounting"
 UNTRAINED = f"{INDEPENDENT}, of random weights"
 
+# They go through so much memory that whatever comes after finds the caches cold: in rounds of their own.
+HEAVY = frozenset({"pknn", "odin-moved"})
 RECALL = "recalling the victim's output"
 
 Run = Callable[[Tensor], object]
@@ -85,8 +87,10 @@ def measure(home: Home, *, quick: bool) -> Timings:
         instrument = calibrated(opened, home, halves.calibration)
         pate = _pate(_teachers(instrument))
         meters = {name: _meter(opened, instrument, chosen) for name, chosen in _selections(instrument).items()}
-        runs = {VICTIM: opened.infer, VOTES: pate, **meters}
-        times = {size: _interleaved(runs, inputs, size, rounds, opened.infer) for size in BATCHES}
+        light = {VICTIM: opened.infer, VOTES: pate} | {n: run for n, run in meters.items() if n not in HEAVY}
+        heavy = {VICTIM: opened.infer} | {n: run for n, run in meters.items() if n in HEAVY}
+        times = {size: _interleaved(light, inputs, size, rounds, opened.infer) for size in BATCHES}
+        heavy_times = {size: _interleaved(heavy, inputs, size, rounds, opened.infer) for size in BATCHES}
         if home.independent.is_file():
             paper = Ensemble.load(home.independent)
             slow_name, slow = INDEPENDENT, _pate(paper.votes)
@@ -99,8 +103,10 @@ def measure(home: Home, *, quick: bool) -> Timings:
     return Timings(
         victim=_took(times, VICTIM),
         votes={VOTES: _took(times, VOTES), slow_name: _took(slow_times, slow_name)},
-        added={name: _took(times, name, extra=RECALL, less=VICTIM) for name in meters},
-        whole={name: _took(times, name) for name in meters},
+        added={
+            name: _took(heavy_times if name in HEAVY else times, name, extra=RECALL, less=VICTIM) for name in meters
+        },
+        whole={name: _took(heavy_times if name in HEAVY else times, name) for name in meters},
         ensembles={name: _compare(each, home, halves.fresh, count) for name, each in ensembles.items() if each},
     )
 
