@@ -31,7 +31,7 @@ from calpow.archiver.fitting import (
     fit_paper,
     paper_multiples,
 )
-from calpow.archiver.instrument import Instrument, make_instrument, reference_attacks
+from calpow.archiver.instrument import DELTA, Instrument, make_instrument, reference_attacks
 from calpow.archiver.latency import Latency, measure_latency
 from calpow.archiver.payloads import Folder, list_payloads, read_folder
 from calpow.archiver.pricing import price_folder, some_inputs
@@ -55,6 +55,7 @@ from calpow.handler.config import ENSEMBLE_FILE, NEIGHBOURS_FILE, file_sha256
 from calpow.handler.ensemble import Ensemble
 from calpow.handler.evidence import Evidence
 from calpow.handler.leakage.base import Priced
+from calpow.handler.leakage.rdp import rdp_epsilon
 from calpow.handler.policies import SolverFit
 from calpow.handler.records import meter_name
 
@@ -301,7 +302,15 @@ def _origin(order: Order, legitimate: Legitimate) -> Provenance:
         "independent_samples": len(np.unique(samples.groups)),
         "mean_cost": float(samples.costs[:, 0].mean()),
         **legitimate.facts,
+        **_composed(order, float(samples.costs[:, 0].mean())),
     }
+
+
+def _composed(order: Order, mean_cost: float) -> Provenance:
+    """Where votes are accounted as RDP: epsilon of all that a legitimate user asks up to the horizon."""
+    if order.rdp_order is None or order.metrics[0] not in ("pate", "pknn"):
+        return {}
+    return {"legitimate_epsilon_at_horizon": rdp_epsilon(mean_cost * order.horizon, order.rdp_order, DELTA)}
 
 
 def _simulated(order: Order, fits: Fits) -> Provenance:

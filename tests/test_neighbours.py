@@ -1,5 +1,6 @@
 """Metrics other than the default, from the command line to the served answer: pknn with entropy, gap with odin."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +75,8 @@ def test_reference_points_guard_a_victim_without_teachers(owner: Owner) -> None:
     )
     assert [each.name.value for each in made.metrics] == ["pknn", "entropy"]
     assert made.metrics[0].settings == {"teachers": 25.0, "sigma": 1.0, "order": 8.0}
+    composed = 1000 * float(made.provenance["mean_cost"]) + math.log(1e5) / 7
+    assert made.provenance["legitimate_epsilon_at_horizon"] == pytest.approx(composed)
     assert made.parts == {"neighbours.pt": file_sha256(owner.home / "neighbours.pt")}
     evidence = made.evidence
     assert (evidence.overhead_budget, evidence.horizon, evidence.checkpoints[-1]) == (3.0, 1000, 1000)
