@@ -21,7 +21,7 @@ from calpow.client.prepay import Prices
 from calpow.client.problems import problem_in, reason_in
 from calpow.puzzle.challenge import KEY_HEADER, SOLUTION_HEADER, Challenge, find_token, format_prepaid, format_solution
 from calpow.puzzle.errors import PuzzleError
-from calpow.puzzle.solver import solve
+from calpow.puzzle.solver import Progress, solve
 
 DEFAULT_MAX_HASHES = 2**28
 MAX_CHALLENGES = 3
@@ -44,7 +44,7 @@ class PowAuth(AuthBase):
     key: the API key; None sends none, for servers that know their callers by other means.
     max_hashes: the most expected hashes one request may cost in all; beyond it, WorkLimitExceeded is raised
         before the work that would exceed it. The default takes a minute or two of one core.
-    progress: called with (stamps found, stamps asked for) before the first stamp and after each, in the thread
+    progress: told the Progress before the first stamp and after each, in the thread
         that sends the request. What it raises ends the work and reaches the caller.
 
     Every error is a ClientError: a requests.RequestException and a CalpowError.
@@ -55,7 +55,7 @@ class PowAuth(AuthBase):
         key: str | None,
         *,
         max_hashes: int = DEFAULT_MAX_HASHES,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Callable[[Progress], None] | None = None,
     ) -> None:
         if key is not None and not _is_header_text(key):
             raise UnusableKey("the API key is empty or not plain printable ASCII: give it as it was handed out")
@@ -86,7 +86,7 @@ class _Exchange:
     url: str
     rewind: Callable[[], object]
     max_hashes: int
-    progress: Callable[[int, int], None] | None
+    progress: Callable[[Progress], None] | None
     prices: Prices
     prepaid_hashes: int
 

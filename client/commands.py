@@ -17,7 +17,7 @@ from tqdm import tqdm
 from calpow.client.auth import DEFAULT_MAX_HASHES, PowAuth
 from calpow.client.problems import reason_in
 from calpow.puzzle.challenge import SOLUTION_HEADER, Challenge, format_solution
-from calpow.puzzle.solver import solve
+from calpow.puzzle.solver import Progress, solve
 
 REFUSED = 1
 KEY_VARIABLE = "CALPOW_KEY"
@@ -113,14 +113,14 @@ def _payload(file: str) -> AbstractContextManager[BinaryIO]:
 
 
 @contextmanager
-def _progress_bar() -> Iterator[Callable[[int, int], None]]:
+def _progress_bar() -> Iterator[Callable[[Progress], None]]:
     """A bar on stderr if that is a terminal; it begins anew with every challenge."""
     # The delay keeps the bar away until the first challenge resets it.
     with tqdm(desc="proof of work", unit="stamp", leave=False, disable=None, delay=1e-3) as bar:
 
-        def show(found: int, count: int) -> None:
-            if found == 0:
-                bar.reset(total=count)
-            bar.update(found - bar.n)
+        def show(progress: Progress) -> None:
+            if progress.found == 0:
+                bar.reset(total=progress.count)
+            bar.update(progress.found - bar.n)
 
         yield show

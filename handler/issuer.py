@@ -15,6 +15,7 @@ from calpow.puzzle.challenge import Challenge, Solution, parse_solution
 from calpow.puzzle.difficulty import puzzle_size
 from calpow.puzzle.errors import MalformedSolution, MalformedStamp, PuzzleError, StaleStamp
 from calpow.puzzle.prepaid import check_prepaid, prepaid_resource
+from calpow.puzzle.profiles import Kind
 from calpow.puzzle.puzzle import Puzzle
 
 ALGORITHM = "hashcash-sha1"
@@ -99,7 +100,7 @@ class Issuer:
 
     def _check_prepaid(self, stamps: Sequence[str], key: str) -> Payment | Problem:
         try:
-            work = check_prepaid(stamps, ALGORITHM, prepaid_resource(self.realm, key), self._clock())
+            work = check_prepaid(stamps, Kind(ALGORITHM), prepaid_resource(self.realm, key), self._clock())
         except MalformedStamp:
             return problems.MALFORMED_SOLUTION
         except StaleStamp:

@@ -6,10 +6,11 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TypeVar
 
+from calpow.puzzle.algorithms import SCRYPT, ScryptCost
 from calpow.puzzle.errors import MalformedChallenge, MalformedSolution, PuzzleError, UnknownAlgorithm
 from calpow.puzzle.puzzle import MAX_COUNT, Puzzle
 
@@ -58,6 +59,7 @@ class Challenge:
             "token": self.token,
             "id": self.puzzle.resource,
             "algorithm": self.puzzle.algorithm,
+            **cost_fields(self.puzzle.cost),
             "bits": self.puzzle.bits,
             "count": self.puzzle.count,
             "expires": self.expires.isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -133,6 +135,11 @@ class Prepaid:
     stamps: tuple[str, ...]
 
 
+def cost_fields(cost: ScryptCost | None) -> dict[str, int]:
+    """Return the members that scrypt's cost takes beside the algorithm's name, in documents and in tokens."""
+    return {} if cost is None else asdict(cost)
+
+
 def www_authenticate(realm: str, token: str) -> str:
     """Return the value of the WWW-Authenticate header of a 402 (RFC 9110, section 11.6.1).
 
@@ -196,17 +203,24 @@ def parse_solution(value: str) -> Solution | Prepaid:
 
 
 def _puzzle(fields: Mapping[str, object], *, resource: str) -> Puzzle:
+    algorithm = _field(fields, "algorithm", str)
     try:
         return Puzzle(
-            algorithm=_field(fields, "algorithm", str),
+            algorithm=algorithm,
             resource=_field(fields, resource, str),
             bits=_field(fields, "bits", int),
             count=_field(fields, "count", int),
+            cost=read_cost(fields) if algorithm == SCRYPT else None,
         )
     except (MalformedChallenge, UnknownAlgorithm):
         raise
     except PuzzleError as error:
         raise MalformedChallenge(f"the challenge is absurd: {error}") from error
+
+
+def read_cost(fields: Mapping[str, object]) -> ScryptCost:
+    """Read scrypt's cost from a document or a token's claims. Raises MalformedChallenge or PuzzleError."""
+    return ScryptCost(n=_field(fields, "n", int), r=_field(fields, "r", int), p=_field(fields, "p", int))
 
 
 def _field(fields: Mapping[str, object], name: str, kind: type[_Kind]) -> _Kind:

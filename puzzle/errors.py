@@ -7,7 +7,9 @@ CalpowError
 │   ├── StaleStamp
 │   ├── MalformedChallenge
 │   ├── MalformedSolution
-│   └── UnknownAlgorithm
+│   ├── UnknownAlgorithm
+│   ├── SolvingCancelled
+│   └── SolvingTooLong
 └── (each room adds its own)
 """
 
@@ -42,3 +44,22 @@ class MalformedSolution(PuzzleError):
 
 class UnknownAlgorithm(PuzzleError):
     """A puzzle this version cannot solve or verify."""
+
+
+class SolvingCancelled(PuzzleError):
+    """The caller ended the work before the puzzle was solved."""
+
+
+class SolvingTooLong(PuzzleError):
+    """The puzzle takes, or took, more seconds than the caller allows.
+
+    `expected_seconds` is the estimate for the whole puzzle on this machine, `limit` what was allowed.
+    """
+
+    def __init__(self, expected_seconds: float, limit: float) -> None:
+        super().__init__(
+            f"the puzzle takes about {expected_seconds:,.1f} s here, more than the {limit:,.1f} s allowed: "
+            "allow more (max_seconds, --max-seconds), or use more or faster cores"
+        )
+        self.expected_seconds = expected_seconds
+        self.limit = limit

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from calpow.puzzle.algorithms import digest_of
 from calpow.puzzle.errors import MalformedStamp, StaleStamp, WrongStamp
-from calpow.puzzle.puzzle import ALGORITHMS
+from calpow.puzzle.profiles import Kind
 from calpow.puzzle.stamp import Stamp, leading_zero_bits
 
 FRESH_SECONDS = 600
@@ -35,7 +36,7 @@ def prepaid_resource(realm: str, identity: str) -> str:
     return f"{realm}/{hashlib.sha256(identity.encode('utf-8')).hexdigest()[:16]}"
 
 
-def check_prepaid(stamps: Sequence[str], algorithm: str, resource: str, now: float) -> PrepaidWork:
+def check_prepaid(stamps: Sequence[str], kind: Kind, resource: str, now: float) -> PrepaidWork:
     """Verify stamps minted beforehand; `now` in seconds since the epoch. The cheap checks come first.
 
     A stamp's work is 2^bits, by the bits it claims and has. Whether one was spent before is the ledger's to say.
@@ -46,8 +47,9 @@ def check_prepaid(stamps: Sequence[str], algorithm: str, resource: str, now: flo
         raise WrongStamp("a stamp is there twice: mint as many as are needed")
     made = [_check_fields(stamp, resource, now) for stamp in read]
     ids = []
+    digest_stamp = digest_of(kind.algorithm, kind.cost)
     for stamp in read:
-        digest = ALGORITHMS[algorithm](stamp.text.encode("ascii")).digest()
+        digest = digest_stamp(stamp.text.encode("ascii"))
         if leading_zero_bits(digest) < stamp.bits:
             raise WrongStamp(f"a stamp claims {stamp.bits} bits and does not have them")
         ids.append(digest.hex())

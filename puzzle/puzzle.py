@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from types import MappingProxyType
-from typing import Protocol
 
-from calpow.puzzle.errors import PuzzleError, UnknownAlgorithm, WrongStamp
+from calpow.puzzle.algorithms import Digest, ScryptCost, check_algorithm, digest_of
+from calpow.puzzle.errors import PuzzleError, WrongStamp
 from calpow.puzzle.stamp import Stamp, leading_zero_bits
 
 # 31 stamps of 40 bits are months of one core, and every count of hashes stays exact in a JSON number.
@@ -22,28 +19,9 @@ MAX_RESOURCE_LENGTH = 128
 _RESOURCE = re.compile(r"[!-9;-~]+")
 
 
-class HashState(Protocol):
-    """What a digest needs to be solved and verified: hashlib's objects have it."""
-
-    def copy(self) -> HashState:
-        """Return an independent state that has seen the same bytes."""
-
-    def update(self, data: bytes, /) -> None:
-        """Take in more bytes."""
-
-    def digest(self) -> bytes:
-        """Return the digest of the bytes seen so far."""
-
-
-# Stamps hide nothing: also where policy forbids SHA-1 for security, it may count work.
-ALGORITHMS: Mapping[str, Callable[[bytes], HashState]] = MappingProxyType(
-    {"hashcash-sha1": partial(hashlib.sha1, usedforsecurity=False)}
-)
-
-
 @dataclass(frozen=True, slots=True)
 class Puzzle:
-    """`count` stamps of `bits` bits for `resource`; stamp i, from 0, has ext i.
+    """`count` stamps of `bits` bits for `resource`; stamp i, from 0, has ext i. `cost` is scrypt's, else None.
 
     Raises UnknownAlgorithm, or PuzzleError for bits, count or a resource out of bounds.
     """
@@ -52,13 +30,10 @@ class Puzzle:
     resource: str
     bits: int
     count: int
+    cost: ScryptCost | None = None
 
     def __post_init__(self) -> None:
-        if self.algorithm not in ALGORITHMS:
-            raise UnknownAlgorithm(
-                f"puzzle algorithm {self.algorithm[:40]!a} is not known here, only {', '.join(ALGORITHMS)}: "
-                "upgrade calpow"
-            )
+        check_algorithm(self.algorithm, self.cost)
         if not 1 <= self.bits <= MAX_BITS:
             raise PuzzleError(f"a puzzle of {self.bits} bits: between 1 and {MAX_BITS} can be asked")
         if not 1 <= self.count <= MAX_COUNT:
@@ -71,8 +46,13 @@ class Puzzle:
 
     @property
     def expected_hashes(self) -> int:
-        """The mean number of hashes a solver needs."""
+        """The mean number of digests a solver needs."""
         return self.count << self.bits
+
+    @property
+    def digest(self) -> Digest:
+        """How a stamp's digest is taken."""
+        return digest_of(self.algorithm, self.cost)
 
     def verify(self, stamps: Sequence[str]) -> None:
         """Accept exactly the stamps this puzzle asks for, in order; the cheap checks come first.
@@ -84,9 +64,9 @@ class Puzzle:
             raise WrongStamp(f"{len(stamps)} stamps: this puzzle asks for {self.count}")
         for index, text in enumerate(stamps):
             self._check_fields(index, Stamp.parse(text))
-        start = ALGORITHMS[self.algorithm]
+        digest = self.digest
         for index, text in enumerate(stamps):
-            found = leading_zero_bits(start(text.encode("ascii")).digest())
+            found = leading_zero_bits(digest(text.encode("ascii")))
             if found < self.bits:
                 raise WrongStamp(f"stamp {index} has {found} bits of work: this puzzle asks for {self.bits}")
 

@@ -1,34 +1,66 @@
-"""The solver every Python has: one process, standard library only."""
+"""The solver: mints the stamps of a puzzle, tells how far it is, and stops when it is told to."""
 
 from __future__ import annotations
 
 import base64
 import os
+import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from calpow.puzzle.puzzle import ALGORITHMS, HashState, Puzzle
+from calpow.puzzle.algorithms import HASHES, HashState
+from calpow.puzzle.errors import SolvingCancelled, SolvingTooLong
+from calpow.puzzle.puzzle import Puzzle
 
 _BLOCK = 64  # bytes that SHA-1 and SHA-256 take in at once
 _LEAST_RANDOM = 8  # characters of 6 bits: two mints of one stamp differ
 _TAILS = tuple(b"%02x" % low for low in range(256))
 
 
-def solve(puzzle: Puzzle, *, progress: Callable[[int, int], None] | None = None) -> list[str]:
-    """Mint the stamps of a puzzle, in order; takes `puzzle.expected_hashes` hashes on average.
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a puzzle is: stamps found of `count`, seconds spent, and an estimate of those left (None at first)."""
 
-    The counter of a stamp is, in hexadecimal, how many were tried before it. `progress(found, count)` is called
-    before the first stamp and after each; what it raises ends the work.
+    found: int
+    count: int
+    seconds: float
+    seconds_left: float | None
+
+
+def solve(
+    puzzle: Puzzle,
+    *,
+    workers: int | None = None,
+    max_seconds: float | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    cancel: threading.Event | None = None,
+    date: datetime | None = None,
+) -> list[str]:
+    """Mint the stamps of a puzzle, in order; takes `puzzle.expected_hashes` digests on average.
+
+    workers: how many cores to use; by default all, for puzzles that are worth it.
+    max_seconds: when the puzzle will take more, or has, SolvingTooLong is raised.
+    progress: called in this thread before the first stamp and after each; what it raises ends the work.
+    cancel: when set, from any thread, the work ends at once with SolvingCancelled.
+    date: what the stamps bear, by default now; in UTC.
     """
-    start = ALGORITHMS[puzzle.algorithm]
-    date = datetime.now(timezone.utc).strftime("%y%m%d%H%M%S")
+    del workers
+    start = HASHES[puzzle.algorithm]
+    now = time.perf_counter()
+    made = (date or datetime.now(timezone.utc)).strftime("%y%m%d%H%M%S")
     stamps: list[str] = []
-    for ext in range(puzzle.count):
+    for ext in range(puzzle.count + 1):
+        seconds = time.perf_counter() - now
         if progress is not None:
-            progress(ext, puzzle.count)
-        stamps.append(_mint(start, f"1:{puzzle.bits}:{date}:{puzzle.resource}:{ext}:", puzzle.bits))
-    if progress is not None:
-        progress(puzzle.count, puzzle.count)
+            progress(Progress(ext, puzzle.count, seconds, seconds / ext * (puzzle.count - ext) if ext else None))
+        if cancel is not None and cancel.is_set():
+            raise SolvingCancelled("cancelled")
+        if max_seconds is not None and seconds > max_seconds:
+            raise SolvingTooLong(seconds, max_seconds)
+        if ext < puzzle.count:
+            stamps.append(_mint(start, f"1:{puzzle.bits}:{made}:{puzzle.resource}:{ext}:", puzzle.bits))
     return stamps
 
 

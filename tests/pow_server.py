@@ -197,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_challenge(self.desk.challenge(body, bits=40), "no solution", {})
 
     def _foreign(self, body: bytes) -> None:
-        document = {**self.desk.challenge(body).to_document(), "algorithm": "scrypt"}
+        document = {**self.desk.challenge(body).to_document(), "algorithm": "argon2id"}
         self._answer(402, json.dumps({"challenge": document}).encode(), **{"Content-Type": PROBLEM_TYPE})
 
     def _broken(self, body: bytes) -> None:

@@ -22,6 +22,7 @@ from calpow.client import (
     WorkLimitExceeded,
 )
 from calpow.puzzle.errors import CalpowError
+from calpow.puzzle.solver import Progress
 from tests.pow_server import PowServer, running
 
 KEY = "cp_1_secret"
@@ -38,7 +39,7 @@ def post(server: PowServer, path: str, body: Any = BODY, **options: Any) -> requ
     return requests.post(f"{server.url}/{path}", data=body, timeout=30, auth=PowAuth(KEY, **options))
 
 
-def no_work(found: int, count: int) -> None:
+def no_work(step: Progress) -> None:
     raise AssertionError("something was solved")
 
 
@@ -225,12 +226,12 @@ def test_without_a_key_the_caller_s_own_identity_is_left_alone(server: PowServer
 
 def test_progress_is_told(server: PowServer) -> None:
     told: list[tuple[int, int]] = []
-    post(server, "paid", progress=lambda *step: told.append(step))
+    post(server, "paid", progress=lambda step: told.append((step.found, step.count)))
     assert told == [(found, 4) for found in range(5)]
 
 
 def test_progress_can_end_the_work(server: PowServer) -> None:
-    def enough(found: int, count: int) -> None:
+    def enough(step: Progress) -> None:
         raise TimeoutError("no patience")
 
     with pytest.raises(TimeoutError, match="no patience"):

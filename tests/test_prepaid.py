@@ -11,19 +11,20 @@ import requests
 from calpow.client import PowAuth
 from calpow.puzzle.errors import MalformedStamp, StaleStamp, WrongStamp
 from calpow.puzzle.prepaid import AHEAD_SECONDS, FRESH_SECONDS, check_prepaid, prepaid_resource
+from calpow.puzzle.profiles import Kind
 from calpow.puzzle.puzzle import Puzzle
 from calpow.puzzle.solver import solve
 from calpow.puzzle.stamp import Stamp
 from tests.guarded import TIMEOUT, Site
 
 RESOURCE = prepaid_resource("digits@9f2c41", "cp_0_secret")
-SHA1 = "hashcash-sha1"
+SHA1 = Kind("hashcash-sha1")
 VECTOR = "0.1,0.9,0.3,0.2"
 
 
 @pytest.fixture(scope="module")
 def stamps() -> list[str]:
-    return solve(Puzzle(SHA1, RESOURCE, 6, 18))
+    return solve(Puzzle(SHA1.algorithm, RESOURCE, 6, 18))
 
 
 def made_at(stamp: str) -> int:

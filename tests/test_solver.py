@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calpow.puzzle.puzzle import Puzzle
-from calpow.puzzle.solver import solve
+from calpow.puzzle.solver import Progress, solve
 from calpow.puzzle.stamp import Stamp
 
 RESOURCE = "5f0c0123456789abcdef0123456789ab"
@@ -44,13 +44,14 @@ def test_every_counter_costs_one_block_of_the_hash(resource: str) -> None:
 
 def test_progress_is_told_before_the_first_stamp_and_after_each() -> None:
     told: list[tuple[int, int]] = []
-    solve(Puzzle("hashcash-sha1", RESOURCE, bits=1, count=3), progress=lambda *step: told.append(step))
+    puzzle = Puzzle("hashcash-sha1", RESOURCE, bits=1, count=3)
+    solve(puzzle, progress=lambda step: told.append((step.found, step.count)))
     assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
 def test_progress_can_end_the_work() -> None:
-    def enough(found: int, count: int) -> None:
-        if found == 2:
+    def enough(step: Progress) -> None:
+        if step.found == 2:
             raise TimeoutError
 
     with pytest.raises(TimeoutError):

@@ -121,7 +121,7 @@ def test_a_missing_member_is_named(name: str) -> None:
 
 def test_an_algorithm_unknown_here_is_told_from_a_broken_challenge() -> None:
     with pytest.raises(UnknownAlgorithm, match="upgrade calpow"):
-        Challenge.from_document({**DOCUMENT, "algorithm": "scrypt"})
+        Challenge.from_document({**DOCUMENT, "algorithm": "argon2id"})
 
 
 @pytest.mark.parametrize(
