@@ -23,7 +23,7 @@ $(BIN)/python:
 
 $(LISTING): $(BIN)/python pyproject.toml
 	@echo "Installing into $(VENV): PyTorch, TorchServe and a Java runtime; a few minutes the first time."
-	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict -e '.[owner,bench,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict -e '.[owner,fast,httpx,bench,dev]'
 	@rm -f $(VENV)/sources-*
 	@touch $@
 
