@@ -17,6 +17,8 @@ _MARK = b"\x80"
 # A call comes back after a millisecond or less.
 _TURNS_A_CALL = 8
 _WORD_BITS = 32
+# How many bits the kernel looks at: all in a digest's first word. What it finds is then checked for more.
+MOST_MASKED = _WORD_BITS
 
 
 class VectorMiner:
@@ -27,7 +29,7 @@ class VectorMiner:
         self._date = date
         self._kernel = kernel(puzzle.algorithm)
         self._digest = puzzle.digest
-        asked = min(puzzle.bits, _WORD_BITS)
+        asked = min(puzzle.bits, MOST_MASKED)
         self._mask = ((1 << asked) - 1) << (_WORD_BITS - asked)
         self._ext: int | None = None
         self._prefix = b""
