@@ -1,4 +1,7 @@
-"""How fast stamps are minted: our client, the least that hashlib could take, and the program `hashcash`."""
+"""How fast stamps are minted: every solver, the least that hashlib could take, and the program `hashcash`.
+
+python -m benchmarks.mint
+"""
 
 import hashlib
 import re
@@ -7,62 +10,112 @@ import shutil
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
+from tqdm import tqdm
+
+from calpow.puzzle.algorithms import ScryptCost
+from calpow.puzzle.engines import FAST, MEMORY_HARD, PYTHON, Engine, has_fast, usable_cores
+from calpow.puzzle.profiles import PROFILES
 from calpow.puzzle.puzzle import Puzzle
-from calpow.puzzle.solver import solve
-from calpow.puzzle.stamp import Stamp
+from calpow.puzzle.solver import mint
 
 ROUNDS = 9
-# A puzzle of honest users' size, so that what a stamp's beginning takes is counted in, and a large one.
-SMALL = (10, 18)
-LARGE = (15, 16)
+# A puzzle of honest users' size, so that what a stamp's beginning takes is counted in; others take so many seconds.
+SMALL_BITS, SMALL_COUNT, SMALL_PUZZLES = 10, 18, 25
+SECONDS = 0.3
 BARE_HASHES = 300_000
+COST = PROFILES["scrypt"].kind.cost or ScryptCost(64, 8, 1)
 # `hashcash -s` looks at its clock after a millisecond or so: a single figure of its says little.
 HASHCASH_RUNS = 15
 _SPEED = re.compile(rb"(?:speed: )?(\d+)")
 
+SHA1, SHA256, SCRYPT = "hashcash-sha1", "hashcash-sha256", "scrypt"
+BARE, HASHCASH = "bare hashlib loop", "hashcash -s"
+WIDTH = 44
+
 
 @dataclass(frozen=True)
 class MintRates:
-    """Hashes a second, medians; `hashcash` is None where that program is not installed."""
+    """Digests a second on one core, medians, by algorithm and solver; and what all cores make of one solver's rate."""
 
-    small_puzzles: float
-    large_puzzles: float
-    bare_loop: float
-    hashcash: float | None
+    one_core: Mapping[str, Mapping[str, float]]
+    all_cores: Mapping[str, float]
+    cores: int
 
 
 def measure() -> MintRates:
     """All in turns, so that other load on the machine falls on all alike."""
-    sources: dict[str, Callable[[], float]] = {
-        "small": lambda: solver_rate(*SMALL, puzzles=25),
-        "large": lambda: solver_rate(*LARGE, puzzles=1),
-        "bare": lambda: bare_rate(BARE_HASHES),
-    }
+    single = dict(_sources())
+    shared = {_name(engine, algorithm): partial(all_cores, engine, algorithm) for engine, algorithm in _engines()}
+    rounds = [
+        ({name: source() for name, source in single.items()}, {name: ratio() for name, ratio in shared.items()})
+        for _ in tqdm(range(ROUNDS), desc="minting", unit="round", disable=None)
+    ]
+    medians = {name: statistics.median(each[name] for each, _ in rounds) for name in single}
+    table: dict[str, dict[str, float]] = {}
+    for (algorithm, solver), rate in medians.items():
+        table.setdefault(algorithm, {})[solver] = rate
+    cores = {name: statistics.median(each[name] for _, each in rounds) for name in shared}
+    return MintRates(table, cores, usable_cores())
+
+
+def _sources() -> Iterator[tuple[tuple[str, str], Callable[[], float]]]:
+    yield (SHA1, "python, puzzles of 18,432"), small_puzzles_rate
+    for engine, algorithm in _engines():
+        yield (algorithm, engine.name), partial(solver_rate, engine, algorithm)
+    for algorithm in (SHA1, SHA256):
+        yield (algorithm, BARE), partial(bare_rate, BARE_HASHES, algorithm)
+    yield (SCRYPT, BARE), partial(bare_scrypt_rate, SECONDS)
     program = shutil.which("hashcash")
     if program:
-        sources["hashcash"] = lambda: hashcash_rate(program)
-    rounds = [{name: source() for name, source in sources.items()} for _ in range(ROUNDS)]
-    medians = {name: statistics.median(each[name] for each in rounds) for name in sources}
-    return MintRates(medians["small"], medians["large"], medians["bare"], medians.get("hashcash"))
+        yield (SHA1, HASHCASH), partial(hashcash_rate, program)
 
 
-def solver_rate(bits: int, count: int, puzzles: int) -> float:
-    """Hashes a second of the reference client, everything it does for a puzzle included."""
-    asked = [Puzzle("hashcash-sha1", secrets.token_hex(8), bits, count) for _ in range(puzzles)]
+def _engines() -> Iterator[tuple[Engine, str]]:
+    for algorithm in (SHA1, SHA256):
+        yield PYTHON, algorithm
+        if has_fast():
+            yield FAST, algorithm
+    yield MEMORY_HARD, SCRYPT
+
+
+def _name(engine: Engine, algorithm: str) -> str:
+    return f"{algorithm}, {engine.name}"
+
+
+def small_puzzles_rate() -> float:
+    """Hashes a second of the pure-Python solver, everything it does for a puzzle included."""
+    asked = [Puzzle(SHA1, secrets.token_hex(8), SMALL_BITS, SMALL_COUNT) for _ in range(SMALL_PUZZLES)]
     begun = time.perf_counter()
-    solved = [solve(puzzle) for puzzle in asked]
-    seconds = time.perf_counter() - begun
-    # The reference client counts from 0, in hexadecimal.
-    hashes = sum(int(Stamp.parse(stamp).counter, 16) + 1 for stamps in solved for stamp in stamps)
-    return hashes / seconds
+    digests = sum(mint(puzzle, PYTHON, workers=1).digests for puzzle in asked)
+    return digests / (time.perf_counter() - begun)
 
 
-def bare_rate(hashes: int) -> float:
+def solver_rate(engine: Engine, algorithm: str, workers: int = 1, seconds: float = SECONDS) -> float:
+    """Digests a second of a solver, on puzzles of stamps that take a hundredth of `seconds` and more."""
+    bits = {MEMORY_HARD: 4, PYTHON: 13, FAST: 17}[engine]
+    cost = COST if engine is MEMORY_HARD else None
+    digests, begun = 0, time.perf_counter()
+    while (spent := time.perf_counter() - begun) < seconds:
+        digests += mint(Puzzle(algorithm, secrets.token_hex(8), bits, 16, cost), engine, workers=workers).digests
+    return digests / spent
+
+
+def all_cores(engine: Engine, algorithm: str) -> float:
+    """The rate of one large puzzle's solver on all cores, as a multiple of one's, one after the other."""
+    bits = {MEMORY_HARD: 8, PYTHON: 17, FAST: 21}[engine]
+    cost = COST if engine is MEMORY_HARD else None
+    puzzle = Puzzle(algorithm, secrets.token_hex(8), bits, 16, cost)
+    alone, together = mint(puzzle, engine, workers=1), mint(puzzle, engine, workers=usable_cores())
+    return (together.digests / together.seconds) / (alone.digests / alone.seconds)
+
+
+def bare_rate(hashes: int, algorithm: str = SHA1) -> float:
     """Hashes a second of a loop that does nothing but copy, update and digest."""
-    copy = hashlib.sha1(bytes(64)).copy
+    copy = hashlib.new(algorithm.removeprefix("hashcash-"), bytes(64)).copy
     begun = time.perf_counter()
     for _ in range(hashes):
         state = copy()
@@ -71,8 +124,37 @@ def bare_rate(hashes: int) -> float:
     return hashes / (time.perf_counter() - begun)
 
 
+def bare_scrypt_rate(seconds: float) -> float:
+    """Digests a second of hashlib.scrypt alone."""
+    made, begun = 0, time.perf_counter()
+    while (spent := time.perf_counter() - begun) < seconds:
+        hashlib.scrypt(b"%x" % made, salt=b"", n=COST.n, r=COST.r, p=COST.p, dklen=32)
+        made += 1
+    return made / spent
+
+
 def hashcash_rate(program: str) -> float:
     """Hashes a second that `hashcash -s` says it makes, the median of several runs."""
     runs = [subprocess.run([program, "-sq"], capture_output=True, check=True) for _ in range(HASHCASH_RUNS)]
     found = [_SPEED.match(run.stdout.strip()) for run in runs]
     return statistics.median(float(each[1]) for each in found if each)
+
+
+def table(rates: MintRates) -> Iterator[str]:
+    """The figures as lines of text."""
+    for algorithm, solvers in rates.one_core.items():
+        yield f"\n{f'{algorithm}, digests a second on one core':<{WIDTH}}{'':>14}{'of hashlib':>12}"
+        for name, rate in solvers.items():
+            yield f"{name:<{WIDTH}}{rate:>14,.0f}{rate / solvers[BARE]:>12.2f}"
+    yield f"\n{rates.cores} cores, as a multiple of one"
+    for name, ratio in rates.all_cores.items():
+        yield f"{name:<{WIDTH}}{'':>14}{ratio:>12.2f}"
+
+
+def main() -> None:
+    """Measure and print."""
+    print("\n".join(table(measure())))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,12 +1,13 @@
 """The figures of `benchmarks.speed` as one table to read."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks.load import CONNECTIONS, ROUNDS, Round
-from benchmarks.mint import LARGE, SMALL, MintRates
+from benchmarks.mint import MintRates
+from benchmarks.mint import table as mint_table
 
 if TYPE_CHECKING:
     from benchmarks.stages import Batches, Stages
@@ -29,7 +30,7 @@ def table(figures: Figures) -> Iterator[str]:
     yield from _throughput(figures.rounds)
     yield from _query(figures.stages)
     yield from _batches(figures.batches)
-    yield from _mint(figures.rates)
+    yield from mint_table(figures.rates)
 
 
 def _throughput(rounds: Sequence[Round]) -> Iterator[str]:
@@ -91,19 +92,3 @@ def _batches(batches: "Batches") -> Iterator[str]:
     for name, column in (("ensemble", batches.ensemble), ("victim", batches.victim)):
         yield f"{name:<{WIDTH}}" + "".join(f"{each:>13,.0f}" for each in column.values())
     yield f"{'accounting for 64 queries':<{WIDTH}}{batches.accounting_64:>13,.0f}"
-
-
-def _mint(rates: MintRates) -> Iterator[str]:
-    yield "\nHashes a second, one core"
-    shown: Mapping[str, float | None] = {
-        f"our client, puzzles of {_work(*SMALL)}": rates.small_puzzles,
-        f"our client, puzzles of {_work(*LARGE)}": rates.large_puzzles,
-        "a loop of nothing but hashlib": rates.bare_loop,
-        "hashcash -s": rates.hashcash,
-    }
-    for name, rate in shown.items():
-        yield f"{name:<{WIDTH}}" + (f"{rate:>13,.0f}" if rate else "   not installed")
-
-
-def _work(bits: int, count: int) -> str:
-    return f"{count << bits:,}"

@@ -20,7 +20,7 @@ from calpow.puzzle.algorithms import ScryptCost
 from calpow.puzzle.board import Board
 from calpow.puzzle.engines import FAST, MEMORY_HARD, PYTHON, Engine, choose, engines_of, has_fast
 from calpow.puzzle.errors import SolvingCancelled, SolvingTooLong
-from calpow.puzzle.miners import Slice
+from calpow.puzzle.miners import Miner, ScryptMiner, Slice
 from calpow.puzzle.profiles import PROFILES
 from calpow.puzzle.puzzle import MAX_BITS, MAX_RESOURCE_LENGTH, Puzzle
 from calpow.puzzle.solver import Progress, mint, solve
@@ -280,10 +280,8 @@ print("imported")
 puzzle = Puzzle("hashcash-sha1", "5f0c", 15, 16)
 puzzle.verify(mint(puzzle, PYTHON, workers=2).stamps)
 """)
-    (tmp_path / "json.py").write_text("raise SystemError('a file of the current folder was taken for a module')")
-    done = subprocess.run(
-        [sys.executable, "-P", str(program)], capture_output=True, text=True, cwd=tmp_path, check=True
-    )
+    (here / "json.py").write_text("open('taken-for-a-module', 'w')")
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, cwd=here, check=True)
     assert done.stdout == "imported\n"
     assert [file.name for file in here.iterdir()] == ["json.py"]
 
@@ -296,12 +294,31 @@ def test_helpers_that_cannot_be_started_make_it_slower_and_no_worse(monkeypatch:
         assert children() == []
 
 
-def test_helpers_really_help() -> None:
-    puzzle = Puzzle("hashcash-sha1", RESOURCE, bits=15, count=16)
-    minted = mint(puzzle, PYTHON, workers=2)
-    # The processes' random fields are drawn by them: what they found is among the stamps, and counted.
-    assert minted.digests > 16 * 2**15 / 4
-    puzzle.verify(minted.stamps)
+class Idle:
+    """A miner that finds nothing: what is found is found by others."""
+
+    def mine(self, ext: int, seconds: float) -> Slice:
+        time.sleep(seconds)
+        return Slice(None, 0)
+
+
+def test_processes_do_their_share() -> None:
+    puzzle = Puzzle("hashcash-sha1", RESOURCE, bits=8, count=16)
+    engine = Engine("idle", lambda puzzle, date: Idle(), by_process=True, worth_sharing=0)
+    puzzle.verify(mint(puzzle, engine, workers=3).stamps)
+
+
+def test_threads_do_their_share() -> None:
+    puzzle = Puzzle("scrypt", RESOURCE, bits=3, count=16, cost=ScryptCost(64, 8, 1))
+
+    def make(puzzle: Puzzle, date: str) -> Miner:
+        made.append(puzzle)
+        return Idle() if len(made) == 1 else ScryptMiner(puzzle, date)
+
+    made: list[Puzzle] = []
+    engine = Engine("idle", make, by_process=False, worth_sharing=0)
+    puzzle.verify(mint(puzzle, engine, workers=3).stamps)
+    assert len(made) == 3
 
 
 @pytest.mark.parametrize("name", PROFILES)

@@ -1,6 +1,7 @@
 """The speed benchmark's instruments, on real parts; the benchmark itself takes minutes and needs a server."""
 
 import os
+import shutil
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -12,6 +13,7 @@ import pytest
 from benchmarks import mint, stages
 from benchmarks.wire import BadAnswer, burst, request
 from calpow.handler.ledger import URI_VARIABLE, open_ledger
+from calpow.puzzle.engines import FAST, MEMORY_HARD, PYTHON, has_fast
 from tests.guarded import protect, train_teachers
 from tests.pow_server import PowServer, running
 from tests.victims import build as victims
@@ -79,5 +81,18 @@ def test_a_burst_keeps_its_answers_in_order_and_refuses_other_statuses() -> None
 
 
 def test_our_client_mints_nearly_as_fast_as_hashlib_lets_it() -> None:
-    rounds = [mint.solver_rate(12, 16, puzzles=1) / mint.bare_rate(65_536) for _ in range(7)]
+    rounds = [mint.solver_rate(PYTHON, mint.SHA1, seconds=0.05) / mint.bare_rate(65_536) for _ in range(7)]
     assert max(rounds) > 0.7
+
+
+def test_scrypt_is_minted_nearly_as_fast_as_hashlib_lets_it() -> None:
+    rounds = [mint.solver_rate(MEMORY_HARD, mint.SCRYPT, seconds=0.05) / mint.bare_scrypt_rate(0.05) for _ in range(7)]
+    assert max(rounds) > 0.7
+
+
+@pytest.mark.skipif(not has_fast(), reason="calpow[fast] is not installed")
+@pytest.mark.skipif(shutil.which("hashcash") is None, reason="Debian's hashcash is not installed")
+def test_the_fast_solver_leaves_the_c_program_behind() -> None:
+    mint.solver_rate(FAST, mint.SHA1, seconds=0.05)  # compiles
+    rounds = [mint.solver_rate(FAST, mint.SHA1, seconds=0.05) / mint.hashcash_rate("hashcash") for _ in range(5)]
+    assert max(rounds) > 1
