@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calpow.puzzle.errors import CalpowError
+from calpow.puzzle.profiles import DEFAULT_PROFILE, PROFILES
 
 if TYPE_CHECKING:
     from calpow.handler.calibration import Calibration
@@ -39,8 +40,9 @@ class Order:
 
     metrics: names, the first of which the paper's rule sums. budget: what a legitimate user's answer may take, in
     multiples of what it takes unprotected. rdp_order: votes are accounted as RDP of this order instead of each query's
-    epsilon. horizon: queries up to which that holds. attacks: folders of payloads that
-    are no legitimate use, by name. records: what mode observe recorded, from which legitimate costs are then learnt.
+    epsilon. horizon: queries up to which that holds. attacks: folders of payloads that are no legitimate use, by name.
+    puzzle: the profile of the puzzles that clients will solve. records: what mode observe recorded, from which
+    legitimate costs are then learnt.
     """
 
     victim: Path
@@ -57,8 +59,11 @@ class Order:
     preprocess: str | None = None
     seed: int = 0
     records: Path | None = None
+    puzzle: str = DEFAULT_PROFILE
 
     def __post_init__(self) -> None:
+        if self.puzzle not in PROFILES:
+            raise OrderError(f"--puzzle {self.puzzle}: give one of {', '.join(PROFILES)}")
         if not 1 < self.budget < 1000:
             raise OrderError(
                 f"--overhead-budget {self.budget}: give more than 1, for example 2 for at most twice the time"
@@ -138,6 +143,14 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
         metavar="FILE.jsonl",
         help="learn what legitimate queries cost from what mode observe recorded",
     )
+    parser.add_argument(
+        "--puzzle",
+        choices=list(PROFILES),
+        default=DEFAULT_PROFILE,
+        help="what clients solve: "
+        + "; ".join(f"{name}, {each.reason}" for name, each in PROFILES.items())
+        + " (default: %(default)s)",
+    )
     parser.add_argument("--preprocess", metavar="FILE.py:FUNCTION", help="for victims without a preprocess")
     parser.add_argument("--seed", type=int, default=0, help="of the simulated users (default: 0)")
     parser.set_defaults(run=_run)
@@ -159,6 +172,7 @@ def _run(args: argparse.Namespace) -> int:
         preprocess=args.preprocess,
         seed=args.seed,
         records=args.from_records,
+        puzzle=args.puzzle,
     )
     from calpow.archiver.calibrator import calibrate
 
@@ -195,7 +209,7 @@ def _summary(made: "Calibration") -> str:
     lines = [
         f"policy {made.policy.value} on {names}, from {facts['samples']} samples of {made.shape.classes} classes",
         f"a sample takes {took:.2f} ms unprotected; the gate adds {added:.2f} ms and a puzzle of {puzzle:.2f} ms,"
-        f" {made.solver.work(made.floor_seconds):,.0f} hashes",
+        f" {made.solver.work(made.floor_seconds):,.0f} hashes of {facts['puzzle']}",
         *(f"{each.question} {each.figure.capitalize()}. {each.sentence}" for each in verdicts(made.evidence)),
     ]
     return "\n  ".join(lines)

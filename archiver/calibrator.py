@@ -58,11 +58,15 @@ from calpow.handler.leakage.base import Priced
 from calpow.handler.leakage.rdp import rdp_epsilon
 from calpow.handler.policies import SolverFit
 from calpow.handler.records import meter_name
+from calpow.puzzle.profiles import PROFILES
 
 # Inputs that reference attackers are made from, and that the victim's kind of output is read from.
 REFERENCE_INPUTS = 1_000
 # What pricing and accounting leave of the budget is for solving; but never less than this share of the whole.
 LEAST_SHARE = 0.25
+# What the draft archive asks for, in stamps of one bit and in multiples of the fewest of a puzzle: what verifying takes
+# is then in what the gate adds.
+DRAFT_STAMPS = 1.5
 # Times that users of every profile are drawn where they are not left over from fitting.
 ROUNDS = 50
 CONDITIONAL_SCORE = "summed score above legitimate queries of the same class"
@@ -195,6 +199,7 @@ def _absolute(order: Order) -> Order:
 
 def _draft(order: Order, instrument: Instrument, fits: Fits) -> Calibration:
     """The calibration as far as it is known before anything has been timed: everybody pays next to nothing."""
+    kind = PROFILES[order.puzzle].kind
     return Calibration(
         schema=SCHEMA,
         shape=instrument.shape,
@@ -207,10 +212,11 @@ def _draft(order: Order, instrument: Instrument, fits: Fits) -> Calibration:
         conditional=fits.conditional.policy,
         paper=fits.paper.policy,
         bounds=fits.bounds.policy,
-        floor_seconds=1e-6,
+        puzzle=kind,
+        floor_seconds=2 * DRAFT_STAMPS * kind.least_stamps,
         cap=1.0,
         latency_seconds=1e-6,
-        solver=SolverFit(1 / math.log(2), math.log2(1e6), 1e6),
+        solver=SolverFit(1 / math.log(2), 0.0, 1.0),
         evidence=Evidence("", order.horizon, order.budget, (), (), 0.0, 0.0, ()),
         provenance={},
     )
@@ -219,11 +225,12 @@ def _draft(order: Order, instrument: Instrument, fits: Fits) -> Calibration:
 def _time(draft: Calibration, order: Order, folder: Folder, by: float) -> Timing:
     """What this machine takes, where a payload holds `by` samples."""
     with _packaged(draft, order) as protected:
-        latency = measure_latency(order.victim, protected, [each.path for each in folder.payloads], order.seed)
-    solver = measure_solver()
+        payloads = [each.path for each in folder.payloads]
+        latency = measure_latency(order.victim, protected, draft.puzzle, payloads, order.seed)
+    solver = measure_solver(draft.puzzle)
     whole = (order.budget - 1) * latency.median
     solving = max(whole - latency.added, LEAST_SHARE * whole) / by
-    return Timing(latency, by, solver, measure_floor(solving / ROOM, solver))
+    return Timing(latency, by, solver, measure_floor(draft.puzzle, solving / ROOM, solver))
 
 
 @contextmanager
@@ -297,6 +304,7 @@ def _origin(order: Order, legitimate: Legitimate) -> Provenance:
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "machine": platform.platform(),
+        "puzzle": order.puzzle,
         "seed": order.seed,
         "samples": len(samples.costs),
         "independent_samples": len(np.unique(samples.groups)),

@@ -1,7 +1,8 @@
 """How long answers take over HTTP, without the gate and with it, side by side on one TorchServe.
 
-What the gate adds to a paid request is measured with the least of puzzles, minted beforehand as the reference client
-does once it knows the price: what is left is pricing, accounting and the ledger. Solving is the policy's to set.
+What the gate adds to a paid request is measured with as many stamps as a puzzle has, the least that there are, minted
+beforehand as the reference client does once it knows the price: what is left is pricing, accounting, verifying and the
+ledger. Solving is the policy's to set.
 """
 
 import random
@@ -17,14 +18,12 @@ from tqdm import tqdm
 
 from calpow.archiver.served import served
 from calpow.handler.ledger import URI_VARIABLE, open_ledger
-from calpow.puzzle.challenge import KEY_HEADER, NEXT_HEADER, SOLUTION_HEADER, find_realm, format_prepaid
-from calpow.puzzle.difficulty import puzzle_size
+from calpow.puzzle.challenge import KEY_HEADER, NEXT_HEADER, SOLUTION_HEADER, Challenge, find_realm, format_prepaid
 from calpow.puzzle.errors import CalpowError
 from calpow.puzzle.prepaid import prepaid_resource
-from calpow.puzzle.puzzle import Puzzle
+from calpow.puzzle.profiles import Kind
 from calpow.puzzle.solver import solve
 
-ALGORITHM = "hashcash-sha1"
 # A cold Java frontend answers at half the speed it has after a thousand requests.
 WARM_UP_REQUESTS = 1_500
 WARM_UP_SECONDS = 5.0
@@ -51,8 +50,8 @@ class Latency:
     added: float
 
 
-def measure_latency(victim: Path, protected: Path, payloads: Sequence[Path], seed: int) -> Latency:
-    """Send payloads one by one to a victim's archive and to the one that guards it, in turns.
+def measure_latency(victim: Path, protected: Path, kind: Kind, payloads: Sequence[Path], seed: int) -> Latency:
+    """Send payloads one by one to a victim's archive and to the one that guards it with puzzles of `kind`, in turns.
 
     Raises ServerFailed when the server does not come up, MeasuringError when the victim refuses a payload or the gate
     a paid one.
@@ -63,7 +62,7 @@ def measure_latency(victim: Path, protected: Path, payloads: Sequence[Path], see
         archives = {PLAIN: victim, GATED: protected}
         with served(archives, environment={URI_VARIABLE: uri}) as server, requests.Session() as session:
             plain = _Plain(session, server.url(PLAIN))
-            gated = _Gated(session, server.url(GATED), open_ledger(uri).add_key("calibrate"))
+            gated = _Gated(session, server.url(GATED), open_ledger(uri).add_key("calibrate"), kind)
             warm = time.monotonic() + WARM_UP_SECONDS
             for payload in chosen[REQUESTS:]:
                 plain.ask(payload)
@@ -95,30 +94,35 @@ class _Plain:
 
 
 class _Gated:
-    """Asks the protected victim with stamps minted beforehand, at the price it announced last."""
+    """Asks the protected victim with stamps minted beforehand, at the highest price it ever asked."""
 
-    def __init__(self, session: requests.Session, url: str, key: str) -> None:
+    def __init__(self, session: requests.Session, url: str, key: str, kind: Kind) -> None:
         self._session = session
         self._url = url
         self._key = key
+        self._kind = kind
         self._realm = ""
-        self._hashes = 1
+        self._hashes = 0
 
     def ask(self, payload: Path) -> float:
         """Seconds until the answer is there."""
         headers = {KEY_HEADER: self._key}
         if self._realm:
-            puzzle = Puzzle(ALGORITHM, prepaid_resource(self._realm, self._key), *puzzle_size(self._hashes))
+            puzzle = self._kind.puzzle(self._hashes, prepaid_resource(self._realm, self._key))
             headers[SOLUTION_HEADER] = format_prepaid(solve(puzzle))
         spent, answer = _post(self._session, self._url, payload, headers)
-        realm = find_realm(answer.headers.get("WWW-Authenticate", ""))
-        if answer.status_code == 402 and realm and not self._realm:
-            self._realm = realm
+        if answer.status_code == 402 and self._dearer_than_thought(answer):
             return self.ask(payload)
         if answer.status_code != 200:
             raise MeasuringError(f"the protected victim answers {answer.status_code} to {payload}, paid beforehand")
-        self._hashes = int(answer.headers[NEXT_HEADER])
+        self._hashes = max(self._hashes, int(answer.headers[NEXT_HEADER]))
         return spent
+
+    def _dearer_than_thought(self, answer: requests.Response) -> bool:
+        """Whether a challenge asks for more than was prepaid, which is then known."""
+        self._realm = find_realm(answer.headers.get("WWW-Authenticate", "")) or ""
+        paid, self._hashes = self._hashes, Challenge.from_problem(answer.content).puzzle.expected_hashes
+        return self._hashes > paid
 
 
 def _post(

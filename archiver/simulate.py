@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calpow.puzzle.errors import CalpowError
+from calpow.puzzle.profiles import DEFAULT_PROFILE, PROFILES
 
 if TYPE_CHECKING:
     from calpow.archiver.replay import Paid
@@ -78,7 +79,7 @@ def _run(args: argparse.Namespace) -> int:
     rule = fit_rule(read_baseline(args.baseline), args.base, args.min_seconds, args.max_seconds)
     upto = math.inf if args.queries is None else args.queries
     replayed = _begun({name: replay(rule, steps, upto) for name, steps in attacks.items()}, upto)
-    solver = measure_solver() if args.bits else None
+    solver = measure_solver(PROFILES[DEFAULT_PROFILE].kind) if args.bits else None
     print(_table(replayed, solver))
     if args.output:
         _write(args.output, replayed, solver)

@@ -18,9 +18,10 @@ from calpow.handler.leakage.registry import MetricName
 from calpow.handler.ledger.base import Charge, Totals
 from calpow.handler.limits import Limits
 from calpow.handler.policies import MICRO, Bounds, Conditional, Paper, SolverFit
-from calpow.puzzle.errors import CalpowError
+from calpow.puzzle.errors import CalpowError, PuzzleError
+from calpow.puzzle.profiles import Kind
 
-SCHEMA = 2
+SCHEMA = 3
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _AGAIN = "make it again with calpow calibrate"
 
@@ -62,6 +63,7 @@ class Calibration:
         cannot be asked for one.
     metrics: what is measured of each query; the paper's rule sums the first one's costs.
     limits: the range of legitimate inputs, beyond which a query costs the most.
+    puzzle: the kind of puzzle that clients solve, and whose solver was timed.
     floor_seconds: what one sample takes a legitimate user, in seconds of the reference client.
     cap: the largest multiple of the floor that a sample can take.
     latency_seconds: what one sample took, end to end, before the model was protected.
@@ -79,6 +81,7 @@ class Calibration:
     conditional: Conditional
     paper: Paper
     bounds: Bounds
+    puzzle: Kind
     floor_seconds: float
     cap: float
     latency_seconds: float
@@ -104,7 +107,7 @@ class Calibration:
             raise CalibrationError(f"{path} has schema {schema}, this version reads {SCHEMA}: {_AGAIN}")
         try:
             return decode(cls, document)
-        except DecodingError as problem:
+        except (DecodingError, PuzzleError) as problem:
             raise CalibrationError(f"{path}: {problem}: {_AGAIN}") from problem
 
     def save(self, path: Path) -> None:

@@ -9,11 +9,14 @@ import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from hashlib import sha256
 
 from calpow.handler.ledger.base import Secret
+from calpow.puzzle.algorithms import SCRYPT, ScryptCost
+from calpow.puzzle.challenge import cost_fields, read_cost
 from calpow.puzzle.errors import PuzzleError
+from calpow.puzzle.puzzle import Puzzle
 
 HEADER = {"alg": "HS256", "typ": "JWT"}
 # A rotated secret is signed with after this long, without a question to the ledger for every request.
@@ -28,7 +31,7 @@ class BadToken(PuzzleError):
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a challenge is bound to: names as in the token."""
+    """What a challenge is bound to: names as in the token, where scrypt's cost is n, r and p beside them."""
 
     jti: str
     sub: str
@@ -38,6 +41,12 @@ class Claims:
     algorithm: str
     bits: int
     count: int
+    cost: ScryptCost | None = None
+
+    @property
+    def puzzle(self) -> Puzzle:
+        """What is to be solved. Raises PuzzleError where no puzzle can have these claims."""
+        return Puzzle(self.algorithm, self.jti, self.bits, self.count, self.cost)
 
 
 class Signer:
@@ -55,7 +64,8 @@ class Signer:
 
     def sign(self, claims: Claims) -> str:
         """The token of these claims, with the secrets as last read: it is called inside a ledger's transaction."""
-        signing = f"{_HEADER}.{_encode({name: getattr(claims, name) for name in _NAMES})}"
+        members = {name: getattr(claims, name) for name in _NAMES} | cost_fields(claims.cost)
+        signing = f"{_HEADER}.{_encode(members)}"
         return f"{signing}.{_text(_mac(self._known[-1], signing))}"
 
     def verify(self, token: str) -> Claims:
@@ -88,8 +98,9 @@ def _claims(signing: str) -> Claims:
         raise BadToken("the token is of another kind; solve a new challenge")
     try:
         members = json.loads(_bytes(payload))
-        return Claims(**{name: members[name] for name in _NAMES})
-    except (Base64Error, ValueError, KeyError, TypeError) as problem:
+        cost = read_cost(members) if members["algorithm"] == SCRYPT else None
+        return Claims(**{name: members[name] for name in _NAMES}, cost=cost)
+    except (Base64Error, ValueError, KeyError, TypeError, PuzzleError) as problem:
         raise BadToken("the token is of another version; solve a new challenge") from problem
 
 
@@ -111,4 +122,4 @@ def _bytes(text: str) -> bytes:
 
 # Signed and compared as text, for every request.
 _HEADER = _encode(HEADER)
-_NAMES = tuple(each.name for each in fields(Claims))
+_NAMES = ("jti", "sub", "aud", "exp", "dig", "algorithm", "bits", "count")

@@ -20,9 +20,9 @@ class DecodingError(CalpowError):
 def decode(kind: type[T], value: object, name: str = "") -> T:
     """Build the dataclass `kind` from parsed JSON; `name` is where in the document `value` stands.
 
-    Fields may be bool, int, float (finite), str, string enumerations, dataclasses, unions of scalars, of None or of an
-    enumeration, `tuple[X, ...]` and `Mapping[str, X]`. Raises DecodingError for a missing or unknown member or another
-    type.
+    Fields may be bool, int, float (finite), str, string enumerations, dataclasses, unions of scalars, of None, an
+    enumeration or a dataclass, `tuple[X, ...]` and `Mapping[str, X]`. Raises DecodingError for a missing or unknown
+    member or another type.
     """
     return cast(T, _decode(kind, value, name))
 
@@ -70,7 +70,8 @@ def _decode_union(kinds: tuple[object, ...], value: object, name: str) -> object
     if value is None and types.NoneType in kinds:
         return None
     for kind in kinds:
-        if type(value) is kind or (isinstance(kind, type) and issubclass(kind, Enum)):
+        read = isinstance(kind, type) and (issubclass(kind, Enum) or dataclasses.is_dataclass(kind))
+        if type(value) is kind or read:
             return _decode(kind, value, name)
     raise DecodingError(f"{name} must be one of {', '.join(getattr(kind, '__name__', '?') for kind in kinds)}")
 

@@ -7,7 +7,7 @@ then does with the admitted ones is reported back with `settle` and `undo`.
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from calpow.handler import problems
 from calpow.handler.calibration import Calibration
@@ -188,14 +188,20 @@ class Gate:
         for each in asking:
             standing = self._ledger.standing(self._model, each.account, each.request.digest, now)
             if standing.challenge is not None:
-                paid = each.payment is not None and self._ledger.pay(standing.challenge, each.payment, now=now)
-                decisions[each.index] = self._answer(each, Quote(standing.challenge, charged=False, paid=paid))
+                decisions[each.index] = self._pay_open(each, standing.challenge, now)
             elif standing.open_count >= self._max_open:
                 wait = (standing.soonest_expiry or now) - now
                 decisions[each.index] = Refused(problems.too_many_open(wait))
             else:
                 new.append(each)
         return new
+
+    def _pay_open(self, asking: _Asking, challenge: OpenChallenge, now: float) -> Decision:
+        """Answer with an open challenge, which prepaid stamps may pay at the price it was issued for."""
+        if not self._issuer.takes_prepaid(challenge):
+            asking = replace(asking, payment=None)
+        paid = asking.payment is not None and self._ledger.pay(challenge, asking.payment, now=now)
+        return self._answer(asking, Quote(challenge, charged=False, paid=paid))
 
     def _quote(self, asking: Sequence[_Asking], decisions: dict[int, Decision]) -> None:
         """Price what has not been priced, charge for it and issue challenges."""

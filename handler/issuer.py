@@ -12,13 +12,9 @@ from calpow.handler.decision import Request
 from calpow.handler.ledger.base import Ledger, OpenChallenge, Payment, Totals
 from calpow.handler.problems import Problem
 from calpow.puzzle.challenge import Challenge, Solution, parse_solution
-from calpow.puzzle.difficulty import puzzle_size
 from calpow.puzzle.errors import MalformedSolution, MalformedStamp, PuzzleError, StaleStamp
 from calpow.puzzle.prepaid import check_prepaid, prepaid_resource
-from calpow.puzzle.profiles import Kind
-from calpow.puzzle.puzzle import Puzzle
 
-ALGORITHM = "hashcash-sha1"
 SHORTEST_EXPIRY_SECONDS = 60.0
 # How much slower than the reference client a client may be and still solve in time.
 EXPIRY_MARGIN = 4.0
@@ -53,7 +49,7 @@ class Issuer:
 
     def issue(self, account: str, digest: str, totals: Totals, samples: int) -> OpenChallenge:
         """A challenge for `samples` samples that are already in the account's totals."""
-        puzzle = _puzzle(self._calibration.work(totals, samples), secrets.token_hex(8))
+        puzzle = self._calibration.puzzle.puzzle(self._calibration.work(totals, samples), secrets.token_hex(8))
         seconds = self._calibration.seconds(totals, samples)
         expires = math.ceil(self._clock() + time_to_solve(seconds, puzzle.count))
         token = self._signer.sign(
@@ -66,13 +62,14 @@ class Issuer:
                 algorithm=puzzle.algorithm,
                 bits=puzzle.bits,
                 count=puzzle.count,
+                cost=puzzle.cost,
             )
         )
         return OpenChallenge(puzzle.resource, token, float(expires), puzzle.expected_hashes)
 
     def next_hashes(self, totals: Totals) -> int:
         """What one more ordinary sample will take of an account."""
-        return _puzzle(self._calibration.next_work(totals), "next").expected_hashes
+        return self._calibration.puzzle.puzzle(self._calibration.next_work(totals), "next").expected_hashes
 
     def check(self, request: Request, account: str) -> Claims | Payment | Problem:
         """The claims of the challenge a request solves, what it pays beforehand, or what is wrong with either.
@@ -93,14 +90,14 @@ class Issuer:
         if claims.exp <= self._clock():
             return problems.CHALLENGE_EXPIRED
         try:
-            Puzzle(claims.algorithm, claims.jti, claims.bits, claims.count).verify(solution.stamps)
+            claims.puzzle.verify(solution.stamps)
         except PuzzleError:
             return problems.INVALID_SOLUTION
         return claims
 
     def _check_prepaid(self, stamps: Sequence[str], key: str) -> Payment | Problem:
         try:
-            work = check_prepaid(stamps, Kind(ALGORITHM), prepaid_resource(self.realm, key), self._clock())
+            work = check_prepaid(stamps, self._calibration.puzzle, prepaid_resource(self.realm, key), self._clock())
         except MalformedStamp:
             return problems.MALFORMED_SOLUTION
         except StaleStamp:
@@ -111,11 +108,18 @@ class Issuer:
 
     def present(self, why: Problem, issued: OpenChallenge) -> Problem:
         """`why`, with the challenge to solve. Raises BadToken when its secret is no longer known."""
-        claims = self._signer.verify(issued.token)
-        puzzle = Puzzle(claims.algorithm, claims.jti, claims.bits, claims.count)
+        puzzle = self._signer.verify(issued.token).puzzle
         challenge = Challenge(issued.token, puzzle, datetime.fromtimestamp(issued.expires, timezone.utc))
         seconds = self._calibration.solving_seconds(puzzle.expected_hashes)
-        return problems.challenged(why, challenge, self.realm, seconds)
+        return problems.challenged(why, challenge, self.realm, seconds, self._clock())
+
+    def takes_prepaid(self, issued: OpenChallenge) -> bool:
+        """Whether prepaid work counts for a challenge that was open: not for one of a kind that was asked for before.
+
+        Raises BadToken when its secret is no longer known.
+        """
+        puzzle, kind = self._signer.verify(issued.token).puzzle, self._calibration.puzzle
+        return (puzzle.algorithm, puzzle.cost) == (kind.algorithm, kind.cost)
 
 
 def time_to_solve(seconds: float, count: int) -> float:
@@ -127,8 +131,3 @@ def time_to_solve(seconds: float, count: int) -> float:
     ninth = 1.0 / (9.0 * count)
     slowest = seconds * (1.0 - ninth + NORMAL_999 * math.sqrt(ninth)) ** 3
     return max(SHORTEST_EXPIRY_SECONDS, EXPIRY_MARGIN * slowest)
-
-
-def _puzzle(work: float, resource: str) -> Puzzle:
-    bits, count = puzzle_size(work)
-    return Puzzle(ALGORITHM, resource, bits, count)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from email.utils import formatdate
 from math import ceil
 
 from calpow.puzzle.challenge import Challenge, www_authenticate
@@ -104,14 +105,25 @@ def too_many_open(retry_after: float) -> Problem:
     )
 
 
-def challenged(why: Problem, challenge: Challenge, realm: str, seconds: float) -> Problem:
-    """`why` with a challenge to solve; `seconds` is what it takes the reference client."""
+def challenged(why: Problem, challenge: Challenge, realm: str, seconds: float, now: float) -> Problem:
+    """`why` with a challenge to solve; `seconds` is what it takes the reference client.
+
+    `now`, in seconds since the epoch, goes into the Date header (RFC 9110, section 6.6.1): by it a client whose clock
+    is wrong knows how long the challenge stays open.
+    """
     puzzle = challenge.puzzle
-    ask = f"Find {puzzle.count} stamps of {puzzle.bits} bits; about {_readable(seconds)} on the reference client."
+    memory = "" if puzzle.cost is None else f" by scrypt, {puzzle.cost.memory >> 10:,} KiB a digest"
+    ask = (
+        f"Find {puzzle.count} stamps of {puzzle.bits} bits{memory}; about {_readable(seconds)} on the reference client."
+    )
     return replace(
         why,
         detail=f"{why.detail} {ask}".strip(),
-        headers={**why.headers, "WWW-Authenticate": www_authenticate(realm, challenge.token)},
+        headers={
+            **why.headers,
+            "Date": formatdate(now, usegmt=True),
+            "WWW-Authenticate": www_authenticate(realm, challenge.token),
+        },
         challenge=challenge,
     )
 

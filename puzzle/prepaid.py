@@ -40,8 +40,11 @@ def check_prepaid(stamps: Sequence[str], kind: Kind, resource: str, now: float) 
     """Verify stamps minted beforehand; `now` in seconds since the epoch. The cheap checks come first.
 
     A stamp's work is 2^bits, by the bits it claims and has. Whether one was spent before is the ledger's to say.
-    Raises MalformedStamp, StaleStamp, or WrongStamp (another resource, too little work, one stamp twice).
+    Raises MalformedStamp, StaleStamp, or WrongStamp (another resource, too little work, one stamp twice, and more
+    stamps than a puzzle of this kind has where a digest is dear).
     """
+    if kind.cost is not None and len(stamps) > kind.most_stamps:
+        raise WrongStamp(f"{len(stamps)} prepaid stamps of {kind.algorithm}: mint at most {kind.most_stamps}")
     read = [Stamp.parse(text) for text in stamps]
     if len({stamp.text for stamp in read}) < len(read):
         raise WrongStamp("a stamp is there twice: mint as many as are needed")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from calpow.handler.calibration import Calibration, Chosen, PolicyName, Shape
+from calpow.handler.calibration import SCHEMA, Calibration, Chosen, PolicyName, Shape
 from calpow.handler.errors import BadPayload, PricingUnavailable
 from calpow.handler.evidence import Band, Evidence, Profile, Role
 from calpow.handler.leakage.base import Priced
@@ -12,6 +12,7 @@ from calpow.handler.leakage.output import OutputKind
 from calpow.handler.leakage.registry import MetricName
 from calpow.handler.limits import Limits
 from calpow.handler.policies import Bounds, Conditional, Paper, SolverFit, Standard
+from calpow.puzzle.profiles import DEFAULT_PROFILE, PROFILES
 
 FLOOR_SECONDS = 0.001
 HASHES_PER_SECOND = 1_000_000.0
@@ -20,7 +21,7 @@ HASHES_PER_SECOND = 1_000_000.0
 def calibration(**changes: object) -> Calibration:
     """Two classes, a floor of 1 ms or 1,000 hashes; legitimate queries cost 1 +- 0.5."""
     members: dict[str, object] = {
-        "schema": 2,
+        "schema": SCHEMA,
         "shape": Shape(2, (4,)),
         "victim_sha256": "0" * 64,
         "parts": {"teachers.pt2": "1" * 64},
@@ -31,6 +32,7 @@ def calibration(**changes: object) -> Calibration:
         "conditional": Conditional((plain_standard(2),), (0.75, 0.75), (1.0, 1.0), 0.5, 0.05, 1.0, 2.0, 3.0),
         "paper": Paper(1.0, 0.0, 1.0075),
         "bounds": Bounds(0.5, -1.0, 1.5, 1.0, 1.0075),
+        "puzzle": PROFILES[DEFAULT_PROFILE].kind,
         "floor_seconds": FLOOR_SECONDS,
         "cap": 2948.0,
         "latency_seconds": 0.002,

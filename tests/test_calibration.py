@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import cast
 
@@ -9,9 +10,11 @@ import pytest
 
 from calpow.handler.calibration import Calibration, CalibrationError, PolicyName
 from calpow.puzzle.errors import CalpowError
+from calpow.puzzle.profiles import PROFILES
 from tests.parts import calibration
 
 Document = dict[str, object]
+SCRYPT: Document = {"algorithm": "scrypt", "cost": {"n": 32, "r": 8, "p": 1}, "least_stamps": 16}
 
 
 def saved(tmp_path: Path, change: Callable[[Document], None] = lambda document: None) -> Path:
@@ -40,7 +43,15 @@ def put(dotted: str, value: object) -> Callable[[Document], None]:
         *parents, last = dotted.split(".")
         for parent in parents:
             document = cast(Document, document[parent])
-        document[last] = value
+        document[last] = deepcopy(value)
+
+    return change
+
+
+def both(first: Callable[[Document], None], second: Callable[[Document], None]) -> Callable[[Document], None]:
+    def change(document: Document) -> None:
+        first(document)
+        second(document)
 
     return change
 
@@ -55,6 +66,21 @@ def members(document: Mapping[str, object], prefix: str = "") -> list[str]:
     return names
 
 
+@pytest.mark.parametrize("profile", list(PROFILES))
+def test_every_kind_of_puzzle_is_loaded_as_it_was_saved(tmp_path: Path, profile: str) -> None:
+    made = calibration(puzzle=PROFILES[profile].kind)
+    made.save(tmp_path / "c.json")
+    assert Calibration.load(tmp_path / "c.json") == made
+
+
+def test_the_last_versions_file_is_refused_though_all_else_is_right(tmp_path: Path) -> None:
+    def older(document: Document) -> None:
+        document["schema"] = 2
+        del document["puzzle"]
+
+    assert "has schema 2, this version reads 3: make it again with calpow calibrate" in refused(saved(tmp_path, older))
+
+
 @pytest.mark.parametrize("policy", list(PolicyName))
 def test_what_is_saved_is_loaded(tmp_path: Path, policy: PolicyName) -> None:
     made = calibration(policy=policy, provenance={"samples": 450, "mean_cost": 1.7, "machine": "here"})
@@ -64,7 +90,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path, policy: PolicyName) -> None:
 
 
 def test_every_missing_member_is_named(tmp_path: Path) -> None:
-    names = members(json.loads(saved(tmp_path).read_text()))
+    names = members(json.loads(saved(tmp_path, put("puzzle", SCRYPT)).read_text()))
     assert len(names) > 25
     for name in names:
 
@@ -74,7 +100,7 @@ def test_every_missing_member_is_named(tmp_path: Path) -> None:
                 document = cast(Document, document[parent])
             del document[last]
 
-        assert f"{name} is missing" in refused(saved(tmp_path, drop))
+        assert f"{name} is missing" in refused(saved(tmp_path, both(put("puzzle", SCRYPT), drop)))
 
 
 def test_members_nobody_knows_are_refused(tmp_path: Path) -> None:
@@ -123,6 +149,15 @@ def test_a_member_of_another_type_is_named(tmp_path: Path, name: str, value: obj
         ("cap", 0.5, "cap must be at least 1"),
         ("solver.slope", 0, "solver.slope must be more than 0"),
         ("floor_seconds", 0.0, "floor_seconds must be more than 0"),
+        ("puzzle.algorithm", "argon2id", "algorithm 'argon2id' is not known here"),
+        ("puzzle.algorithm", "scrypt", "n, r and p belong to scrypt"),
+        ("puzzle.cost", SCRYPT["cost"], "n, r and p belong to scrypt"),
+        ("puzzle.cost", 32, "puzzle.cost must be an object"),
+        ("puzzle", {**SCRYPT, "cost": {"n": 33, "r": 8, "p": 1}}, "n is a power of two"),
+        ("puzzle", {**SCRYPT, "cost": {"n": 2**40, "r": 8, "p": 1}}, "at most 64 are spent"),
+        ("puzzle", {**SCRYPT, "cost": {"n": 32, "r": True, "p": 1}}, "puzzle.cost.r must be of type int"),
+        ("puzzle.least_stamps", 0, "between 1 and 32"),
+        ("puzzle.least_stamps", 33, "between 1 and 32"),
     ],
 )
 def test_values_that_make_no_sense_are_named(tmp_path: Path, name: str, value: object, said: str) -> None:
@@ -139,8 +174,8 @@ def test_a_victim_of_one_class_is_refused(tmp_path: Path) -> None:
 
 def test_another_schema_is_named_before_anything_else(tmp_path: Path) -> None:
     path = tmp_path / "future.json"
-    path.write_text('{"schema": 3, "everything": "else"}')
-    assert "has schema 3, this version reads 2" in refused(path)
+    path.write_text('{"schema": 4, "everything": "else"}')
+    assert "has schema 4, this version reads 3" in refused(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000])
