@@ -41,7 +41,8 @@ class Order:
     metrics: names, the first of which the paper's rule sums. budget: what a legitimate user's answer may take, in
     multiples of what it takes unprotected. rdp_order: votes are accounted as RDP of this order instead of each query's
     epsilon. horizon: queries up to which that holds. attacks: folders of payloads that are no legitimate use, by name.
-    puzzle: the profile of the puzzles that clients will solve. records: what mode observe recorded, from which
+    puzzle: the profile of the puzzles that clients will solve. fast: work is calibrated in the time of calpow[fast]'s
+    solver, instead of that of the one every Python has. records: what mode observe recorded, from which
     legitimate costs are then learnt.
     """
 
@@ -60,6 +61,7 @@ class Order:
     seed: int = 0
     records: Path | None = None
     puzzle: str = DEFAULT_PROFILE
+    fast: bool = False
 
     def __post_init__(self) -> None:
         if self.puzzle not in PROFILES:
@@ -151,6 +153,13 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
         + "; ".join(f"{name}, {each.reason}" for name, each in PROFILES.items())
         + " (default: %(default)s)",
     )
+    parser.add_argument(
+        "--reference-client",
+        choices=("python", "fast"),
+        default="python",
+        help="whose seconds work is calibrated in: those of the solver that every Python has, or of calpow[fast]'s,"
+        " many times as fast, where all users can be expected to have it: thieves will (default: %(default)s)",
+    )
     parser.add_argument("--preprocess", metavar="FILE.py:FUNCTION", help="for victims without a preprocess")
     parser.add_argument("--seed", type=int, default=0, help="of the simulated users (default: 0)")
     parser.set_defaults(run=_run)
@@ -173,6 +182,7 @@ def _run(args: argparse.Namespace) -> int:
         seed=args.seed,
         records=args.from_records,
         puzzle=args.puzzle,
+        fast=args.reference_client == "fast",
     )
     from calpow.archiver.calibrator import calibrate
 

@@ -48,7 +48,7 @@ from calpow.archiver.simulation import (
     simulate,
     simulate_accounts,
 )
-from calpow.archiver.timing import Floor, measure_floor, measure_solver
+from calpow.archiver.timing import Floor, ReferenceClient, measure_floor, measure_solver, reference_client
 from calpow.archiver.victims import OpenVictim, open_victim
 from calpow.handler.calibration import SCHEMA, Calibration, CalibrationError, PolicyName
 from calpow.handler.config import ENSEMBLE_FILE, NEIGHBOURS_FILE, file_sha256
@@ -58,7 +58,7 @@ from calpow.handler.leakage.base import Priced
 from calpow.handler.leakage.rdp import rdp_epsilon
 from calpow.handler.policies import SolverFit
 from calpow.handler.records import meter_name
-from calpow.puzzle.profiles import PROFILES
+from calpow.puzzle.profiles import PROFILES, Kind
 
 # Inputs that reference attackers are made from, and that the victim's kind of output is read from.
 REFERENCE_INPUTS = 1_000
@@ -121,6 +121,7 @@ def calibrate(order: Order, tell: Callable[[str], None] = _untold) -> Calibratio
     """
     if not order.output.resolve().parent.is_dir():
         raise CalibrationError(f"{order.output.parent} is not a folder: create it or give another --output")
+    client = reference_client(PROFILES[order.puzzle].kind, fast=order.fast)
     order = _absolute(order)
     folder = read_folder(order.data)
     if order.records is None:
@@ -144,15 +145,15 @@ def calibrate(order: Order, tell: Callable[[str], None] = _untold) -> Calibratio
         fit_paper(samples, highest, course, np.random.default_rng(order.seed)),
         fit_bounds(samples, highest, course, np.random.default_rng(order.seed)),
     )
-    draft = _draft(order, instrument, fits)
-    timing = _time(draft, order, folder, legitimate.samples_a_payload)
+    draft = _draft(order, client.kind, instrument, fits)
+    timing = _time(draft, client, order, folder, legitimate.samples_a_payload)
     timed = replace(
         draft,
         floor_seconds=timing.floor.seconds,
         cap=_cap(order.budget, timing.clock),
         latency_seconds=timing.clock.latency,
         solver=timing.solver,
-        provenance=_origin(order, legitimate) | _simulated(order, fits) | _timed(timing),
+        provenance=_origin(order, client, legitimate) | _simulated(order, fits) | _timed(timing),
     )
     rule = _rule(timed, course)
     if timed.policy is PolicyName.conditional:
@@ -197,9 +198,8 @@ def _absolute(order: Order) -> Order:
     )
 
 
-def _draft(order: Order, instrument: Instrument, fits: Fits) -> Calibration:
+def _draft(order: Order, kind: Kind, instrument: Instrument, fits: Fits) -> Calibration:
     """The calibration as far as it is known before anything has been timed: everybody pays next to nothing."""
-    kind = PROFILES[order.puzzle].kind
     return Calibration(
         schema=SCHEMA,
         shape=instrument.shape,
@@ -222,15 +222,15 @@ def _draft(order: Order, instrument: Instrument, fits: Fits) -> Calibration:
     )
 
 
-def _time(draft: Calibration, order: Order, folder: Folder, by: float) -> Timing:
+def _time(draft: Calibration, client: ReferenceClient, order: Order, folder: Folder, by: float) -> Timing:
     """What this machine takes, where a payload holds `by` samples."""
     with _packaged(draft, order) as protected:
         payloads = [each.path for each in folder.payloads]
         latency = measure_latency(order.victim, protected, draft.puzzle, payloads, order.seed)
-    solver = measure_solver(draft.puzzle)
+    solver = measure_solver(client)
     whole = (order.budget - 1) * latency.median
     solving = max(whole - latency.added, LEAST_SHARE * whole) / by
-    return Timing(latency, by, solver, measure_floor(draft.puzzle, solving / ROOM, solver))
+    return Timing(latency, by, solver, measure_floor(client, solving / ROOM, solver))
 
 
 @contextmanager
@@ -297,7 +297,7 @@ def _evidence(rule: Rule, stage: Stage, order: Order, ensemble: Ensemble | None)
     return replace(made, warnings=tuple(warnings(made, stage, with_teachers=ensemble is not None)))
 
 
-def _origin(order: Order, legitimate: Legitimate) -> Provenance:
+def _origin(order: Order, client: ReferenceClient, legitimate: Legitimate) -> Provenance:
     samples = legitimate.samples
     return {
         "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -305,6 +305,7 @@ def _origin(order: Order, legitimate: Legitimate) -> Provenance:
         "torch": str(torch.__version__),
         "machine": platform.platform(),
         "puzzle": order.puzzle,
+        "solver": client.engine.name,
         "seed": order.seed,
         "samples": len(samples.costs),
         "independent_samples": len(np.unique(samples.groups)),

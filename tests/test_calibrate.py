@@ -26,6 +26,7 @@ from calpow.archiver.timing import (
     mean_solving_seconds,
     measure_floor,
     measure_solver,
+    reference_client,
 )
 from calpow.archiver.training import Order as TeachersOrder
 from calpow.archiver.training import train
@@ -42,7 +43,7 @@ from calpow.puzzle.profiles import PROFILES
 from tests.victims.build import vector_class, vectors
 
 TEACHERS = 5
-SHA1 = PROFILES["hashcash-sha1"].kind
+CLIENT = reference_client(PROFILES["hashcash-sha1"].kind, fast=False)
 
 
 @pytest.fixture(scope="module")
@@ -222,20 +223,20 @@ def test_a_victim_that_refuses_its_payloads_is_not_timed(home: Path, tmp_path: P
     payload = tmp_path / "p.txt"
     payload.write_text("no vector")
     with pytest.raises(MeasuringError, match=r"answers \d+ to .*p\.txt"):
-        measure_latency(home / "victim.mar", home / "victim.mar", SHA1, [payload], 0)
+        measure_latency(home / "victim.mar", home / "victim.mar", CLIENT.kind, [payload], 0)
 
 
 def test_the_solvers_line_predicts_solving_times() -> None:
-    solver = measure_solver(SHA1)
+    solver = measure_solver(CLIENT)
     # One more bit, twice the time: 1 / ln 2, and more where small puzzles' overheads count.
     assert 1.40 < solver.slope < 1.65
     assert solver.seconds(2.0**20) == pytest.approx(2.0**20 / solver.hashes_per_second, rel=0.25)
     for work in (2.0**12, 2.0**15):
-        assert mean_solving_seconds(SHA1, work) == pytest.approx(solver.seconds(work), rel=0.8)
+        assert mean_solving_seconds(CLIENT, work) == pytest.approx(solver.seconds(work), rel=0.8)
 
 
 def test_the_floors_puzzle_takes_the_seconds_wanted_whatever_the_line_says() -> None:
     wrong = SolverFit(1 / math.log(2), math.log2(1e5), 1e5)
-    floor = measure_floor(SHA1, 0.002, wrong)
+    floor = measure_floor(CLIENT, 0.002, wrong)
     assert floor.measured == pytest.approx(0.002, rel=0.5)
     assert floor.seconds > 0.01

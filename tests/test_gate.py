@@ -1,31 +1,23 @@
 """The gate by itself: who is let through, who is charged, what may be spent, on a real ledger without a server."""
 
-import itertools
 import json
 import os
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
-from hashlib import sha1, sha256
 from pathlib import Path
 
 import pytest
 
 from calpow.handler import problems
-from calpow.handler.decision import Admitted, Decision, Refused, Request
-from calpow.handler.gate import Gate
+from calpow.handler.decision import Admitted, Refused
 from calpow.handler.issuer import time_to_solve
-from calpow.handler.ledger import open_ledger
-from calpow.handler.ledger.base import Ledger, Totals
-from calpow.puzzle.challenge import Challenge, format_prepaid, format_solution
-from calpow.puzzle.difficulty import puzzle_size
-from calpow.puzzle.prepaid import prepaid_resource
+from calpow.handler.ledger.base import Totals
+from calpow.puzzle.challenge import Challenge, format_solution
 from calpow.puzzle.solver import solve
-from calpow.puzzle.stamp import leading_zero_bits
-from tests.parts import TextPricer, calibration
+from tests.house import House, challenge_of, prepay, refused, solution
 
 
 @contextmanager
@@ -42,61 +34,9 @@ def ledger_away(folder: Path) -> Iterator[None]:
         os.rename(file, folder / file.name)
 
 
-class House:
-    """A gate on a ledger file, with one account and a clock that stands still until it is moved."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.now = 1_800_000_000.0
-        self.ledger: Ledger = open_ledger(f"sqlite:///{path}")
-        self.key = self.ledger.add_key("ada")
-        self.pricer = TextPricer()
-        self.gate = self.worker("digits")
-
-    def worker(self, model: str, max_open: int = 8) -> Gate:
-        ledger = open_ledger(f"sqlite:///{self.path}")
-        return Gate(
-            model,
-            ledger,
-            calibration(),
-            self.pricer,
-            holder=f"worker-{model}",
-            max_open=max_open,
-            clock=lambda: self.now,
-        )
-
-    def request(self, text: str, solution: str | None = None, key: str | None = None) -> Request:
-        return Request(self.key if key is None else key, solution, sha256(text.encode()).hexdigest(), text)
-
-    def ask(self, text: str, solution: str | None = None, key: str | None = None) -> Decision:
-        return self.gate.admit([self.request(text, solution, key)])[0]
-
-    def challenge(self, text: str, key: str | None = None) -> Challenge:
-        return challenge_of(self.ask(text, key=key))
-
-    def totals(self, account: str = "ada") -> Totals:
-        return self.ledger.totals("digits", account)
-
-
 @pytest.fixture
 def house(tmp_path: Path) -> House:
     return House(tmp_path / "ledger.db")
-
-
-def refused(decision: Decision) -> problems.Problem:
-    assert isinstance(decision, Refused)
-    return decision.problem
-
-
-def challenge_of(decision: Decision) -> Challenge:
-    problem = refused(decision)
-    assert problem.status == 402
-    assert problem.challenge is not None
-    return problem.challenge
-
-
-def solution(challenge: Challenge) -> str:
-    return format_solution(challenge.token, solve(challenge.puzzle))
 
 
 def test_nobody_without_a_key_comes_in_and_nothing_is_priced(house: House) -> None:
@@ -382,23 +322,6 @@ def test_a_problem_without_a_challenge_is_never_a_402() -> None:
     for each in fixed:
         assert each.challenge is None
         assert replace(each).document()["title"]
-
-
-def prepay(house: House, hashes: int, key: str | None = None, realm: str | None = None, at: float | None = None) -> str:
-    """A header of stamps minted beforehand, at least this much work, dated by the house's clock."""
-    resource = prepaid_resource(realm or house.gate.realm, house.key if key is None else key)
-    bits, count = puzzle_size(hashes)
-    date = time.strftime("%y%m%d%H%M%S", time.gmtime(house.now if at is None else at))
-    return format_prepaid([mint(f"1:{bits}:{date}:{resource}:{number}:", bits) for number in range(count)])
-
-
-def mint(fields: str, bits: int) -> str:
-    prefix = f"{fields}{os.urandom(8).hex()}:"
-    return next(
-        stamp
-        for stamp in map(f"{prefix}{{:x}}".format, itertools.count())
-        if leading_zero_bits(sha1(stamp.encode()).digest()) >= bits
-    )
 
 
 def test_prepaid_work_buys_an_answer_in_one_round_trip_and_is_charged_all_the_same(house: House) -> None:

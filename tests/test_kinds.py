@@ -1,0 +1,221 @@
+"""Every kind of puzzle at the gate: what is asked, told and accepted, and that verifying stays cheap for the server."""
+
+import base64
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+import pytest
+
+from calpow.handler.decision import Admitted
+from calpow.puzzle.algorithms import ScryptCost
+from calpow.puzzle.challenge import Challenge, format_prepaid, format_solution
+from calpow.puzzle.errors import WrongStamp
+from calpow.puzzle.prepaid import check_prepaid, prepaid_resource
+from calpow.puzzle.profiles import PROFILES
+from calpow.puzzle.solver import solve
+from tests.house import House, challenge_of, prepay, refused, solution
+
+SCRYPT = PROFILES["scrypt"].kind
+# 70 digests for an ordinary query: a moment also for scrypt.
+FLOOR = 7e-5
+VERIFYING_SECONDS = 0.005
+
+
+@pytest.fixture(params=list(PROFILES))
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> House:
+    return House(tmp_path / "ledger.db", PROFILES[request.param].kind, FLOOR)
+
+
+@pytest.fixture
+def scrypt_house(tmp_path: Path) -> House:
+    return House(tmp_path / "ledger.db", SCRYPT, FLOOR)
+
+
+class Digests:
+    """Counts the digests of scrypt that are taken while it is looked."""
+
+    taken = 0
+
+
+@pytest.fixture
+def digests(monkeypatch: pytest.MonkeyPatch) -> Iterator[Digests]:
+    counted, take = Digests(), ScryptCost.digest
+
+    def count(cost: ScryptCost, stamp: bytes) -> bytes:
+        counted.taken += 1
+        return take(cost, stamp)
+
+    monkeypatch.setattr(ScryptCost, "digest", count)
+    return counted
+
+
+def claims_of(challenge: Challenge) -> dict[str, object]:
+    claims: dict[str, object] = json.loads(base64.urlsafe_b64decode(challenge.token.split(".")[1] + "=="))
+    return claims
+
+
+def test_the_challenge_is_of_the_calibrations_kind_and_its_solution_buys_an_answer(house: House) -> None:
+    challenge = house.challenge("1.0")
+    assert (challenge.puzzle.algorithm, challenge.puzzle.cost) == (house.kind.algorithm, house.kind.cost)
+    assert house.kind.least_stamps <= challenge.puzzle.count <= house.kind.most_stamps
+    assert Challenge.from_token(challenge.token) == challenge
+    assert isinstance(house.ask("1.0", solution(challenge)), Admitted)
+
+
+def test_prepaid_stamps_of_the_kind_buy_an_answer_and_of_another_none(house: House) -> None:
+    paid = house.ask("1.0", prepay(house, 80))
+    assert isinstance(paid, Admitted)
+    assert isinstance(house.ask("1.1", prepay(house, paid.next_hashes)), Admitted)
+    others = [each.kind for each in PROFILES.values() if each.kind.algorithm != house.kind.algorithm]
+    for other in others:
+        puzzle = other.puzzle(80, prepaid_resource(house.gate.realm, house.key))
+        stamps = solve(puzzle, date=datetime.fromtimestamp(house.now, timezone.utc))
+        assert refused(house.ask("1.2", format_prepaid(stamps[:4]))).type == "invalid-solution"
+
+
+def test_only_scrypts_tokens_and_documents_say_its_cost(house: House) -> None:
+    challenge = house.challenge("1.0")
+    cost = house.kind.cost
+    members = {} if cost is None else {"n": cost.n, "r": cost.r, "p": cost.p}
+    assert list(claims_of(challenge)) == ["jti", "sub", "aud", "exp", "dig", "algorithm", "bits", "count", *members]
+    for each in (claims_of(challenge), challenge.to_document()):
+        assert {name: each[name] for name in each.keys() & {"n", "r", "p"}} == members
+
+
+def test_the_detail_names_scrypts_memory(house: House) -> None:
+    detail = refused(house.ask("1.0")).detail
+    memory = {"scrypt": " by scrypt, 33 KiB a digest", "scrypt-hard": " by scrypt, 1,025 KiB a digest"}
+    (name,) = (name for name, profile in PROFILES.items() if profile.kind == house.kind)
+    assert f" bits{memory.get(name, '')}; about " in detail
+
+
+@pytest.mark.parametrize(("after", "date"), [(0, "Fri, 15 Jan 2027 08:00:00 GMT"), (59.9, None)])
+def test_every_402_says_what_time_it_is_so_that_any_clock_knows_how_long_is_left(
+    scrypt_house: House, after: float, date: str | None
+) -> None:
+    house = scrypt_house
+    house.challenge("1.0")
+    house.now += after
+    problem = refused(house.ask("1.0"))
+    assert problem.challenge is not None
+    said = parsedate_to_datetime(problem.headers["Date"])
+    assert said.timestamp() == int(house.now)
+    left = (problem.challenge.expires - said).total_seconds()
+    assert left == pytest.approx(60 - after, abs=1.0)
+    if date is not None:
+        assert problem.headers["Date"] == date
+
+
+def test_more_prepaid_stamps_than_a_puzzle_has_are_refused_before_any_digest(
+    scrypt_house: House, digests: Digests
+) -> None:
+    resource = prepaid_resource(scrypt_house.gate.realm, scrypt_house.key)
+    date = time.strftime("%y%m%d%H%M%S", time.gmtime(scrypt_house.now))
+    many = [f"1:1:{date}:{resource}:{number}:r:0" for number in range(SCRYPT.most_stamps + 1)]
+    assert refused(scrypt_house.ask("1.0", format_prepaid(many))).type == "invalid-solution"
+    assert digests.taken == 0
+    with pytest.raises(WrongStamp, match="32 prepaid stamps of scrypt: mint at most 31"):
+        check_prepaid(many, SCRYPT, resource, scrypt_house.now)
+    sha1 = PROFILES["hashcash-sha1"].kind
+    many = solve(replace(sha1.puzzle(64, resource), bits=1, count=64))
+    assert check_prepaid(many, sha1, resource, time.time()).hashes == 128
+
+
+def test_whatever_can_be_seen_without_a_digest_is_looked_at_first(scrypt_house: House, digests: Digests) -> None:
+    challenge = scrypt_house.challenge("1.0")
+    puzzle = challenge.puzzle
+    worthless = [f"1:{puzzle.bits}:260115:{puzzle.resource}:{number}:r:0" for number in range(puzzle.count)]
+    for stamps in (
+        worthless[:-1],
+        [*worthless[:-1], worthless[0]],
+        [*worthless[:-1], worthless[-1].replace(puzzle.resource, "0" * 16)],
+        [*worthless[:-1], worthless[-1].replace(f"1:{puzzle.bits}:", "1:30:")],
+        [*worthless[:-1], "no stamp"],
+    ):
+        assert refused(scrypt_house.ask("1.0", format_solution(challenge.token, stamps))).status == 402
+    assert digests.taken == 0
+
+
+@pytest.mark.parametrize("good", [0, 1, 7])
+def test_the_first_stamp_without_work_ends_the_verifying(scrypt_house: House, digests: Digests, good: int) -> None:
+    challenge = scrypt_house.challenge("1.0")
+    puzzle = replace(challenge.puzzle, bits=8)
+    stamps = solve(replace(puzzle, count=good)) if good else []
+    worthless = [_without_work(puzzle.resource, number) for number in range(good, puzzle.count)]
+    digests.taken = 0
+    with pytest.raises(WrongStamp, match=f"stamp {good} has"):
+        puzzle.verify([*stamps, *worthless])
+    assert digests.taken == good + 1
+
+
+def _without_work(resource: str, number: int) -> str:
+    """A stamp that claims eight bits and begins with a one."""
+    texts = (f"1:8:260115:{resource}:{number}:r{attempt}:0" for attempt in range(100))
+    assert SCRYPT.cost is not None
+    return next(text for text in texts if SCRYPT.cost.digest(text.encode())[0] & 0x80)
+
+
+def test_prepaid_work_is_not_verified_beyond_the_first_worthless_stamp(scrypt_house: House, digests: Digests) -> None:
+    date = time.strftime("%y%m%d%H%M%S", time.gmtime(scrypt_house.now))
+    resource = prepaid_resource(scrypt_house.gate.realm, scrypt_house.key)
+    boasts = [f"1:40:{date}:{resource}:{number}:r:0" for number in range(31)]
+    assert refused(scrypt_house.ask("1.0", format_prepaid(boasts))).type == "invalid-solution"
+    assert digests.taken == 1
+
+
+def test_verifying_the_largest_count_of_the_scrypt_profile_takes_under_5_ms() -> None:
+    puzzle = replace(SCRYPT.puzzle(64, "5f0c"), bits=1, count=SCRYPT.most_stamps)
+    stamps = solve(puzzle)
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        puzzle.verify(stamps)
+        return time.perf_counter() - start
+
+    # Other load on the machine only ever adds: the least of many is what verifying takes.
+    assert min(seconds() for _ in range(60)) < VERIFYING_SECONDS
+
+
+def test_a_challenge_asked_for_before_a_new_calibration_is_solved_as_it_was_asked(tmp_path: Path) -> None:
+    before = House(tmp_path / "ledger.db", PROFILES["hashcash-sha1"].kind, FLOOR)
+    paid = solution(before.challenge("1.0"))
+    before.kind = SCRYPT
+    before.gate = before.worker("digits")
+    assert isinstance(before.ask("1.0", paid), Admitted)
+
+
+@pytest.mark.parametrize(("old", "new"), [("hashcash-sha1", "scrypt"), ("scrypt", "hashcash-sha1")])
+def test_prepaid_work_of_the_new_kind_does_not_pay_a_challenge_of_the_old_one(
+    tmp_path: Path, old: str, new: str
+) -> None:
+    house = House(tmp_path / "ledger.db", PROFILES[old].kind, FLOOR)
+    asked = house.challenge("1.0")
+    house.kind = PROFILES[new].kind
+    house.gate = house.worker("digits")
+    stamps = prepay(house, 200)
+    problem = refused(house.ask("1.0", stamps))
+    assert (problem.type, problem.challenge and problem.challenge.token) == ("pow-required", asked.token)
+    assert isinstance(house.ask("1.1", stamps), Admitted), "the stamps were not spent"
+    assert isinstance(house.ask("1.0", solution(asked)), Admitted)
+
+
+def test_too_little_is_topped_up_at_the_price_of_the_open_challenge_and_not_charged_again(house: House) -> None:
+    first = prepay(house, 40).split()[1:]
+    asked = challenge_of(house.ask("1.0", format_prepaid(first)))
+    charged = house.totals()
+    first_work = sum(1 << int(stamp.split(":")[1]) for stamp in first)
+    missing = house.kind.puzzle(asked.puzzle.expected_hashes - first_work + 8, "size")
+    room = house.kind.most_stamps - len(first)
+    more = replace(missing, bits=missing.bits + 2, count=min(room, (missing.count + 3) // 4))
+    stamps = solve(
+        replace(more, resource=prepaid_resource(house.gate.realm, house.key)),
+        date=datetime.fromtimestamp(house.now, timezone.utc),
+    )
+    assert isinstance(house.ask("1.0", format_prepaid([*first, *stamps])), Admitted)
+    assert house.totals().cost_micro == charged.cost_micro
+    assert house.pricer.priced == ["1.0"]
