@@ -21,6 +21,7 @@ from calpow.handler.leakage.registry import MetricName
 from calpow.handler.ledger import open_ledger
 from calpow.handler.ledger.base import Ledger, Totals
 from calpow.handler.policies import Conditional
+from calpow.puzzle.profiles import DEFAULT_PROFILE, PROFILES
 from tests.parts import calibration, plain_standard
 from tests.victims import build as victims
 
@@ -38,8 +39,15 @@ class Protected:
     guarded: Path
 
 
-def protect(folder: Path, name: str, victim: Path, teachers: Path, preprocess: str | None = None) -> Protected:
-    """Package a victim with teachers that fit it; every answer takes 0.2 ms of work, whatever was asked before."""
+def protect(
+    folder: Path,
+    name: str,
+    victim: Path,
+    teachers: Path,
+    preprocess: str | None = None,
+    profile: str = DEFAULT_PROFILE,
+) -> Protected:
+    """Package a victim with teachers that fit it; every answer takes 200 hashes of work, whatever was asked before."""
     from calpow.handler.ensemble import Ensemble
 
     card = Ensemble.load(teachers, "cpu").card
@@ -55,6 +63,7 @@ def protect(folder: Path, name: str, victim: Path, teachers: Path, preprocess: s
         conditional=Conditional(
             (plain_standard(card.classes),), (0.0,) * card.classes, (1e6,) * card.classes, 1.0, 1.0, 1.0, 2.0, 3.0
         ),
+        puzzle=PROFILES[profile].kind,
         floor_seconds=0.0002,
     ).save(measured)
     guarded = build(Order(victim, teachers, measured, folder, name, preprocess=preprocess, max_open=512, force=True))
@@ -89,6 +98,7 @@ def build_all(folder: Path) -> Mapping[str, Protected]:
     on_pictures = train_teachers(folder / "eager", eager, victims.colours(folder / "colours"))
     target = folder / "guarded"
     made["vector"] = protect(target, "vector", vector, on_vectors)
+    made["hard"] = protect(target, "hard", vector, on_vectors, profile="scrypt")
     made["function"] = protect(target, "function", function, on_vectors)
     own = f"{victims.HERE / 'bare_preprocess.py'}:to_tensor"
     made["bare"] = protect(target, "bare", bare, on_vectors, preprocess=own)

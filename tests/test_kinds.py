@@ -3,7 +3,6 @@
 import base64
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -13,11 +12,12 @@ import pytest
 
 from calpow.handler.decision import Admitted
 from calpow.puzzle.algorithms import ScryptCost
-from calpow.puzzle.challenge import Challenge, format_prepaid, format_solution
+from calpow.puzzle.challenge import Challenge, find_realm, format_prepaid, format_solution
 from calpow.puzzle.errors import WrongStamp
 from calpow.puzzle.prepaid import check_prepaid, prepaid_resource
 from calpow.puzzle.profiles import PROFILES
 from calpow.puzzle.solver import solve
+from tests.guarded import Site
 from tests.house import House, challenge_of, prepay, refused, solution
 
 SCRYPT = PROFILES["scrypt"].kind
@@ -43,7 +43,7 @@ class Digests:
 
 
 @pytest.fixture
-def digests(monkeypatch: pytest.MonkeyPatch) -> Iterator[Digests]:
+def digests(monkeypatch: pytest.MonkeyPatch) -> Digests:
     counted, take = Digests(), ScryptCost.digest
 
     def count(cost: ScryptCost, stamp: bytes) -> bytes:
@@ -219,3 +219,43 @@ def test_too_little_is_topped_up_at_the_price_of_the_open_challenge_and_not_char
     assert isinstance(house.ask("1.0", format_prepaid([*first, *stamps])), Admitted)
     assert house.totals().cost_micro == charged.cost_micro
     assert house.pricer.priced == ["1.0"]
+
+
+@pytest.mark.parametrize("model", ["vector", "hard"])
+def test_a_real_server_says_once_what_time_it_is_with_every_402(site: Site, model: str) -> None:
+    before = int(time.time())
+    refused_with = site.raw(model, b"0.1,0.9,0.3,0.2", site.key("dated"))
+    assert refused_with.status_code == 402
+    (said,) = refused_with.raw.headers.getlist("Date")
+    assert before <= parsedate_to_datetime(said).timestamp() <= time.time()
+    left = Challenge.from_problem(refused_with.content).expires - parsedate_to_datetime(said)
+    assert 59 <= left.total_seconds() <= 61
+
+
+def test_a_real_server_asks_for_scrypt_and_answers_who_solves_it(site: Site) -> None:
+    key, payload = site.key("hard"), b"0.1,0.9,0.3,0.2"
+    asked = site.raw("hard", payload, key)
+    challenge = Challenge.from_problem(asked.content)
+    assert challenge == Challenge.from_www_authenticate(asked.headers["WWW-Authenticate"])
+    assert (challenge.puzzle.algorithm, challenge.puzzle.cost) == ("scrypt", SCRYPT.cost)
+    answer = site.raw("hard", payload, key, solution(challenge))
+    assert (answer.status_code, answer.content) == (200, site.plain("hard", payload).content)
+
+
+@pytest.mark.parametrize("model", ["vector", "hard"])
+def test_a_real_server_lets_a_client_top_up(site: Site, model: str) -> None:
+    key, payload = site.key(f"topping-up-{model}"), b"0.1,0.9,0.3,0.2"
+    realm = find_realm(site.raw(model, b"0.2,0.9,0.3,0.2", key).headers["WWW-Authenticate"])
+    resource = prepaid_resource(realm or "", key)
+    charged_before = site.totals(f"topping-up-{model}", model).cost_micro
+    kind = PROFILES["scrypt" if model == "hard" else "hashcash-sha1"].kind
+    few, more = (solve(replace(kind.puzzle(64, resource), bits=3, count=count)) for count in (12, 16))
+    asked = site.raw(model, payload, key, format_prepaid(few))
+    assert (asked.status_code, asked.json()["type"]) == (402, "urn:calpow:problem:pow-required")
+    charged = site.totals(f"topping-up-{model}", model)
+    assert charged.cost_micro > charged_before
+    answer = site.raw(model, payload, key, format_prepaid([*few, *more]))
+    assert (answer.status_code, answer.content) == (200, site.plain(model, payload).content)
+    assert site.totals(f"topping-up-{model}", model).cost_micro == charged.cost_micro
+    again = site.raw(model, payload, key, format_prepaid([*few, *more]))
+    assert again.json()["type"] == "urn:calpow:problem:challenge-spent"
