@@ -1,22 +1,38 @@
-"""What the API consumer runs: proof-of-work authentication for requests and the command line."""
+"""What the API consumer runs: proof-of-work authentication for requests and httpx, and the command line.
 
-from calpow.client.auth import DEFAULT_MAX_HASHES, PowAuth
+`calpow.client.PowAuth` is for requests; `calpow.client.httpx.PowAuth` for httpx (pip install 'calpow[httpx]').
+"""
+
+from calpow.client.auth import PowAuth
 from calpow.client.errors import (
     BodyNotRewindable,
+    Cancelled,
+    ChallengeExpired,
     ChallengeLoop,
     ChallengeUnreadable,
     ClientError,
+    HeadersDropped,
+    TimeLimitExceeded,
+    UnsolvableInTime,
     UnusableKey,
     WorkLimitExceeded,
 )
+from calpow.client.protocol import DEFAULT_MAX_HASHES, DEFAULT_MAX_SECONDS, DEFAULT_MAX_WAIT
 
 __all__ = [
     "DEFAULT_MAX_HASHES",
+    "DEFAULT_MAX_SECONDS",
+    "DEFAULT_MAX_WAIT",
     "BodyNotRewindable",
+    "Cancelled",
+    "ChallengeExpired",
     "ChallengeLoop",
     "ChallengeUnreadable",
     "ClientError",
+    "HeadersDropped",
     "PowAuth",
+    "TimeLimitExceeded",
+    "UnsolvableInTime",
     "UnusableKey",
     "WorkLimitExceeded",
 ]

@@ -14,8 +14,9 @@ from typing import BinaryIO
 import requests
 from tqdm import tqdm
 
-from calpow.client.auth import DEFAULT_MAX_HASHES, PowAuth
+from calpow.client.auth import PowAuth
 from calpow.client.problems import reason_in
+from calpow.client.protocol import DEFAULT_MAX_HASHES
 from calpow.puzzle.challenge import SOLUTION_HEADER, Challenge, format_solution
 from calpow.puzzle.solver import Progress, solve
 

@@ -1,70 +1,230 @@
 """Paying before being asked: what a server said its next answer takes, and stamps minted for it.
 
-Saves the round trip of the challenge, as long as the server's word holds.
+Saves the round trip of the challenge, as long as the server's word holds. Stamps are good for any payload, so that
+they can be minted while the client is idle.
 """
 
 from __future__ import annotations
 
+import os
 import threading
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from functools import partial
+from weakref import WeakSet
 
-from requests import Response
-
-from calpow.puzzle.challenge import NEXT_HEADER, Challenge, find_realm
-from calpow.puzzle.difficulty import puzzle_size
-from calpow.puzzle.errors import PuzzleError
+from calpow.client.minter import Minter
+from calpow.client.payment import Minted, Payment, Work, minted
+from calpow.client.replies import Reply
+from calpow.puzzle.challenge import Challenge
+from calpow.puzzle.difficulty import LEAST_STAMPS
+from calpow.puzzle.errors import PuzzleError, SolvingCancelled, SolvingTooLong
 from calpow.puzzle.prepaid import prepaid_resource
 from calpow.puzzle.puzzle import Puzzle
+from calpow.puzzle.solver import solve
+
+# A first request for a URL may be the only one: nothing is minted for it.
+IDLE_FROM_REQUEST = 2
+IDLE_SECONDS = 5.0
+# After stamps were lost, so many challenges in a row must have been within the announced price.
+TRUST_AFTER = 3
+
+# What is minted at once while idle: so little that an order to stop loses nothing, and not less than is worth a call.
+_PORTION_HASHES = 1 << 14
+_MOST_URLS = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
-    """What is known of one URL: its realm and algorithm from its last challenge, the next answer's hashes.
+class _Account:
+    """What is known of one URL.
 
-    `refused` once prepaid stamps were not enough, or not understood: then only challenges are solved.
+    `covered` counts, after stamps were lost, the challenges in a row that the announced price would have met; None
+    while stamps are sent. `clock` is the server's, seconds ahead of time.monotonic().
     """
 
-    realm: str
-    algorithm: str
+    work: Work
+    clock: float | None = None
     next_hashes: int = 0
-    refused: bool = False
+    requests: int = 1
+    covered: int | None = None
+    never: bool = False
+    too_heavy: int = 1 << 63
+    stock: tuple[Minted, ...] = field(default=(), repr=False)
+
+    @property
+    def prepays(self) -> bool:
+        return self.next_hashes > 0 and self.covered is None and not self.never
+
+    def in_stock(self) -> tuple[Minted, ...]:
+        now = time.monotonic()
+        return tuple(each for each in self.stock if each.stale_at > now)
 
 
-class Prices:
-    """The prices of the URLs that one PowAuth has asked; shared by its threads."""
+class Purse:
+    """The stamps and prices of the URLs that one PowAuth has asked; shared by its threads.
 
-    def __init__(self) -> None:
+    While a URL that was asked more than once has an answer to give or nothing to do, stamps for the next request
+    are minted in a thread, on one core and for no longer than IDLE_SECONDS.
+    """
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._minter = Minter()
+        self.renew()
+        _all.add(self)
+
+    def renew(self) -> None:
+        """For a fork's child: the parent spends what it has minted, and may have held the lock."""
         self._lock = threading.Lock()
-        self._known: dict[str, Price] = {}
+        self._known: dict[str, _Account] = {
+            url: replace(account, stock=()) for url, account in getattr(self, "_known", {}).items()
+        }
 
-    def puzzle_for(self, url: str, key: str, max_hashes: int) -> Puzzle | None:
-        """The puzzle to solve before asking `url`; None where nothing is known, or it is more than `max_hashes`."""
+    def order(self, url: str, max_hashes: int) -> tuple[Payment, Puzzle | None] | None:
+        """What to send with the next request: stamps in stock, and what is to be minted beside them.
+
+        None where nothing is known, or it is more than `max_hashes`.
+        """
+        self._minter.stop()
         with self._lock:
-            price = self._known.get(_path(url))
-        if price is None or price.refused or not 0 < price.next_hashes <= max_hashes:
-            return None
-        try:
-            return Puzzle(price.algorithm, prepaid_resource(price.realm, key), *puzzle_size(price.next_hashes))
-        except PuzzleError:
-            return None
+            account = self._known.get(_path(url))
+            if account is None:
+                return None
+            account = self._put(url, replace(account, requests=account.requests + 1))
+            if not account.prepays or account.next_hashes > max_hashes:
+                return None
+            payment = Payment(account.work, account.in_stock())
+            missing = account.next_hashes - payment.hashes
+            puzzle = account.work.puzzle(missing, account.work.most - len(payment.stamps)) if missing > 0 else None
+            if missing > 0 and puzzle is None:
+                payment = Payment(account.work)
+                puzzle = account.work.puzzle(account.next_hashes, account.work.most)
+            self._put(url, replace(account, stock=()))
+        return None if puzzle is None and missing > 0 else (payment, puzzle)
 
-    def saw_challenge(self, url: str, challenge: Challenge, response: Response, *, prepaid: bool) -> None:
-        """Learn from a 402; `prepaid` says that it was the answer to prepaid stamps."""
-        realm = find_realm(response.headers.get("WWW-Authenticate", ""))
+    def mint_meanwhile(self, url: str) -> None:
+        """Fill the stock for the announced price, in the background."""
+        account = self._account(url)
+        if account is None or not account.prepays or account.requests < IDLE_FROM_REQUEST:
+            return
+        if account.next_hashes < account.too_heavy and _portion(account) is not None:
+            self._minter.begin(lambda stop: self._fill(url, stop))
+
+    def rest(self) -> None:
+        """Leave the machine to work that somebody waits for."""
+        self._minter.stop()
+
+    def server_time(self, url: str) -> datetime:
+        """Now, by the clock of the server if it has shown it."""
+        account = self._account(url)
+        if account is None or account.clock is None:
+            return datetime.now(timezone.utc)
+        return datetime.fromtimestamp(account.clock + time.monotonic(), timezone.utc)
+
+    def saw_challenge(self, url: str, reply: Reply, challenge: Challenge, paid: Payment | None, *, lost: bool) -> None:
+        """Learn from a 402, the answer to `paid`; `lost` says that these stamps are of no use any more."""
+        realm = reply.realm
         if realm is None:
             return
+        try:
+            work = _work(realm, self._key, challenge.puzzle)
+        except PuzzleError:
+            return
         with self._lock:
-            refused = prepaid or getattr(self._known.get(_path(url)), "refused", False)
-            self._known[_path(url)] = Price(realm, challenge.puzzle.algorithm, refused=refused)
+            account = self._known.get(_path(url)) or _Account(work)
+            if (account.work.resource, account.work.algorithm) != (work.resource, work.algorithm):
+                account = replace(account, stock=())
+            account = replace(account, work=work)
+            account = _told_the_time(account, reply)
+            if lost:
+                timeless = reply.problem == "challenge-expired" and reply.date is None
+                account = replace(account, covered=0, stock=(), never=account.never or timeless)
+            elif paid is None and account.covered is not None:
+                met = challenge.puzzle.expected_hashes <= account.next_hashes
+                covered = account.covered + 1 if met else 0
+                account = replace(account, covered=None if covered >= TRUST_AFTER else covered)
+            self._put(url, account)
 
-    def saw_answer(self, url: str, response: Response) -> None:
+    def saw_answer(self, url: str, reply: Reply) -> None:
         """Learn from an answer what the next one takes."""
-        announced = response.headers.get(NEXT_HEADER, "")
+        announced = reply.next_hashes
         with self._lock:
-            price = self._known.get(_path(url))
-            if price is not None and announced.isdecimal() and len(announced) < 20:
-                self._known[_path(url)] = replace(price, next_hashes=int(announced))
+            account = self._known.get(_path(url))
+            if account is None or announced is None:
+                return
+            self._put(url, _told_the_time(replace(account, next_hashes=announced), reply))
+        self.mint_meanwhile(url)
+
+    def _fill(self, url: str, stop: threading.Event) -> None:
+        deadline = time.monotonic() + IDLE_SECONDS
+        while (account := self._account(url)) is not None and (portion := _portion(account)) is not None:
+            began = time.monotonic()
+            date = self.server_time(url)
+            try:
+                stamps = solve(portion, workers=1, cancel=stop, max_seconds=deadline - began, date=date)
+            except SolvingTooLong:
+                self._change(url, lambda account: replace(account, too_heavy=account.next_hashes))
+                return
+            except SolvingCancelled:
+                return
+            made = minted(portion, stamps, began)
+            self._change(url, partial(_stocked, made=made))
+
+    def _account(self, url: str) -> _Account | None:
+        with self._lock:
+            return self._known.get(_path(url))
+
+    def _change(self, url: str, change: Callable[[_Account], _Account]) -> None:
+        with self._lock:
+            account = self._known.get(_path(url))
+            if account is not None:
+                self._known[_path(url)] = change(account)
+
+    def _put(self, url: str, account: _Account) -> _Account:
+        self._known[_path(url)] = account
+        if len(self._known) > _MOST_URLS:
+            self._known.pop(next(iter(self._known)))
+        return account
+
+
+def _portion(account: _Account) -> Puzzle | None:
+    """What to mint next while idle; None when the stock is full."""
+    held = Payment(account.work, account.in_stock())
+    missing = account.next_hashes - held.hashes
+    if missing <= 0:
+        return None
+    puzzle = account.work.puzzle(missing, account.work.most - len(held.stamps))
+    return puzzle and replace(puzzle, count=min(puzzle.count, max(1, _PORTION_HASHES >> puzzle.bits)))
+
+
+def _stocked(account: _Account, made: Minted) -> _Account:
+    return replace(account, stock=(*account.in_stock(), made))
+
+
+def _work(realm: str, key: str, puzzle: Puzzle) -> Work:
+    # Where a digest is dear, a server reads no more stamps than its puzzles have: in [least, 2 least).
+    most = 2 * LEAST_STAMPS - 1 if puzzle.cost is None else (1 << puzzle.count.bit_length()) - 1
+    return Work(prepaid_resource(realm, key), puzzle.algorithm, puzzle.cost, most)
+
+
+def _told_the_time(account: _Account, reply: Reply) -> _Account:
+    date = reply.date
+    return account if date is None else replace(account, clock=date.timestamp() - time.monotonic())
 
 
 def _path(url: str) -> str:
     return url.partition("?")[0]
+
+
+_all: WeakSet[Purse] = WeakSet()
+
+
+def _renew_all() -> None:
+    for purse in list(_all):
+        purse.renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)

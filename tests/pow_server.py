@@ -178,7 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _late(self, body: bytes) -> None:
         if SOLUTION_HEADER in self.headers and self.desk.refuse_now():
-            self._ask(body, "the challenge has expired:\nask again")
+            self._ask(body, "the challenge has expired:\nask again", problem="challenge-expired")
         else:
             self._paid(body)
 
@@ -216,12 +216,14 @@ class _Handler(BaseHTTPRequestHandler):
         text = b'{"code": 404, "type": "ModelNotFoundException", "message": "Model not found:\\n echo\\u001b"}'
         self._answer(404, text, **{"Content-Type": "application/json"})
 
-    def _ask(self, body: bytes, detail: str, **headers: str) -> None:
-        self._send_challenge(self.desk.challenge(body), detail, headers)
+    def _ask(self, body: bytes, detail: str, problem: str = "pow-required", **headers: str) -> None:
+        self._send_challenge(self.desk.challenge(body), detail, headers, problem)
 
-    def _send_challenge(self, challenge: Challenge, detail: str, headers: dict[str, str]) -> None:
+    def _send_challenge(
+        self, challenge: Challenge, detail: str, headers: dict[str, str], kind: str = "pow-required"
+    ) -> None:
         problem = {
-            "type": "urn:calpow:problem:pow-required",
+            "type": f"urn:calpow:problem:{kind}",
             "title": "Proof of work required",
             "status": 402,
             "detail": detail,

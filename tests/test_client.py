@@ -1,6 +1,7 @@
 """PowAuth against a server that really asks for work: every body, every refusal, no surprise."""
 
 import io
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -200,11 +201,36 @@ def test_a_challenge_that_cannot_be_read_is_a_clear_error(server: PowServer, pat
         post(server, path, progress=no_work)
 
 
-def test_every_error_is_one_that_users_of_requests_catch() -> None:
-    for kind in (BodyNotRewindable, ChallengeLoop, ChallengeUnreadable, UnusableKey, WorkLimitExceeded):
-        assert issubclass(kind, ClientError)
-    assert issubclass(ClientError, CalpowError)
-    assert issubclass(ClientError, requests.RequestException)
+def test_every_error_is_one_that_users_of_requests_catch(server: PowServer) -> None:
+    raised: list[tuple[type[ClientError], Callable[[], object]]] = [
+        (BodyNotRewindable, lambda: post(server, "paid", iter([BODY]))),
+        (ChallengeUnreadable, lambda: post(server, "broken")),
+        (UnusableKey, lambda: PowAuth("")),
+        (WorkLimitExceeded, lambda: post(server, "heavy")),
+    ]
+    for kind, provoke in raised:
+        with pytest.raises(requests.RequestException) as caught:
+            provoke()
+        assert isinstance(caught.value, kind)
+        assert isinstance(caught.value, ClientError)
+        assert isinstance(caught.value, CalpowError)
+        assert type(caught.value).__name__ == kind.__name__
+
+
+def test_an_error_carries_request_and_response(server: PowServer) -> None:
+    with pytest.raises(WorkLimitExceeded) as caught:
+        post(server, "heavy")
+    assert caught.value.response.status_code == 402
+    assert caught.value.request.url == f"{server.url}/heavy"
+
+
+def test_an_error_comes_out_of_another_process_with_its_evidence(server: PowServer) -> None:
+    with pytest.raises(WorkLimitExceeded) as caught:
+        post(server, "heavy")
+    error = pickle.loads(pickle.dumps(caught.value))
+    assert isinstance(error, WorkLimitExceeded)
+    assert isinstance(error, requests.RequestException)
+    assert (error.limit, str(error)) == (2**28, str(caught.value))
 
 
 @pytest.mark.parametrize("key", ["", " cp_1_s", "cp_1_s\n", "cp_1_s\r\nX: y", "cp_1_\u00e9", "\u0661"])

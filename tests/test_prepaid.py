@@ -106,12 +106,11 @@ def test_prepaid_stamps_cannot_be_replayed_over_http(site: Site) -> None:
         assert replayed.json()["type"] == "urn:calpow:problem:challenge-spent"
 
 
-def test_who_is_asked_for_more_than_was_announced_solves_challenges_from_then_on(site: Site) -> None:
+def test_who_is_asked_for_more_than_was_announced_pays_the_difference(site: Site) -> None:
     url, auth = site.server.url("vector"), PowAuth(site.key("prepaying-too-little"))
     requests.post(url, data=VECTOR, auth=auth, timeout=TIMEOUT)
-    (path, price), *_ = auth._prices._known.items()
-    auth._prices._known[path] = replace(price, next_hashes=2)
-    trips = [
-        1 + len(requests.post(url, data=f"{VECTOR}{number}", auth=auth, timeout=TIMEOUT).history) for number in range(3)
-    ]
-    assert trips == [2, 2, 2]
+    auth._payer.purse._change(url, lambda account: replace(account, next_hashes=2))
+    answers = [requests.post(url, data=f"{VECTOR}{number}", auth=auth, timeout=TIMEOUT) for number in range(3)]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert [1 + len(answer.history) for answer in answers] == [2, 1, 1]
+    assert str(answers[0].request.headers["PoW-Solution"]).startswith("prepaid ")

@@ -1,0 +1,235 @@
+"""The protocol between a client and a server that asks for work, without any I/O.
+
+An HTTP library's adapter shows an Exchange each response and does what it says: solve a puzzle, wait, send the request
+again, or hand the response over. What cannot come to an answer is raised.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from calpow.client.errors import (
+    ChallengeExpired,
+    ChallengeLoop,
+    HeadersDropped,
+    TimeLimitExceeded,
+    UnusableKey,
+    WorkLimitExceeded,
+)
+from calpow.client.payment import Payment, minted
+from calpow.client.prepay import Purse
+from calpow.client.replies import Reply
+from calpow.puzzle.challenge import KEY_HEADER, SOLUTION_HEADER, Challenge, format_prepaid, format_solution
+from calpow.puzzle.puzzle import Puzzle
+
+DEFAULT_MAX_HASHES = 2**28
+DEFAULT_MAX_SECONDS = 120.0
+DEFAULT_MAX_WAIT = 30.0
+
+MAX_CHALLENGES = 3
+# A server that says "Retry-After: 0" is not asked without pause, nor one without end.
+LEAST_WAIT = 1.0
+MAX_WAITS = 10
+
+_BUSY = (429, 503)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may cost: expected hashes, seconds of solving, seconds of waiting for a busy server."""
+
+    max_hashes: int = DEFAULT_MAX_HASHES
+    max_seconds: float = DEFAULT_MAX_SECONDS
+    max_wait: float = DEFAULT_MAX_WAIT
+
+
+@dataclass(frozen=True, slots=True)
+class Solve:
+    """Find these stamps, tell `Exchange.solved`, and send the request (again).
+
+    seconds_left: of what the user allows for one request, `max_seconds` in all.
+    lifetime: seconds after which the stamps are of no use; infinite for what is paid beforehand.
+    date: what the stamps bear.
+    """
+
+    puzzle: Puzzle
+    seconds_left: float
+    max_seconds: float
+    lifetime: float
+    date: datetime
+    _pays: Challenge | Payment = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait so many seconds, and send the request again as it was."""
+
+    seconds: float
+
+
+class Payer:
+    """What the requests of one PowAuth have in common: the key, the limits, and what is known of prices.
+
+    Raises UnusableKey.
+    """
+
+    def __init__(self, key: str | None, limits: Limits) -> None:
+        if key is not None and not _is_header_text(key):
+            raise UnusableKey("the API key is empty or not plain printable ASCII: give it as it was handed out")
+        self.key = key
+        self.limits = limits
+        self.purse = Purse(key or "")
+
+
+class Exchange:
+    """One request, from its first sending to its answer; for one thread at a time.
+
+    `start` says what to do before sending; then `receive` takes each response and says what to do before sending
+    again, None when the response is the one to hand over. `headers` are what has to go with the next sending.
+    """
+
+    def __init__(self, payer: Payer, url: str, payment: Payment | None = None) -> None:
+        self._payer = payer
+        self._url = url
+        self._payment = payment
+        self._solution: str | None = None if payment is None else format_prepaid(payment.stamps)
+        self._solved: Challenge | None = None
+        self._hashes = 0 if payment is None else payment.hashes
+        self._seconds = 0.0
+        self._challenges = 0
+        self._ignored = 0
+        self._waited = 0.0
+        self._waits = 0
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Whose request it is, and what pays for it."""
+        headers = {KEY_HEADER: self._payer.key, SOLUTION_HEADER: self._solution}
+        return {name: value for name, value in headers.items() if value is not None}
+
+    def start(self) -> Solve | None:
+        """What to mint before sending, where the price is known."""
+        order = self._payer.purse.order(self._url, self._payer.limits.max_hashes)
+        if order is None:
+            return None
+        payment, missing = order
+        self._hashes = payment.hashes
+        if missing is not None:
+            return self._solve(missing, math.inf, payment)
+        self._pay(payment)
+        return None
+
+    def solved(self, step: Solve, stamps: list[str], seconds: float) -> None:
+        """The stamps that were asked for, and how long they took."""
+        self._seconds += seconds
+        if isinstance(step._pays, Challenge):
+            self._payment, self._solved = None, step._pays
+            self._solution = format_solution(step._pays.token, stamps)
+            self._payer.purse.mint_meanwhile(self._url)
+        else:
+            self._pay(step._pays.and_also(minted(step.puzzle, stamps, time.monotonic() - seconds)))
+
+    def receive(self, reply: Reply) -> Solve | Wait | None:
+        """What to do about a response; None is to hand it over.
+
+        Only what has certainly not been answered is sent again: a 402, and a 429 or 503 that says when. Adapters do
+        not send again after an error of the connection: the server may have answered before it broke, and one
+        solution is good for one answer.
+
+        Raises ChallengeUnreadable, ChallengeExpired, WorkLimitExceeded, TimeLimitExceeded, HeadersDropped or
+        ChallengeLoop.
+        """
+        if reply.status == 402:
+            return self._asked(reply)
+        if reply.status == 401 and reply.problem == "identity-missing" and self._payer.key is not None:
+            raise HeadersDropped(f"the API key did not arrive: something on the way drops the header {KEY_HEADER}")
+        if reply.status in _BUSY and (wait := self._wait(reply)) is not None:
+            return wait
+        self._payer.purse.saw_answer(self._url, reply)
+        return None
+
+    def again(self) -> Exchange:
+        """A new exchange of the same request, paid with the same stamps."""
+        return Exchange(self._payer, self._url, self._payment)
+
+    def _asked(self, reply: Reply) -> Solve | None:
+        challenge = reply.challenge
+        if challenge is None:
+            if reply.problem is not None:
+                raise HeadersDropped(
+                    "a demand for work came without its challenge: something on the way changes the answers' bodies "
+                    "and drops the header WWW-Authenticate"
+                )
+            return None
+        self._give_up_in_vain(reply, challenge)
+        self._challenges += 1
+        lifetime = self._lifetime(reply, challenge)
+        extra = self._extra(reply, challenge, lifetime)
+        lost = self._payment is not None and extra is None
+        self._payer.purse.saw_challenge(self._url, reply, challenge, self._payment, lost=lost)
+        if extra is not None and self._payment is not None:
+            return self._solve(extra, lifetime, self._payment)
+        return self._solve(challenge.puzzle, lifetime, challenge)
+
+    def _give_up_in_vain(self, reply: Reply, challenge: Challenge) -> None:
+        unseen = self._solved is not None and reply.problem == "pow-required"
+        self._ignored += unseen
+        same = self._solved is not None and self._solved.puzzle.resource == challenge.puzzle.resource
+        if unseen and (same or (self._challenges >= MAX_CHALLENGES and self._ignored >= MAX_CHALLENGES - 1)):
+            raise HeadersDropped(
+                f"the server asks for work that was done: something on the way drops the header {SOLUTION_HEADER}"
+            )
+        if self._challenges >= MAX_CHALLENGES:
+            raise ChallengeLoop(
+                f"{MAX_CHALLENGES} solutions in a row were refused, the last with: {reply.reason}",
+            )
+
+    def _lifetime(self, reply: Reply, challenge: Challenge) -> float:
+        now = reply.date
+        seconds = (challenge.expires - (now or self._payer.purse.server_time(self._url))).total_seconds()
+        if seconds <= 0:
+            raise ChallengeExpired(-seconds, by_own_clock=now is None)
+        return seconds
+
+    def _extra(self, reply: Reply, challenge: Challenge, lifetime: float) -> Puzzle | None:
+        """What makes the stamps that were sent enough for this challenge, while all of them are fresh."""
+        payment, asked = self._payment, challenge.puzzle
+        if payment is None or reply.problem != "pow-required" or payment.hashes >= asked.expected_hashes:
+            return None
+        same = (payment.work.algorithm, payment.work.cost) == (asked.algorithm, asked.cost)
+        return payment.missing(asked.expected_hashes) if same and payment.fresh_seconds > lifetime else None
+
+    def _solve(self, puzzle: Puzzle, lifetime: float, pays: Challenge | Payment) -> Solve:
+        limits = self._payer.limits
+        self._hashes += puzzle.expected_hashes
+        if self._hashes > limits.max_hashes:
+            raise WorkLimitExceeded(self._hashes, limits.max_hashes)
+        left = limits.max_seconds - self._seconds
+        if left <= 0:
+            raise TimeLimitExceeded(self._seconds, limits.max_seconds)
+        self._payer.purse.rest()
+        return Solve(puzzle, left, limits.max_seconds, lifetime, self._payer.purse.server_time(self._url), pays)
+
+    def _pay(self, payment: Payment) -> None:
+        self._payment, self._solved = payment, None
+        self._solution = format_prepaid(payment.stamps)
+        self._payer.purse.mint_meanwhile(self._url)
+
+    def _wait(self, reply: Reply) -> Wait | None:
+        asked = reply.retry_after(self._payer.purse.server_time(self._url))
+        if asked is None:
+            return None
+        seconds = max(LEAST_WAIT, asked)
+        if self._waits >= MAX_WAITS or self._waited + seconds > self._payer.limits.max_wait:
+            return None
+        self._waits += 1
+        self._waited += seconds
+        return Wait(seconds)
+
+
+def _is_header_text(text: str) -> bool:
+    return bool(text) and text.isascii() and text.isprintable() and text == text.strip()
