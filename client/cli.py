@@ -7,14 +7,10 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, entry_points, version
 
-import requests
-
 from calpow.client import commands
-from calpow.client.problems import one_line
+from calpow.client.exit_codes import FAILED, INTERRUPTED
+from calpow.client.failures import describe
 from calpow.puzzle.errors import CalpowError
-
-FAILED = 2
-INTERRUPTED = 130
 
 _COMMANDS = "calpow.commands"
 _EXAMPLE = """\
@@ -43,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
     except (CalpowError, OSError) as error:  # requests' errors are OSErrors
-        return _fail(_describe(error), FAILED)
+        return _fail(describe(error), FAILED)
 
 
 def _run(argv: Sequence[str]) -> int:
@@ -93,18 +89,6 @@ def _version() -> str:
         return "(not installed)"
 
 
-def _describe(error: Exception) -> str:
-    if isinstance(error, CalpowError):
-        return str(error)
-    if isinstance(error, requests.ConnectionError) and error.request is not None:
-        return f"cannot reach {error.request.url!s}: is the server up, and the URL right?"
-    if isinstance(error, requests.Timeout) and error.request is not None:
-        return f"no answer from {error.request.url!s} in time: is the model loaded?"
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return str(error) or type(error).__name__
-
-
 def _fail(text: str, code: int) -> int:
-    print(f"calpow: {one_line(text)}", file=sys.stderr)
+    print(f"calpow: {text}", file=sys.stderr)
     return code

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from calpow.client import cli, commands
+from calpow.client import cli, predict
 from calpow.puzzle.challenge import Solution, parse_solution
 from tests.pow_server import PowServer, running
 
@@ -111,6 +111,12 @@ def test_too_much_work_is_one_line_that_says_how_to_allow_it(
     [
         (["predict", "http://127.0.0.1:9/x", "{payload}"], "cannot reach http://127.0.0.1:9/x: "),
         (["predict", "127.0.0.1/x", "{payload}"], "Invalid URL '127.0.0.1/x'"),
+        (["predict", "127.0.0.1/x", "{payload}", "/no/such/file"], "Invalid URL '127.0.0.1/x'"),
+        (["predict", "localhost:9/x", "{payload}", "/no/such/file"], "No connection adapters were found for"),
+        (["predict", "{url}/free", "{payload}", "-"], "standard input has no name to tell its answer by"),
+        (["predict", "{url}/free", "{payload}", "--output", "/no/such/folder/a"], "/no/such/folder/a: No such file"),
+        (["predict", "{url}/free", "{payload}", "--output", "/dev/null"], "/dev/null is no file that results can be"),
+        (["predict", "{url}/free", "{folder}"], "{folder} is a folder: name its files"),
         (["predict", "{url}/free", "/no/such/file"], "/no/such/file: No such file or directory"),
         (["predict", "{url}/free", "{payload}", "--key", "\u00e9"], "the API key is empty or not plain"),
         (["solve", "/no/such/file"], "/no/such/file: No such file or directory"),
@@ -223,7 +229,7 @@ def test_a_terminal_gets_a_progress_bar_and_ctrl_c_ends_the_work_with_one_line(
 ) -> None:
     endless = tmp_path / "c.json"
     endless.write_text(json.dumps(server.challenge(BODY, bits=40).to_document()))
-    command = [sys.executable, "-m", "calpow.client", "solve", str(endless)]
+    command = [sys.executable, "-m", "calpow.client", "solve", str(endless), "--max-hashes", str(2**50)]
     with terminal() as (ours, theirs):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs)
         assert "0/4 [" in read_until(ours, "stamp/s")
@@ -291,4 +297,4 @@ def test_the_consumer_s_commands_need_nothing_of_the_owner() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
-    assert commands.KEY_VARIABLE == "CALPOW_KEY"
+    assert predict.KEY_VARIABLE == "CALPOW_KEY"

@@ -1,0 +1,62 @@
+"""Asking a protected model for one file after another, from any number of threads."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import requests
+
+from calpow.client.auth import PowAuth
+from calpow.client.turns import TurnTakingAdapter
+from calpow.puzzle.errors import CalpowError
+
+STANDARD_INPUT = "-"
+
+# Seconds to connect, and to wait for the answer: longer than TorchServe itself lets a model think.
+_TIMEOUT = (10, 300)
+
+
+class FolderGiven(CalpowError):
+    """A folder where a file was wanted."""
+
+
+@contextmanager
+def asking(url: str, auth: PowAuth, threads: int) -> Iterator[Callable[[str], requests.Response]]:
+    """Give a function that sends a file to `url`, does the work asked for, and returns the last response.
+
+    `threads` may call it at once: they share connections, and their puzzles are solved one by one. It raises
+    OSError, of which requests' errors are some, and CalpowError.
+    """
+    turn = threading.Lock()
+    with requests.Session() as session:
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, TurnTakingAdapter(turn, threads))
+        _check(url, session)
+
+        def ask(file: str) -> requests.Response:
+            headers = {"Content-Type": "application/json"} if file.endswith(".json") else {}
+            with _payload(file) as body, turn:
+                return session.post(url, data=body, headers=headers, auth=auth, timeout=_TIMEOUT)
+
+        yield ask
+
+
+def _check(url: str, session: requests.Session) -> None:
+    """Raise now what requests would raise for every file of a URL that cannot be one."""
+    prepared = requests.Request("POST", url).prepare()
+    session.get_adapter(str(prepared.url))
+
+
+def _payload(file: str) -> AbstractContextManager[BinaryIO]:
+    if file == STANDARD_INPUT:
+        return nullcontext(BytesIO(sys.stdin.buffer.read()))  # a pipe could be sent only once
+    path = Path(file)
+    if path.is_dir():
+        raise FolderGiven(f"{file} is a folder: name its files, say with {file.rstrip('/')}/*")
+    return path.open("rb")

@@ -1,0 +1,108 @@
+"""Asking for many files at once, and knowing when it is no use to go on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import requests
+
+from calpow.client.errors import ClientError
+from calpow.client.failures import describe
+from calpow.client.problems import reason_in
+from calpow.client.results import Result
+from calpow.puzzle.errors import CalpowError
+
+# So many questions in a row that the server never spoke to: it is down, or the URL is wrong.
+MOST_UNANSWERED = 3
+_KEY_REFUSED = 401
+_JOIN_SECONDS = 0.2  # a join without a timeout could not be interrupted on every system
+
+
+@dataclass
+class Tally:
+    """How many files were answered, refused by the server, or could not be asked; why the rest was left alone."""
+
+    answered: int = 0
+    refused: int = 0
+    failed: int = 0
+    stopped: str | None = None
+
+
+class Run:
+    """Asks for each of the files once.
+
+    ask: sends a file and returns the server's last word, from any thread.
+    take: given every result, in the thread that got it, and in the order of completion.
+
+    What `take` raises, and what is neither CalpowError nor OSError, ends the run and is raised by `with_threads`.
+    """
+
+    def __init__(
+        self, files: Iterable[str], ask: Callable[[str], requests.Response], take: Callable[[Result], None]
+    ) -> None:
+        self._files = iter(files)
+        self._ask = ask
+        self._take = take
+        self._tally = Tally()
+        self._unanswered = 0
+        self._fault: Exception | None = None
+        self._lock = threading.Lock()
+
+    def with_threads(self, jobs: int) -> Tally:
+        """Ask with so many threads; interrupted, leave them to die with the process."""
+        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(jobs)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(_JOIN_SECONDS)
+        if self._fault is not None:
+            raise self._fault
+        return self._tally
+
+    def _work(self) -> None:
+        try:
+            while (file := self._next()) is not None:
+                self._take(self._result_of(file))
+        except Exception as fault:
+            with self._lock:
+                self._fault = self._fault or fault
+
+    def _next(self) -> str | None:
+        with self._lock:
+            over = self._fault is not None or self._tally.stopped is not None
+            return None if over else next(self._files, None)
+
+    def _result_of(self, file: str) -> Result:
+        try:
+            response = self._ask(file)
+        except (CalpowError, OSError) as error:
+            return self._failed(file, error)
+        if response.status_code >= 400:
+            return self._refused(file, response)
+        with self._lock:
+            self._unanswered = 0
+            self._tally.answered += 1
+        return Result(file, response.status_code, response.content)
+
+    def _refused(self, file: str, response: requests.Response) -> Result:
+        result = Result(file, response.status_code, error=reason_in(response))
+        with self._lock:
+            self._unanswered = 0
+            self._tally.refused += 1
+            if result.status == _KEY_REFUSED:
+                self._tally.stopped = f"{result.status}: {result.error}"
+        return result
+
+    def _failed(self, file: str, error: CalpowError | OSError) -> Result:
+        result = Result(file, None, error=describe(error))
+        # A ClientError tells of something the server said, or of the file.
+        unanswered = isinstance(error, requests.RequestException) and not isinstance(error, ClientError)
+        with self._lock:
+            self._unanswered += unanswered
+            self._tally.failed += 1
+            if self._unanswered >= MOST_UNANSWERED:
+                self._tally.stopped = result.error
+        return result

@@ -1,0 +1,90 @@
+"""`calpow solve`: solve a saved challenge, for whoever asks with curl."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import stat
+import sys
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+
+from calpow.client.asking import STANDARD_INPUT
+from calpow.client.bar import stamps_bar
+from calpow.client.limits import add_limits
+from calpow.client.saved import Saved
+from calpow.puzzle.challenge import SOLUTION_HEADER, format_solution
+from calpow.puzzle.errors import CalpowError
+from calpow.puzzle.solver import solve
+
+_DESCRIPTION = """\
+Solve a challenge and print the header line with which the same request gets its answer.
+The challenge is the saved body of a 402, or what `curl -i` or `curl -D` wrote (the last response in it counts),
+or the header WWW-Authenticate. One that has expired is not solved.
+"""
+_EPILOG = """\
+Exit codes: 0 solved; 2 not (no challenge, expired, or more work than allowed); 130 interrupted.
+
+With curl, the same request twice:
+  curl -s -o challenge.json -H "X-Api-Key: $CALPOW_KEY" -T FILE URL
+  curl -H "X-Api-Key: $CALPOW_KEY" -H "$(calpow solve challenge.json)" -T FILE URL
+or in one line:
+  curl -s -H "X-Api-Key: $CALPOW_KEY" -T FILE URL | calpow solve - |
+    curl -H "X-Api-Key: $CALPOW_KEY" -H @- -T FILE URL
+
+Example (the token is made up, the work is real):
+  echo '{"challenge": {"token": "e30.e30.c2ln", "id": "5f0c", "algorithm": "hashcash-sha1",
+    "bits": 12, "count": 16, "expires": "2099-01-15T12:05:00Z"}}' | calpow solve -
+"""
+
+
+class TooMuchWork(CalpowError):
+    """A challenge beyond --max-hashes; nothing was solved."""
+
+
+def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "solve",
+        help="solve a saved challenge and print the header that answers it",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("challenge", metavar="CHALLENGE", nargs="?", help="where it is saved; - for standard input")
+    source.add_argument("--header", metavar="LINE", help="the header WWW-Authenticate, or its value: 'PoW realm=...'")
+    add_limits(parser)
+    parser.set_defaults(run=_solve)
+
+
+def _solve(args: argparse.Namespace) -> int:
+    saved, age = _read(args)
+    saved.check_age(age, datetime.now(timezone.utc))
+    puzzle = saved.challenge.puzzle
+    if puzzle.expected_hashes > args.max_hashes:
+        raise TooMuchWork(
+            f"the challenge takes about {puzzle.expected_hashes:,} hashes, more than the limit of "
+            f"{args.max_hashes:,}: raise --max-hashes to do the work"
+        )
+    with stamps_bar() as progress:
+        stamps = solve(puzzle, max_seconds=args.max_seconds, progress=progress)
+    print(f"{SOLUTION_HEADER}: {format_solution(saved.challenge.token, stamps)}")
+    return 0
+
+
+def _read(args: argparse.Namespace) -> tuple[Saved, float]:
+    """The challenge, and the seconds since it was saved."""
+    if args.header is not None:
+        return Saved.from_header(args.header), 0.0
+    if args.challenge == STANDARD_INPUT:
+        data = sys.stdin.buffer.read()
+        return Saved.from_bytes(data), 0.0
+    path = Path(args.challenge)
+    return Saved.from_bytes(path.read_bytes()), _age(path.stat())
+
+
+def _age(status: os.stat_result) -> float:
+    # Both by this machine, whose clock may be wrong, but as wrong when it saved the file.
+    return max(0.0, time.time() - status.st_mtime) if stat.S_ISREG(status.st_mode) else 0.0
