@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from io import BytesIO
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import requests
 
 from calpow.client.auth import PowAuth
-from calpow.client.turns import TurnTakingAdapter
+from calpow.client.turns import Turns, TurnTakingAdapter
 from calpow.puzzle.errors import CalpowError
 
 STANDARD_INPUT = "-"
@@ -33,15 +30,16 @@ def asking(url: str, auth: PowAuth, threads: int) -> Iterator[Callable[[str], re
     `threads` may call it at once: they share connections, and their puzzles are solved one by one. It raises
     OSError, of which requests' errors are some, and CalpowError.
     """
-    turn = threading.Lock()
+    turns = Turns()
     with requests.Session() as session:
         for scheme in ("http://", "https://"):
-            session.mount(scheme, TurnTakingAdapter(turn, threads))
+            session.mount(scheme, TurnTakingAdapter(turns, threads))
         _check(url, session)
 
         def ask(file: str) -> requests.Response:
             headers = {"Content-Type": "application/json"} if file.endswith(".json") else {}
-            with _payload(file) as body, turn:
+            body = _payload(file)
+            with turns.exchange():
                 return session.post(url, data=body, headers=headers, auth=auth, timeout=_TIMEOUT)
 
         yield ask
@@ -53,10 +51,11 @@ def _check(url: str, session: requests.Session) -> None:
     session.get_adapter(str(prepared.url))
 
 
-def _payload(file: str) -> AbstractContextManager[BinaryIO]:
+def _payload(file: str) -> bytes:
+    # In memory, so that a pipe can be sent twice, and a disk that fails is not taken for the server.
     if file == STANDARD_INPUT:
-        return nullcontext(BytesIO(sys.stdin.buffer.read()))  # a pipe could be sent only once
+        return sys.stdin.buffer.read()
     path = Path(file)
     if path.is_dir():
         raise FolderGiven(f"{file} is a folder: name its files, say with {file.rstrip('/')}/*")
-    return path.open("rb")
+    return path.read_bytes()

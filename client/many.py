@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -17,7 +18,8 @@ from calpow.puzzle.errors import CalpowError
 # So many questions in a row that the server never spoke to: it is down, or the URL is wrong.
 MOST_UNANSWERED = 3
 _KEY_REFUSED = 401
-_JOIN_SECONDS = 0.2  # a join without a timeout could not be interrupted on every system
+# A join without a timeout could not be interrupted on every system; after an interrupt, so long is waited for cores.
+_JOIN_SECONDS = 0.5
 
 
 @dataclass
@@ -36,43 +38,62 @@ class Run:
     ask: sends a file and returns the server's last word, from any thread.
     take: given every result, in the thread that got it, and in the order of completion.
 
+    cancel: ends what `ask` computes.
+
     What `take` raises, and what is neither CalpowError nor OSError, ends the run and is raised by `with_threads`.
     """
 
     def __init__(
-        self, files: Iterable[str], ask: Callable[[str], requests.Response], take: Callable[[Result], None]
+        self,
+        files: Iterable[str],
+        ask: Callable[[str], requests.Response],
+        take: Callable[[Result], None],
+        cancel: threading.Event,
     ) -> None:
         self._files = iter(files)
         self._ask = ask
         self._take = take
+        self._cancel = cancel
         self._tally = Tally()
         self._unanswered = 0
         self._fault: Exception | None = None
         self._lock = threading.Lock()
 
     def with_threads(self, jobs: int) -> Tally:
-        """Ask with so many threads; interrupted, leave them to die with the process."""
+        """Ask with so many threads. Interrupted, it ends at once: who waits for the server then is not waited for."""
         threads = [threading.Thread(target=self._work, daemon=True) for _ in range(jobs)]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(_JOIN_SECONDS)
+        try:
+            while any(thread.is_alive() for thread in threads):
+                self._join(threads)
+        except BaseException:
+            self._cancel.set()
+            self._join(threads)
+            raise
         if self._fault is not None:
             raise self._fault
         return self._tally
 
+    def _join(self, threads: list[threading.Thread]) -> None:
+        deadline = time.monotonic() + _JOIN_SECONDS
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
     def _work(self) -> None:
         try:
             while (file := self._next()) is not None:
-                self._take(self._result_of(file))
+                result = self._result_of(file)
+                if result.error is None or not self._cancel.is_set():
+                    self._take(result)
         except Exception as fault:
             with self._lock:
                 self._fault = self._fault or fault
+            self._cancel.set()
 
     def _next(self) -> str | None:
         with self._lock:
-            over = self._fault is not None or self._tally.stopped is not None
+            over = self._cancel.is_set() or self._tally.stopped is not None
             return None if over else next(self._files, None)
 
     def _result_of(self, file: str) -> Result:

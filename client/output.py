@@ -44,18 +44,19 @@ def resumed(path: str) -> Iterator[tuple[Lines, frozenset[str]]]:
 def _mend(file: FileIO, path: str) -> frozenset[str]:
     """Make the file end with a whole line; return the files that are answered in it."""
     answered = set()
-    size = 0
+    whole = 0
+    last = b"\n"
     for number, line in enumerate(_lines(file), 1):
         result = _read(line)
-        if result is None:
-            if not _is_torn(line):
-                raise OutputUnusable(f"{path}, line {number}: no result of calpow predict; choose another --output")
-            file.truncate(size)
-        elif not line.endswith(b"\n"):
-            file.write(b"\n")
-        size += len(line)
-        if result is not None and "error" not in result:
-            answered.add(str(result["file"]))
+        if result is not None:
+            whole += len(line)
+            last = line
+            answered |= set() if "error" in result else {str(result["file"])}
+        elif not _is_torn(line):
+            raise OutputUnusable(f"{path}, line {number}: no result of calpow predict; choose another --output")
+    file.truncate(whole)
+    if not last.endswith(b"\n"):
+        file.write(b"\n")
     return frozenset(answered)
 
 

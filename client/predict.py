@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import FileIO
@@ -111,6 +112,7 @@ def _predict_many(args: argparse.Namespace, files: Sequence[str], total: int, li
         lines.write(result)
         bar.finishes()
 
+    cancel = threading.Event()
     with asking(args.url, _auth(args, bar.solves), args.jobs) as ask:
 
         def ask_visibly(file: str) -> requests.Response:
@@ -118,7 +120,7 @@ def _predict_many(args: argparse.Namespace, files: Sequence[str], total: int, li
             return ask(file)
 
         try:
-            return Run(files, ask_visibly, take).with_threads(min(args.jobs, len(files)))
+            return Run(files, ask_visibly, take, cancel).with_threads(min(args.jobs, len(files)))
         finally:
             lines.close()  # before the connections: threads that an interrupt left behind would tell of their end
             bar.close()

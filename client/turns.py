@@ -3,31 +3,85 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 
+# How long a challenge may have to wait for those before it, of the minute or more that it is good for.
+QUEUE_SECONDS = 10.0
+
+
+class Turns:
+    """Lets one thread compute while the others wait for the server.
+
+    The solver uses every core for a puzzle that is worth it: puzzles of several threads at once would only take the
+    cores from each other. And where puzzles are large, nobody asks for one that would expire before its turn comes:
+    the first exchange goes alone, and after it as many as can be computed in QUEUE_SECONDS.
+    """
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._mine = threading.local()
+        self._asking = threading.Condition()
+        self._exchanges = 0
+        self._seconds: float | None = None  # that an exchange computes, the recent ones weighing most
+
+    @contextmanager
+    def exchange(self) -> Iterator[None]:
+        """One question, from before its first sending to its answer; begins with the turn taken."""
+        with self._asking:
+            self._asking.wait_for(lambda: self._exchanges < self._most())
+            self._exchanges += 1
+        self._mine.seconds = 0.0
+        self._mine.since = None
+        self.take()
+        try:
+            yield
+        finally:
+            self.give_up()
+            self._learn(self._mine.seconds)
+
+    def take(self) -> None:
+        """Wait for the turn."""
+        self._turn.acquire()
+        self._mine.since = time.monotonic()
+
+    def give_up(self) -> None:
+        """Let another thread compute, if it is this one's turn."""
+        if self._mine.since is not None:
+            self._mine.seconds += time.monotonic() - self._mine.since
+            self._mine.since = None
+            self._turn.release()
+
+    def _most(self) -> float:
+        return 1 if self._seconds is None else 1 + QUEUE_SECONDS / max(self._seconds, 1e-6)
+
+    def _learn(self, seconds: float) -> None:
+        with self._asking:
+            self._exchanges -= 1
+            self._seconds = seconds if self._seconds is None else (self._seconds + seconds) / 2
+            self._asking.notify_all()
+
 
 class TurnTakingAdapter(HTTPAdapter):
-    """Gives up the caller's turn while it waits for the server, and takes it again with the response.
-
-    The solver uses every core for a puzzle that is worth it, so that puzzles of several threads at once would only
-    take the cores from each other. Who sends through this adapter holds `turn`.
+    """Waits for the server without the turn, and takes it for a challenge; for use within `Turns.exchange`.
 
     connections: how many are kept open to a server.
     """
 
-    def __init__(self, turn: threading.Lock, connections: int) -> None:
+    def __init__(self, turns: Turns, connections: int) -> None:
         super().__init__(pool_maxsize=connections)
-        self._turn = turn
+        self._turns = turns
 
     def send(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:
         """Send one request and read the response to its end."""
-        self._turn.release()
-        try:
-            response = super().send(request, *args, **options)
-            _ = response.content  # else it would be read, and waited for, with the turn taken
-            return response
-        finally:
-            self._turn.acquire()
+        self._turns.give_up()
+        response = super().send(request, *args, **options)
+        _ = response.content  # else it would be waited for with the turn taken
+        if response.status_code == 402:
+            self._turns.take()
+        return response

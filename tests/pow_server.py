@@ -6,6 +6,7 @@ import hmac
 import json
 import secrets
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -42,7 +43,8 @@ class PowServer:
     The first part of the path picks the behaviour: paid, free, header (the challenge only in WWW-Authenticate),
     late (the first `refusals` solutions are refused as expired), cookie (answers only with the cookie that came
     with the challenge), bare (402 without a challenge), heavy, foreign and broken (challenges that cannot be
-    solved), moved and paid-moved (redirects to `target`, at once or after payment), fault (TorchServe's 404).
+    solved), moved and paid-moved (redirects to `target`, at once or after payment), fault (TorchServe's 404),
+    slow (paid, and every response takes `seconds`), picky (paid, and 400 for a body with the word bad), denied (401).
     """
 
     url: str = ""
@@ -50,7 +52,10 @@ class PowServer:
     count: int = 4
     refusals: int = 1
     target: str = ""
+    seconds: float = 0.1
     connections: int = 0
+    at_once: int = 0
+    most_at_once: int = 0
     seen: list[Seen] = field(default_factory=list)
     _secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     _open: set[str] = field(default_factory=set)
@@ -100,6 +105,18 @@ class PowServer:
             self.refusals -= 1
             return self.refusals >= 0
 
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count the requests that are in work at once."""
+        with self._lock:
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.at_once -= 1
+
     def paths(self) -> list[str]:
         return [request.path for request in self.seen]
 
@@ -143,7 +160,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._read()
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.desk.seen.append(Seen(self.path, headers, body))
-        getattr(self, "_" + self.path.strip("/").replace("-", "_"))(body)
+        with self.desk.counted():
+            getattr(self, "_" + self.path.strip("/").replace("-", "_"))(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass
@@ -215,6 +233,20 @@ class _Handler(BaseHTTPRequestHandler):
     def _fault(self, body: bytes) -> None:
         text = b'{"code": 404, "type": "ModelNotFoundException", "message": "Model not found:\\n echo\\u001b"}'
         self._answer(404, text, **{"Content-Type": "application/json"})
+
+    def _slow(self, body: bytes) -> None:
+        time.sleep(self.desk.seconds)
+        self._paid(body)
+
+    def _picky(self, body: bytes) -> None:
+        if b"bad" in body:
+            self._answer(400, b'{"detail": "the payload cannot be read"}', **{"Content-Type": PROBLEM_TYPE})
+        else:
+            self._paid(body)
+
+    def _denied(self, body: bytes) -> None:
+        problem = b'{"type": "urn:calpow:problem:identity-unknown", "detail": "unknown or revoked key"}'
+        self._answer(401, problem, **{"Content-Type": PROBLEM_TYPE})
 
     def _ask(self, body: bytes, detail: str, problem: str = "pow-required", **headers: str) -> None:
         self._send_challenge(self.desk.challenge(body), detail, headers, problem)

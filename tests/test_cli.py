@@ -2,16 +2,11 @@
 
 import io
 import json
-import os
-import select
 import shutil
 import signal
-import struct
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +14,7 @@ import pytest
 from calpow.client import cli, predict
 from calpow.puzzle.challenge import Solution, parse_solution
 from tests.pow_server import PowServer, running
+from tests.terminals import read_until, terminal
 
 BODY = b"\x89PNG\r\n\x00\xff payload"
 
@@ -198,30 +194,6 @@ def test_version_and_usage_follow_argparse(capsys: pytest.CaptureFixture[str]) -
             cli.main(arguments)
         assert caught.value.code == code
     assert capsys.readouterr().out.startswith("calpow ")
-
-
-@contextmanager
-def terminal() -> Iterator[tuple[int, int]]:
-    """Open a pseudo-terminal of the usual size: our end and the program's."""
-    termios = pytest.importorskip("termios", reason="this system has no pseudo-terminals")
-    fcntl = pytest.importorskip("fcntl")
-    ours, theirs = os.openpty()
-    try:
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
-        yield ours, theirs
-    finally:
-        os.close(theirs)
-        os.close(ours)
-
-
-def read_until(terminal: int, text: str) -> str:
-    """Read what a program shows until the text is there."""
-    shown, deadline = b"", time.monotonic() + 30
-    while text.encode() not in shown:
-        ready, _, _ = select.select([terminal], [], [], deadline - time.monotonic())
-        assert ready, f"{text!r} is not shown, only {shown!r}"
-        shown += os.read(terminal, 100_000)
-    return shown.decode()
 
 
 def test_a_terminal_gets_a_progress_bar_and_ctrl_c_ends_the_work_with_one_line(
