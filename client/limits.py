@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 
-from calpow.client.auth import DEFAULT_MAX_HASHES
+from calpow.client.protocol import DEFAULT_MAX_HASHES
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
