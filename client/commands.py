@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from calpow.client import predict, solving
+from calpow.client import cost, predict, solving
 
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add every subcommand of this room."""
-    for module in (predict, solving):
+    for module in (predict, solving, cost):
         module.add_command(subparsers)
