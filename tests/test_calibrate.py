@@ -23,6 +23,7 @@ from calpow.archiver.latency import MeasuringError, measure_latency
 from calpow.archiver.payloads import FolderError, read_folder
 from calpow.archiver.pricing import price_folder
 from calpow.archiver.timing import (
+    TimingError,
     mean_solving_seconds,
     measure_floor,
     measure_solver,
@@ -39,6 +40,7 @@ from calpow.handler.leakage.base import Priced
 from calpow.handler.leakage.output import OutputKind
 from calpow.handler.ledger.base import Totals
 from calpow.handler.policies import MICRO, SolverFit
+from calpow.puzzle.engines import has_fast
 from calpow.puzzle.profiles import PROFILES
 from tests.victims.build import vector_class, vectors
 
@@ -107,6 +109,9 @@ def test_the_file_says_what_it_was_measured_with(home: Path, run: Run) -> None:
     assert made.metrics[0].settings == {"sigma": TEACHERS / 25, "delta": 1e-5, "teachers": TEACHERS}
     assert made.output is OutputKind.logits
     assert made.provenance["samples"] == 120
+    assert made.puzzle == PROFILES["hashcash-sha1"].kind
+    assert (made.provenance["puzzle"], made.provenance["solver"]) == ("hashcash-sha1", "python")
+    assert "hashes of hashcash-sha1" in run.printed
 
 
 def test_legitimate_users_stay_within_twice_the_latency(run: Run) -> None:
@@ -174,6 +179,7 @@ def test_the_metrics_settings_are_in_the_papers_proportion() -> None:
         ({"metrics": ("pate", "pate")}, "names one twice"),
         ({"ensemble": None}, "metric pate needs --ensemble"),
         ({"metrics": ("entropy",)}, "--ensemble is for metric pate"),
+        ({"puzzle": "argon2id"}, "--puzzle argon2id: give one of hashcash-sha1, hashcash-sha256, scrypt, scrypt-hard"),
     ],
 )
 def test_orders_that_make_no_sense_are_refused(
@@ -212,6 +218,35 @@ def test_a_payload_the_victim_cannot_read_is_named(home: Path, tmp_path: Path) -
     (tmp_path / "data" / "0" / "5.txt").write_text("no vector")
     with pytest.raises(FolderError, match=r"5\.txt"):
         calibrate(order(home, tmp_path / "c.json", data=tmp_path / "data"))
+
+
+def test_puzzles_of_scrypt_are_calibrated_by_what_scrypt_takes(home: Path, tmp_path: Path) -> None:
+    made = calibrate(order(home, tmp_path / "c.json", puzzle="scrypt", budget=10.0))
+    assert made.puzzle == PROFILES["scrypt"].kind
+    assert (made.provenance["puzzle"], made.provenance["solver"]) == ("scrypt", "scrypt")
+    assert 500 < made.solver.hashes_per_second < 50_000
+    floor = made.solver.work(made.floor_seconds)
+    assert floor / made.solver.hashes_per_second == pytest.approx(float(made.provenance["floor_puzzle_seconds"]), rel=1)
+
+
+def test_a_puzzle_whose_least_takes_longer_than_is_left_is_refused() -> None:
+    hard = reference_client(PROFILES["scrypt-hard"].kind, fast=False)
+    solver = SolverFit(1 / math.log(2), math.log2(400), 400.0)
+    with pytest.raises(
+        TimingError, match="least puzzle of scrypt takes .* ms here, and a legitimate user may solve for"
+    ):
+        measure_floor(hard, 0.0005, solver)
+
+
+def test_the_fast_reference_client_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = [PROFILES[name].kind for name in ("hashcash-sha1", "scrypt")]
+    if has_fast():
+        assert [reference_client(kind, fast=True).engine.name for kind in kinds] == ["fast", "scrypt"]
+    monkeypatch.setattr("calpow.puzzle.engines.has_fast", lambda: False)
+    with pytest.raises(TimingError, match=r"pip install 'calpow\[fast\]'"):
+        reference_client(kinds[0], fast=True)
+    assert reference_client(kinds[1], fast=True).engine.name == "scrypt"
+    assert reference_client(kinds[0], fast=False).engine.name == "python"
 
 
 def test_an_output_that_cannot_be_is_refused_before_anything_is_measured(home: Path, tmp_path: Path) -> None:
