@@ -19,19 +19,19 @@ def rewinder(body: object) -> Callable[[], object]:
         return _nothing
     if isinstance(body, Iterable) and not isinstance(body, Iterator):
         return _nothing
-    raise _not_rewindable(body)
+    raise not_rewindable(body)
 
 
 def _stream_rewinder(body: object) -> Callable[[], object]:
     tell: Callable[[], int] | None = getattr(body, "tell", None)
     seek: Callable[[int], object] | None = getattr(body, "seek", None)
     if tell is None or seek is None:
-        raise _not_rewindable(body)
+        raise not_rewindable(body)
     try:
         start = tell()
         seek(start)
     except (OSError, ValueError) as error:  # io.UnsupportedOperation is both
-        raise _not_rewindable(body) from error
+        raise not_rewindable(body) from error
     return lambda: seek(start)
 
 
@@ -39,7 +39,8 @@ def _nothing() -> None:
     pass
 
 
-def _not_rewindable(body: object) -> BodyNotRewindable:
+def not_rewindable(body: object) -> BodyNotRewindable:
+    """The error that says so."""
     return BodyNotRewindable(
         f"a body of type {type(body).__name__} can be read only once, and a challenged request is sent twice: "
         "read it into bytes, or give a file that can seek"

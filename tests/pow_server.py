@@ -7,21 +7,28 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from calpow.puzzle.challenge import (
+    KEY_HEADER,
+    NEXT_HEADER,
     PROBLEM_TYPE,
     SOLUTION_HEADER,
     Challenge,
+    Prepaid,
     Solution,
     parse_solution,
     www_authenticate,
 )
-from calpow.puzzle.errors import PuzzleError
+from calpow.puzzle.difficulty import puzzle_size
+from calpow.puzzle.errors import PuzzleError, StaleStamp
+from calpow.puzzle.prepaid import check_prepaid, prepaid_resource
+from calpow.puzzle.profiles import Kind
 from calpow.puzzle.puzzle import Puzzle
 
 REALM = "echo@9f2c41"
@@ -42,9 +49,15 @@ class PowServer:
 
     The first part of the path picks the behaviour: paid, free, header (the challenge only in WWW-Authenticate),
     late (the first `refusals` solutions are refused as expired), cookie (answers only with the cookie that came
-    with the challenge), bare (402 without a challenge), heavy, foreign and broken (challenges that cannot be
-    solved), moved and paid-moved (redirects to `target`, at once or after payment), fault (TorchServe's 404),
-    slow (paid, and every response takes `seconds`), picky (paid, and 400 for a body with the word bad), denied (401).
+    with the challenge), bare (402 without a challenge), heavy, absurd, foreign, broken and unsigned (challenges that
+    cannot be solved), moved and paid-moved (redirects to `target`, at once or after payment), fault (TorchServe's
+    404), hollow (our 402 without its challenge), deaf and forgetful (no solution arrives; the challenge stays open, or
+    is another each time), keyless (no key arrives), busy (the first `refusals` requests get `busy`, with
+    `retry_after`), slow (a puzzle that takes seconds), brief (a second to solve it), priced (answers cost `price`
+    hashes, paid beforehand or not, and say that the next costs `announced`; a payload's challenge stays open), sleepy
+    (paid, and every response takes `seconds`), picky (paid, and 400 for a body with the word bad), denied (401).
+
+    Its clock is `ahead` of the true one, in seconds, and it sends a Date unless `dated` is false.
     """
 
     url: str = ""
@@ -53,18 +66,30 @@ class PowServer:
     refusals: int = 1
     target: str = ""
     seconds: float = 0.1
+    ahead: float = 0.0
+    dated: bool = True
+    lifetime: float = 60.0
+    busy: int = 503
+    retry_after: str | None = "1"
+    price: int = 1024
+    announced: int | None = None
     connections: int = 0
     at_once: int = 0
     most_at_once: int = 0
     seen: list[Seen] = field(default_factory=list)
     _secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     _open: set[str] = field(default_factory=set)
+    _asked: dict[bytes, Challenge] = field(default_factory=dict)
+    _spent: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def challenge(self, body: bytes, bits: int | None = None) -> Challenge:
+    def now(self) -> float:
+        return time.time() + self.ahead
+
+    def challenge(self, body: bytes, bits: int | None = None, count: int | None = None) -> Challenge:
         """Sign a challenge that is good for this body."""
-        puzzle = Puzzle("hashcash-sha1", secrets.token_hex(16), bits or self.bits, self.count)
-        expires = (datetime.now(timezone.utc) + timedelta(minutes=1)).replace(microsecond=0)
+        puzzle = Puzzle("hashcash-sha1", secrets.token_hex(16), bits or self.bits, count or self.count)
+        expires = datetime.fromtimestamp(int(self.now() + self.lifetime), timezone.utc)
         claims = {
             "jti": puzzle.resource,
             "exp": int(expires.timestamp()),
@@ -98,6 +123,33 @@ class PowServer:
                 return "this challenge is spent"
             self._open.remove(challenge.puzzle.resource)
         return None
+
+    def open_challenge(self, body: bytes) -> Challenge:
+        """The challenge for this body, the same until it is paid."""
+        with self._lock:
+            known = self._asked.get(body)
+        if known is None:
+            known = self._asked[body] = self.challenge(body, *puzzle_size(self.price))
+        return known
+
+    def paid_beforehand(self, stamps: Sequence[str], key: str, challenge: Challenge) -> str | None:
+        """The problem with prepaid stamps, by its name."""
+        try:
+            work = check_prepaid(stamps, Kind("hashcash-sha1"), prepaid_resource(REALM, key), self.now())
+        except StaleStamp:
+            return "challenge-expired"
+        except PuzzleError:
+            return "invalid-solution"
+        with self._lock:
+            if self._spent.intersection(work.ids):
+                return "challenge-spent"
+            if work.hashes < challenge.puzzle.expected_hashes:
+                return "pow-required"
+            self._spent.update(work.ids)
+        return None
+
+    def close_challenge(self, body: bytes) -> None:
+        self._asked.pop(body, None)
 
     def refuse_now(self) -> bool:
         """Count down the refusals of `late`."""
@@ -234,7 +286,7 @@ class _Handler(BaseHTTPRequestHandler):
         text = b'{"code": 404, "type": "ModelNotFoundException", "message": "Model not found:\\n echo\\u001b"}'
         self._answer(404, text, **{"Content-Type": "application/json"})
 
-    def _slow(self, body: bytes) -> None:
+    def _sleepy(self, body: bytes) -> None:
         time.sleep(self.desk.seconds)
         self._paid(body)
 
@@ -247,6 +299,59 @@ class _Handler(BaseHTTPRequestHandler):
     def _denied(self, body: bytes) -> None:
         problem = b'{"type": "urn:calpow:problem:identity-unknown", "detail": "unknown or revoked key"}'
         self._answer(401, problem, **{"Content-Type": PROBLEM_TYPE})
+
+    def _absurd(self, body: bytes) -> None:
+        self._send_document({**self.desk.challenge(body).to_document(), "bits": 60, "count": 1})
+
+    def _unsigned(self, body: bytes) -> None:
+        self._send_document({**self.desk.challenge(body).to_document(), "token": "no.token"})
+
+    def _send_document(self, document: dict[str, object]) -> None:
+        self._answer(402, json.dumps({"challenge": document}).encode(), **{"Content-Type": PROBLEM_TYPE})
+
+    def _hollow(self, body: bytes) -> None:
+        text = b'{"type": "urn:calpow:problem:pow-required", "status": 402, "title": "Proof of work required"}'
+        self._answer(402, text, **{"Content-Type": PROBLEM_TYPE})
+
+    def _deaf(self, body: bytes) -> None:
+        self._send_challenge(self.desk.open_challenge(body), "Find stamps.", {})
+
+    def _forgetful(self, body: bytes) -> None:
+        self._ask(body, "Find stamps.")
+
+    def _keyless(self, body: bytes) -> None:
+        self._answer(401, b'{"type": "urn:calpow:problem:identity-missing", "status": 401}')
+
+    def _busy(self, body: bytes) -> None:
+        if self.desk.refuse_now():
+            after = {} if self.desk.retry_after is None else {"Retry-After": self.desk.retry_after}
+            self._answer(self.desk.busy, b'{"code": 503, "message": "no room"}', **after)
+        else:
+            self._paid(body)
+
+    def _slow(self, body: bytes) -> None:
+        self._send_challenge(self.desk.challenge(body, bits=21, count=60), "no solution", {})
+
+    def _brief(self, body: bytes) -> None:
+        self.desk.lifetime = 2.0
+        self._slow(body)
+
+    def _priced(self, body: bytes) -> None:
+        desk, header = self.desk, self.headers.get(SOLUTION_HEADER)
+        challenge, problem = desk.open_challenge(body), "pow-required"
+        if header is not None:
+            solution = parse_solution(header)
+            if isinstance(solution, Prepaid):
+                key = self.headers.get(KEY_HEADER, "")
+                objection = problem = desk.paid_beforehand(solution.stamps, key, challenge) or ""
+            else:
+                objection, problem = desk.objection(header, body) or "", "invalid-solution"
+            if not objection:
+                desk.close_challenge(body)
+                announced = desk.price if desk.announced is None else desk.announced
+                self._answer(200, body, **{NEXT_HEADER: str(announced)})
+                return
+        self._send_challenge(challenge, "Find stamps.", {}, problem)
 
     def _ask(self, body: bytes, detail: str, problem: str = "pow-required", **headers: str) -> None:
         self._send_challenge(self.desk.challenge(body), detail, headers, problem)
@@ -265,7 +370,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(402, json.dumps(problem).encode(), **headers)
 
     def _answer(self, status: int, body: bytes, **headers: str) -> None:
-        self.send_response(status)
+        self.send_response_only(status)
+        if self.desk.dated:
+            self.send_header("Date", formatdate(self.desk.now(), usegmt=True))
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))

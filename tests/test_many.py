@@ -267,7 +267,7 @@ def test_a_file_that_is_not_ours_is_not_written_to(
 
 def test_two_on_one_output_are_one_too_many(server: PowServer, capfd: pytest.CaptureFixture[str]) -> None:
     server.seconds = 30.0
-    with started("predict", f"{server.url}/slow", *files(1), "--output", "o"):
+    with started("predict", f"{server.url}/sleepy", *files(1), "--output", "o"):
         wait_for_lines("o", 0)
         while not server.seen:
             time.sleep(0.01)
@@ -286,7 +286,7 @@ def test_a_full_disk_is_one_line_and_ends_it(server: PowServer) -> None:
 
 def test_jobs_ask_at_once_over_as_many_connections(server: PowServer) -> None:
     server.seconds = 0.05
-    assert cli.main(["predict", f"{server.url}/slow", *files(24), "--jobs", "6", "--output", "o"]) == 0
+    assert cli.main(["predict", f"{server.url}/sleepy", *files(24), "--jobs", "6", "--output", "o"]) == 0
     assert server.most_at_once == 6
     assert server.connections <= 6
 
@@ -341,7 +341,7 @@ def test_an_interrupt_ends_it_at_once_and_what_is_answered_is_told(server: PowSe
     names = files(6)
     assert cli.main(["predict", f"{server.url}/free", *names[:2], "--output", "o"]) == 0
     server.seconds = 30.0  # which nobody waits for
-    with started("predict", f"{server.url}/slow", *names, "--jobs", "3", "--output", "o") as process:
+    with started("predict", f"{server.url}/sleepy", *names, "--jobs", "3", "--output", "o") as process:
         while len(server.seen) < 3:
             time.sleep(0.01)
         assert interrupted(process) == b"calpow: interrupted\n"
@@ -383,7 +383,7 @@ def test_killed_in_the_middle_nothing_answered_is_lost_or_asked_again(server: Po
     names = files(40)
     server.seconds = 0.02
     for lines in (5, 15):
-        with started("predict", f"{server.url}/slow", *names, "--jobs", "3", "--output", "o") as process:
+        with started("predict", f"{server.url}/sleepy", *names, "--jobs", "3", "--output", "o") as process:
             wait_for_lines("o", lines)
             process.kill()
         process.wait(30)

@@ -1,0 +1,287 @@
+"""What every adapter promises, requests and httpx, sync and async: one suite for all, on a server that really asks."""
+
+import re
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from calpow.client import (
+    ChallengeExpired,
+    ChallengeLoop,
+    ChallengeUnreadable,
+    ClientError,
+    HeadersDropped,
+    TimeLimitExceeded,
+    UnsolvableInTime,
+    UnusableKey,
+    WorkLimitExceeded,
+)
+from calpow.puzzle.errors import CalpowError
+from calpow.puzzle.solver import Progress
+from tests.askers import ASKERS, Asker
+from tests.pow_server import PowServer, running
+
+KEY = "cp_1_secret"
+BODY = bytes(range(256)) * 300
+
+
+@pytest.fixture
+def server() -> Iterator[PowServer]:
+    with running(PowServer()) as server:
+        yield server
+
+
+@pytest.fixture(params=ASKERS, ids=lambda asker: asker.name)
+def asker(request: pytest.FixtureRequest) -> Asker:
+    made: Asker = request.param
+    return made
+
+
+def no_work(step: Progress) -> None:
+    raise AssertionError("something was solved")
+
+
+class Solved:
+    """Counts the puzzles that were begun."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+
+    def __call__(self, step: Progress) -> None:
+        self.begun += step.found == 0
+
+
+def test_a_request_just_works(asker: Asker, server: PowServer) -> None:
+    answer = asker.post(f"{server.url}/paid", BODY)
+    assert (answer.status, answer.content, answer.history) == (200, BODY, [402])
+    assert [(seen.headers["x-api-key"], seen.body) for seen in server.seen] == [(KEY, BODY)] * 2
+
+
+def test_what_costs_nothing_is_returned_at_once(asker: Asker, server: PowServer) -> None:
+    answer = asker.post(f"{server.url}/free", BODY, progress=no_work)
+    assert (answer.content, answer.history) == (BODY, [])
+
+
+def test_the_challenge_may_be_only_in_the_header(asker: Asker, server: PowServer) -> None:
+    assert asker.post(f"{server.url}/header", BODY).content == BODY
+
+
+@pytest.mark.parametrize(("path", "status"), [("bare", 402), ("fault", 404)])
+def test_other_refusals_are_returned_as_they_are(asker: Asker, server: PowServer, path: str, status: int) -> None:
+    assert asker.post(f"{server.url}/{path}", progress=no_work).status == status
+
+
+def test_solutions_that_came_too_late_bring_new_challenges_which_are_solved(asker: Asker, server: PowServer) -> None:
+    server.refusals = 2
+    assert asker.post(f"{server.url}/late", BODY).history == [402] * 3
+
+
+def test_a_server_that_is_never_satisfied_is_given_up(asker: Asker, server: PowServer) -> None:
+    server.refusals = 1000
+    solved = Solved()
+    with pytest.raises(ChallengeLoop, match="the challenge has expired: ask again") as caught:
+        asker.post(f"{server.url}/late", progress=solved)
+    assert (solved.begun, len(server.seen)) == (3, 4)
+    assert caught.value.response.status_code == 402
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("broken", "'algorithm' is missing"),
+        ("foreign", "upgrade calpow"),
+        ("absurd", "60 bits"),
+        ("unsigned", "not a JWT"),
+    ],
+)
+def test_a_challenge_that_cannot_be_solved_is_named_and_costs_nothing(
+    asker: Asker, server: PowServer, path: str, reason: str
+) -> None:
+    with pytest.raises(ChallengeUnreadable, match=reason) as caught:
+        asker.post(f"{server.url}/{path}", progress=no_work)
+    assert caught.value.response.status_code == 402
+    assert str(caught.value.request.url) == f"{server.url}/{path}"
+    assert len(server.seen) == 1
+
+
+def test_every_error_is_one_that_users_of_the_library_catch(asker: Asker, server: PowServer) -> None:
+    with pytest.raises(asker.errors) as caught:
+        asker.post(f"{server.url}/heavy", progress=no_work)
+    assert isinstance(caught.value, WorkLimitExceeded)
+    assert isinstance(caught.value, ClientError)
+    assert isinstance(caught.value, CalpowError)
+    assert caught.value.limit == 2**28
+    with pytest.raises(asker.errors) as caught:
+        asker.auth("caf\u00e9")
+    assert isinstance(caught.value, UnusableKey)
+
+
+def test_work_within_the_limit_is_done_and_no_more(asker: Asker, server: PowServer) -> None:
+    server.bits, server.count = 5, 16
+    assert asker.post(f"{server.url}/paid", max_hashes=512).status == 200
+    with pytest.raises(WorkLimitExceeded, match="512 hashes, more than the limit of 511"):
+        asker.post(f"{server.url}/paid", max_hashes=511, progress=no_work)
+    solved = Solved()
+    with pytest.raises(WorkLimitExceeded, match=r"1,024"):
+        asker.post(f"{server.url}/late", max_hashes=1023, progress=solved)
+    assert solved.begun == 1
+
+
+def test_work_that_takes_too_long_is_ended(asker: Asker, server: PowServer) -> None:
+    began = time.monotonic()
+    with pytest.raises(TimeLimitExceeded, match=re.escape("more than the limit of 0.3 s")) as caught:
+        asker.post(f"{server.url}/slow", max_seconds=0.3)
+    assert time.monotonic() - began < 8
+    assert caught.value.limit == 0.3
+
+
+def test_what_expires_before_it_can_be_solved_is_named(asker: Asker, server: PowServer) -> None:
+    began = time.monotonic()
+    with pytest.raises(UnsolvableInTime, match="expires in") as caught:
+        asker.post(f"{server.url}/brief")
+    assert time.monotonic() - began < 8
+    assert 0 < caught.value.seconds_left <= 2
+
+
+@pytest.mark.parametrize("ahead", [-3600.0, 3600.0])
+def test_a_clock_that_is_an_hour_off_does_no_harm_where_the_server_sends_the_date(
+    asker: Asker, server: PowServer, ahead: float
+) -> None:
+    server.ahead = ahead
+    with asker.asking() as ask:
+        answers = [ask(f"{server.url}/priced", b"%d" % number) for number in range(4)]
+    assert [(answer.status, answer.history) for answer in answers] == [(200, [402]), *[(200, [])] * 3]
+
+
+def test_without_a_date_an_expired_challenge_is_one_by_the_own_clock(asker: Asker, server: PowServer) -> None:
+    server.ahead, server.dated = -3600.0, False
+    with pytest.raises(ChallengeExpired, match="this machine's clock, for the server sends no Date") as caught:
+        asker.post(f"{server.url}/paid", progress=no_work)
+    assert 3500 < caught.value.seconds < 3600
+    server.ahead = 3600.0
+    assert asker.post(f"{server.url}/paid").status == 200
+
+
+def test_a_challenge_that_was_expired_when_it_was_sent_is_not_solved(asker: Asker, server: PowServer) -> None:
+    server.lifetime = -10.0
+    with pytest.raises(ChallengeExpired, match="by the server's own clock"):
+        asker.post(f"{server.url}/paid", progress=no_work)
+    assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "header", "solved"),
+    [("hollow", "WWW-Authenticate", 0), ("keyless", "X-Api-Key", 0), ("deaf", "PoW-Solution", 1)],
+)
+def test_who_drops_our_headers_is_told_from_a_server_that_refuses(
+    asker: Asker, server: PowServer, path: str, header: str, solved: int
+) -> None:
+    count = Solved()
+    with pytest.raises(HeadersDropped, match=f"something on the way .*drops the header {header}"):
+        asker.post(f"{server.url}/{path}", progress=count)
+    assert count.begun == solved
+
+
+def test_a_dropped_solution_is_noticed_also_when_each_demand_is_a_new_one(asker: Asker, server: PowServer) -> None:
+    count = Solved()
+    with pytest.raises(HeadersDropped, match="PoW-Solution"):
+        asker.post(f"{server.url}/forgetful", progress=count)
+    assert count.begun == 3
+
+
+@pytest.mark.parametrize("busy", [429, 503])
+def test_a_busy_server_is_asked_again_when_it_said(asker: Asker, server: PowServer, busy: int) -> None:
+    server.busy = busy
+    began = time.monotonic()
+    answer = asker.post(f"{server.url}/busy", BODY)
+    assert 1 <= time.monotonic() - began < 5
+    assert (answer.content, answer.history) == (BODY, [busy, 402])
+
+
+@pytest.mark.parametrize(
+    ("busy", "retry_after", "max_wait"),
+    [(503, None, 30), (503, "soon", 30), (503, "3", 2), (503, "1", 0), (429, "31", 30), (500, "1", 30), (502, "1", 30)],
+)
+def test_nobody_waits_for_longer_than_allowed_or_where_nothing_says_that_it_helps(
+    asker: Asker, server: PowServer, busy: int, retry_after: str | None, max_wait: float
+) -> None:
+    server.busy, server.retry_after = busy, retry_after
+    began = time.monotonic()
+    assert asker.post(f"{server.url}/busy", max_wait=max_wait).status == busy
+    assert time.monotonic() - began < 0.9
+    assert len(server.seen) == 1
+
+
+def test_the_connection_is_kept(asker: Asker, server: PowServer) -> None:
+    with asker.asking() as ask:
+        for number in range(3):
+            ask(f"{server.url}/paid", b"%d" % number)
+    assert server.connections == 1
+
+
+def test_cookies_that_come_with_a_challenge_go_with_its_solution(asker: Asker, server: PowServer) -> None:
+    assert asker.post(f"{server.url}/cookie", BODY).content == BODY
+
+
+def test_threads_share_one_client(asker: Asker, server: PowServer) -> None:
+    bodies = [b"%d" % number * 1000 for number in range(24)]
+    with asker.asking() as ask, ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(lambda body: ask(f"{server.url}/priced", body), bodies))
+    assert [answer.content for answer in answers] == bodies
+
+
+@pytest.mark.parametrize("path", ["moved", "paid-moved"])
+def test_a_redirect_to_another_origin_gets_neither_key_nor_solution(asker: Asker, server: PowServer, path: str) -> None:
+    with running(PowServer()) as stranger:
+        server.target = f"{stranger.url}/free"
+        assert asker.post(f"{server.url}/{path}", BODY).content == BODY
+        (request,) = stranger.seen
+    assert {"x-api-key", "pow-solution"}.isdisjoint(request.headers)
+
+
+def test_no_work_is_done_for_another_origin(asker: Asker, server: PowServer) -> None:
+    with running(PowServer()) as stranger:
+        server.target = f"{stranger.url}/paid"
+        assert asker.post(f"{server.url}/moved", progress=no_work).status == 402
+        assert len(stranger.seen) == 1
+
+
+def test_a_redirect_within_the_origin_is_paid_for(asker: Asker, server: PowServer) -> None:
+    server.target = "/paid"
+    assert asker.post(f"{server.url}/moved", BODY).content == BODY
+    assert server.paths() == ["/moved", "/paid", "/paid"]
+    assert {(request.headers["x-api-key"], request.body) for request in server.seen} == {(KEY, BODY)}
+
+
+def test_a_redirect_after_payment_starts_without_the_spent_solution(asker: Asker, server: PowServer) -> None:
+    server.target = "/paid"
+    assert asker.post(f"{server.url}/paid-moved", BODY).content == BODY
+    assert ["pow-solution" in request.headers for request in server.seen] == [False, True, False, True]
+
+
+def test_a_body_that_can_be_read_once_is_refused_before_anything_is_sent(asker: Asker, server: PowServer) -> None:
+    async def parts() -> Any:
+        yield BODY
+
+    body = parts() if asker.name in ("asyncio", "trio") else iter([BODY])
+    with pytest.raises(ClientError, match="can be read only once") as caught:
+        asker.post(f"{server.url}/paid", body, progress=no_work)
+    assert isinstance(caught.value, asker.errors)
+    assert server.seen == []
+
+
+def test_an_error_that_progress_raises_ends_the_work_and_reaches_the_caller(asker: Asker, server: PowServer) -> None:
+    def enough(step: Progress) -> None:
+        raise TimeoutError("no patience")
+
+    with pytest.raises(TimeoutError, match="no patience"):
+        asker.post(f"{server.url}/paid", progress=enough)
+
+
+def test_a_server_that_is_down_is_the_library_s_own_error(asker: Asker) -> None:
+    with pytest.raises(asker.errors) as caught:
+        asker.post("http://127.0.0.1:9/paid")
+    assert not isinstance(caught.value, ClientError)
