@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 
 from calpow.puzzle.challenge import (
     KEY_HEADER,
@@ -212,8 +213,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._read()
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.desk.seen.append(Seen(self.path, headers, body))
+        path = urlsplit(self.path).path  # a proxy is asked for the whole URL
         with self.desk.counted():
-            getattr(self, "_" + self.path.strip("/").replace("-", "_"))(body)
+            getattr(self, "_" + path.strip("/").replace("-", "_"))(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass
