@@ -59,7 +59,7 @@ class Saved:
         """
         expires = self.challenge.expires
         if self.sent is not None:
-            late = self.sent + timedelta(seconds=seconds) - expires
+            late = (self.sent - expires) + timedelta(seconds=seconds)
             clock = "by the server's clock"
         else:
             late = now - expires
