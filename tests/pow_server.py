@@ -209,6 +209,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:  # the name the base class looks for
         self.do_POST()
 
+    def do_PUT(self) -> None:  # what `curl -T` sends
+        self.do_POST()
+
     def do_POST(self) -> None:
         body = self._read()
         headers = {name.lower(): value for name, value in self.headers.items()}
