@@ -42,7 +42,10 @@ def asking(url: str, auth: PowAuth, threads: int) -> Iterator[Callable[[str], re
             with turns.exchange():
                 return session.post(url, data=body, headers=headers, auth=auth, timeout=_TIMEOUT)
 
-        yield ask
+        try:
+            yield ask
+        finally:
+            turns.close()
 
 
 def _check(url: str, session: requests.Session) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 
-from calpow.client.protocol import DEFAULT_MAX_HASHES
+from calpow.client.protocol import DEFAULT_MAX_HASHES, DEFAULT_MAX_SECONDS
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
@@ -20,8 +20,9 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-seconds",
         type=_positive_seconds,
+        default=DEFAULT_MAX_SECONDS,
         metavar="S",
-        help="the most time to spend on one answer's work, by the estimate beforehand and by the clock",
+        help="the most time for the work of one answer; given up as soon as it will not do (default: %(default)g)",
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import requests
 
-from calpow.client.errors import ClientError
+from calpow.client.errors import ClientError, HeadersDropped
 from calpow.client.failures import describe
 from calpow.client.problems import reason_in
 from calpow.client.results import Result
@@ -124,6 +124,6 @@ class Run:
         with self._lock:
             self._unanswered += unanswered
             self._tally.failed += 1
-            if self._unanswered >= MOST_UNANSWERED:
+            if self._unanswered >= MOST_UNANSWERED or isinstance(error, HeadersDropped):
                 self._tally.stopped = result.error
         return result

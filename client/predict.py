@@ -95,7 +95,7 @@ def _predict(args: argparse.Namespace) -> int:
 
 
 def _predict_one(args: argparse.Namespace, file: str) -> int:
-    with stamps_bar() as progress, asking(args.url, _auth(args, progress), 1) as ask:
+    with stamps_bar() as progress, asking(args.url, _auth(args, progress, None), 1) as ask:
         response = ask(file)
     if response.status_code >= 400:
         _say(f"{response.status_code}: {reason_in(response)}")
@@ -113,7 +113,7 @@ def _predict_many(args: argparse.Namespace, files: Sequence[str], total: int, li
         bar.finishes()
 
     cancel = threading.Event()
-    with asking(args.url, _auth(args, bar.solves), args.jobs) as ask:
+    with asking(args.url, _auth(args, bar.solves, cancel), args.jobs) as ask:
 
         def ask_visibly(file: str) -> requests.Response:
             bar.asks(file)
@@ -126,8 +126,8 @@ def _predict_many(args: argparse.Namespace, files: Sequence[str], total: int, li
             bar.close()
 
 
-def _auth(args: argparse.Namespace, progress: Callable[[Progress], None]) -> PowAuth:
-    return PowAuth(args.key, max_hashes=args.max_hashes, progress=progress)
+def _auth(args: argparse.Namespace, progress: Callable[[Progress], None], cancel: threading.Event | None) -> PowAuth:
+    return PowAuth(args.key, max_hashes=args.max_hashes, max_seconds=args.max_seconds, progress=progress, cancel=cancel)
 
 
 @contextmanager

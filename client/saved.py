@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
-from email.utils import parsedate_to_datetime
-from http.client import HTTPException, HTTPMessage, parse_headers
+from datetime import datetime, timedelta
+from http.client import HTTPException, parse_headers
 from io import BytesIO
 
+from calpow.client.replies import Reply
 from calpow.puzzle.challenge import Challenge
 from calpow.puzzle.errors import CalpowError, MalformedChallenge
 
@@ -42,7 +41,7 @@ class Saved:
     def from_bytes(cls, data: bytes) -> Saved:
         """Read the body of a 402, or a dump of HTTP responses, of which the last counts.
 
-        Raises NothingToSolve or PuzzleError.
+        Raises NothingToSolve, ChallengeUnreadable or PuzzleError.
         """
         statuses = list(_STATUS_LINE.finditer(data))
         if not statuses or statuses[0].start() > 0:
@@ -52,21 +51,23 @@ class Saved:
             raise NothingToSolve(f"the last response has the status {last[1].decode()}, not 402: nothing to solve")
         return _in_response(data[last.end() :])
 
-    def check_age(self, seconds: float, now: datetime) -> None:
-        """Raise ChallengeTooOld if the challenge has expired.
+    def seconds_left(self, age: float, now: datetime) -> float:
+        """How long the server will still take a solution.
 
-        By the server's clock where that is known: the response was saved `seconds` ago; else by `now`.
+        By the server's clock where that is known: the response was saved `age` seconds ago; else by `now`. Raises
+        ChallengeTooOld if it will not.
         """
         expires = self.challenge.expires
         if self.sent is not None:
-            late = (self.sent - expires) + timedelta(seconds=seconds)
+            left = (expires - self.sent) - timedelta(seconds=age)
             clock = "by the server's clock"
         else:
-            late = now - expires
+            left = expires - now
             clock = "by this machine's clock, which may be wrong"
-        if late >= timedelta(0):
+        if left <= timedelta(0):
             when = expires.strftime("%Y-%m-%d %H:%M:%S UTC")
             raise ChallengeTooOld(f"the challenge expired at {when}, {clock}: ask for a new one")
+        return left.total_seconds()
 
 
 def _in_response(data: bytes) -> Saved:
@@ -75,23 +76,9 @@ def _in_response(data: bytes) -> Saved:
         headers = parse_headers(stream)
     except HTTPException as error:
         raise MalformedChallenge(f"the response's headers cannot be read: {error}") from error
-    sent = _date_in(headers)
-    body = stream.read()
-    if _holds_challenge(body):
-        return Saved(Challenge.from_problem(body), sent)
-    return Saved(Challenge.from_www_authenticate(", ".join(headers.get_all("WWW-Authenticate", []))), sent)
-
-
-def _date_in(headers: HTTPMessage) -> datetime | None:
-    try:
-        return parsedate_to_datetime(headers["Date"]).replace(tzinfo=timezone.utc)  # RFC 9110, section 5.6.7: GMT
-    except (TypeError, ValueError):
-        return None
-
-
-def _holds_challenge(body: bytes) -> bool:
-    try:
-        document: object = json.loads(body)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(document, dict) and "challenge" in document
+    names = {name.lower() for name in headers}
+    reply = Reply(402, {name: ", ".join(headers.get_all(name, [])) for name in names}, stream.read())
+    challenge = reply.challenge
+    if challenge is None:
+        raise NothingToSolve("the last response holds no challenge: save it whole, with curl -i")
+    return Saved(challenge, reply.date)

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from calpow.client.asking import STANDARD_INPUT
 from calpow.client.bar import stamps_bar
+from calpow.client.errors import UnsolvableInTime, WorkLimitExceeded
 from calpow.client.limits import add_limits
 from calpow.client.saved import Saved
 from calpow.puzzle.challenge import SOLUTION_HEADER, format_solution
-from calpow.puzzle.errors import CalpowError
+from calpow.puzzle.errors import SolvingTooLong
+from calpow.puzzle.puzzle import Puzzle
 from calpow.puzzle.solver import solve
 
 _DESCRIPTION = """\
@@ -39,10 +41,6 @@ Example (the token is made up, the work is real):
 """
 
 
-class TooMuchWork(CalpowError):
-    """A challenge beyond --max-hashes; nothing was solved."""
-
-
 def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
@@ -61,17 +59,23 @@ def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 
 def _solve(args: argparse.Namespace) -> int:
     saved, age = _read(args)
-    saved.check_age(age, datetime.now(timezone.utc))
+    lifetime = saved.seconds_left(age, datetime.now(timezone.utc))
     puzzle = saved.challenge.puzzle
     if puzzle.expected_hashes > args.max_hashes:
-        raise TooMuchWork(
-            f"the challenge takes about {puzzle.expected_hashes:,} hashes, more than the limit of "
-            f"{args.max_hashes:,}: raise --max-hashes to do the work"
-        )
-    with stamps_bar() as progress:
-        stamps = solve(puzzle, max_seconds=args.max_seconds, progress=progress)
+        raise WorkLimitExceeded(puzzle.expected_hashes, args.max_hashes)
+    stamps = _stamps(puzzle, args.max_seconds, lifetime)
     print(f"{SOLUTION_HEADER}: {format_solution(saved.challenge.token, stamps)}")
     return 0
+
+
+def _stamps(puzzle: Puzzle, limit: float, lifetime: float) -> list[str]:
+    with stamps_bar() as progress:
+        try:
+            return solve(puzzle, max_seconds=min(limit, lifetime), progress=progress)
+        except SolvingTooLong as error:
+            if lifetime < limit:
+                raise UnsolvableInTime(error.expected_seconds, lifetime) from error
+            raise
 
 
 def _read(args: argparse.Namespace) -> tuple[Saved, float]:

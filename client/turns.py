@@ -13,6 +13,7 @@ from requests.adapters import HTTPAdapter
 
 # How long a challenge may have to wait for those before it, of the minute or more that it is good for.
 QUEUE_SECONDS = 10.0
+CLOSING_SECONDS = 10.0
 
 
 class Turns:
@@ -44,6 +45,10 @@ class Turns:
         finally:
             self.give_up()
             self._learn(self._mine.seconds)
+
+    def close(self) -> None:
+        """Let nobody compute any more: Python may not end under a thread that is in machine code, or compiles it."""
+        self._turn.acquire(timeout=CLOSING_SECONDS)
 
     def take(self) -> None:
         """Wait for the turn."""

@@ -33,6 +33,8 @@ from calpow.puzzle.profiles import Kind
 from calpow.puzzle.puzzle import Puzzle
 
 REALM = "echo@9f2c41"
+# With these a command takes on work that it cannot end.
+NO_LIMITS = ("--max-hashes", str(2**60), "--max-seconds", "1e9")
 
 
 @dataclass(frozen=True)
@@ -180,8 +182,7 @@ class PowServer:
 @contextmanager
 def running(server: PowServer) -> Iterator[PowServer]:
     """Serve on a free port of this machine until the block ends."""
-    http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"desk": server}))
-    http.daemon_threads = True
+    http = _Http(("127.0.0.1", 0), type("Handler", (_Handler,), {"desk": server}))
     server.url = f"http://127.0.0.1:{http.server_port}"
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -195,6 +196,11 @@ def running(server: PowServer) -> Iterator[PowServer]:
 
 def _base64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+class _Http(ThreadingHTTPServer):
+    request_queue_size = 64
+    daemon_threads = True
 
 
 class _Handler(BaseHTTPRequestHandler):

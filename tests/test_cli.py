@@ -13,7 +13,7 @@ import pytest
 
 from calpow.client import cli, predict
 from calpow.puzzle.challenge import Solution, parse_solution
-from tests.pow_server import PowServer, running
+from tests.pow_server import NO_LIMITS, PowServer, running
 from tests.terminals import read_until, terminal
 
 BODY = b"\x89PNG\r\n\x00\xff payload"
@@ -200,8 +200,9 @@ def test_a_terminal_gets_a_progress_bar_and_ctrl_c_ends_the_work_with_one_line(
     server: PowServer, tmp_path: Path
 ) -> None:
     endless = tmp_path / "c.json"
+    server.lifetime = 1e8
     endless.write_text(json.dumps(server.challenge(BODY, bits=40).to_document()))
-    command = [sys.executable, "-m", "calpow.client", "solve", str(endless), "--max-hashes", str(2**50)]
+    command = [sys.executable, "-m", "calpow.client", "solve", str(endless), *NO_LIMITS]
     with terminal() as (ours, theirs):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs)
         assert "0/4 [" in read_until(ours, "stamp/s")

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from calpow.client import cli, turns
 from calpow.client.asking import asking
 from calpow.client.auth import PowAuth
 from calpow.puzzle.solver import Progress
-from tests.pow_server import PowServer, running
+from tests.pow_server import NO_LIMITS, PowServer, running
 from tests.terminals import read_until, terminal
 
 Lines = dict[str, dict[str, object]]
@@ -297,14 +298,9 @@ def test_one_job_asks_one_by_one_over_one_connection(server: PowServer) -> None:
 
 
 def ask_with_threads(server: PowServer, names: list[str], progress: Callable[[Progress], None]) -> None:
-    done: list[int] = []
-    with asking(f"{server.url}/paid", PowAuth("k", progress=progress), 5) as ask:
-        threads = [threading.Thread(target=lambda name=name: done.append(ask(name).status_code)) for name in names]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(30)
-    assert done == [200] * len(names)
+    auth = PowAuth("k", progress=progress)
+    with asking(f"{server.url}/paid", auth, 5) as ask, ThreadPoolExecutor(5) as threads:
+        assert {response.status_code for response in threads.map(ask, names)} == {200}
 
 
 def test_the_puzzles_of_many_threads_are_solved_one_by_one(server: PowServer) -> None:
@@ -349,9 +345,8 @@ def test_an_interrupt_ends_it_at_once_and_what_is_answered_is_told(server: PowSe
 
 
 def test_an_interrupt_ends_a_puzzle_at_once(server: PowServer) -> None:
-    server.bits = 36
-    most = str(2**60)
-    with started("predict", f"{server.url}/paid", *files(6), "--jobs", "3", "--max-hashes", most) as process:
+    server.bits, server.lifetime = 40, 1e8
+    with started("predict", f"{server.url}/paid", *files(6), "--jobs", "3", *NO_LIMITS) as process:
         while not server.seen:
             time.sleep(0.01)
         time.sleep(0.2)
@@ -368,10 +363,10 @@ def interrupted(process: "subprocess.Popen[bytes]") -> bytes:
 
 
 def test_a_terminal_shows_the_files_and_what_is_solved(server: PowServer) -> None:
-    server.bits, server.count = 36, 4
+    server.bits, server.lifetime = 40, 1e8
     names = files(3)
     assert cli.main(["predict", f"{server.url}/free", names[0], "--output", "o"]) == 0
-    arguments = ("predict", f"{server.url}/paid", *names, "--output", "o", "--max-hashes", str(2**60))
+    arguments = ("predict", f"{server.url}/paid", *names, "--output", "o", *NO_LIMITS)
     with terminal() as (ours, theirs), started(*arguments, stderr=theirs) as process:
         assert "1/3 [" in read_until(ours, "1.json: 0/4 stamps")
         process.send_signal(signal.SIGINT)

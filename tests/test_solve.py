@@ -21,7 +21,7 @@ from calpow.client import cli
 from calpow.client.saved import Saved
 from calpow.puzzle.challenge import Challenge, www_authenticate
 from calpow.puzzle.errors import CalpowError
-from tests.pow_server import PowServer, running
+from tests.pow_server import NO_LIMITS, PowServer, running
 from tests.terminals import read_until, terminal
 
 BODY = b"payload"
@@ -140,7 +140,7 @@ def test_a_body_that_a_proxy_replaced_leaves_the_header(server: PowServer) -> No
     ("dump", "line"),
     [
         (CONTINUE + b"HTTP/1.1 200 OK\r\n\r\n7", "the last response has the status 200, not 402: nothing to solve"),
-        (b"HTTP/1.1 402 Payment Required\r\n\r\n", "the WWW-Authenticate header holds no PoW challenge"),
+        (b"HTTP/1.1 402 Payment Required\r\n\r\n", "the last response holds no challenge: save it whole"),
         (b"HTTP/1.1 402 x\r\n" + b"a: b\r\n" * 1000 + b"\r\n", "the response's headers cannot be read"),
         (b"HTTP/1.1 402", "a challenge must be a JSON object"),
         (b"", "a challenge must be a JSON object: save the whole body of the 402"),
@@ -219,6 +219,16 @@ def test_an_absurd_challenge_is_refused_at_once(server: PowServer, capsys: pytes
     assert "more than the limit of 268,435,456: raise" in refusal(capsys)
 
 
+def test_what_cannot_be_solved_before_it_expires_is_not_solved(
+    server: PowServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soon = datetime.now(timezone.utc) + timedelta(seconds=3)
+    Path("c").write_bytes(expiring(server.challenge(BODY, bits=40), soon))
+    assert cli.main(["solve", "c", "--max-hashes", str(2**50)]) == 2
+    assert datetime.now(timezone.utc) < soon + timedelta(seconds=2)
+    assert " s here and expires in " in refusal(capsys)
+
+
 def test_max_seconds_ends_it(server: PowServer, capsys: pytest.CaptureFixture[str]) -> None:
     Path("c").write_bytes(problem(server.challenge(BODY, bits=40)))
     began = time.monotonic()
@@ -244,8 +254,9 @@ def test_one_challenge_is_wanted(arguments: list[str]) -> None:
 
 
 def test_an_interrupt_ends_it_at_once_without_a_terminal_too(server: PowServer) -> None:
+    server.lifetime = 1e8
     Path("c").write_bytes(problem(server.challenge(BODY, bits=40)))
-    command = [sys.executable, "-m", "calpow.client", "solve", "c", "--max-hashes", str(2**50)]
+    command = [sys.executable, "-m", "calpow.client", "solve", "c", *NO_LIMITS]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         time.sleep(2.0)
         began = time.monotonic()
@@ -256,9 +267,9 @@ def test_an_interrupt_ends_it_at_once_without_a_terminal_too(server: PowServer) 
 
 
 def test_a_terminal_is_told_the_time_left(server: PowServer) -> None:
-    server.count = 64
+    server.count, server.lifetime = 64, 1e8
     Path("c").write_bytes(problem(server.challenge(BODY, bits=22)))
-    command = [sys.executable, "-m", "calpow.client", "solve", "c", "--max-hashes", str(2**50)]
+    command = [sys.executable, "-m", "calpow.client", "solve", "c", *NO_LIMITS]
     with terminal() as (ours, theirs), subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs) as process:
         shown = read_until(ours, "<0")
         process.kill()
