@@ -5,6 +5,7 @@ python -m benchmarks.demo --serve    protect and leave the server running
 """
 
 import argparse
+import json
 import os
 import socket
 import sys
@@ -17,6 +18,7 @@ import numpy as np
 
 from benchmarks.digits import attacks
 from benchmarks.digits import victim as digits_victim
+from benchmarks.pages import pages
 from benchmarks.picture import draw
 from benchmarks.users import Caller, Record, run
 from calpow.archiver.served import Server, free_ports, served
@@ -34,6 +36,8 @@ QUERIES = 300
 # A thief is stopped after this long: what he pays by then says enough.
 PATIENCE_SECONDS = 15.0
 DEFAULT_PORTS = (8080, 8081, 8082, 7070)
+# What pages of another origin need to ask: docs/operating.md.
+CORS = {"cors_allowed_methods": "POST", "cors_allowed_headers": "X-Api-Key, PoW-Solution, Content-Type"}
 
 
 def main() -> int:
@@ -130,22 +134,29 @@ def show_live(record: Record) -> None:
 
 
 def serve(users: Path) -> None:
-    """Serve the protected model until Ctrl-C, and say how to ask it."""
+    """Serve the protected model until Ctrl-C, and a page that asks it, and say how."""
     ledger = open_ledger(os.environ["CALPOW_LEDGER"])
     key = ledger.add_key("demo")
     example = sorted(users.rglob("*.png"))[0]
     archives = {MODEL: STORE / f"{MODEL}.mar"}
-    with served(archives, config=CONFIG, ports=usable_ports()) as server:
-        heading(f"3. The protected model is up at {server.url(MODEL)}; Ctrl-C stops it")
-        print(instructions(server.url(MODEL), key, str(example)))
-        with suppress(KeyboardInterrupt):
-            server.process.wait()
+    documents: dict[str, bytes] = {}
+    with pages(documents) as site:
+        properties = {**CORS, "cors_allowed_origin": site}
+        with served(archives, config=CONFIG, properties=properties, ports=usable_ports()) as server:
+            url = server.url(MODEL)
+            documents["/demo.json"] = json.dumps({"url": url, "key": key}).encode()
+            heading(f"3. The protected model is up at {url}; Ctrl-C stops it")
+            print(instructions(url, key, str(example), site), flush=True)
+            with suppress(KeyboardInterrupt):
+                server.process.wait()
     print("stopped")
 
 
-def instructions(url: str, key: str, example: str) -> str:
-    """Lines to paste into another terminal, in the project's folder."""
+def instructions(url: str, key: str, example: str, site: str) -> str:
+    """What to open in a browser, and lines to paste into another terminal, in the project's folder."""
     return f"""
+Draw a digit in a browser, with the key {key}, which the page already has:
+  {site}/demo.html
 Ask without work, and keep the challenge:
   curl -m 10 -s -H 'X-Api-Key: {key}' -T {example} {url} -o challenge.json; cat challenge.json
 Solve it and ask again:

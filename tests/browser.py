@@ -11,7 +11,7 @@ from typing import Any
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 # No window, nothing remembered, nothing asked of the network.
-_OPTIONS = (
+OPTIONS = (
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -37,7 +37,7 @@ def open_page(page: Path, profile: Path, *options: str) -> Opened:
     """Open a file in a browser of its own, `profile` being its folder."""
     assert CHROMIUM
     done = subprocess.run(
-        [CHROMIUM, *_OPTIONS, *options, f"--user-data-dir={profile}", "--dump-dom", page.as_uri()],
+        [CHROMIUM, *OPTIONS, *options, f"--user-data-dir={profile}", "--dump-dom", page.as_uri()],
         capture_output=True,
         text=True,
         timeout=120,
