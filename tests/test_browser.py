@@ -1,0 +1,744 @@
+"""client/js in a real headless Chromium: pages that ask a protected model of another origin."""
+
+import base64
+import hashlib
+import json
+import os
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from benchmarks.demo import CORS
+from benchmarks.digits import victim as digits
+from benchmarks.digits.data import disturb, load_splits
+from benchmarks.pages import FOLDER, pages
+from calpow.archiver.served import served
+from calpow.handler.ledger import open_ledger
+from calpow.puzzle.algorithms import ScryptCost
+from calpow.puzzle.challenge import parse_solution
+from calpow.puzzle.puzzle import Puzzle
+from tests.browser import CHROMIUM
+from tests.devtools import Browser, Page, browsing
+from tests.guarded import protect, train_teachers
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+
+TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJqdGkiOiIwIn0.c2lnbmF0dXJl"
+KINDS = (
+    pytest.param("hashcash-sha1", None, 12, id="sha1"),
+    pytest.param("hashcash-sha256", None, 12, id="sha256"),
+    pytest.param("scrypt", ScryptCost(16, 2, 3), 4, id="scrypt"),
+)
+# What came of it: the error's name, the progress that was told, and whatever answer there was.
+ASK = """
+    const { powFetch } = await import(module);
+    const progress = [];
+    const said = { error: null, status: null, text: null, progress };
+    try {
+      const onProgress = (told) => progress.push([told.found, told.count, told.seconds, told.secondsLeft]);
+      const answer = await powFetch(url, { method: "POST", body: "payload", key: "k", onProgress, ...options });
+      Object.assign(said, { status: answer.status, text: await answer.text() });
+    } catch (error) {
+      Object.assign(said, { error: error.name, text: error.message, status: error.response?.status ?? null });
+    }
+    return said;
+"""
+
+
+def challenge(**changes: object) -> dict[str, object]:
+    """A challenge of 16 stamps of 4 bits that is good for a minute."""
+    return {
+        "token": TOKEN,
+        "id": "0ac4f841197bd368",
+        "algorithm": "hashcash-sha1",
+        "bits": 4,
+        "count": 16,
+        "expires": in_seconds(60),
+        **changes,
+    }
+
+
+def in_seconds(seconds: float) -> str:
+    """A time on the wire."""
+    return (datetime.now(timezone.utc) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def puzzle_of(document: Mapping[str, Any]) -> Puzzle:
+    cost = ScryptCost(document["n"], document["r"], document["p"]) if document["algorithm"] == "scrypt" else None
+    return Puzzle(document["algorithm"], document["id"], document["bits"], document["count"], cost)
+
+
+@dataclass
+class Desk:
+    """A site of its own: client/js, an empty page, and whatever answers a test scripts."""
+
+    url: str = ""
+    answer: Callable[[Mapping[str, str]], tuple[int, object, dict[str, str]]] = lambda headers: (200, "free", {})
+    seen: list[dict[str, str]] = field(default_factory=list)
+    policy: str = ""
+
+    def asks(self, **changes: object) -> None:
+        """Answer every request without a solution, and every one with it, with this challenge."""
+        self.answer = lambda headers: (402, {"detail": "do\nthe work", "challenge": challenge(**changes)}, {})
+
+    def asks_once(self, **changes: object) -> None:
+        """Verify what answers this challenge."""
+        document = challenge(**changes)
+
+        def answer(headers: Mapping[str, str]) -> tuple[int, object, dict[str, str]]:
+            if "pow-solution" not in headers:
+                return 402, {"challenge": document}, {}
+            solution = parse_solution(headers["pow-solution"])
+            puzzle_of(document).verify(solution.stamps)
+            return 200, "paid", {}
+
+        self.answer = answer
+
+    @property
+    def solved(self) -> int:
+        """How many solutions have come."""
+        return sum("pow-solution" in headers for headers in self.seen)
+
+
+@contextmanager
+def desk_running() -> Iterator[Desk]:
+    desk = Desk()
+    http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"desk": desk}))
+    http.daemon_threads = True
+    desk.url = f"http://127.0.0.1:{http.server_port}"
+    thread = Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield desk
+    finally:
+        http.shutdown()
+        http.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    desk: Desk
+
+    def do_GET(self) -> None:  # the name the base class looks for
+        file = FOLDER / self.path.strip("/")
+        if file.is_file():
+            self._send(200, file.read_bytes(), {"Content-Type": "text/javascript"})
+        else:
+            headers = {"Content-Type": "text/html"}
+            if self.desk.policy:
+                headers["Content-Security-Policy"] = self.desk.policy
+            self._send(200, b"<!doctype html><title>empty</title>", headers)
+
+    def do_OPTIONS(self) -> None:
+        self._send(204, b"", {"Access-Control-Allow-Headers": "X-Api-Key, PoW-Solution, Content-Type"})
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.desk.seen.append({**headers, "path": self.path})
+        status, said, own = self.desk.answer(headers)
+        self._send(status, said.encode() if isinstance(said, str) else json.dumps(said).encode(), own)
+
+    def _send(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {"Access-Control-Allow-Origin": "*", **headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browsing(tmp_path_factory.mktemp("profile")) as running:
+        yield running
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    """The site that asks for work."""
+    with desk_running() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Desk]:
+    """The site that the page is of: another origin than `desk`."""
+    with desk_running() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, home: Desk) -> Page:
+    """An empty page of `home`, to be left as it is."""
+    return browser.page(f"{home.url}/")
+
+
+@pytest.fixture
+def own_page(browser: Browser, home: Desk) -> Iterator[Page]:
+    """An empty page of `home` that a test may change."""
+    tab = browser.page(f"{home.url}/")
+    yield tab
+    tab.close()
+
+
+@pytest.fixture
+def ask(page: Page, home: Desk, desk: Desk) -> Callable[..., Any]:
+    """Ask the desk from the page."""
+
+    def asked(body: str = ASK, **options: object) -> Any:
+        return page.run(body, module=f"{home.url}/calpow.js", url=f"{desk.url}/ask", options=options)
+
+    return asked
+
+
+# ---- Digests and stamps
+
+
+def test_the_modules_digests_are_those_of_hashlib(page: Page) -> None:
+    rng = random.Random(7)
+    messages = [rng.randbytes(size) for size in range(200)]
+    costs = [(2, 1, 1), (64, 8, 1), (16, 2, 3), (256, 1, 2)] * 10
+    digests = page.run(
+        """
+        const { digest } = await import("/mint.js");
+        const hex = (bytes) => [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+        const bytes = messages.map((text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)));
+        return {
+          sha1: bytes.map((each) => hex(digest("hashcash-sha1", each))),
+          sha256: bytes.map((each) => hex(digest("hashcash-sha256", each))),
+          scrypt: costs.map(([n, r, p], i) => hex(digest("scrypt", bytes[5 * i], { n, r, p }))),
+        };
+        """,
+        messages=[base64.b64encode(each).decode() for each in messages],
+        costs=costs,
+    )
+
+    assert digests["sha1"] == [hashlib.sha1(each).hexdigest() for each in messages]
+    assert digests["sha256"] == [hashlib.sha256(each).hexdigest() for each in messages]
+    assert digests["scrypt"] == [
+        hashlib.scrypt(messages[5 * i], salt=b"", n=n, r=r, p=p, dklen=32).hex() for i, (n, r, p) in enumerate(costs)
+    ]
+
+
+@pytest.mark.parametrize(("algorithm", "cost", "bits"), KINDS)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_stamps_minted_in_a_page_solve_the_puzzle(
+    page: Page, algorithm: str, cost: ScryptCost | None, bits: int, workers: int
+) -> None:
+    for length in (1, 16, 19, 20, 128):
+        document = challenge(algorithm=algorithm, bits=bits, count=8, id="x" * length, **(vars_of(cost)))
+        stamps = page.run(
+            'const { solve } = await import("/calpow.js"); return solve(document, { workers });',
+            document=document,
+            workers=workers,
+        )
+        puzzle_of(document).verify(stamps)
+
+
+def vars_of(cost: ScryptCost | None) -> dict[str, int]:
+    return {} if cost is None else {"n": cost.n, "r": cost.r, "p": cost.p}
+
+
+@pytest.mark.parametrize("algorithm", ["hashcash-sha1", "hashcash-sha256"])
+def test_a_puzzle_takes_as_many_digests_as_it_says(page: Page, algorithm: str) -> None:
+    ratio = page.run(
+        """
+        const { solve, readChallenge } = await import("/calpow.js");
+        let taken = 0;
+        const onProgress = (progress) => (last = progress);
+        let last;
+        for (let i = 0; i < 16; i++) {
+          await solve(document, { workers: 0, onProgress });
+          taken += last.hashes;
+        }
+        return taken / (16 * readChallenge(document).expectedHashes);
+        """,
+        document=challenge(algorithm=algorithm, bits=10, count=64),
+    )
+
+    # 1,024 stamps: the mean strays by 3 % (one standard deviation).
+    assert 0.85 < ratio < 1.15
+
+
+def test_where_the_page_may_run_neither_workers_nor_webassembly_it_solves_and_stays_alive(
+    browser: Browser, desk: Desk
+) -> None:
+    desk.policy = "script-src 'self'; worker-src 'none'"
+    page = browser.page(f"{desk.url}/")
+    document = challenge(bits=15, count=16)
+    stamps, slices, gap = page.run(
+        """
+        const { solve } = await import("/calpow.js");
+        let [gap, before, slices] = [0, performance.now(), 0];
+        const tick = (now) => {
+          gap = Math.max(gap, now - before);
+          before = now;
+          requestAnimationFrame(tick);
+        };
+        requestAnimationFrame(tick);
+        const stamps = await solve(document, { onProgress: () => slices++ });
+        return [stamps, slices, gap];
+        """,
+        document=document,
+    )
+    page.close()
+
+    puzzle_of(document).verify(stamps)
+    assert slices > 20
+    assert gap < 250
+
+
+# ---- Asking
+
+
+def test_a_challenge_is_solved_and_the_answer_comes_back(ask: Callable[..., Any], desk: Desk) -> None:
+    desk.asks_once()
+
+    said = ask()
+
+    assert (said["status"], said["text"]) == (200, "paid")
+    assert [each["x-api-key"] for each in desk.seen] == ["k", "k"]
+    assert said["progress"][0] == [0, 16, pytest.approx(0, abs=0.1), None]
+    assert said["progress"][-1][:2] == [16, 16]
+
+
+@pytest.mark.parametrize(("algorithm", "cost", "bits"), KINDS)
+def test_every_kind_of_puzzle_can_be_asked_across_origins(
+    ask: Callable[..., Any], desk: Desk, algorithm: str, cost: ScryptCost | None, bits: int
+) -> None:
+    desk.asks_once(algorithm=algorithm, bits=bits, **vars_of(cost))
+
+    assert ask()["text"] == "paid"
+
+
+def test_a_module_of_a_third_origin_still_has_workers(own_page: Page) -> None:
+    document = challenge(bits=17, count=32)
+    with desk_running() as third:
+        stamps, answers = own_page.run(
+            """
+            let answers = 0;
+            const Plain = Worker;
+            Worker = function (...given) {
+              const worker = new Plain(...given);
+              worker.addEventListener("message", () => answers++);
+              return worker;
+            };
+            const { solve } = await import(module);
+            return [await solve(document), answers];
+            """,
+            module=f"{third.url}/calpow.js",
+            document=document,
+        )
+
+    puzzle_of(document).verify(stamps)
+    assert answers > 1
+
+
+ABSURD = {
+    "no object": "challenge",
+    "nothing": None,
+    "no token": challenge(token=7),
+    "a token with a line break": challenge(token=f"{TOKEN}\n"),
+    "a long token": challenge(token="a.b." + 2048 * "c"),
+    "an id with a colon": challenge(id="a:b"),
+    "an id with a line break": challenge(id="a\n"),
+    "a long id": challenge(id="a" * 129),
+    "no id": challenge(id=""),
+    "no bits": challenge(bits=0),
+    "2^60 hashes": challenge(bits=60),
+    "half a bit": challenge(bits=4.5),
+    "bits as text": challenge(bits="4"),
+    "a yes for bits": challenge(bits=True),
+    "no stamps": challenge(count=0),
+    "65 stamps": challenge(count=65),
+    "no time": challenge(expires="tomorrow"),
+    "no day": challenge(expires="2030-02-31T00:00:00Z"),
+    "a number for an algorithm": challenge(algorithm=1),
+    "scrypt without a cost": challenge(algorithm="scrypt"),
+    "scrypt, n no power of two": challenge(algorithm="scrypt", n=48, r=8, p=1),
+    "scrypt of a gibibyte": challenge(algorithm="scrypt", n=2**20, r=8, p=1),
+    "scrypt of 17 lanes": challenge(algorithm="scrypt", n=2, r=1, p=17),
+    "scrypt, n beyond r": challenge(algorithm="scrypt", n=2**16, r=1, p=1),
+    "scrypt, negative n": challenge(algorithm="scrypt", n=-(2**31), r=8, p=1),
+}
+
+
+@pytest.mark.parametrize(
+    ("document", "error"),
+    [
+        *(pytest.param(each, "MalformedChallenge", id=name) for name, each in ABSURD.items()),
+        pytest.param(challenge(algorithm="argon2id"), "UnknownAlgorithm", id="argon2id"),
+        pytest.param(challenge(algorithm="constructor"), "UnknownAlgorithm", id="constructor"),
+        pytest.param(challenge(bits=25, count=20), "WorkLimitExceeded", id="beyond 2^28"),
+    ],
+)
+def test_what_cannot_be_solved_is_an_error_that_says_so_and_nothing_is_solved(
+    ask: Callable[..., Any], desk: Desk, document: object, error: str
+) -> None:
+    desk.answer = lambda headers: (402, {"challenge": document}, {})
+
+    said = ask()
+
+    assert (said["error"], said["status"], said["progress"]) == (error, 402, [])
+    assert len(desk.seen) == 1
+
+
+def test_the_limit_holds_for_all_challenges_of_an_answer_together(ask: Callable[..., Any], desk: Desk) -> None:
+    desk.asks()
+
+    said = ask(maxHashes=2 * (16 << 4))
+
+    assert (said["error"], desk.solved) == ("WorkLimitExceeded", 2)
+
+
+def test_a_server_that_asks_for_ever_is_left_after_three_solutions(ask: Callable[..., Any], desk: Desk) -> None:
+    desk.asks()
+
+    said = ask()
+
+    assert (said["error"], desk.solved, len(desk.seen)) == ("ChallengeLoop", 3, 4)
+    assert said["text"].endswith("do the work")
+
+
+def test_expired_by_the_servers_own_clock_is_not_solved(ask: Callable[..., Any], desk: Desk) -> None:
+    document = challenge(expires=in_seconds(-30))
+    desk.answer = lambda headers: (402, {"challenge": document}, {"Access-Control-Expose-Headers": "Date"})
+
+    said = ask()
+
+    assert (said["error"], said["progress"], len(desk.seen)) == ("ChallengeExpired", [], 1)
+
+
+def test_expired_by_the_pages_clock_alone_is_tried_once(ask: Callable[..., Any], desk: Desk) -> None:
+    desk.asks_once(expires=in_seconds(-3600))
+    assert ask()["text"] == "paid"
+
+    desk.asks(expires=in_seconds(-3600))
+    assert (ask()["error"], desk.solved) == ("ChallengeExpired", 2)
+
+
+def test_a_challenge_that_expires_on_the_way_is_given_up(ask: Callable[..., Any], desk: Desk) -> None:
+    document = challenge(bits=36, count=16, expires=in_seconds(2))
+    desk.answer = lambda headers: (402, {"challenge": document}, {"Access-Control-Expose-Headers": "Date"})
+
+    said = ask(maxHashes=2**50)
+
+    assert (said["error"], desk.solved) == ("ChallengeExpired", 0)
+    assert 0.5 < said["progress"][-1][2] < 4
+
+
+def test_work_beyond_the_seconds_allowed_is_given_up(ask: Callable[..., Any], desk: Desk) -> None:
+    desk.asks(bits=36)
+
+    said = ask(maxHashes=2**50, maxSeconds=10)
+
+    assert said["error"] == "SolvingTooLong"
+    assert said["progress"][-1][2] < 5
+
+
+def test_cancelling_ends_the_work_at_once_with_the_workers(own_page: Page, desk: Desk) -> None:
+    desk.asks(bits=30, count=64)
+    said = own_page.run(
+        """
+        const { powFetch } = await import("/calpow.js");
+        const workers = [];
+        const Plain = Worker;
+        Worker = function (...given) {
+          const worker = new Plain(...given);
+          workers.push(worker);
+          return worker;
+        };
+        const controller = new AbortController();
+        let [told, before] = [0, 0];
+        setTimeout(() => { before = performance.now(); controller.abort(); }, 400);
+        const asked = powFetch(url, { method: "POST", body: "x", signal: controller.signal, maxHashes: 2 ** 50,
+                                      onProgress: () => told++ });
+        const error = await asked.catch((error) => error);
+        const [took, then] = [performance.now() - before, told];
+        let answers = 0;
+        for (const worker of workers) worker.onmessage = () => answers++;
+        await new Promise((resolve) => setTimeout(resolve, 200));
+        const abort = error instanceof DOMException;
+        return { name: error.name, abort, took, then, told, workers: workers.length, answers };
+        """,
+        url=f"{desk.url}/ask",
+    )
+
+    assert said["name"] == "AbortError"
+    assert said["abort"]
+    assert said["took"] < 100
+    assert said["then"] == said["told"] > 1
+    assert said["workers"] >= 1
+    assert said["answers"] == desk.solved == 0
+
+
+def test_what_onprogress_throws_ends_the_work_and_reaches_the_caller(ask: Callable[..., Any], desk: Desk) -> None:
+    desk.asks(bits=30)
+    body = ASK.replace("progress.push(", "progress.push(undefinedName, ")
+
+    assert ask(body, maxHashes=2**50)["error"] == "ReferenceError"
+    assert desk.solved == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["new ReadableStream()", "new Request(url, { method: 'POST', body: 'x' }).body", "({ digit: 7 })", "[1, 2]"],
+)
+def test_a_body_that_can_be_sent_once_only_is_refused_before_anything_is_sent(
+    ask: Callable[..., Any], desk: Desk, body: str
+) -> None:
+    assert ask(ASK.replace('"payload"', body))["error"] == "BodyNotRewindable"
+    assert desk.seen == []
+
+
+def test_a_request_with_a_body_is_refused_and_one_without_is_asked(ask: Callable[..., Any], desk: Desk) -> None:
+    asked = 'powFetch(url, { method: "POST", body: "payload", key: "k", onProgress, ...options })'
+    request = "powFetch(new Request(url, { method: 'POST', body: 'x' }), { key: 'k' })"
+    assert ask(ASK.replace(asked, request))["error"] == "BodyNotRewindable"
+    assert desk.seen == []
+
+
+@pytest.mark.parametrize("key", ["", " secret", "secret\r\nX-Evil: 1", "schlüssel"])
+def test_a_key_that_cannot_stand_in_a_header_is_refused_without_repeating_it(
+    ask: Callable[..., Any], desk: Desk, key: str
+) -> None:
+    said = ask(key=key)
+
+    assert said["error"] == "UnusableKey"
+    assert key == "" or key not in said["text"]
+    assert desk.seen == []
+
+
+@pytest.mark.parametrize(
+    ("status", "text"), [(200, "free"), (401, "{}"), (402, "pay"), (402, "[]"), (402, "null"), (429, "{}"), (503, "no")]
+)
+def test_whatever_is_no_challenge_is_handed_over_as_it_came(
+    ask: Callable[..., Any], desk: Desk, status: int, text: str
+) -> None:
+    desk.answer = lambda headers: (status, text, {"Retry-After": "1"})
+
+    said = ask()
+
+    assert (said["error"], said["status"], said["text"], len(desk.seen)) == (None, status, text, 1)
+
+
+def test_a_redirect_does_not_carry_the_key_away(ask: Callable[..., Any], desk: Desk) -> None:
+    with desk_running() as elsewhere:
+        desk.answer = lambda headers: (307, "", {"Location": f"{elsewhere.url}/catch"})
+
+        assert ask()["error"] == "TypeError"
+        assert elsewhere.seen == []
+
+
+# ---- A protected model on TorchServe, and the demo page
+
+
+@dataclass(frozen=True)
+class Model:
+    """The digits behind the gate, with CORS, and the demo page's site."""
+
+    url: str
+    key: str
+    site: str
+    data: Path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
+    folder = tmp_path_factory.mktemp("digits")
+    victim = small_victim(folder)
+    teachers = train_teachers(folder, victim, folder / "data")
+    guarded = protect(folder, "digits", victim, teachers).guarded
+    uri = f"sqlite:///{folder / 'ledger.db'}"
+    key = open_ledger(uri).add_key("visitor")
+    documents: dict[str, bytes] = {}
+    with ExitStack() as stack:
+        site = stack.enter_context(pages(documents, port=0))
+        server = stack.enter_context(
+            served(
+                {"digits": guarded},
+                environment={"CALPOW_LEDGER": uri},
+                properties={**CORS, "cors_allowed_origin": site},
+            )
+        )
+        url = server.url("digits")
+        documents["/demo.json"] = json.dumps({"url": url, "key": key}).encode()
+        yield Model(url, key, site, folder / "data")
+
+
+def small_victim(folder: Path) -> Path:
+    """The demo's victim, of fewer pictures; some of them are left in `data`, a folder a class."""
+    split = load_splits()["victim-train"]
+    rng = np.random.default_rng(0)
+    images = np.concatenate(
+        [split.images, *(np.stack([disturb(each, rng) for each in split.images]) for _ in range(2))]
+    )
+    labels = torch.from_numpy(np.tile(split.labels, 3))
+    network = digits.train(torch.from_numpy(images).unsqueeze(1).float() / 255, labels)
+    for number in range(300):
+        (folder / "data" / str(split.labels[number])).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(split.images[number]).save(folder / "data" / str(split.labels[number]) / f"{number:03d}.png")
+    return digits.archive(network, folder)
+
+
+@pytest.fixture
+def demo(browser: Browser, model: Model) -> Iterator[Page]:
+    """The demo page, filled in."""
+    tab = browser.page(f"{model.site}/demo.html")
+    tab.wait_for("document.getElementById('key').value !== ''")
+    yield tab
+    tab.close()
+
+
+BODIES = {
+    "Blob": "new Blob([bytes])",
+    "ArrayBuffer": "bytes.buffer",
+    "Uint8Array": "bytes",
+    "FormData": "(() => { const form = new FormData(); form.set('data', new Blob([bytes])); return form; })()",
+}
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_a_page_of_another_origin_asks_torchserve(demo: Page, model: Model, kind: str) -> None:
+    file = sorted((model.data / "7").rglob("*.png"))[list(BODIES).index(kind)]
+    answer = demo.run(
+        f"""
+        const {{ powFetch }} = await import("/calpow.js");
+        const bytes = Uint8Array.from(atob(picture), (letter) => letter.charCodeAt(0));
+        let count = 0;
+        const onProgress = (progress) => (count = progress.count);
+        const answer = await powFetch(url, {{ method: "POST", body: {BODIES[kind]}, key, onProgress }});
+        return {{ status: answer.status, digit: (await answer.json()).digit, count }};
+        """,
+        picture=base64.b64encode(file.read_bytes()).decode(),
+        url=model.url,
+        key=model.key,
+    )
+
+    assert (answer["status"], answer["digit"]) == (200, 7)
+    assert answer["count"] >= 1
+
+
+SEVEN = ((0.3, 0.2), (0.5, 0.2), (0.7, 0.2), (0.58, 0.5), (0.46, 0.82))
+
+
+def draw(page: Page, points: tuple[tuple[float, float], ...]) -> None:
+    """Draw a stroke with the mouse; points on the unit square."""
+    left, top, width = page.value(
+        "(({ left, top, width }) => [left, top, width])(document.getElementById('board').getBoundingClientRect())"
+    )
+    page.drag([(left + x * width, top + y * width) for x, y in points])
+
+
+def answered(page: Page) -> str:
+    """Press Ask and wait; what the page then says."""
+    page.value("document.getElementById('ask').click()")
+    page.wait_for("!document.getElementById('ask').disabled")
+    return str(page.value("document.getElementById('said').innerText.trim()"))
+
+
+def test_a_digit_drawn_with_the_mouse_is_read(demo: Page) -> None:
+    draw(demo, SEVEN)
+
+    assert answered(demo) == "7"
+    work = demo.value("document.getElementById('work').innerText")
+    assert "stamps of" in work
+    assert "hashcash-sha1" in work
+
+
+def test_a_digit_drawn_with_the_keyboard_is_read(demo: Page) -> None:
+    demo.value("document.getElementById('board').focus()")
+    for key, times in ((" ", 1), ("ArrowDown", 11)):
+        for _ in range(times):
+            demo.press(key, " " if key == " " else "")
+
+    assert answered(demo) == "1"
+
+
+def test_a_picture_of_a_digit_is_read_whatever_its_size_and_ground(demo: Page, tmp_path: Path) -> None:
+    picture = Image.new("RGB", (500, 300), (245, 240, 230))
+    points = [(200 + 200 * x, 40 + 220 * y) for x, y in SEVEN]
+    ImageDraw.Draw(picture).line(points, fill=(30, 30, 90), width=30, joint="curve")
+    picture.save(tmp_path / "seven.png")
+    upload(demo, tmp_path / "seven.png")
+
+    assert answered(demo) == "7"
+
+
+def test_a_picture_of_the_models_own_size_goes_as_it_is(demo: Page, model: Model) -> None:
+    upload(demo, sorted((model.data / "4").rglob("*.png"))[0])
+
+    assert answered(demo) == "4"
+
+
+def upload(page: Page, file: Path) -> None:
+    root = page.call("DOM.getDocument")["root"]["nodeId"]
+    node = page.call("DOM.querySelector", nodeId=root, selector="#file")["nodeId"]
+    before = page.value("document.getElementById('board').toDataURL()")
+    page.call("DOM.setFileInputFiles", nodeId=node, files=[os.fspath(file)])
+    page.wait_for(f"document.getElementById('board').toDataURL() !== {json.dumps(before)}")
+
+
+def test_a_key_that_is_not_known_is_said_plainly(demo: Page) -> None:
+    demo.value("document.getElementById('key').value = 'cp_wrong'")
+    draw(demo, SEVEN)
+
+    assert answered(demo).startswith("401: This API key is not known here")
+
+
+def test_a_model_that_cannot_be_reached_is_said_plainly(demo: Page) -> None:
+    demo.value("document.getElementById('url').value = 'http://127.0.0.1:9/predictions/digits'")
+    draw(demo, SEVEN)
+
+    assert "cannot be reached" in answered(demo)
+
+
+def test_the_demo_page_shows_progress_and_can_be_cancelled(demo: Page, desk: Desk) -> None:
+    desk.asks(bits=23, count=32)
+    demo.run("document.getElementById('url').value = url;", url=f"{desk.url}/ask")
+    draw(demo, SEVEN)
+    demo.value("document.getElementById('ask').click()")
+    demo.wait_for("/^Working: \\d+ of 32 stamps, about/.test(document.getElementById('stage').textContent)")
+    demo.value("document.getElementById('cancel').click()")
+    demo.wait_for("!document.getElementById('ask').disabled", seconds=2)
+
+    assert demo.value("document.getElementById('message').textContent") == "Cancelled."
+    assert desk.solved == 0
+
+
+def test_the_key_goes_nowhere_but_into_the_header(demo: Page, desk: Desk) -> None:
+    desk.asks_once()
+    demo.run("document.getElementById('url').value = url;", url=f"{desk.url}/ask")
+    draw(demo, SEVEN)
+    answered(demo)
+    key = demo.value("document.getElementById('key').value")
+
+    assert [each.pop("x-api-key") for each in desk.seen] == [key, key]
+    assert key not in json.dumps(desk.seen)
+    kept = demo.value("location.href + JSON.stringify([localStorage, sessionStorage]) + document.cookie")
+    assert key not in kept
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_demo_page_fits_a_phone(demo: Page, dark: bool) -> None:
+    demo.size(360, 740, dark=dark)
+
+    assert demo.value("document.documentElement.scrollWidth") <= 360
+    assert demo.value("[...document.querySelectorAll('input:not([type=file])')].every((each) => each.labels.length)")
+    smallest = "[...document.querySelectorAll('button, label.button')].map((each) => each.offsetHeight)"
+    assert min(demo.value(smallest)) >= 44
