@@ -585,10 +585,8 @@ def small_victim(folder: Path) -> Path:
     """The demo's victim, of fewer pictures; some of them are left in `data`, a folder a class."""
     split = load_splits()["victim-train"]
     rng = np.random.default_rng(0)
-    images = np.concatenate(
-        [split.images, *(np.stack([disturb(each, rng) for each in split.images]) for _ in range(2))]
-    )
-    labels = torch.from_numpy(np.tile(split.labels, 3))
+    images = np.concatenate([split.images, np.stack([disturb(each, rng) for each in split.images])])
+    labels = torch.from_numpy(np.tile(split.labels, 2))
     network = digits.train(torch.from_numpy(images).unsqueeze(1).float() / 255, labels)
     for number in range(300):
         (folder / "data" / str(split.labels[number])).mkdir(parents=True, exist_ok=True)

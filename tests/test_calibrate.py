@@ -233,7 +233,7 @@ def test_a_puzzle_whose_least_takes_longer_than_is_left_is_refused() -> None:
     hard = reference_client(PROFILES["scrypt-hard"].kind, fast=False)
     solver = SolverFit(1 / math.log(2), math.log2(400), 400.0)
     with pytest.raises(
-        TimingError, match="least puzzle of scrypt takes .* ms here, and a legitimate user may solve for"
+        TimingError, match=r"least puzzle of scrypt takes .* ms here, and a legitimate user may solve for"
     ):
         measure_floor(hard, 0.0005, solver)
 
