@@ -98,7 +98,7 @@ class TimeLimitExceeded(ClientError):
     def __init__(self, expected_seconds: float, limit: float) -> None:
         super().__init__(
             f"the answer takes about {expected_seconds:,.1f} s of work here, more than the limit of {limit:,.1f} s: "
-            "allow more (max_seconds), or use more or faster cores"
+            "allow more (max_seconds, --max-seconds), or use more or faster cores"
         )
         self.expected_seconds = expected_seconds
         self.limit = limit

@@ -21,7 +21,7 @@ SLICE_SECONDS = 0.002
 # A process answers through a pipe: less often.
 PROCESS_SLICE_SECONDS = 0.02
 # After this long the machine's pace is known, and a puzzle that has no chance within the limit is given up.
-PACE_SECONDS = 0.2
+PACE_SECONDS = 0.5
 HOPELESS = 2.0
 
 
@@ -79,8 +79,8 @@ def mint(
 ) -> Minted:
     """As `solve`, with a certain engine, and with an account of what it took."""
     made = (date or datetime.now(timezone.utc)).strftime("%y%m%d%H%M%S")
+    miner = engine.make(puzzle, made)  # compiles, once in a process: that is no pace to judge a puzzle by
     watch = _Watch(puzzle, max_seconds, progress, cancel)
-    miner = engine.make(puzzle, made)
     helpers = (engine.workers(puzzle) if workers is None else workers) - 1
     with _helpers(puzzle, made, engine, watch.board, helpers):
         watch.check()

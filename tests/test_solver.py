@@ -386,6 +386,20 @@ assert choose(large) is FAST
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+@needs_fast
+def test_the_time_that_compiling_takes_says_nothing_of_a_puzzle() -> None:
+    program = """
+from calpow.puzzle.engines import FAST, choose
+from calpow.puzzle.puzzle import Puzzle
+from calpow.puzzle.solver import solve
+
+puzzle = Puzzle("hashcash-sha1", "5f0c", 21, 16)
+assert choose(puzzle) is FAST
+puzzle.verify(solve(puzzle, max_seconds=20))
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
 def test_without_the_extra_everything_is_solved_in_python() -> None:
     program = """
 import sys
