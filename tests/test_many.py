@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -331,6 +332,36 @@ def test_nobody_asks_for_a_challenge_that_would_wait_too_long_for_its_turn(
     ask_with_threads(server, files(20), progress)
     assert challenges[0] == 1
     assert (max(challenges) > 1) == many
+
+
+def test_who_waits_for_a_busy_server_keeps_nobody_from_computing(server: PowServer) -> None:
+    first, *names = files(5)
+    done: list[bytes] = []
+    with asking(f"{server.url}/busy", PowAuth("k"), 4) as ask, ThreadPoolExecutor(4) as threads:
+        server.refusals = 0
+        ask(first)
+        server.refusals, server.retry_after = 1, "2"
+        seen = len(server.seen)
+        list(threads.map(lambda name: done.append(ask(name).content), names))
+        refused = server.seen[seen].body
+    assert len(done) == 4
+    assert done[-1] == refused
+
+
+def test_a_key_that_is_lost_on_the_way_ends_it(server: PowServer, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["predict", f"{server.url}/keyless", *files(50), "--key", "k"]) == 2
+    out, err = capfd.readouterr()
+    assert len(read(out)) == 1
+    assert err.startswith("calpow: the API key did not arrive: something on the way drops the header X-Api-Key")
+    assert err.endswith(" (49 of 50 files were not tried)\n")
+
+
+@pytest.mark.skipif(shutil.which("sh") is None, reason="there is no shell to set limits")
+def test_thousands_of_files_are_not_open_at_once(server: PowServer) -> None:
+    names = files(400)
+    command = f'ulimit -n 40; exec "$0" -m calpow.client predict {server.url}/free --jobs 4 --output o "$@"'
+    subprocess.run(["sh", "-c", command, sys.executable, *names], check=True, timeout=120)
+    assert read(Path("o").read_text()) == answered(names)
 
 
 def test_an_interrupt_ends_it_at_once_and_what_is_answered_is_told(server: PowServer) -> None:
