@@ -45,7 +45,7 @@ that is not reached, more work than allowed), or none; 130 interrupted, and what
 Example (in the project's folder, beside `make serve`):
   export CALPOW_KEY=$(calpow keys add me --ledger sqlite:///demo/ledger.db)
   calpow predict http://127.0.0.1:8080/predictions/digits "$(find demo -path '*users*.png' | head -n 1)"
-  find demo -path '*users*.png' -print0 | head -z -n 20 |
+  find demo -path '*users/0/*.png' -print0 |
     xargs -0 calpow predict http://127.0.0.1:8080/predictions/digits --jobs 4 --output answers.jsonl
 """
 
