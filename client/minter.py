@@ -25,12 +25,16 @@ class Minter:
     def renew(self) -> None:
         """Forget the thread: for a child, whose lock and thread stayed with its parent."""
         self._lock = threading.Lock()
+        self._name = ""
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
 
-    def begin(self, job: Job) -> None:
-        """Run this job instead of the one that runs now. Does not wait for either."""
+    def begin(self, name: str, job: Job) -> None:
+        """Run this job instead of the one that runs now, unless that bears the same name. Does not wait for either."""
         with self._lock:
+            if self._name == name and self._thread is not None and self._thread.is_alive() and not self._stop.is_set():
+                return
+            self._name = name
             self._stop.set()
             self._stop = stop = threading.Event()
             before = self._thread

@@ -28,6 +28,10 @@ class Work:
     cost: ScryptCost | None
     most: int
 
+    def is_as_good_as(self, other: Work) -> bool:
+        """Whether the stamps of one are stamps of the other."""
+        return (self.resource, self.algorithm, self.cost) == (other.resource, other.algorithm, other.cost)
+
     def puzzle(self, hashes: int, room: int) -> Puzzle | None:
         """The smallest puzzle of at least so much work and at most `room` stamps; None if there is none."""
         if room < 1:

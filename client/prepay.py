@@ -53,10 +53,6 @@ class _Account:
     too_heavy: int = 1 << 63
     stock: tuple[Minted, ...] = field(default=(), repr=False)
 
-    @property
-    def prepays(self) -> bool:
-        return self.next_hashes > 0 and self.covered is None and not self.never
-
     def in_stock(self) -> tuple[Minted, ...]:
         now = time.monotonic()
         return tuple(each for each in self.stock if each.stale_at > now)
@@ -66,11 +62,13 @@ class Purse:
     """The stamps and prices of the URLs that one PowAuth has asked; shared by its threads.
 
     While a URL that was asked more than once has an answer to give or nothing to do, stamps for the next request
-    are minted in a thread, on one core and for no longer than IDLE_SECONDS.
+    are minted in a thread, on one core and for no longer than IDLE_SECONDS. Prices beyond `max_hashes` are not paid
+    beforehand.
     """
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, max_hashes: int) -> None:
         self._key = key
+        self._max_hashes = max_hashes
         self._minter = Minter()
         self.renew()
         _all.add(self)
@@ -82,18 +80,15 @@ class Purse:
             url: replace(account, stock=()) for url, account in getattr(self, "_known", {}).items()
         }
 
-    def order(self, url: str, max_hashes: int) -> tuple[Payment, Puzzle | None] | None:
-        """What to send with the next request: stamps in stock, and what is to be minted beside them.
-
-        None where nothing is known, or it is more than `max_hashes`.
-        """
+    def order(self, url: str) -> tuple[Payment, Puzzle | None] | None:
+        """What to send with the next request: stamps in stock, and what is to be minted beside them."""
         self._minter.stop()
         with self._lock:
             account = self._known.get(_path(url))
             if account is None:
                 return None
             account = self._put(url, replace(account, requests=account.requests + 1))
-            if not account.prepays or account.next_hashes > max_hashes:
+            if not self._prepays(account):
                 return None
             payment = Payment(account.work, account.in_stock())
             missing = account.next_hashes - payment.hashes
@@ -107,10 +102,10 @@ class Purse:
     def mint_meanwhile(self, url: str) -> None:
         """Fill the stock for the announced price, in the background."""
         account = self._account(url)
-        if account is None or not account.prepays or account.requests < IDLE_FROM_REQUEST:
+        if account is None or not self._prepays(account) or account.requests < IDLE_FROM_REQUEST:
             return
         if account.next_hashes < account.too_heavy and _portion(account) is not None:
-            self._minter.begin(lambda stop: self._fill(url, stop))
+            self._minter.begin(_path(url), lambda stop: self._fill(url, stop))
 
     def rest(self) -> None:
         """Leave the machine to work that somebody waits for."""
@@ -134,7 +129,7 @@ class Purse:
             return
         with self._lock:
             account = self._known.get(_path(url)) or _Account(work)
-            if (account.work.resource, account.work.algorithm) != (work.resource, work.algorithm):
+            if not account.work.is_as_good_as(work):
                 account = replace(account, stock=())
             account = replace(account, work=work)
             account = _told_the_time(account, reply)
@@ -171,6 +166,9 @@ class Purse:
                 return
             made = minted(portion, stamps, began)
             self._change(url, partial(_stocked, made=made))
+
+    def _prepays(self, account: _Account) -> bool:
+        return 0 < account.next_hashes <= self._max_hashes and account.covered is None and not account.never
 
     def _account(self, url: str) -> _Account | None:
         with self._lock:

@@ -82,7 +82,7 @@ class Payer:
             raise UnusableKey("the API key is empty or not plain printable ASCII: give it as it was handed out")
         self.key = key
         self.limits = limits
-        self.purse = Purse(key or "")
+        self.purse = Purse(key or "", limits.max_hashes)
 
 
 class Exchange:
@@ -113,7 +113,7 @@ class Exchange:
 
     def start(self) -> Solve | None:
         """What to mint before sending, where the price is known."""
-        order = self._payer.purse.order(self._url, self._payer.limits.max_hashes)
+        order = self._payer.purse.order(self._url)
         if order is None:
             return None
         payment, missing = order

@@ -16,6 +16,7 @@ _URN = "urn:calpow:problem:"
 # Of other responses the body is the caller's, who may want to stream it.
 _STATUSES_TO_READ = (401, 402)
 _LONGEST_NUMBER = 18
+_YEARS = range(2000, 2100)  # which a stamp's date of two digits can tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,9 @@ class Reply:
 
     @property
     def date(self) -> datetime | None:
-        """When the server says it wrote this (RFC 9110, section 6.6.1)."""
-        return _http_date(self.headers.get("date", ""))
+        """When the server says it wrote this (RFC 9110, section 6.6.1); None where that is out of all reason."""
+        moment = _http_date(self.headers.get("date", ""))
+        return moment if moment is not None and moment.year in _YEARS else None
 
     def retry_after(self, now: datetime) -> float | None:
         """Seconds to wait before asking again (RFC 9110, section 10.2.3); `now` is used where there is no Date."""

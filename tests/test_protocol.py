@@ -215,6 +215,7 @@ header_values = st.one_of(
             format_datetime(NOW, usegmt=True),
             "Mon, 01 Jan 0001 00:00:00 +2359",
             "Fri, 31 Dec 9999 23:59:59 -2359",
+            "Fri, 31 Dec 9999 23:59:59 GMT",
             "Mon, 99 Jan 99999 99:99:99 GMT",
             "18446744073709551616",
             "1024",

@@ -1,0 +1,114 @@
+"""What prepaying saves an honest user, end to end, on one real TorchServe: run after `make demo`, takes a minute.
+
+python -m benchmarks.prepay
+"""
+
+import argparse
+import itertools
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import requests
+
+from benchmarks.speed import HOME, PROTECTED, ROOT, UNPROTECTED, shuffled
+from calpow.archiver.served import served
+from calpow.client import PowAuth
+from calpow.handler.ledger import open_ledger
+from calpow.puzzle.errors import CalpowError
+
+THINK_SECONDS = (0.0, 0.1)
+ROUNDS = 9
+QUERIES = 12
+TIMEOUT = 30.0
+
+
+@dataclass
+class User:
+    """One who asks: seconds of each query, and how many of them took a second round trip."""
+
+    name: str
+    url: str
+    auth: Callable[[], PowAuth | None]
+    session: requests.Session = field(default_factory=requests.Session)
+    seconds: list[float] = field(default_factory=list)
+    challenged: int = 0
+
+    def ask(self, payload: bytes, *, count: bool) -> None:
+        """Send one query. Raises requests.HTTPError when it is refused."""
+        begun = time.perf_counter()
+        answer = self.session.post(self.url, data=payload, auth=self.auth(), timeout=TIMEOUT)
+        spent = time.perf_counter() - begun
+        answer.raise_for_status()
+        if count:
+            self.seconds.append(spent)
+            self.challenged += bool(answer.history)
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="benchmarks.prepay", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--victim", type=Path, default=HOME / "victim.mar", help="the .mar without protection")
+    parser.add_argument("--archive", type=Path, default=ROOT / "model_store" / "digits.mar", help="the protected one")
+    parser.add_argument("--payloads", type=Path, default=HOME / "users", help="folder of honest users' PNG files")
+    args = parser.parse_args()
+    for path in (args.victim, args.archive, args.payloads):
+        if not path.exists():
+            parser.error(f"{path} does not exist: run make demo first")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        for think, users in measure(args.victim, args.archive, shuffled(args.payloads)):
+            print("\n".join(table(think, users)))
+    except (CalpowError, requests.RequestException) as problem:
+        parser.error(str(problem))
+    return 0
+
+
+def measure(victim: Path, archive: Path, payloads: Sequence[bytes]) -> Iterator[tuple[float, list[User]]]:
+    """For each time to think, what the users went through."""
+    scratch = Path(tempfile.mkdtemp(prefix="prepay-"))
+    uri = f"sqlite:///{scratch / 'ledger.db'}"
+    try:
+        archives = {PROTECTED: archive, UNPROTECTED: victim}
+        with served(archives, config=ROOT / "config.properties", environment={"CALPOW_LEDGER": uri}) as server:
+            for think in THINK_SECONDS:
+                yield think, _rounds(server.url(PROTECTED), server.url(UNPROTECTED), uri, think, payloads)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def table(think: float, users: Sequence[User]) -> list[str]:
+    """The figures of one time to think."""
+    lines = [f"{1000 * think:.0f} ms between queries: median ms (quartiles), share with a second round trip"]
+    for user in users:
+        low, middle, high = (1000 * value for value in statistics.quantiles(user.seconds, n=4))
+        share = user.challenged / len(user.seconds)
+        lines.append(f"  {user.name:28} {middle:6.2f} ({low:.2f} to {high:.2f})   {share:4.0%}")
+    return lines
+
+
+def _rounds(protected: str, unprotected: str, uri: str, think: float, payloads: Sequence[bytes]) -> list[User]:
+    """Blocks of queries by each user in turn, so that other load on the machine falls on all alike."""
+    ledger = open_ledger(uri)
+    keys = [ledger.add_key(f"user-{time.time_ns()}-{number}") for number in range(2)]
+    prepaying = PowAuth(keys[1])
+    users = [
+        User("unprotected", unprotected, lambda: None),
+        User("a challenge each time", protected, lambda: PowAuth(keys[0])),  # one that knows no price
+        User("prepaid", protected, lambda: prepaying),
+    ]
+    stock = itertools.cycle(payloads)
+    for _, user in itertools.product(range(ROUNDS), users):
+        for number in range(1 + QUERIES):
+            time.sleep(think)
+            user.ask(next(stock), count=number > 0)
+    return users
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
