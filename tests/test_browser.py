@@ -209,7 +209,22 @@ def ask(page: Page, home: Desk, desk: Desk) -> Callable[..., Any]:
 # ---- Digests and stamps
 
 
-def test_the_modules_digests_are_those_of_hashlib(page: Page) -> None:
+# Without workers and without WebAssembly.
+STRICT = "script-src 'self'; worker-src 'none'"
+
+
+@pytest.fixture
+def strict_page(browser: Browser, desk: Desk) -> Iterator[Page]:
+    """A page that may run neither workers nor WebAssembly."""
+    desk.policy = STRICT
+    tab = browser.page(f"{desk.url}/")
+    yield tab
+    tab.close()
+
+
+@pytest.mark.parametrize("name", ["page", "strict_page"])
+def test_the_modules_digests_are_those_of_hashlib(request: pytest.FixtureRequest, name: str) -> None:
+    page: Page = request.getfixturevalue(name)
     rng = random.Random(7)
     messages = [rng.randbytes(size) for size in range(200)]
     costs = [(2, 1, 1), (64, 8, 1), (16, 2, 3), (256, 1, 2)] * 10
@@ -250,6 +265,33 @@ def test_stamps_minted_in_a_page_solve_the_puzzle(
         puzzle_of(document).verify(stamps)
 
 
+@pytest.mark.parametrize("name", ["own_page", "strict_page"])
+def test_digests_too_slow_for_the_page_are_taken_in_workers_where_there_are_any(
+    request: pytest.FixtureRequest, name: str
+) -> None:
+    page: Page = request.getfixturevalue(name)
+    document = challenge(algorithm="scrypt", bits=2, count=4, n=4096, r=8, p=1)
+    stamps, taken, in_workers = page.run(
+        """
+        let inWorkers = 0;
+        const Plain = Worker;
+        Worker = function (...given) {
+          const worker = new Plain(...given);
+          worker.addEventListener("message", ({ data }) => (inWorkers += data.hashes));
+          return worker;
+        };
+        const { solve } = await import("/calpow.js");
+        let taken = 0;
+        const stamps = await solve(document, { onProgress: ({ hashes }) => (taken = hashes) });
+        return [stamps, taken, inWorkers];
+        """,
+        document=document,
+    )
+
+    puzzle_of(document).verify(stamps)
+    assert in_workers == (taken if name == "own_page" else 0)
+
+
 def vars_of(cost: ScryptCost | None) -> dict[str, int]:
     return {} if cost is None else {"n": cost.n, "r": cost.r, "p": cost.p}
 
@@ -275,13 +317,9 @@ def test_a_puzzle_takes_as_many_digests_as_it_says(page: Page, algorithm: str) -
     assert 0.85 < ratio < 1.15
 
 
-def test_where_the_page_may_run_neither_workers_nor_webassembly_it_solves_and_stays_alive(
-    browser: Browser, desk: Desk
-) -> None:
-    desk.policy = "script-src 'self'; worker-src 'none'"
-    page = browser.page(f"{desk.url}/")
+def test_where_the_page_may_run_neither_workers_nor_webassembly_it_solves_and_stays_alive(strict_page: Page) -> None:
     document = challenge(bits=15, count=16)
-    stamps, slices, gap = page.run(
+    stamps, slices, gap = strict_page.run(
         """
         const { solve } = await import("/calpow.js");
         let [gap, before, slices] = [0, performance.now(), 0];
@@ -296,7 +334,6 @@ def test_where_the_page_may_run_neither_workers_nor_webassembly_it_solves_and_st
         """,
         document=document,
     )
-    page.close()
 
     puzzle_of(document).verify(stamps)
     assert slices > 20

@@ -4,8 +4,8 @@
  *     import { powFetch } from "./calpow.js";
  *     const answer = await powFetch(url, { method: "POST", body, key, signal, onProgress });
  *
- * Without dependencies and without a build step: this file, which is its own worker script, and mint.js beside it. The
- * protocol is in docs/protocol.md. Whoever sees a page has the key in it: give each visitor a key of his own.
+ * Without dependencies and without a build step: this file, which is its own worker script, with mint.js and vectors.js
+ * beside it. The protocol is in docs/protocol.md. Whoever sees a page has the key in it: give each visitor his own.
  *
  * @typedef {import("./mint.js").Job} Job
  * @typedef {import("./mint.js").Slice} Slice
@@ -75,13 +75,15 @@ const PAGE_SLICE = 6;
 const WORKER_SLICE = 40;
 // What is solved sooner than this is not worth starting workers for.
 const ALONE_FOR = 25;
+// n r p of a scrypt whose digests take longer than a slice: where there are workers, no page tries it.
+const MOST_ON_PAGE = 2 ** 14;
 
 /**
  * Ask as `fetch` does, and do the work when the server wants it (status 402 with a challenge).
  *
  * Every other status, a 402 without a challenge among them, is returned as it came; so are 429 and 503, whose
- * Retry-After a page of another origin can read only where the server exposes it. Redirects are errors unless `redirect`
- * says otherwise: fetch would carry the key along to wherever they lead.
+ * Retry-After a page of another origin can read only where the server exposes it. Redirects are errors unless
+ * `redirect` says otherwise: fetch would carry the key along to wherever they lead.
  *
  * @param {string | URL | Request} input  a Request only without a body
  * @param {RequestInit & PowOptions & SolveOptions} [options]
@@ -92,7 +94,7 @@ export async function powFetch(input, options = {}) {
   checkBody(input, init.body);
   const headers = new Headers(init.headers ?? (input instanceof Request ? input.headers : undefined));
   if (key !== undefined) {
-    if (!/^[!-~](?:[ -~]*[!-~])?$/.test(key)) throw new UnusableKey("the API key is empty or not plain printable ASCII");
+    if (!/^[!-~](?:[ -~]*[!-~])?$/.test(key)) throw new UnusableKey("the API key is empty or not printable ASCII");
     headers.set("X-Api-Key", key);
   }
   const signal = init.signal ?? (input instanceof Request ? input.signal : undefined);
@@ -165,8 +167,9 @@ export function readChallenge(document) {
   const time = isMatch(expires, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/) ? Date.parse(expires) : NaN;
   must(time >= 0 && new Date(time).toISOString() === expires.replace("Z", ".000Z"), "expiry is not a time in UTC");
   if (algorithm === "scrypt") {
-    must(within(n, 2, 2 ** 30) && (n & (n - 1)) === 0 && within(r, 1, 2 ** 20) && within(p, 1, 16), "scrypt cost is absurd");
-    must(128 * r * (n + p) <= MOST_SCRYPT_BYTES && n < 2 ** (16 * r), "scrypt cost takes too much memory");
+    const whole = within(n, 2, 2 ** 30) && (n & (n - 1)) === 0 && within(r, 1, 2 ** 20) && within(p, 1, 16);
+    must(whole && n < 2 ** (16 * r), "scrypt cost is absurd");
+    must(128 * r * (n + p) <= MOST_SCRYPT_BYTES, "scrypt takes more than 64 MiB");
   }
   const cost = algorithm === "scrypt" ? { n, r, p } : null;
   return Object.freeze({ token, id, algorithm, bits, count, expires: time, cost, expectedHashes: count * 2 ** bits });
@@ -183,7 +186,7 @@ function checkBody(/** @type {any} */ input, /** @type {any} */ body) {
   const streams = input instanceof Request && !["GET", "HEAD"].includes(input.method);
   if (body == null ? streams : !again) {
     throw new BodyNotRewindable(
-      "a challenged request is sent twice: give the URL and, as body, a string, Blob, ArrayBuffer, FormData or URLSearchParams",
+      "a challenged request is sent twice: give the URL, and as body a string, Blob, ArrayBuffer, FormData or the like",
     );
   }
 }
@@ -244,7 +247,8 @@ async function search(challenge, { signal, onProgress, maxSeconds = Infinity, wo
     const expected = !estimated && seconds > 1 ? seconds + (secondsLeft ?? 0) : seconds;
     estimated ||= seconds > 1;
     if (left && expected > maxSeconds) {
-      throw new SolvingTooLong(`the puzzle takes about ${expected.toFixed(1)} s here, more than the ${maxSeconds} s allowed`);
+      const takes = `the puzzle takes about ${expected.toFixed(1)} s here`;
+      throw new SolvingTooLong(`${takes}, more than the ${maxSeconds} s allowed`);
     }
     onProgress?.({ found: count - left, count, seconds, secondsLeft, hashes, challenge });
   }
@@ -306,6 +310,8 @@ async function search(challenge, { signal, onProgress, maxSeconds = Infinity, wo
   signal?.addEventListener("abort", cancel);
   try {
     report();
+    if (cost !== null && cost.n * cost.r * cost.p > MOST_ON_PAGE) hire();
+    relieved = team.size > 0;
     searchHere().catch(fail);
     await ended;
   } finally {

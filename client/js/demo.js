@@ -85,8 +85,8 @@ board.addEventListener("keydown", (event) => {
   if (event.key !== " " && !x && !y) return;
   event.preventDefault();
   const within = (/** @type {number} */ value) => Math.min(Math.max(value, STEP), board.width - STEP);
-  pen = { x: within(pen.x + x * STEP), y: within(pen.y + y * STEP), down: pen.down !== (event.key === " "), shown: true };
-  const point = { x: pen.x, y: pen.y };
+  const point = { x: within(pen.x + x * STEP), y: within(pen.y + y * STEP) };
+  pen = { ...point, down: pen.down !== (event.key === " "), shown: true };
   if (event.key === " " && pen.down) begin(point);
   else if (pen.down) extend(point);
   else redraw();
@@ -148,7 +148,8 @@ function bitmapOfPicture(/** @type {ImageBitmap} */ image) {
   context.drawImage(image, 0, 0, width, height);
   const pixels = context.getImageData(0, 0, width, height);
   const grey = Float32Array.from({ length: width * height }, (_, i) => greyAt(pixels.data, i));
-  const edge = grey.filter((_, i) => i < width || i >= width * (height - 1) || i % width === 0 || (i + 1) % width === 0);
+  const isEdge = (/** @type {number} */ x, /** @type {number} */ y) => x % (width - 1) === 0 || y % (height - 1) === 0;
+  const edge = grey.filter((_, i) => isEdge(i % width, Math.floor(i / width)));
   const inverted = edge.reduce((sum, each) => sum + each, 0) / edge.length > 127;
   const box = { left: width, right: -1, top: height, bottom: -1 };
   const most = grey.reduce((best, each) => Math.max(best, inverted ? 255 - each : each), 1);
@@ -264,7 +265,7 @@ function excuse(/** @type {any} */ error) {
   if (error.name === "AbortError") return "Cancelled.";
   if (error instanceof CalpowError) return `${error.name}: ${error.message}.`;
   if (error instanceof TypeError) {
-    return "The model cannot be reached from this page: is the URL right, is it running, does it allow this page's origin (CORS)?";
+    return "The model cannot be reached. Is the URL right, is it running, does it allow this page's origin (CORS)?";
   }
   return `The answer could not be read: ${error.message}`;
 }

@@ -1,13 +1,14 @@
 /**
  * Minting: searching for HashCash stamps whose digest begins with zero bits, a slice of time at a time.
  *
- * SHA-1 and SHA-256 are tried four at a time in WebAssembly that is assembled here, or in plain JavaScript where a page's
- * policy forbids that; scrypt is plain JavaScript.
+ * The inner loops are WebAssembly (vectors.js); where a page's policy forbids that, they are plain JavaScript.
  *
  * @typedef {{n: number, r: number, p: number}} ScryptCost
  * @typedef {{algorithm: string, bits: number, cost: ScryptCost | null, fields: string}} Job  one stamp, up to its ext
  * @typedef {{stamp: string | null, hashes: number}} Slice  what a while of searching has brought
  */
+
+import { mixer, scanner } from "./vectors.js";
 
 const LEAST_RANDOM = 8; // characters of 6 bits: two mints of one stamp differ
 
@@ -129,11 +130,10 @@ function padWords(message) {
 }
 
 const SHA1_ADDED = [0x5a827999, 0x6ed9eba1, 0x8f1bbcdc, 0xca62c1d6];
-const isPrime = (/** @type {number} */ n) => ![2, 3, 5, 7, 11, 13, 17].some((divisor) => divisor < n && n % divisor === 0);
-const SHA256_ADDED = Int32Array.from(
-  Array.from({ length: 310 }, (_, at) => at + 2).filter(isPrime).slice(0, 64),
-  (prime) => (Math.cbrt(prime) % 1) * 2 ** 32,
-);
+// The fractions of the cube roots of the first 64 primes.
+const isPrime = (/** @type {number} */ n) => ![2, 3, 5, 7, 11, 13, 17].some((each) => each < n && n % each === 0);
+const PRIMES = Array.from({ length: 310 }, (_, at) => at + 2).filter(isPrime);
+const SHA256_ADDED = Int32Array.from(PRIMES, (prime) => (Math.cbrt(prime) % 1) * 2 ** 32);
 const w = new Int32Array(80);
 
 function compressSha1(out, state, block, at) {
@@ -192,7 +192,7 @@ function compressSha256(out, state, block, at) {
   out[7] = state[7] + h;
 }
 
-/** Where a page may run no WebAssembly: the first four tails, from `low` on, one of which may fit; else the end. */
+/** What vectors.js's `scan` finds, without WebAssembly. */
 function scanPlainly(compress, out, start, block, mask, low) {
   for (let at = low; at < TAILS.length; at++) {
     block[13] = TAILS[at];
@@ -202,123 +202,38 @@ function scanPlainly(compress, out, start, block, mask, low) {
   return TAILS.length;
 }
 
-// ---- Four tries at once (WebAssembly, its 128-bit vectors) ------------------------------------------------------
-// An expression is its code, an array of bytes; what it leaves on the stack is its value.
-
-const i32 = (/** @type {number} */ value) => {
-  const code = [0x41];
-  for (; value > 63; value >>= 7) code.push((value & 127) | 128);
-  return [...code, value];
-};
-const uleb = (/** @type {number} */ value) => (value > 127 ? [(value & 127) | 128, ...uleb(value >> 7)] : [value]);
-const get = (local) => [0x20, local];
-const set = (local, value) => [...value, 0x21, local];
-const vector = (code) => (...operands) => [...operands.flat(), 0xfd, ...uleb(code)];
-const [select, xor, or, and] = [0x52, 0x51, 0x50, 0x4e].map(vector);
-const [shiftLeft, shiftRight, addTwo, equal, anyTrue, splat] = [0xab, 0xad, 0xae, 0x37, 0x53, 0x11].map(vector);
-const add = (...operands) => operands.reduce((sum, each) => addTwo(sum, each));
-const rotate = (x, left) => or(shiftLeft(x, i32(left)), shiftRight(x, i32(32 - left)));
-const constant = (value) => [0xfd, 0x0c, ...[0, 1, 2, 3].flatMap(() => [value, value >> 8, value >> 16, value >> 24].map((byte) => byte & 255))];
-const spread = (address) => [...i32(address), 0xfd, 0x09, 2, 0]; // one word of the memory in all four lanes
-
-// Locals: two numbers, then vectors.
-const [MASK, AT] = [0, 1];
-const [WORDS, STATE, SAVED, TEMPORARY] = [2, 18, 26, 34];
-const word = (t) => WORDS + (t & 15);
-// The memory: the midstate, the block, the tails.
-const [BLOCK, TABLE] = [64, 1024];
-
-function roundOfSha1(t) {
-  const [a, b, c, d, e] = [0, 1, 2, 3, 4].map((i) => STATE + ((i + 80 - t) % 5));
-  const [B, C, D] = [get(b), get(c), get(d)];
-  const x = get(TEMPORARY);
-  const mixed = xor(get(word(t - 3)), xor(get(word(t - 8)), xor(get(word(t - 14)), get(word(t)))));
-  const f = t < 20 ? select(C, D, B) : t >= 40 && t < 60 ? select(D, B, xor(B, C)) : xor(xor(B, C), D);
-  return [
-    ...(t < 16 ? [] : [...set(TEMPORARY, mixed), ...set(word(t), rotate(x, 1))]),
-    ...set(e, add(rotate(get(a), 5), f, get(e), get(word(t)), constant(SHA1_ADDED[(t / 20) | 0]))),
-    ...set(b, rotate(B, 30)),
-  ];
-}
-
-function roundOfSha256(t) {
-  const [a, b, c, d, e, f, g, h] = [0, 1, 2, 3, 4, 5, 6, 7].map((i) => STATE + ((i + 64 - t) % 8));
-  const mix = (x, ...turns) => turns.map((right) => rotate(get(x), 32 - right)).reduce((one, other) => xor(one, other));
-  const sum = (x, one, other, shift) => xor(mix(x, one, other), shiftRight(get(x), i32(shift)));
-  const scheduled = add(get(word(t)), get(word(t - 7)), sum(word(t - 15), 7, 18, 3), sum(word(t - 2), 17, 19, 10));
-  return [
-    ...(t < 16 ? [] : set(word(t), scheduled)),
-    ...set(h, add(get(h), mix(e, 6, 11, 25), select(get(f), get(g), get(e)), constant(SHA256_ADDED[t]), get(word(t)))),
-    ...set(d, add(get(d), get(h))),
-    ...set(h, add(get(h), mix(a, 2, 13, 22), select(get(c), get(a), xor(get(a), get(b))))),
-  ];
-}
-
-/** scan(mask, at): the address of the first four tails, from `at` on, one of which may fit; else the table's end. */
-function assemble(round, rounds, size) {
-  const each = (count, make) => Array.from({ length: count }, (_, i) => make(i)).flat();
-  const end = TABLE + 4 * TAILS.length;
-  const body = [
-    // The first 13 rounds are the same for every tail.
-    ...each(13, (t) => set(WORDS + t, spread(BLOCK + 4 * t))),
-    ...each(size, (i) => set(STATE + i, spread(4 * i))),
-    ...each(13, round),
-    ...each(size, (i) => set(SAVED + i, get(STATE + i))),
-    ...[0x03, 0x40], // loop
-    ...each(size, (i) => set(STATE + i, get(SAVED + i))),
-    ...each(16, (t) => set(WORDS + t, t === 13 ? [...get(AT), 0xfd, 0x00, 4, 0] : spread(BLOCK + 4 * t))),
-    ...each(rounds - 13, (i) => round(13 + i)),
-    ...anyTrue(equal(and(add(get(STATE + (-rounds % size + size) % size), spread(0)), splat(get(MASK))), constant(0))),
-    ...[0x04, 0x40, ...get(AT), 0x0f, 0x0b], // if: return at
-    ...[...get(AT), ...i32(16), 0x6a, 0x22, AT], // at += 16
-    ...[...i32(end), 0x49, 0x0d, 0, 0x0b], // at < end: again
-    ...[...i32(end), 0x0b],
-  ];
-  const code = [1, ...uleb(TEMPORARY + 1 - WORDS), 0x7b, ...body];
-  const section = (id, content) => [id, ...uleb(content.length), ...content];
-  return Uint8Array.from([
-    ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
-    ...section(1, [1, 0x60, 2, 0x7f, 0x7f, 1, 0x7f]), // (i32, i32) -> i32
-    ...section(3, [1, 0]),
-    ...section(5, [1, 0, 1]), // 64 KiB
-    ...section(7, [2, 1, 0x6d, 2, 0, 1, 0x66, 0, 0]), // exported as m and f
-    ...section(10, [1, ...uleb(code.length), ...code]),
-  ]);
-}
-
-/** A hash with the fastest `scan` that this page may run, compiled when it is first needed. */
-function hashFrom(initial, compress, round, rounds) {
+/** A hash with the fastest `scan` that this page may run, assembled when it is first needed. */
+function hashFrom(name, initial, compress, added) {
   const out = new Int32Array(initial.length);
+  const plain = (start, block, mask, low) => scanPlainly(compress, out, start, block, mask, low);
   const hash = {
     initial: Int32Array.from(initial),
     compress,
     scan(start, block, mask, low) {
-      hash.scan = scanner();
+      hash.scan = orPlain(
+        () => scanner(name, added, TAILS),
+        () => plain,
+      );
       return hash.scan(start, block, mask, low);
     },
   };
-  function scanner() {
-    try {
-      const { m, f } = new WebAssembly.Instance(new WebAssembly.Module(assemble(round, rounds, initial.length))).exports;
-      const memory = new Int32Array(m.buffer);
-      memory.set(TAILS, TABLE / 4);
-      return (start, block, mask, low) => {
-        memory.set(start, 0);
-        memory.set(block, BLOCK / 4);
-        return (f(mask, TABLE + 4 * low) - TABLE) / 4;
-      };
-    } catch {
-      return (start, block, mask, low) => scanPlainly(compress, out, start, block, mask, low);
-    }
-  }
   return hash;
 }
 
+/** WebAssembly where it runs: a page's policy may forbid it, and old browsers have no vectors. */
+function orPlain(make, plain) {
+  try {
+    return make();
+  } catch {
+    return plain();
+  }
+}
+
 const SHA1_INITIAL = [0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0];
-const SHA256_INITIAL = [2, 3, 5, 7, 11, 13, 17, 19].map((prime) => (Math.sqrt(prime) % 1) * 2 ** 32);
+const SHA256_INITIAL = PRIMES.slice(0, 8).map((prime) => (Math.sqrt(prime) % 1) * 2 ** 32);
 const HASHES = {
-  "hashcash-sha1": hashFrom(SHA1_INITIAL, compressSha1, roundOfSha1, 80),
-  "hashcash-sha256": hashFrom(SHA256_INITIAL, compressSha256, roundOfSha256, 64),
+  "hashcash-sha1": hashFrom("sha1", SHA1_INITIAL, compressSha1, SHA1_ADDED),
+  "hashcash-sha256": hashFrom("sha256", SHA256_INITIAL, compressSha256, SHA256_ADDED),
 };
 
 // ---- scrypt (RFC 7914), without salt, 32 bytes ------------------------------------------------------------------
@@ -327,8 +242,8 @@ function scrypt(password, { n, r, p }) {
   const hmac = hmacOf(password);
   const size = 32 * r;
   const mixed = pbkdf2(hmac, [], size * p).map(swapBytes);
-  const memory = new Int32Array(size * n);
-  for (let lane = 0; lane < p; lane++) romix(mixed.subarray(size * lane, size * (lane + 1)), memory, n, r);
+  const romix = romixOf(n, r);
+  for (let lane = 0; lane < p; lane++) romix(mixed.subarray(size * lane, size * (lane + 1)));
   return pbkdf2(hmac, mixed.map(swapBytes), 8);
 }
 
@@ -342,7 +257,8 @@ function hmacOf(key) {
   const short = key.length > 64 ? absorb(hash, hash.initial, padBytes(key)) : wordsOf(key, 16);
   const block = new Int32Array(16);
   block.set(short);
-  const [inner, outer] = [0x36363636, 0x5c5c5c5c].map((pad) => absorb(hash, hash.initial, block.map((word) => word ^ pad)));
+  const padded = (/** @type {number} */ pad) => absorb(hash, hash.initial, block.map((word) => word ^ pad));
+  const [inner, outer] = [padded(0x36363636), padded(0x5c5c5c5c)];
   return (message) => absorb(hash, outer, padWords(absorb(hash, inner, padWords(message))));
 }
 
@@ -353,40 +269,59 @@ function pbkdf2(hmac, salt, size) {
   return key;
 }
 
-function romix(words, memory, n, r) {
+let made = { n: 0, r: 0, romix: (words) => words };
+
+/** Mixes 32 r words in place; the last one made is kept, with its memory. */
+function romixOf(n, r) {
+  if (made.n !== n || made.r !== r) {
+    const chosen = orPlain(
+      () => mixer(n, r),
+      () => plainMixer(n, r),
+    );
+    made = { n, r, romix: romixWith(chosen, n, r) };
+  }
+  return made.romix;
+}
+
+/**
+ * The memory holds n + 3 blocks: n that are remembered, zeros, and two to work in. `mix(from, other, to)` takes
+ * blocks' numbers. Chunks lie in it diagonal by diagonal, as Salsa20's rounds want them.
+ */
+function romixWith({ memory, mix }, n, r) {
   const size = 32 * r;
-  let from = words;
-  let to = new Int32Array(size);
-  for (let i = 0; i < n; i++) {
-    memory.set(from, i * size);
-    mixBlock(from, to, r);
-    [from, to] = [to, from];
-  }
-  for (let i = 0; i < n; i++) {
-    const at = (from[size - 16] & (n - 1)) * size;
-    for (let k = 0; k < size; k++) from[k] ^= memory[at + k];
-    mixBlock(from, to, r);
-    [from, to] = [to, from];
-  }
-  words.set(from); // n is even, so it is there already
+  const [zeros, one, two] = [n, n + 1, n + 2];
+  const place = (i) => (i & ~15) | ((5 * i) & 15);
+  return (words) => {
+    for (let i = 0; i < size; i++) memory[i] = words[place(i)];
+    for (let i = 0; i < n; i++) mix(i, zeros, i + 1 < n ? i + 1 : one);
+    for (let i = 0; i < n; i++) {
+      const [from, to] = i & 1 ? [two, one] : [one, two];
+      mix(from, memory[from * size + size - 16] & (n - 1), to);
+    }
+    for (let i = 0; i < size; i++) words[place(i)] = memory[one * size + i];
+  };
 }
 
-/** Salsa20/8 over the chunks of 16 words in turn; the even ones come first in `to`. */
-function mixBlock(from, to, r) {
-  const last = 32 * r - 16;
-  for (let k = 0; k < 16; k++) chunk[k] = from[last + k];
-  for (let i = 0; i < 2 * r; i++) {
-    salsa(from, 16 * i, to, 16 * ((i >> 1) + (i & 1) * r));
-  }
+/** BlockMix without WebAssembly. */
+function plainMixer(n, r) {
+  const memory = new Int32Array(32 * r * (n + 3));
+  const x = new Int32Array(16);
+  const mix = (from, other, to) => {
+    const [source, second, target] = [from, other, to].map((block) => 32 * r * block);
+    for (let k = 0, last = 32 * r - 16; k < 16; k++) x[k] = memory[source + last + k] ^ memory[second + last + k];
+    for (let i = 0; i < 2 * r; i++) {
+      for (let k = 0; k < 16; k++) x[k] ^= memory[source + 16 * i + k] ^ memory[second + 16 * i + k];
+      salsa(x);
+      memory.set(x, target + 16 * ((i >> 1) + (i & 1) * r));
+    }
+  };
+  return { memory, mix };
 }
 
-const chunk = new Int32Array(16);
-
-function salsa(from, at, to, place) {
-  const t = chunk;
-  for (let k = 0; k < 16; k++) t[k] ^= from[at + k];
-  let a = t[0], b = t[1], c = t[2], d = t[3], e = t[4], f = t[5], g = t[6], h = t[7];
-  let i = t[8], j = t[9], k = t[10], l = t[11], m = t[12], n = t[13], o = t[14], p = t[15];
+/** Salsa20/8 of one chunk, in place. */
+function salsa(t) {
+  let a = t[0], f = t[1], k = t[2], p = t[3], e = t[4], j = t[5], o = t[6], d = t[7];
+  let i = t[8], n = t[9], c = t[10], h = t[11], m = t[12], b = t[13], g = t[14], l = t[15];
   for (let round = 0; round < 8; round += 2) {
     e ^= turn(a + m, 7), i ^= turn(e + a, 9), m ^= turn(i + e, 13), a ^= turn(m + i, 18);
     j ^= turn(f + b, 7), n ^= turn(j + f, 9), b ^= turn(n + j, 13), f ^= turn(b + n, 18);
@@ -397,9 +332,8 @@ function salsa(from, at, to, place) {
     l ^= turn(k + j, 7), i ^= turn(l + k, 9), j ^= turn(i + l, 13), k ^= turn(j + i, 18);
     m ^= turn(p + o, 7), n ^= turn(m + p, 9), o ^= turn(n + m, 13), p ^= turn(o + n, 18);
   }
-  t[0] += a, t[1] += b, t[2] += c, t[3] += d, t[4] += e, t[5] += f, t[6] += g, t[7] += h;
-  t[8] += i, t[9] += j, t[10] += k, t[11] += l, t[12] += m, t[13] += n, t[14] += o, t[15] += p;
-  for (let q = 0; q < 16; q++) to[place + q] = t[q];
+  t[0] += a, t[1] += f, t[2] += k, t[3] += p, t[4] += e, t[5] += j, t[6] += o, t[7] += d;
+  t[8] += i, t[9] += n, t[10] += c, t[11] += h, t[12] += m, t[13] += b, t[14] += g, t[15] += l;
 }
 
 function turn(x, left) {
