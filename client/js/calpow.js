@@ -139,8 +139,11 @@ export async function powFetch(input, options = {}) {
  * @returns {Promise<string[]>}
  */
 export async function solve(challenge, options = {}) {
-  return search(typeof challenge?.expires === "number" ? challenge : readChallenge(challenge), options);
+  return search(checked.has(challenge) ? challenge : readChallenge(challenge), options);
 }
+
+/** What readChallenge has let pass. */
+const checked = new WeakSet();
 
 /**
  * Check the "challenge" member of a 402's body. Throws MalformedChallenge or UnknownAlgorithm.
@@ -172,7 +175,9 @@ export function readChallenge(document) {
     must(128 * r * (n + p) <= MOST_SCRYPT_BYTES, "scrypt takes more than 64 MiB");
   }
   const cost = algorithm === "scrypt" ? { n, r, p } : null;
-  return Object.freeze({ token, id, algorithm, bits, count, expires: time, cost, expectedHashes: count * 2 ** bits });
+  const challenge = { token, id, algorithm, bits, count, expires: time, cost, expectedHashes: count * 2 ** bits };
+  checked.add(challenge);
+  return Object.freeze(challenge);
 }
 
 function isMatch(/** @type {any} */ value, /** @type {RegExp} */ pattern) {
