@@ -10,6 +10,9 @@ from weakref import WeakSet
 
 Job = Callable[[threading.Event], None]
 
+# An interpreter that ends under a thread which compiles crashes; anything else stops within milliseconds.
+_LAST_SECONDS = 5.0
+
 
 class Minter:
     """Runs one job at a time in a daemon thread, which ends with its job: nothing is left behind at rest.
@@ -46,6 +49,12 @@ class Minter:
         with self._lock:
             self._stop.set()
 
+    def join(self, seconds: float) -> None:
+        """Wait until the last job has ended, but no longer than this."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(seconds)
+
 
 def _run(before: threading.Thread | None, job: Job, stop: threading.Event) -> None:
     if before is not None:
@@ -59,8 +68,11 @@ _all: WeakSet[Minter] = WeakSet()
 
 @atexit.register
 def _stop_all() -> None:
-    for minter in list(_all):
+    minters = list(_all)
+    for minter in minters:
         minter.stop()
+    for minter in minters:
+        minter.join(_LAST_SECONDS)
 
 
 def _renew_all() -> None:
