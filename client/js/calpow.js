@@ -121,7 +121,7 @@ export async function powFetch(input, options = {}) {
       }
       doubted ||= lifetime.seconds <= 0;
       const limits = lifetime.byServer ? { expiresAfter: lifetime.seconds } : {};
-      const stamps = await search(challenge, { signal, onProgress, maxSeconds, workers, ...limits });
+      const stamps = await new Search(challenge, { signal, onProgress, maxSeconds, workers, ...limits }).run();
       headers.set("PoW-Solution", [challenge.token, ...stamps].join(" "));
     } catch (error) {
       if (error instanceof CalpowError) error.response = response;
@@ -139,7 +139,7 @@ export async function powFetch(input, options = {}) {
  * @returns {Promise<string[]>}
  */
 export async function solve(challenge, options = {}) {
-  return search(checked.has(challenge) ? challenge : readChallenge(challenge), options);
+  return new Search(checked.has(challenge) ? challenge : readChallenge(challenge), options).run();
 }
 
 /** What readChallenge has let pass. */
@@ -221,110 +221,141 @@ function secondsLeft(/** @type {Challenge} */ challenge, /** @type {Response} */
 // ---- Sharing the work out ---------------------------------------------------------------------------------------
 
 /**
- * This thread begins, in slices, and goes on until a worker has shown that it works. Tries are memoryless, so a
- * searcher has to know nothing but which stamp it is at: each takes, for a slice, the one with the fewest searchers.
- *
- * @param {Readonly<Challenge>} challenge
- * @param {SolveOptions & {expiresAfter?: number}} options
+ * One puzzle being solved. This thread begins, in slices, and goes on until a worker has shown that it works. Tries are
+ * memoryless, so a searcher has to know nothing but which stamp it is at: each takes, for a slice, the one with the
+ * fewest searchers.
  */
-async function search(challenge, { signal, onProgress, maxSeconds = Infinity, workers, expiresAfter = Infinity }) {
-  signal?.throwIfAborted();
-  const { algorithm, bits, count, cost, id } = challenge;
-  const began = performance.now();
-  const date = new Date().toISOString().replace(/\D/g, "").slice(2, 14);
-  const stamps = new Array(count).fill(null);
-  const searchers = new Array(count).fill(0);
+class Search {
+  hashes = 0;
+  hired = false; // workers were started
+  relieved = false; // and have taken over
+  estimated = false;
+  over = false;
+  began = performance.now();
+  date = new Date().toISOString().replace(/\D/g, "").slice(2, 14);
   /** @type {Set<Worker>} */
-  const team = new Set();
-  const most = Math.min(workers ?? globalThis.navigator?.hardwareConcurrency ?? 1, count);
-  let [left, hashes, hired, relieved, estimated, over] = [count, 0, false, false, false, false];
-  /** @type {() => void} */
-  let finish = () => {};
-  /** @type {(error: unknown) => void} */
-  let fail = () => {};
-  const ended = new Promise((resolve, reject) => ([finish, fail] = [() => resolve(undefined), reject]));
+  team = new Set();
 
-  function report() {
-    const seconds = (performance.now() - began) / 1000;
-    const secondsLeft = hashes ? (seconds / hashes) * left * 2 ** bits : null;
-    if (left && seconds > expiresAfter) throw new ChallengeExpired("the challenge expired while it was being solved");
-    // What the first moments say of a speed is not to be trusted.
-    const expected = !estimated && seconds > 1 ? seconds + (secondsLeft ?? 0) : seconds;
-    estimated ||= seconds > 1;
-    if (left && expected > maxSeconds) {
-      const takes = `the puzzle takes about ${expected.toFixed(1)} s here`;
-      throw new SolvingTooLong(`${takes}, more than the ${maxSeconds} s allowed`);
+  /**
+   * @param {Readonly<Challenge>} challenge
+   * @param {SolveOptions & {expiresAfter?: number}} options
+   */
+  constructor(challenge, { signal, onProgress, maxSeconds = Infinity, workers, expiresAfter = Infinity }) {
+    Object.assign(this, { challenge, signal, onProgress, maxSeconds, expiresAfter });
+    this.mostWorkers = Math.min(workers ?? globalThis.navigator?.hardwareConcurrency ?? 1, challenge.count);
+    this.left = challenge.count;
+    this.stamps = new Array(challenge.count).fill(null);
+    this.searchers = new Array(challenge.count).fill(0);
+    this.ended = new Promise((finish, fail) => Object.assign(this, { finish, fail }));
+  }
+
+  /** @returns {Promise<string[]>} */
+  async run() {
+    const { signal } = this;
+    signal?.throwIfAborted();
+    const cancel = () => this.fail(signal.reason);
+    signal?.addEventListener("abort", cancel);
+    try {
+      this.report();
+      if (isSlow(this.challenge.cost)) this.hire();
+      this.relieved = this.team.size > 0;
+      this.searchHere().catch(this.fail);
+      await this.ended;
+    } finally {
+      this.over = true;
+      signal?.removeEventListener("abort", cancel);
+      for (const worker of this.team) worker.terminate();
     }
-    onProgress?.({ found: count - left, count, seconds, secondsLeft, hashes, challenge });
+    return this.stamps;
+  }
+
+  report() {
+    const { left, hashes, challenge } = this;
+    const { bits, count } = challenge;
+    const seconds = (performance.now() - this.began) / 1000;
+    const secondsLeft = hashes ? (seconds / hashes) * left * 2 ** bits : null;
+    if (left) this.checkTime(seconds, secondsLeft ?? 0);
+    this.onProgress?.({ found: count - left, count, seconds, secondsLeft, hashes, challenge });
+  }
+
+  checkTime(/** @type {number} */ seconds, /** @type {number} */ secondsLeft) {
+    if (seconds > this.expiresAfter) throw new ChallengeExpired("the challenge expired while it was being solved");
+    // What the first moments say of a speed is not to be trusted.
+    const estimate = !this.estimated && seconds > 1;
+    this.estimated ||= estimate;
+    const expected = estimate ? seconds + secondsLeft : seconds;
+    if (expected <= this.maxSeconds) return;
+    const takes = `the puzzle takes about ${expected.toFixed(1)} s here`;
+    throw new SolvingTooLong(`${takes}, more than the ${this.maxSeconds} s allowed`);
   }
 
   /** @param {(job: Job) => Slice | Promise<Slice>} searcher */
-  async function searchOnce(searcher) {
+  async searchOnce(searcher) {
+    const { stamps, searchers } = this;
     const open = [...stamps.keys()].filter((ext) => stamps[ext] === null);
     const ext = open.reduce((best, each) => (searchers[each] < searchers[best] ? each : best));
     searchers[ext]++;
     try {
-      const slice = await searcher({ algorithm, bits, cost, fields: `1:${bits}:${date}:${id}:${ext}:` });
-      if (over) return;
-      hashes += slice.hashes;
-      if (slice.stamp !== null && stamps[ext] === null) {
-        stamps[ext] = slice.stamp;
-        left--;
-      }
-      report();
-      if (left === 0) finish();
+      const slice = await searcher(this.jobOf(ext));
+      if (!this.over) this.take(ext, slice);
     } finally {
       searchers[ext]--;
     }
   }
 
-  async function searchHere() {
-    while (!over && !relieved && left) {
-      await searchOnce((job) => searchSlice(job, PAGE_SLICE));
-      if (!hired && left && performance.now() - began > ALONE_FOR) hire();
+  /** @returns {Job} */
+  jobOf(/** @type {number} */ ext) {
+    const { algorithm, bits, cost, id } = this.challenge;
+    return { algorithm, bits, cost, fields: `1:${bits}:${this.date}:${id}:${ext}:` };
+  }
+
+  take(/** @type {number} */ ext, /** @type {Slice} */ { stamp, hashes }) {
+    this.hashes += hashes;
+    if (stamp !== null && this.stamps[ext] === null) {
+      this.stamps[ext] = stamp;
+      this.left--;
+    }
+    this.report();
+    if (this.left === 0) this.finish();
+  }
+
+  async searchHere() {
+    while (!this.over && !this.relieved && this.left) {
+      await this.searchOnce((job) => searchSlice(job, PAGE_SLICE));
+      if (!this.hired && this.left && performance.now() - this.began > ALONE_FOR) this.hire();
       await pause();
     }
   }
 
-  async function searchThere(/** @type {Worker} */ worker) {
+  async searchThere(/** @type {Worker} */ worker) {
     try {
-      while (!over && left) {
-        await searchOnce((job) => ask(worker, job));
-        relieved = true;
+      while (!this.over && this.left) {
+        await this.searchOnce((job) => ask(worker, job));
+        this.relieved = true;
       }
     } catch (error) {
       if (!(error instanceof WorkerLost)) throw error;
-      team.delete(worker);
-      if (team.size > 0 || !relieved) return;
-      relieved = false;
-      await searchHere();
+      this.team.delete(worker);
+      if (this.team.size > 0 || !this.relieved) return;
+      this.relieved = false;
+      await this.searchHere();
     }
   }
 
-  function hire() {
-    hired = true;
-    for (let index = 0; index < most; index++) {
+  hire() {
+    this.hired = true;
+    for (let index = 0; index < this.mostWorkers; index++) {
       const worker = startWorker();
       if (worker === null) return;
-      team.add(worker);
-      searchThere(worker).catch(fail);
+      this.team.add(worker);
+      this.searchThere(worker).catch(this.fail);
     }
   }
+}
 
-  const cancel = () => fail(signal?.reason);
-  signal?.addEventListener("abort", cancel);
-  try {
-    report();
-    if (cost !== null && cost.n * cost.r * cost.p > MOST_ON_PAGE) hire();
-    relieved = team.size > 0;
-    searchHere().catch(fail);
-    await ended;
-  } finally {
-    over = true;
-    signal?.removeEventListener("abort", cancel);
-    for (const worker of team) worker.terminate();
-  }
-  return stamps;
+/** Whether one digest would keep the page from its next frame. */
+function isSlow(/** @type {ScryptCost | null} */ cost) {
+  return cost !== null && cost.n * cost.r * cost.p > MOST_ON_PAGE;
 }
 
 /** Lets the page breathe: a timer would wait 4 ms, and a second where the tab is not seen. */
