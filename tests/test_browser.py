@@ -386,6 +386,33 @@ def test_a_module_of_a_third_origin_still_has_workers(own_page: Page) -> None:
     assert answers > 1
 
 
+def test_a_page_whose_workers_die_goes_on_by_itself(own_page: Page) -> None:
+    document = challenge(bits=18, count=32)
+    stamps, deaths = own_page.run(
+        """
+        let deaths = 0;
+        const Plain = Worker;
+        Worker = function (...given) {
+          const worker = new Plain(...given);
+          let answers = 0;
+          worker.addEventListener("message", () => {
+            if (++answers !== 2) return;
+            worker.terminate();
+            deaths++;
+            setTimeout(() => worker.dispatchEvent(new ErrorEvent("error", { message: "out of memory" })));
+          });
+          return worker;
+        };
+        const { solve } = await import("/calpow.js");
+        return [await solve(document, { workers: 2 }), deaths];
+        """,
+        document=document,
+    )
+
+    puzzle_of(document).verify(stamps)
+    assert deaths == 2
+
+
 ABSURD = {
     "no object": "challenge",
     "nothing": None,
