@@ -8,7 +8,7 @@ ROOMS := -p calpow.puzzle -p calpow.handler -p calpow.archiver -p calpow.client
 
 help:
 	@echo "make demo   protect a model, let an honest user and attackers query it, compare (a few minutes)"
-	@echo "make serve  the same model, left running, with curl lines to paste"
+	@echo "make serve  the same model, left running, with a page to draw on and curl lines to paste"
 	@echo "make test   the whole test suite, against real servers"
 	@echo "make lint   ruff and mypy"
 	@echo "make clean  remove what the others made"

@@ -1,5 +1,6 @@
 """What the README and the docs say, done: their lines are pasted and run against a protected server."""
 
+import json
 import os
 import re
 import shutil
@@ -60,15 +61,22 @@ def test_the_curl_lines_work_when_pasted(site: Site, folder: Path) -> None:
 
 def test_the_command_line_works_when_pasted(site: Site, folder: Path) -> None:
     assert '"class": 1' in paste(indented("export CALPOW_KEY"), site, folder, site.key("readme-cli"))
+    (line,) = (folder / "answers.jsonl").read_text().splitlines()
+    assert json.loads(line) == {"file": "digit.png", "status": 200, "answer": {"class": 1, "explained": False}}
 
 
-def test_the_requests_lines_work_when_pasted(site: Site, folder: Path) -> None:
-    found = re.search(r"```python\n(.*?)```", README, re.DOTALL)
-    assert found
-    program = found[1].replace(URL, site.server.url("vector")).replace("auth=PowAuth(key)", "auth=PowAuth(KEY)")
-    program = f"KEY = {site.key('readme-requests')!r}\n{program}"
+@pytest.mark.parametrize("library", ["requests", "httpx"])
+def test_the_python_lines_work_when_pasted(library: str, site: Site, folder: Path) -> None:
+    blocks: list[str] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (block,) = (block for block in blocks if f"import {library}" in block)
+    program = block.replace(URL, site.server.url("vector")).replace("PowAuth(key)", "PowAuth(KEY)")
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, cwd=folder, timeout=60, check=True
+        [sys.executable, "-c", f"KEY = {site.key(f'readme-{library}')!r}\n{program}"],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=60,
+        check=True,
     )
     assert done.stdout == "{'class': 1, 'explained': False}\n"
 
