@@ -82,8 +82,7 @@ def measure_solver(client: ReferenceClient) -> SolverFit:
     through the times that the sizes take in the mean. All sizes take turns: other load on the machine tilts nothing.
     """
     sizes = _sizes(client)
-    a_round = [bits for bits in sizes for _ in range(min(MOST_TIMES, 1 << (sizes[-1] - bits)))]
-    asked = tqdm(a_round * ROUNDS, desc="solver", unit="puzzle", disable=None)
+    asked = tqdm(_in_turns(sizes) * ROUNDS, desc="solver", unit="puzzle", disable=None)
     timed = [(bits, _solve(client, bits)) for bits in asked]
     weights = [1.0 / (STAMPS << bits) ** 2 for bits, _ in timed]
     pace = fit_line([each.digests for _, each in timed], [each.seconds for _, each in timed], weights)
@@ -103,6 +102,13 @@ def _sizes(client: ReferenceClient) -> range:
     lowest = max(1, bits + math.ceil(math.log2(SHORTEST_SECONDS / spent)))
     highest = bits + math.floor(math.log2(LONGEST_SECONDS / spent))
     return range(lowest, max(highest + 1, lowest + FEWEST_SIZES))
+
+
+def _in_turns(sizes: range) -> list[int]:
+    """One round of bits: small sizes more often than large ones, each spread evenly over the round."""
+    times = {bits: min(MOST_TIMES, 1 << (sizes[-1] - bits)) for bits in sizes}
+    turns = [((each + 0.5) / count, bits) for bits, count in times.items() for each in range(count)]
+    return [bits for _, bits in sorted(turns)]
 
 
 def _solve(client: ReferenceClient, bits: int) -> Minted:

@@ -232,9 +232,7 @@ def test_puzzles_of_scrypt_are_calibrated_by_what_scrypt_takes(home: Path, tmp_p
 def test_a_puzzle_whose_least_takes_longer_than_is_left_is_refused() -> None:
     hard = reference_client(PROFILES["scrypt-hard"].kind, fast=False)
     solver = SolverFit(1 / math.log(2), math.log2(400), 400.0)
-    with pytest.raises(
-        TimingError, match=r"least puzzle of scrypt takes .* ms here, and a legitimate user may solve for"
-    ):
+    with pytest.raises(TimingError, match=r"least puzzle of scrypt takes .* ms here, and .* may solve for"):
         measure_floor(hard, 0.0005, solver)
 
 
@@ -274,4 +272,4 @@ def test_the_floors_puzzle_takes_the_seconds_wanted_whatever_the_line_says() -> 
     wrong = SolverFit(1 / math.log(2), math.log2(1e5), 1e5)
     floor = measure_floor(CLIENT, 0.002, wrong)
     assert floor.measured == pytest.approx(0.002, rel=0.5)
-    assert floor.seconds > 0.01
+    assert floor.seconds > 0.004
