@@ -21,26 +21,34 @@ from calpow.archiver.served import served
 from calpow.client import PowAuth
 from calpow.handler.ledger import open_ledger
 from calpow.puzzle.errors import CalpowError
+from calpow.puzzle.solver import Progress
 
 THINK_SECONDS = (0.0, 0.1)
-ROUNDS = 9
+ROUNDS = 7
 QUERIES = 12
 TIMEOUT = 30.0
 
 
 @dataclass
 class User:
-    """One who asks: seconds of each query, and how many of them took a second round trip."""
+    """One who asks: seconds of each query, and how many of them took a second round trip, or waited for stamps."""
 
     name: str
     url: str
-    auth: Callable[[], PowAuth | None]
+    auth: Callable[[], PowAuth | None] = lambda: None
     session: requests.Session = field(default_factory=requests.Session)
     seconds: list[float] = field(default_factory=list)
     challenged: int = 0
+    minting: int = 0
+    _worked: bool = False
+
+    def watch(self, _: Progress) -> None:
+        """Told by PowAuth of work that the user waits for."""
+        self._worked = True
 
     def ask(self, payload: bytes, *, count: bool) -> None:
         """Send one query. Raises requests.HTTPError when it is refused."""
+        self._worked = False
         begun = time.perf_counter()
         answer = self.session.post(self.url, data=payload, auth=self.auth(), timeout=TIMEOUT)
         spent = time.perf_counter() - begun
@@ -48,6 +56,7 @@ class User:
         if count:
             self.seconds.append(spent)
             self.challenged += bool(answer.history)
+            self.minting += self._worked
 
 
 def main() -> int:
@@ -84,11 +93,13 @@ def measure(victim: Path, archive: Path, payloads: Sequence[bytes]) -> Iterator[
 
 def table(think: float, users: Sequence[User]) -> list[str]:
     """The figures of one time to think."""
-    lines = [f"{1000 * think:.0f} ms between queries: median ms (quartiles), share with a second round trip"]
+    lines = [
+        f"{1000 * think:.0f} ms between queries: median ms (quartiles), share that took a second trip / waited for work"
+    ]
     for user in users:
         low, middle, high = (1000 * value for value in statistics.quantiles(user.seconds, n=4))
-        share = user.challenged / len(user.seconds)
-        lines.append(f"  {user.name:28} {middle:6.2f} ({low:.2f} to {high:.2f})   {share:4.0%}")
+        trips, waits = user.challenged / len(user.seconds), user.minting / len(user.seconds)
+        lines.append(f"  {user.name:28} {middle:6.2f} ({low:.2f} to {high:.2f})   {trips:4.0%} / {waits:4.0%}")
     return lines
 
 
@@ -96,12 +107,13 @@ def _rounds(protected: str, unprotected: str, uri: str, think: float, payloads: 
     """Blocks of queries by each user in turn, so that other load on the machine falls on all alike."""
     ledger = open_ledger(uri)
     keys = [ledger.add_key(f"user-{time.time_ns()}-{number}") for number in range(2)]
-    prepaying = PowAuth(keys[1])
-    users = [
-        User("unprotected", unprotected, lambda: None),
-        User("a challenge each time", protected, lambda: PowAuth(keys[0])),  # one that knows no price
-        User("prepaid", protected, lambda: prepaying),
-    ]
+    plain = User("unprotected", unprotected)
+    challenged = User("a challenge each time", protected)
+    challenged.auth = lambda: PowAuth(keys[0], progress=challenged.watch)  # a new one knows no price
+    prepaid = User("prepaid", protected)
+    prepaying = PowAuth(keys[1], progress=prepaid.watch)
+    prepaid.auth = lambda: prepaying
+    users = [plain, challenged, prepaid]
     stock = itertools.cycle(payloads)
     for _, user in itertools.product(range(ROUNDS), users):
         for number in range(1 + QUERIES):

@@ -1,4 +1,13 @@
-"""Proof-of-work authentication for requests: `requests.post(url, data=body, auth=PowAuth(key))`."""
+"""Proof-of-work authentication for requests.
+
+import requests
+from calpow.client import PowAuth
+
+with requests.Session() as session:
+    session.auth = PowAuth(key)
+    answer = session.post(url, data=image)
+    answer.raise_for_status()
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,19 @@
-"""Proof-of-work authentication for httpx: `httpx.Client(auth=PowAuth(key))`, and the same for `httpx.AsyncClient`."""
+"""Proof-of-work authentication for httpx.
+
+import asyncio
+import httpx
+from calpow.client.httpx import PowAuth
+
+with httpx.Client(auth=PowAuth(key)) as client:
+    answer = client.post(url, content=image)
+    answer.raise_for_status()
+
+async def ask():
+    async with httpx.AsyncClient(auth=PowAuth(key)) as client:
+        return await client.post(url, content=image)
+
+answer = asyncio.run(ask())
+"""
 
 from __future__ import annotations
 

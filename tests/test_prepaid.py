@@ -5,10 +5,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import anyio
+import httpx
 import pytest
 import requests
 
 from calpow.client import PowAuth
+from calpow.client.httpx import PowAuth as HttpxPowAuth
 from calpow.puzzle.errors import MalformedStamp, StaleStamp, WrongStamp
 from calpow.puzzle.prepaid import AHEAD_SECONDS, FRESH_SECONDS, check_prepaid, prepaid_resource
 from calpow.puzzle.profiles import Kind
@@ -114,3 +117,13 @@ def test_who_is_asked_for_more_than_was_announced_pays_the_difference(site: Site
     assert [answer.status_code for answer in answers] == [200] * 3
     assert [1 + len(answer.history) for answer in answers] == [2, 1, 1]
     assert str(answers[0].request.headers["PoW-Solution"]).startswith("prepaid ")
+
+
+def test_httpx_pays_beforehand_too(site: Site) -> None:
+    async def ask() -> list[httpx.Response]:
+        auth = HttpxPowAuth(site.key("prepaying-httpx"))
+        async with httpx.AsyncClient(auth=auth, timeout=TIMEOUT) as client:
+            return [await client.post(site.server.url("vector"), content=f"{VECTOR}{number}") for number in range(4)]
+
+    answers = anyio.run(ask)
+    assert [(answer.status_code, len(answer.history)) for answer in answers] == [(200, 1), (200, 0), (200, 0), (200, 0)]

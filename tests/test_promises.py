@@ -1,6 +1,8 @@
 """What every adapter promises, requests and httpx, sync and async: one suite for all, on a server that really asks."""
 
+import importlib
 import re
+import textwrap
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -285,3 +287,13 @@ def test_a_server_that_is_down_is_the_library_s_own_error(asker: Asker) -> None:
     with pytest.raises(asker.errors) as caught:
         asker.post("http://127.0.0.1:9/paid")
     assert not isinstance(caught.value, ClientError)
+
+
+@pytest.mark.parametrize("module", ["calpow.client.auth", "calpow.client.httpx"])
+def test_the_examples_are_true(server: PowServer, module: str) -> None:
+    text = importlib.import_module(module).__doc__ or ""
+    lines = [line for line in text.splitlines() if not line or line.startswith("    ")]
+    names: dict[str, Any] = {"key": KEY, "url": f"{server.url}/paid", "image": BODY}
+    exec(textwrap.dedent("\n".join(lines)), names)
+    assert names["answer"].content == BODY
+    assert len(server.seen) == 2 * text.count(".post(")
