@@ -1,12 +1,14 @@
-"""Proof-of-work authentication for requests.
+"""Proof-of-work authentication for requests. `key`, `url` and `image` are yours:
 
-import requests
-from calpow.client import PowAuth
+    import requests
+    from calpow.client import PowAuth
 
-with requests.Session() as session:
-    session.auth = PowAuth(key)
-    answer = session.post(url, data=image)
-    answer.raise_for_status()
+    with requests.Session() as session:
+        session.auth = PowAuth(key)
+        answer = session.post(url, data=image)
+        answer.raise_for_status()
+
+One PowAuth for many requests: it remembers what answers cost.
 """
 
 from __future__ import annotations

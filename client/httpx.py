@@ -1,18 +1,20 @@
-"""Proof-of-work authentication for httpx.
+"""Proof-of-work authentication for httpx. `key`, `url` and `image` are yours:
 
-import asyncio
-import httpx
-from calpow.client.httpx import PowAuth
+    import asyncio
+    import httpx
+    from calpow.client.httpx import PowAuth
 
-with httpx.Client(auth=PowAuth(key)) as client:
-    answer = client.post(url, content=image)
-    answer.raise_for_status()
+    with httpx.Client(auth=PowAuth(key)) as client:
+        answer = client.post(url, content=image)
+        answer.raise_for_status()
 
-async def ask():
-    async with httpx.AsyncClient(auth=PowAuth(key)) as client:
-        return await client.post(url, content=image)
+    async def ask():
+        async with httpx.AsyncClient(auth=PowAuth(key)) as client:
+            return await client.post(url, content=image)
 
-answer = asyncio.run(ask())
+    answer = asyncio.run(ask())
+
+One PowAuth for many requests: it remembers what answers cost.
 """
 
 from __future__ import annotations
