@@ -14,7 +14,7 @@ import requests
 
 from calpow.client import PowAuth
 from calpow.client.payment import Minted, Payment, Work
-from calpow.client.prepay import TRUST_AFTER
+from calpow.client.prepay import IDLE_SECONDS, TRUST_AFTER
 from calpow.puzzle.algorithms import ScryptCost
 from calpow.puzzle.challenge import SOLUTION_HEADER
 from calpow.puzzle.puzzle import MAX_COUNT, Puzzle
@@ -264,7 +264,7 @@ print([thread.name for thread in threading.enumerate()])
     time.sleep(0.2)
     began = time.monotonic()
     output, errors = child.communicate("\n", timeout=30)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < IDLE_SECONDS  # it may be compiling, which cannot be stopped
     assert ("calpow-minter" in output, errors, child.returncode) == (True, "", 0)
 
 
