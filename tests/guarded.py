@@ -109,7 +109,7 @@ def build_all(folder: Path) -> Mapping[str, Protected]:
 
 @dataclass(frozen=True)
 class Site:
-    """A running server with every victim twice: `NAME` guarded, `NAME-plain` as it was."""
+    """A running server with every victim twice: `NAME` guarded, `NAME-plain` as it was (that of `hard` is vector's)."""
 
     server: Server
     ledger_uri: str
