@@ -341,7 +341,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._paid(body)
 
     def _slow(self, body: bytes) -> None:
-        self._send_challenge(self.desk.challenge(body, bits=21, count=60), "no solution", {})
+        self._send_challenge(self.desk.challenge(body, bits=30, count=16), "no solution", {})
 
     def _brief(self, body: bytes) -> None:
         self.desk.lifetime = 2.0

@@ -183,13 +183,16 @@ def test_a_key_goes_through_a_proxy(server: PowServer) -> None:
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_cancelling_the_task_ends_the_work_at_once(server: PowServer, backend: str) -> None:
+    server.lifetime = 1e6
     steps: list[float] = []
 
     def watch(step: Progress) -> None:
         steps.append(time.monotonic())
 
+    auth = PowAuth(KEY, progress=watch, max_hashes=2**40, max_seconds=1e6)
+
     async def ask() -> float:
-        async with httpx.AsyncClient(auth=PowAuth(KEY, progress=watch), timeout=30) as client:
+        async with httpx.AsyncClient(auth=auth, timeout=30) as client:
             with anyio.move_on_after(0.5) as scope:
                 await client.post(f"{server.url}/slow", content=BODY)
             assert scope.cancelled_caught
@@ -206,7 +209,7 @@ def test_cancelling_the_task_ends_the_work_at_once(server: PowServer, backend: s
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_the_event_loop_goes_on_while_a_puzzle_is_solved(server: PowServer, backend: str) -> None:
-    server.bits, server.count = 14, 30
+    server.bits, server.count = 20, 30
     ticks = 0
 
     async def tick() -> None:
