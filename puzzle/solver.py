@@ -19,7 +19,7 @@ from calpow.puzzle.puzzle import Puzzle
 # Between two looks at the caller's wishes; Ctrl-C is noticed as soon.
 SLICE_SECONDS = 0.002
 # A process answers through a pipe: less often.
-PROCESS_SLICE_SECONDS = 0.02
+PROCESS_SLICE_SECONDS = 0.05
 # After this long the machine's pace is known, and a puzzle that has no chance within the limit is given up.
 PACE_SECONDS = 0.5
 HOPELESS = 2.0
@@ -88,6 +88,8 @@ def mint(
         while (ext := watch.board.take(ext)) is not None:
             watch.board.put(ext, miner.mine(ext, SLICE_SECONDS))
             watch.check()
+            if helpers > 0:
+                time.sleep(0)  # lets go of Python's lock: else helpers wait 5 ms for it, whenever they ask what to do
     return Minted(watch.board.stamps, watch.board.digests, watch.seconds)
 
 
