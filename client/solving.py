@@ -12,7 +12,7 @@ from pathlib import Path
 
 from calpow.client.asking import STANDARD_INPUT
 from calpow.client.bar import stamps_bar
-from calpow.client.errors import UnsolvableInTime, WorkLimitExceeded
+from calpow.client.errors import UnsolvableInTime
 from calpow.client.limits import add_limits
 from calpow.client.saved import Saved
 from calpow.puzzle.challenge import SOLUTION_HEADER, format_solution
@@ -60,20 +60,18 @@ def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 def _solve(args: argparse.Namespace) -> int:
     saved, age = _read(args)
     lifetime = saved.seconds_left(age, datetime.now(timezone.utc))
-    puzzle = saved.challenge.puzzle
-    if puzzle.expected_hashes > args.max_hashes:
-        raise WorkLimitExceeded(puzzle.expected_hashes, args.max_hashes)
-    stamps = _stamps(puzzle, args.max_seconds, lifetime)
+    stamps = _stamps(saved.challenge.puzzle, args, lifetime)
     print(f"{SOLUTION_HEADER}: {format_solution(saved.challenge.token, stamps)}")
     return 0
 
 
-def _stamps(puzzle: Puzzle, limit: float, lifetime: float) -> list[str]:
+def _stamps(puzzle: Puzzle, args: argparse.Namespace, lifetime: float) -> list[str]:
+    limit = min(args.max_seconds, lifetime)
     with stamps_bar() as progress:
         try:
-            return solve(puzzle, max_seconds=min(limit, lifetime), progress=progress)
+            return solve(puzzle, max_hashes=args.max_hashes, max_seconds=limit, progress=progress)
         except SolvingTooLong as error:
-            if lifetime < limit:
+            if lifetime < args.max_seconds:
                 raise UnsolvableInTime(error.expected_seconds, lifetime) from error
             raise
 

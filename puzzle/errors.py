@@ -8,6 +8,7 @@ CalpowError
 │   ├── MalformedChallenge
 │   ├── MalformedSolution
 │   ├── UnknownAlgorithm
+│   ├── TooMuchWork
 │   ├── SolvingCancelled
 │   └── SolvingTooLong
 └── (each room adds its own)
@@ -44,6 +45,18 @@ class MalformedSolution(PuzzleError):
 
 class UnknownAlgorithm(PuzzleError):
     """A puzzle this version cannot solve or verify."""
+
+
+class TooMuchWork(PuzzleError):
+    """The puzzle takes more expected hashes than the caller allows: `expected_hashes`, `limit`. Nothing was solved."""
+
+    def __init__(self, expected_hashes: int, limit: int) -> None:
+        super().__init__(
+            f"the challenge takes about {expected_hashes:,} hashes, more than the limit of {limit:,}: "
+            "raise the limit (max_hashes, --max-hashes) to do the work"
+        )
+        self.expected_hashes = expected_hashes
+        self.limit = limit
 
 
 class SolvingCancelled(PuzzleError):

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 
 from calpow.puzzle.board import Board
 from calpow.puzzle.engines import Engine, choose
-from calpow.puzzle.errors import SolvingCancelled, SolvingTooLong
+from calpow.puzzle.errors import SolvingCancelled, SolvingTooLong, TooMuchWork
 from calpow.puzzle.miners import Miner
 from calpow.puzzle.processes import MinerDied, ProcessMiner
 from calpow.puzzle.puzzle import Puzzle
@@ -48,6 +48,7 @@ def solve(
     puzzle: Puzzle,
     *,
     workers: int | None = None,
+    max_hashes: int | None = None,
     max_seconds: float | None = None,
     progress: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
@@ -56,11 +57,14 @@ def solve(
     """Mint the stamps of a puzzle, in order; takes `puzzle.expected_hashes` digests on average.
 
     workers: how many cores to use; by default all, for puzzles that are worth it.
+    max_hashes: TooMuchWork is raised before anything is done for a puzzle that is expected to take more.
     max_seconds: SolvingTooLong is raised once they are over, or as soon as it is clear that they will not do.
     progress: called in this thread before the first stamp and as more are found; what it raises ends the work.
     cancel: when set, from any thread, the work ends at once with SolvingCancelled.
     date: what the stamps bear, by default now; in UTC.
     """
+    if max_hashes is not None and puzzle.expected_hashes > max_hashes:
+        raise TooMuchWork(puzzle.expected_hashes, max_hashes)
     engine = choose(puzzle)
     return mint(
         puzzle, engine, workers=workers, max_seconds=max_seconds, progress=progress, cancel=cancel, date=date

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from calpow.puzzle.algorithms import ScryptCost
 from calpow.puzzle.board import Board
 from calpow.puzzle.engines import FAST, MEMORY_HARD, PYTHON, Engine, choose, engines_of, has_fast
-from calpow.puzzle.errors import SolvingCancelled, SolvingTooLong
+from calpow.puzzle.errors import SolvingCancelled, SolvingTooLong, TooMuchWork
 from calpow.puzzle.miners import Miner, ScryptMiner, Slice
 from calpow.puzzle.profiles import PROFILES
 from calpow.puzzle.puzzle import MAX_BITS, MAX_RESOURCE_LENGTH, Puzzle
@@ -202,6 +202,15 @@ def test_the_limit_on_seconds_is_kept() -> None:
     with pytest.raises(SolvingTooLong):
         mint(puzzle, PYTHON, workers=1, max_seconds=0.1)
     assert time.monotonic() - begun < 1
+
+
+def test_more_work_than_allowed_is_refused_before_any_is_done() -> None:
+    puzzle = Puzzle("hashcash-sha1", RESOURCE, bits=8, count=16)
+    told: list[Progress] = []
+    with pytest.raises(TooMuchWork, match=r"about 4,096 hashes, more than the limit of 4,095"):
+        solve(puzzle, max_hashes=4095, progress=told.append)
+    assert told == []
+    puzzle.verify(solve(puzzle, max_hashes=4096))
 
 
 def test_a_puzzle_that_fits_into_the_limit_is_solved() -> None:
