@@ -58,7 +58,8 @@ class ScryptCost:
         if self.n < 2 or self.n & (self.n - 1) or self.r < 1 or not 1 <= self.p <= MOST_SCRYPT_LANES:
             raise PuzzleError(f"scrypt with n={self.n}, r={self.r}, p={self.p}: n is a power of two, r and p positive")
         if self.memory > MOST_SCRYPT_BYTES:
-            raise PuzzleError(f"scrypt that takes {self.memory >> 20} MiB: at most {MOST_SCRYPT_BYTES >> 20} are spent")
+            # Without saying how much: Python prints no number of more than 4300 digits.
+            raise PuzzleError(f"scrypt that takes more memory than the {MOST_SCRYPT_BYTES >> 20} MiB that are spent")
         if self.n >= 1 << min(16 * self.r, 62):
             raise PuzzleError(f"scrypt with n={self.n}, r={self.r}: n must be below 2^(16 r)")
 
@@ -69,8 +70,8 @@ class ScryptCost:
 
     def digest(self, stamp: bytes) -> bytes:
         """The digest of a stamp: the stamp is the password, the salt is empty, 32 bytes."""
-        # OpenSSL counts some bytes more than the formula says.
-        limit = self.memory + (1 << 20)
+        # OpenSSL counts two blocks more than the formula says.
+        limit = 128 * self.r * (self.n + self.p + 2)
         return hashlib.scrypt(stamp, salt=b"", n=self.n, r=self.r, p=self.p, maxmem=limit, dklen=SCRYPT_DIGEST_SIZE)
 
 

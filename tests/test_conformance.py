@@ -306,6 +306,7 @@ def refused_at_once(make: Callable[[], object], error: type[PuzzleError], said: 
         {"n": 2**16, "r": 2**10},
         {"n": 2**20, "r": 8},
         {"n": 2, "r": 2**19},
+        {"n": 2**14000, "r": 10**4000},  # whose product has more digits than Python prints
         {"n": 2**16, "r": 1},  # RFC 7914, section 6: n is less than 2^(128 r / 8)
     ],
 )
@@ -322,6 +323,11 @@ def test_an_absurd_cost_is_a_named_error_at_once_in_documents_and_tokens(cost: d
 @pytest.mark.parametrize(("n", "r", "p"), [(33, 8, 1), (2**40, 8, 1), (2**16, 2**10, 1), (32, 8, 2**30), (-32, 8, 1)])
 def test_a_cost_that_nobody_can_pay_does_not_come_to_be(n: int, r: int, p: int) -> None:
     refused_at_once(lambda: ScryptCost(n, r, p), PuzzleError, "scrypt")
+
+
+@pytest.mark.parametrize(("n", "r", "p"), [(2, 170_000, 1), (2, 30_000, 15), (4, 5000, 1), (32768, 1, 1), (2, 1, 16)])
+def test_a_cost_that_is_allowed_is_one_that_can_be_paid(n: int, r: int, p: int) -> None:
+    assert len(ScryptCost(n, r, p).digest(b"stamp")) == 32
 
 
 @pytest.mark.parametrize("missing", ["n", "r", "p"])
