@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
@@ -197,6 +198,12 @@ def test_the_token_is_found_beside_any_realm(realm: str) -> None:
 )
 def test_only_the_challenge_of_our_own_scheme_is_found(header: str, token: str | None) -> None:
     assert find_token(header) == token
+
+
+def test_a_header_with_a_quote_that_is_not_closed_is_read_at_once() -> None:
+    began = time.perf_counter()
+    assert find_token('PoW challenge="' + '\\"' * 200_000) is None
+    assert time.perf_counter() - began < 2
 
 
 def test_a_header_without_our_scheme_holds_no_challenge() -> None:
