@@ -6,6 +6,7 @@ import atexit
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from weakref import WeakSet
 
 Job = Callable[[threading.Event], None]
@@ -41,8 +42,10 @@ class Minter:
             self._stop.set()
             self._stop = stop = threading.Event()
             before = self._thread
-            self._thread = threading.Thread(target=_run, args=(before, job, stop), name="calpow-minter", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=_run, args=(before, job, stop), name="calpow-minter", daemon=True)
+            with suppress(RuntimeError):  # where no thread can be started, nothing is done meanwhile
+                thread.start()
+                self._thread = thread
 
     def stop(self) -> None:
         """Tell the job to stop. Does not wait for it."""

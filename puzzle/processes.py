@@ -37,7 +37,9 @@ class ProcessMiner:
     """A PlainMiner in a process of its own. Raises MinerDied when it cannot be started."""
 
     def __init__(self, puzzle: Puzzle, date: str) -> None:
-        arguments = [json.dumps(sys.path), json.dumps(asdict(puzzle)), date]
+        # What is no text, Python passes over as well.
+        path = [entry for entry in sys.path if isinstance(entry, str)]
+        arguments = [json.dumps(path), json.dumps(asdict(puzzle)), date]
         try:
             self._process = subprocess.Popen(
                 [sys.executable or "python3", "-I", "-c", _PROGRAM, *arguments],

@@ -147,10 +147,11 @@ def _helpers(puzzle: Puzzle, date: str, engine: Engine, board: Board, count: int
     threads: list[threading.Thread] = []
     try:
         for _ in range(count):
-            with suppress(MinerDied):  # as many as can be started
+            with suppress(MinerDied, RuntimeError):  # as many as can be started
                 miners.append(ProcessMiner(puzzle, date) if engine.by_process else engine.make(puzzle, date))
-                threads.append(threading.Thread(target=_help, args=(board, miners[-1], engine), daemon=True))
-                threads[-1].start()
+                thread = threading.Thread(target=_help, args=(board, miners[-1], engine), daemon=True)
+                thread.start()
+                threads.append(thread)
         yield
     finally:
         board.close()

@@ -210,6 +210,22 @@ def test_work_that_is_not_modest_is_not_done_for_nobody(server: PowServer, monke
     assert minters() == []
 
 
+def test_an_answer_is_handed_over_also_where_no_thread_can_be_started(
+    server: PowServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "calpow-minter":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    start = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    auth = PowAuth(KEY)
+    for number in range(3):
+        body = b"%d" % number
+        assert requests.post(f"{server.url}/priced", data=body, auth=auth, timeout=30).content == body
+
+
 def test_nothing_is_minted_for_a_price_beyond_the_limit(asker: Asker, server: PowServer) -> None:
     server.announced = 1 << 30
     with asker.asking() as ask:

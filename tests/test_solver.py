@@ -303,6 +303,23 @@ def test_helpers_that_cannot_be_started_make_it_slower_and_no_worse(monkeypatch:
         assert children() == []
 
 
+def test_a_path_that_holds_more_than_text_is_handed_to_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, Path("/nonexistent")])
+    puzzle = Puzzle("hashcash-sha1", RESOURCE, bits=4, count=4)
+    puzzle.verify(mint(puzzle, PYTHON, workers=2).stamps)
+
+
+def test_threads_that_cannot_be_started_make_it_slower_and_no_worse(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    for engine, cost in ((PYTHON, None), (MEMORY_HARD, ScryptCost(2, 1, 1))):
+        puzzle = Puzzle("hashcash-sha1" if cost is None else "scrypt", RESOURCE, bits=4, count=4, cost=cost)
+        puzzle.verify(mint(puzzle, engine, workers=3).stamps)
+        assert children() == []
+
+
 class Idle:
     """A miner that finds nothing: what is found is found by others."""
 
