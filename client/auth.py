@@ -17,11 +17,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from http.cookiejar import CookieJar
 from typing import Any
 from urllib.parse import urljoin
+from weakref import ref
 
 from requests import PreparedRequest, RequestException, Response
 from requests.auth import AuthBase
@@ -93,6 +94,7 @@ class PowAuth(AuthBase):
         with _errors_of_requests(request):
             sending = _Sending(
                 Exchange(self._payer, str(request.url)),
+                ref(request),
                 str(request.url),
                 rewinder(request.body),
                 self._progress,
@@ -110,10 +112,12 @@ class _Sending:
     """What one prepared request needs to be paid for, as often as it is sent."""
 
     first: Exchange
+    request: ref[PreparedRequest]
     url: str
     rewind: Callable[[], object]
     progress: Callable[[Progress], None] | None
     cancel: threading.Event | None
+    chain: threading.local = field(default_factory=threading.local)
 
     def receive(self, response: Response, **options: Any) -> Response:
         """Hook: exchange a challenge for the answer. `options` are those of HTTPAdapter.send."""
@@ -133,12 +137,15 @@ class _Sending:
             perform(exchange, step, progress=self.progress, cancel=self.cancel)
 
     def _pay(self, response: Response, options: dict[str, Any]) -> Response:
-        # Not `first` itself: a request that is sent twice, or redirected, has its own limits each time.
-        exchange = self.first.again()
+        # Not `first` itself: a request that is sent twice has its own limits each time. A redirect is sent by the same
+        # thread as another request, and has what is left of them.
+        redirected = None if response.request is self.request() else getattr(self.chain, "exchange", None)
+        exchange = self.first.again(redirected)
         while True:
             with _errors_of_requests(response.request, response):
                 step = exchange.receive(_reply(response))
                 if step is None:
+                    self.chain.exchange = exchange if response.is_redirect else None
                     return response
                 self.perform(exchange, step)
             response = self._resend(response, exchange, options)

@@ -152,9 +152,12 @@ class Exchange:
         self._payer.purse.saw_answer(self._url, reply)
         return None
 
-    def again(self) -> Exchange:
-        """A new exchange of the same request, paid with the same stamps."""
-        return Exchange(self._payer, self._url, self._payment)
+    def again(self, redirected: Exchange | None = None) -> Exchange:
+        """A new exchange of the same request, paid with the same stamps; what `redirected` took counts on."""
+        anew, before = Exchange(self._payer, self._url, self._payment), redirected or self
+        anew._hashes, anew._seconds = before._hashes, before._seconds
+        anew._waited, anew._waits = before._waited, before._waits
+        return anew
 
     def _asked(self, reply: Reply) -> Solve | None:
         challenge = reply.challenge

@@ -308,6 +308,15 @@ def test_a_prepared_request_can_be_sent_again_and_pays_again(server: PowServer) 
             assert session.send(prepared, timeout=30).content == BODY
 
 
+def test_a_prepared_request_that_is_redirected_has_its_own_limits_each_time(server: PowServer) -> None:
+    server.target = "/paid"
+    auth = PowAuth(KEY, max_hashes=2 * server.count << server.bits)
+    with requests.Session() as session:
+        prepared = session.prepare_request(requests.Request("POST", f"{server.url}/paid-moved", data=BODY, auth=auth))
+        for _ in range(3):
+            assert session.send(prepared, timeout=30).content == BODY
+
+
 def test_threads_that_share_one_auth_get_their_own_answers(server: PowServer) -> None:
     auth = PowAuth(KEY)
     bodies = [b"%d" % number * 1000 for number in range(40)]

@@ -121,6 +121,13 @@ def test_every_error_is_one_that_users_of_the_library_catch(asker: Asker, server
     assert isinstance(caught.value, UnusableKey)
 
 
+def test_the_limits_hold_for_all_redirects_of_a_request_together(asker: Asker, server: PowServer) -> None:
+    server.target = "/paid-moved"
+    with pytest.raises(asker.errors):
+        asker.post(f"{server.url}/paid-moved", max_hashes=3 * (server.count << server.bits) - 1)
+    assert len({request.headers.get("pow-solution") for request in server.seen} - {None}) <= 2
+
+
 def test_work_within_the_limit_is_done_and_no_more(asker: Asker, server: PowServer) -> None:
     server.bits, server.count = 5, 16
     assert asker.post(f"{server.url}/paid", max_hashes=512).status == 200

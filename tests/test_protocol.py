@@ -123,6 +123,19 @@ def test_seconds_of_all_challenges_of_a_request_count_together() -> None:
         asking.receive(asked("challenge-expired", identity="c"))
 
 
+def test_seconds_of_minting_before_asking_count_too() -> None:
+    payer = Payer("cp_1_secret", Limits(max_seconds=1))
+    payer.purse.saw_challenge(URL, asked(), challenge(), None, lost=False)
+    payer.purse.saw_answer(URL, Reply(200, {"pow-next": "64"}))
+    asking = Exchange(payer, URL)
+    step = asking.start()
+    assert step is not None
+    asking.solved(step, ["stamp"], 0.75)
+    step = asking.again().receive(asked("invalid-solution"))
+    assert isinstance(step, Solve)
+    assert step.seconds_left == 0.25
+
+
 def test_no_more_than_three_challenges_are_solved_in_a_row() -> None:
     asking = exchange()
     for number in range(MAX_CHALLENGES):
