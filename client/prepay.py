@@ -20,7 +20,7 @@ from calpow.client.payment import Minted, Payment, Work, minted
 from calpow.client.replies import Reply
 from calpow.puzzle.challenge import Challenge
 from calpow.puzzle.difficulty import LEAST_STAMPS
-from calpow.puzzle.errors import PuzzleError, SolvingCancelled, SolvingTooLong
+from calpow.puzzle.errors import SolvingCancelled, SolvingTooLong
 from calpow.puzzle.prepaid import prepaid_resource
 from calpow.puzzle.puzzle import Puzzle
 from calpow.puzzle.solver import solve
@@ -81,7 +81,10 @@ class Purse:
         }
 
     def order(self, url: str) -> tuple[Payment, Puzzle | None] | None:
-        """What to send with the next request: stamps in stock, and what is to be minted beside them."""
+        """What to send with the next request: stamps in stock, and what is to be minted beside them.
+
+        None to wait for the challenge: also where whole stamps make more than `max_hashes`, and it may not.
+        """
         self._minter.stop()
         with self._lock:
             account = self._known.get(_path(url))
@@ -96,8 +99,11 @@ class Purse:
             if missing > 0 and puzzle is None:
                 payment = Payment(account.work)
                 puzzle = account.work.puzzle(account.next_hashes, account.work.most)
+            hashes = payment.hashes + (puzzle.expected_hashes if puzzle is not None else 0)
+            if not account.next_hashes <= hashes <= self._max_hashes:  # rounded up, or out of the largest's reach
+                return None
             self._put(url, replace(account, stock=()))
-        return None if puzzle is None and missing > 0 else (payment, puzzle)
+        return payment, puzzle
 
     def mint_meanwhile(self, url: str) -> None:
         """Fill the stock for the announced price, in the background."""
@@ -123,10 +129,7 @@ class Purse:
         realm = reply.realm
         if realm is None:
             return
-        try:
-            work = _work(realm, self._key, challenge.puzzle)
-        except PuzzleError:
-            return
+        work = _work(realm, self._key, challenge.puzzle)
         with self._lock:
             account = self._known.get(_path(url)) or _Account(work)
             if not account.work.is_as_good_as(work):
@@ -165,7 +168,7 @@ class Purse:
             except SolvingCancelled:
                 return
             made = minted(portion, stamps, began)
-            self._change(url, partial(_stocked, made=made))
+            self._change(url, partial(_stocked, work=account.work, made=made))
 
     def _prepays(self, account: _Account) -> bool:
         return 0 < account.next_hashes <= self._max_hashes and account.covered is None and not account.never
@@ -197,8 +200,9 @@ def _portion(account: _Account) -> Puzzle | None:
     return puzzle and replace(puzzle, count=min(puzzle.count, max(1, _PORTION_HASHES >> puzzle.bits)))
 
 
-def _stocked(account: _Account, made: Minted) -> _Account:
-    return replace(account, stock=(*account.in_stock(), made))
+def _stocked(account: _Account, work: Work, made: Minted) -> _Account:
+    # Meanwhile another thread may have learnt that stamps of another kind are asked for.
+    return replace(account, stock=(*account.in_stock(), made)) if account.work.is_as_good_as(work) else account
 
 
 def _work(realm: str, key: str, puzzle: Puzzle) -> Work:

@@ -128,9 +128,9 @@ def test_seconds_of_minting_before_asking_count_too() -> None:
     payer.purse.saw_challenge(URL, asked(), challenge(), None, lost=False)
     payer.purse.saw_answer(URL, Reply(200, {"pow-next": "64"}))
     asking = Exchange(payer, URL)
-    step = asking.start()
-    assert step is not None
-    asking.solved(step, ["stamp"], 0.75)
+    minting = asking.start()
+    assert minting is not None
+    asking.solved(minting, ["stamp"], 0.75)
     step = asking.again().receive(asked("invalid-solution"))
     assert isinstance(step, Solve)
     assert step.seconds_left == 0.25

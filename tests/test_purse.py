@@ -14,7 +14,7 @@ import requests
 
 from calpow.client import PowAuth
 from calpow.client.payment import Minted, Payment, Work
-from calpow.client.prepay import IDLE_SECONDS, TRUST_AFTER
+from calpow.client.prepay import IDLE_SECONDS, TRUST_AFTER, _Account, _stocked
 from calpow.puzzle.algorithms import ScryptCost
 from calpow.puzzle.challenge import SOLUTION_HEADER
 from calpow.puzzle.puzzle import MAX_COUNT, Puzzle
@@ -208,6 +208,22 @@ def test_work_that_is_not_modest_is_not_done_for_nobody(server: PowServer, monke
     until(lambda: not minters())
     purse.mint_meanwhile(url)
     assert minters() == []
+
+
+def test_a_price_within_the_limit_that_stamps_would_exceed_is_left_to_the_challenge(server: PowServer) -> None:
+    auth = PowAuth(KEY, max_hashes=1000)
+    server.price = server.announced = 1000  # a challenge of 992, and stamps of 1024
+    for number in range(3):
+        response = requests.post(f"{server.url}/priced", data=b"%d" % number, auth=auth, timeout=30)
+        assert [response.status_code, len(response.history)] == [200, 1]
+        until(lambda: not minters())
+
+
+def test_stamps_minted_while_another_kind_came_to_be_asked_for_are_not_sent() -> None:
+    made = Minted(("stamp",), 1024, time.monotonic() + 60)
+    account = _Account(replace(WORK, resource="digits@00ffee/0123456789abcdef"), next_hashes=1024)
+    assert _stocked(account, WORK, made).stock == ()
+    assert _stocked(account, replace(account.work, most=7), made).stock == (made,)
 
 
 def test_an_answer_is_handed_over_also_where_no_thread_can_be_started(
