@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from http.cookiejar import CookieJar
 from typing import Any
-from urllib.parse import urljoin
 from weakref import ref
 
 from requests import PreparedRequest, RequestException, Response
@@ -30,7 +29,7 @@ from requests.cookies import extract_cookies_to_jar, get_cookie_header
 
 from calpow.client.body import rewinder
 from calpow.client.errors import ClientError, in_tree_of
-from calpow.client.origin import same_origin
+from calpow.client.origin import leads_home, same_origin
 from calpow.client.protocol import (
     DEFAULT_MAX_HASHES,
     DEFAULT_MAX_SECONDS,
@@ -124,7 +123,7 @@ class _Sending:
         request = response.request  # what a redirect would copy, also when our own copy got the answer
         if same_origin(self.url, response.url):
             response = self._pay(response, options)
-        if response.is_redirect and not same_origin(self.url, urljoin(response.url, response.headers["location"])):
+        if response.is_redirect and not leads_home(self.url, response.url, response.headers["location"]):
             request.headers.pop(KEY_HEADER, None)
             request.headers.pop(SOLUTION_HEADER, None)
         return response

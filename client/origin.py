@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -15,6 +15,16 @@ def same_origin(home: str, url: str) -> bool:
         return False
     upgraded = there[0] == "http" and there[2] == 80 and here == ("https", there[1], 443)
     return here == there or upgraded
+
+
+def leads_home(home: str, url: str, location: str) -> bool:
+    """Whether a redirect from `url` to `location` (the header's text) certainly stays at `home`."""
+    try:
+        parts = urlsplit(location)
+        # A path with a host's slashes, as in "////host": urljoin stays where it is, and requests goes to that host.
+        return not (parts.path.startswith("//") and not parts.netloc) and same_origin(home, urljoin(url, location))
+    except ValueError:
+        return False
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

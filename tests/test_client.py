@@ -355,6 +355,15 @@ def test_a_redirect_to_another_origin_gets_neither_key_nor_solution(server: PowS
     assert "pow-solution" not in request.headers
 
 
+@pytest.mark.parametrize("slashes", ["////", "http:////", "HTTP:////", "////user@"])
+def test_a_redirect_whose_slashes_requests_reads_in_its_own_way_gets_no_key(server: PowServer, slashes: str) -> None:
+    with running(PowServer()) as stranger:
+        server.target = stranger.url.replace("http://", slashes) + "/free"
+        assert post(server, "moved").status_code == 200
+        (request,) = stranger.seen
+    assert "x-api-key" not in request.headers
+
+
 def test_no_work_is_done_for_another_origin(server: PowServer) -> None:
     with running(PowServer()) as stranger:
         server.target = f"{stranger.url}/paid"

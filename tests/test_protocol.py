@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calpow.client.errors import Cancelled, ChallengeLoop, ClientError, HeadersDropped, TimeLimitExceeded
-from calpow.client.origin import same_origin
+from calpow.client.origin import leads_home, same_origin
 from calpow.client.protocol import MAX_CHALLENGES, MAX_WAITS, Exchange, Limits, Payer, Solve, Wait
 from calpow.client.replies import Reply
 from calpow.client.work import pause, perform
@@ -195,6 +195,26 @@ def test_work_and_waiting_can_be_cancelled() -> None:
 )
 def test_a_key_may_go_to_its_origin_and_to_the_same_with_tls(home: str, url: str, same: bool) -> None:
     assert same_origin(home, url) is same
+
+
+@pytest.mark.parametrize(
+    ("location", "home"),
+    [
+        ("", True),
+        ("y", True),
+        ("/y", True),
+        ("//a/y", True),
+        ("http://a//y", True),
+        ("//b/y", False),
+        ("http://b/y", False),
+        ("////b/y", False),
+        ("http:////b/y", False),
+        ("/\t///b/y", False),
+        ("http://[", False),
+    ],
+)
+def test_a_key_stays_behind_where_a_redirect_leads_away_or_nobody_knows_where(location: str, home: bool) -> None:
+    assert leads_home("http://a/x", "http://a/x", location) is home
 
 
 def mangled(document: dict[str, object]) -> st.SearchStrategy[dict[str, object]]:
