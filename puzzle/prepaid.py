@@ -20,6 +20,7 @@ from calpow.puzzle.stamp import Stamp, leading_zero_bits
 FRESH_SECONDS = 600
 # How far a client's clock may be ahead of the server's.
 AHEAD_SECONDS = 60
+_DATE_LENGTH = len("YYMMDDhhmmss")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,9 @@ def prepaid_resource(realm: str, identity: str) -> str:
 def check_prepaid(stamps: Sequence[str], kind: Kind, resource: str, now: float) -> PrepaidWork:
     """Verify stamps minted beforehand; `now` in seconds since the epoch. The cheap checks come first.
 
-    A stamp's work is 2^bits, by the bits it claims and has. Whether one was spent before is the ledger's to say.
-    Raises MalformedStamp, StaleStamp, or WrongStamp (another resource, too little work, one stamp twice, and more
-    stamps than a puzzle of this kind has where a digest is dear).
+    A stamp's work is 2^bits, by the bits, at least 1, that it claims and has. Whether one was spent before is the
+    ledger's to say. Raises MalformedStamp, StaleStamp, or WrongStamp (another resource, too little work, one stamp
+    twice, and more stamps than a puzzle of this kind has where a digest is dear).
     """
     if kind.cost is not None and len(stamps) > kind.most_stamps:
         raise WrongStamp(f"{len(stamps)} prepaid stamps of {kind.algorithm}: mint at most {kind.most_stamps}")
@@ -63,6 +64,8 @@ def _check_fields(stamp: Stamp, resource: str, now: float) -> float:
     """When the stamp was minted."""
     if stamp.resource != resource:
         raise WrongStamp(f"prepaid stamps are for another resource: mint them for {resource}")
+    if stamp.bits < 1:
+        raise WrongStamp("a prepaid stamp of 0 bits is no work: mint stamps of 1 bit or more")
     try:
         made = _minted_at(stamp.date)
     except ValueError:
@@ -75,4 +78,6 @@ def _check_fields(stamp: Stamp, resource: str, now: float) -> float:
 # The stamps of one puzzle bear one date or two, and strptime takes longer than all else that is checked of a stamp.
 @lru_cache(maxsize=64)
 def _minted_at(date: str) -> int:
+    if len(date) != _DATE_LENGTH:  # strptime would read one digit for two
+        raise ValueError(date)
     return calendar.timegm(time.strptime(date, "%y%m%d%H%M%S"))

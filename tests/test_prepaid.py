@@ -60,12 +60,15 @@ def test_stamps_are_good_for_ten_minutes(stamps: list[str]) -> None:
 def test_hostile_stamps_are_refused(stamps: list[str]) -> None:
     stamp = Stamp.parse(stamps[0])
     fields = stamp.text.split(":")
-    dateless = ":".join([*fields[:2], fields[2][:6], *fields[3:]])
+    dateless, to_the_minute = (":".join([*fields[:2], fields[2][:length], *fields[3:]]) for length in (6, 10))
+    free = ":".join([fields[0], "0", *fields[2:]])
     boasting = ":".join([fields[0], "60", *fields[2:]])
     for hostile, error in (
         ([stamp.text, stamp.text], WrongStamp),
         ([boasting], WrongStamp),
+        ([free], WrongStamp),
         ([dateless], MalformedStamp),
+        ([to_the_minute], MalformedStamp),
         ([stamp.text.replace(RESOURCE, RESOURCE[:-1])], WrongStamp),
         ([stamp.text.replace(fields[2], "269923991399")], MalformedStamp),
         (["\N{SNOWMAN}"], MalformedStamp),
