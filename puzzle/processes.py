@@ -37,6 +37,8 @@ class ProcessMiner:
     """A PlainMiner in a process of its own. Raises MinerDied when it cannot be started."""
 
     def __init__(self, puzzle: Puzzle, date: str) -> None:
+        if getattr(sys, "frozen", False):
+            raise MinerDied("a frozen program has no Python to run: sys.executable would start the program again")
         # What is no text, Python passes over as well.
         path = [entry for entry in sys.path if isinstance(entry, str)]
         arguments = [json.dumps(path), json.dumps(asdict(puzzle)), date]

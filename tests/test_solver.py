@@ -21,6 +21,7 @@ from calpow.puzzle.board import Board
 from calpow.puzzle.engines import FAST, MEMORY_HARD, PYTHON, Engine, choose, engines_of, has_fast
 from calpow.puzzle.errors import SolvingCancelled, SolvingTooLong, TooMuchWork
 from calpow.puzzle.miners import Miner, ScryptMiner, Slice
+from calpow.puzzle.processes import MinerDied, ProcessMiner
 from calpow.puzzle.profiles import PROFILES
 from calpow.puzzle.puzzle import MAX_BITS, MAX_RESOURCE_LENGTH, Puzzle
 from calpow.puzzle.solver import Progress, mint, solve
@@ -306,6 +307,14 @@ def test_helpers_that_cannot_be_started_make_it_slower_and_no_worse(monkeypatch:
 def test_a_path_that_holds_more_than_text_is_handed_to_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path, Path("/nonexistent")])
     puzzle = Puzzle("hashcash-sha1", RESOURCE, bits=4, count=4)
+    puzzle.verify(mint(puzzle, PYTHON, workers=2).stamps)
+
+
+def test_a_frozen_program_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    puzzle = Puzzle("hashcash-sha1", RESOURCE, bits=4, count=4)
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    with pytest.raises(MinerDied, match="frozen"):
+        ProcessMiner(puzzle, "260101000000")
     puzzle.verify(mint(puzzle, PYTHON, workers=2).stamps)
 
 
