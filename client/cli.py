@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, entry_points, version
@@ -34,12 +35,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv: the arguments without the program's name; by default those of the process. Raises SystemExit for
         --help, --version and a command line that cannot be read, as argparse does.
     """
+    _open_standard_streams()
     try:
         return _run(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
     except (CalpowError, OSError) as error:  # requests' errors are OSErrors
         return _fail(describe(error), FAILED)
+
+
+def _open_standard_streams() -> None:
+    """Have all three, as /dev/null where we were started without: no other file may get their numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _run(argv: Sequence[str]) -> int:

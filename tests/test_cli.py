@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -135,6 +136,27 @@ def test_solve_prints_the_header_that_answers_the_challenge(
     bare: bool, server: PowServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     challenge = server.challenge(BODY)
+@pytest.mark.skipif(shutil.which("sh") is None, reason="there is no shell here")
+@pytest.mark.parametrize(
+    ("line", "code", "out", "err"),
+    [
+        ("predict $URL $FILE >&-", 0, b"", ""),
+        ("predict $URL $FILE $FILE.not >&-", 2, b"", "calpow: 0 of 2 files were refused and 1 could not be asked"),
+        ("predict $URL $FILE 2>&-", 0, BODY, ""),
+        ("solve - <&-", 2, b"", "calpow: a challenge must be a JSON object"),
+    ],
+)
+def test_a_standard_stream_that_is_closed_is_as_dev_null(
+    line: str, code: int, out: bytes, err: str, server: PowServer, payload: str
+) -> None:
+    names = {**os.environ, "URL": f"{server.url}/free", "FILE": payload}
+    command = f"{sys.executable} -m calpow.client {line}"
+    done = subprocess.run(["sh", "-c", command], env=names, capture_output=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout) == (code, out)
+    assert done.stderr.decode().startswith(err)
+    assert done.stderr.count(b"\n") == (err != "")
+
+
     document: dict[str, object] = challenge.to_document()
     (tmp_path / "c.json").write_text(json.dumps(document if bare else {"status": 402, "challenge": document}))
     assert cli.main(["solve", str(tmp_path / "c.json")]) == 0
