@@ -60,19 +60,19 @@ class Run:
         self._lock = threading.Lock()
 
     def with_threads(self, jobs: int) -> Tally:
-        """Ask with so many threads. Interrupted, it ends at once: who waits for the server then is not waited for."""
+        """Ask with so many threads. Interrupted or at fault, it ends at once, whoever waits for the server then."""
         threads = [threading.Thread(target=self._work, daemon=True) for _ in range(jobs)]
         for thread in threads:
             thread.start()
         try:
-            while any(thread.is_alive() for thread in threads):
+            while self._fault is None and any(thread.is_alive() for thread in threads):
                 self._join(threads)
+            if self._fault is not None:
+                raise self._fault
         except BaseException:
             self._cancel.set()
             self._join(threads)
             raise
-        if self._fault is not None:
-            raise self._fault
         return self._tally
 
     def _join(self, threads: list[threading.Thread]) -> None:

@@ -38,11 +38,15 @@ class Lines:
         self._closed = False
 
     def write(self, result: Result) -> None:
-        """Write a whole line, or none if these lines are closed."""
+        """Write a whole line, or none if these lines are closed. After an OSError they are: a torn line is the last."""
         rest = memoryview(result.to_line())
         with self._lock:
-            while rest and not self._closed:
-                rest = rest[self._file.write(rest) :]
+            try:
+                while rest and not self._closed:
+                    rest = rest[self._file.write(rest) :]
+            except OSError:
+                self._closed = True
+                raise
 
     def close(self) -> None:
         """Wait for the line that is being written; later ones are dropped."""

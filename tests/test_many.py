@@ -12,16 +12,21 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 import pytest
 
-from calpow.client import cli, turns
+from calpow.client import cli, results, turns
 from calpow.client.asking import asking
 from calpow.client.auth import PowAuth
+from calpow.client.results import Result
 from calpow.puzzle.solver import Progress
 from tests.pow_server import NO_LIMITS, PowServer, running
 from tests.terminals import read_until, terminal
+
+if sys.platform != "win32":
+    import resource
 
 Lines = dict[str, dict[str, object]]
 
@@ -284,6 +289,35 @@ def test_a_full_disk_is_one_line_and_ends_it(server: PowServer) -> None:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (2, b"calpow: [Errno 28] No space left on device\n")
     assert len(server.seen) <= 6
+
+
+def test_a_reader_that_is_gone_ends_it_at_once_whoever_waits_for_the_server(server: PowServer) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    server.seconds = 30.0  # which nobody waits for
+    Path("folder").mkdir()  # no server is asked for it: its line comes at once
+    command = [sys.executable, "-m", "calpow.client", "predict", f"{server.url}/sleepy"]
+    began = time.monotonic()
+    with open(theirs, "wb") as gone:
+        options = [*files(2), "folder", "--jobs", "3"]
+        done = subprocess.run([*command, *options], stdout=gone, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (2, b"calpow: [Errno 32] Broken pipe\n")
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no limit there")
+def test_after_a_line_that_a_full_disk_tore_none_is_written() -> None:
+    with FileIO("o", "w") as file:
+        lines = results.Lines(file)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+        try:
+            with pytest.raises(OSError, match="too large"):
+                lines.write(Result("a", 200, b"1"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        lines.write(Result("b", 200, b"2"))
+    assert Path("o").read_bytes() == b'{"file": "'
 
 
 def test_jobs_ask_at_once_over_as_many_connections(server: PowServer) -> None:
