@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from calpow.client.problems import one_line
 from calpow.puzzle.solver import Progress
 
 _SECONDS_BETWEEN = 0.1
@@ -44,7 +45,7 @@ class FilesBar:
 
     def asks(self, file: str) -> None:
         """The calling thread now asks for this file."""
-        self._asked.name = Path(file).name
+        self._asked.name = one_line(Path(file).name)
 
     def solves(self, progress: Progress) -> None:
         """The calling thread is so far with the puzzle it has to solve."""

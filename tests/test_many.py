@@ -429,11 +429,12 @@ def interrupted(process: "subprocess.Popen[bytes]") -> bytes:
 
 def test_a_terminal_shows_the_files_and_what_is_solved(server: PowServer) -> None:
     server.bits, server.lifetime = 40, 1e8
-    names = files(3)
+    names = [*files(1), "\x1b]0;odd\x07.json"]
+    Path(names[1]).write_text("1")
     assert cli.main(["predict", f"{server.url}/free", names[0], "--output", "o"]) == 0
     arguments = ("predict", f"{server.url}/paid", *names, "--output", "o", *NO_LIMITS)
     with terminal() as (ours, theirs), started(*arguments, stderr=theirs) as process:
-        assert "1/3 [" in read_until(ours, "1.json: 0/4 stamps")
+        assert "1/2 [" in read_until(ours, "?]0;odd?.json: 0/4 stamps")
         process.send_signal(signal.SIGINT)
         read_until(ours, "calpow: interrupted\r\n")
         assert process.wait(30) == 130
