@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import requests
 
@@ -58,7 +58,7 @@ def _payload(file: str) -> bytes:
     # In memory, so that a pipe can be sent twice, and a disk that fails is not taken for the server.
     if file == STANDARD_INPUT:
         return sys.stdin.buffer.read()
-    path = Path(file)
-    if path.is_dir():
+    if os.path.isdir(file):
         raise FolderGiven(f"{file} is a folder: name its files, say with {file.rstrip('/')}/*")
-    return path.read_bytes()
+    with open(file, "rb") as payload:  # not Path, for which no name is this folder's
+        return payload.read()

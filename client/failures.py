@@ -20,6 +20,8 @@ def _describe(error: Exception) -> str:
         return f"cannot reach {error.request.url!s}: is the server up, and the URL right?"
     if isinstance(error, requests.Timeout) and error.request is not None:
         return f"no answer from {error.request.url!s} in time: is the model loaded?"
+    if isinstance(error, requests.exceptions.InvalidSchema):
+        return f"{error}: give a URL that begins with http:// or https://"
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+        return f"{error.filename or repr('')}: {error.strerror}"
     return str(error) or type(error).__name__

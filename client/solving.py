@@ -8,7 +8,6 @@ import stat
 import sys
 import time
 from datetime import datetime, timezone
-from pathlib import Path
 
 from calpow.client.asking import STANDARD_INPUT
 from calpow.client.bar import stamps_bar
@@ -83,8 +82,8 @@ def _read(args: argparse.Namespace) -> tuple[Saved, float]:
     if args.challenge == STANDARD_INPUT:
         data = sys.stdin.buffer.read()
         return Saved.from_bytes(data), 0.0
-    path = Path(args.challenge)
-    return Saved.from_bytes(path.read_bytes()), _age(path.stat())
+    with open(args.challenge, "rb") as file:  # not Path, for which no name is this folder's
+        return Saved.from_bytes(file.read()), _age(os.fstat(file.fileno()))
 
 
 def _age(status: os.stat_result) -> float:

@@ -109,14 +109,19 @@ def test_too_much_work_is_one_line_that_says_how_to_allow_it(
         (["predict", "http://127.0.0.1:9/x", "{payload}"], "cannot reach http://127.0.0.1:9/x: "),
         (["predict", "127.0.0.1/x", "{payload}"], "Invalid URL '127.0.0.1/x'"),
         (["predict", "127.0.0.1/x", "{payload}", "/no/such/file"], "Invalid URL '127.0.0.1/x'"),
-        (["predict", "localhost:9/x", "{payload}", "/no/such/file"], "No connection adapters were found for"),
+        (
+            ["predict", "localhost:9/x", "{payload}", "/no/such/file"],
+            "No connection adapters were found for 'localhost:9/x': give a URL that begins with http:// or https://",
+        ),
         (["predict", "{url}/free", "{payload}", "-"], "standard input has no name to tell its answer by"),
         (["predict", "{url}/free", "{payload}", "--output", "/no/such/folder/a"], "/no/such/folder/a: No such file"),
         (["predict", "{url}/free", "{payload}", "--output", "/dev/null"], "/dev/null is no file that results can be"),
         (["predict", "{url}/free", "{folder}"], "{folder} is a folder: name its files"),
         (["predict", "{url}/free", "/no/such/file"], "/no/such/file: No such file or directory"),
+        (["predict", "{url}/free", ""], "'': No such file or directory"),
         (["predict", "{url}/free", "{payload}", "--key", "\u00e9"], "the API key is empty or not plain"),
         (["solve", "/no/such/file"], "/no/such/file: No such file or directory"),
+        (["solve", ""], "'': No such file or directory"),
         (["solve", "{payload}"], "a challenge must be a JSON object"),
         (["solve", "{folder}"], "{folder}: Is a directory"),
     ],
@@ -131,11 +136,6 @@ def test_every_failure_is_one_line_and_exit_code_2(
     assert only_line(err).startswith(line.format(**places))
 
 
-@pytest.mark.parametrize("bare", [False, True])
-def test_solve_prints_the_header_that_answers_the_challenge(
-    bare: bool, server: PowServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    challenge = server.challenge(BODY)
 @pytest.mark.skipif(shutil.which("sh") is None, reason="there is no shell here")
 @pytest.mark.parametrize(
     ("line", "code", "out", "err"),
@@ -157,6 +157,11 @@ def test_a_standard_stream_that_is_closed_is_as_dev_null(
     assert done.stderr.count(b"\n") == (err != "")
 
 
+@pytest.mark.parametrize("bare", [False, True])
+def test_solve_prints_the_header_that_answers_the_challenge(
+    bare: bool, server: PowServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    challenge = server.challenge(BODY)
     document: dict[str, object] = challenge.to_document()
     (tmp_path / "c.json").write_text(json.dumps(document if bare else {"status": 402, "challenge": document}))
     assert cli.main(["solve", str(tmp_path / "c.json")]) == 0
