@@ -64,12 +64,12 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
             Profile(
                 "scrypt",
                 Kind(SCRYPT, ScryptCost(n=32, r=8, p=1)),
-                "32 KiB a digest, the most with which 31 stamps are verified in 5 ms: against thieves with GPUs",
+                "33 KiB a digest, the most with which 31 stamps are verified in 5 ms: against thieves with GPUs",
             ),
             Profile(
                 "scrypt-hard",
                 Kind(SCRYPT, ScryptCost(n=1024, r=8, p=1), least_stamps=4),
-                "1 MiB a digest: for models that take a second, since verifying takes up to 25 ms",
+                "1 MiB a digest: for models that take a second, since verifying takes some 20 ms",
             ),
         )
     }
