@@ -32,7 +32,8 @@
  * @property {AbortSignal} [signal]    ends the work at once, with the signal's reason (an AbortError), as in fetch
  * @property {(progress: Progress) => void} [onProgress]  called at the start and several times a second; what it
  *                                     throws ends the work
- * @property {number} [maxSeconds]     SolvingTooLong when the work takes more, or will
+ * @property {number} [maxSeconds]     SolvingTooLong when a challenge takes more, or will; powFetch allows 120 if not
+ *                                     given, solve any
  * @property {number} [workers]        how many Web Workers; one a core if not given; 0 keeps to this thread
  *
  * @typedef {object} PowOptions
@@ -55,7 +56,7 @@ export class BodyNotRewindable extends CalpowError {}
 export class MalformedChallenge extends CalpowError {}
 /** This version cannot solve such puzzles; nothing was solved. */
 export class UnknownAlgorithm extends CalpowError {}
-/** The challenge had expired when it came, or before it was solved. */
+/** The challenge had expired when it came, or before it was solved, or will have. */
 export class ChallengeExpired extends CalpowError {}
 /** The answer takes more digests than maxHashes; nothing was solved for it. */
 export class WorkLimitExceeded extends CalpowError {}
@@ -66,6 +67,7 @@ export class ChallengeLoop extends CalpowError {}
 
 const MAX_CHALLENGES = 3;
 const DEFAULT_MAX_HASHES = 2 ** 28;
+const DEFAULT_MAX_SECONDS = 120;
 const MAX_BITS = 40;
 const MAX_COUNT = 64;
 const MOST_SCRYPT_BYTES = 64 << 20;
@@ -90,7 +92,8 @@ const MOST_ON_PAGE = 2 ** 14;
  * @returns {Promise<Response>}
  */
 export async function powFetch(input, options = {}) {
-  const { key, maxHashes = DEFAULT_MAX_HASHES, maxSeconds, workers, onProgress, ...init } = options;
+  const { key, workers, onProgress, ...others } = options;
+  const { maxHashes = DEFAULT_MAX_HASHES, maxSeconds = DEFAULT_MAX_SECONDS, ...init } = others;
   checkBody(input, init.body);
   const headers = new Headers(init.headers ?? (input instanceof Request ? input.headers : undefined));
   if (key !== undefined) {
@@ -247,6 +250,7 @@ class Search {
     this.stamps = new Array(challenge.count).fill(null);
     this.searchers = new Array(challenge.count).fill(0);
     this.ended = new Promise((finish, fail) => Object.assign(this, { finish, fail }));
+    this.ended.catch(() => {}); // where onProgress aborts and throws, nobody waits for it
   }
 
   /** @returns {Promise<string[]>} */
@@ -279,14 +283,13 @@ class Search {
   }
 
   checkTime(/** @type {number} */ seconds, /** @type {number} */ secondsLeft) {
-    if (seconds > this.expiresAfter) throw new ChallengeExpired("the challenge expired while it was being solved");
     // What the first moments say of a speed is not to be trusted.
     const estimate = !this.estimated && seconds > 1;
     this.estimated ||= estimate;
     const expected = estimate ? seconds + secondsLeft : seconds;
-    if (expected <= this.maxSeconds) return;
     const takes = `the puzzle takes about ${expected.toFixed(1)} s here`;
-    throw new SolvingTooLong(`${takes}, more than the ${this.maxSeconds} s allowed`);
+    if (expected > this.expiresAfter) throw new ChallengeExpired(`${takes}: the challenge expires before it is solved`);
+    if (expected > this.maxSeconds) throw new SolvingTooLong(`${takes}, more than the ${this.maxSeconds} s allowed`);
   }
 
   /** @param {(job: Job) => Slice | Promise<Slice>} searcher */
