@@ -773,6 +773,19 @@ def test_a_model_that_cannot_be_reached_is_said_plainly(demo: Page) -> None:
     assert "cannot be reached" in answered(demo)
 
 
+@pytest.mark.parametrize("other", [None, {"cat": 0.9}, {"digit": 1, "probabilities": ["<b>"]}])
+def test_what_another_model_answers_is_said_to_be_no_digit(browser: Browser, desk: Desk, other: object) -> None:
+    desk.answer = lambda headers: (200, other, {})
+    with pages({}, port=0) as site:
+        tab = browser.page(f"{site}/demo.html")
+        tab.run("document.getElementById('url').value = url;", url=f"{desk.url}/ask")
+        draw(tab, SEVEN)
+        said = answered(tab)
+        tab.close()
+
+    assert said == "The answer could not be read: it is no digit and its probabilities. Is this the model of the demo?"
+
+
 def test_the_demo_page_shows_progress_and_can_be_cancelled(demo: Page, desk: Desk) -> None:
     desk.asks(bits=23, count=32)
     demo.run("document.getElementById('url').value = url;", url=f"{desk.url}/ask")

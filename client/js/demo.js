@@ -239,7 +239,11 @@ function showWork(/** @type {import("./calpow.js").Progress | null} */ last, /**
   at("work").hidden = false;
 }
 
-function showAnswer(/** @type {{digit: number, probabilities: number[]}} */ { digit, probabilities }) {
+function showAnswer(/** @type {any} */ answer) {
+  const { digit, probabilities } = answer ?? {};
+  if (!Number.isInteger(digit) || !Array.isArray(probabilities) || !probabilities.every(Number.isFinite)) {
+    throw new Error("it is no digit and its probabilities. Is this the model of the demo?");
+  }
   at("answer").textContent = String(digit);
   at("answer").hidden = false;
   const rows = probabilities.map((probability, index) => {
@@ -258,7 +262,7 @@ function showAnswer(/** @type {{digit: number, probabilities: number[]}} */ { di
 /** What a refusal says of itself (RFC 9457), or its status. */
 async function reasonOf(/** @type {Response} */ response) {
   const problem = await response.json().catch(() => ({}));
-  return `${response.status}: ${problem.detail ?? problem.message ?? "the model gave no reason"}`;
+  return `${response.status}: ${problem?.detail ?? problem?.message ?? "the model gave no reason"}`;
 }
 
 function excuse(/** @type {any} */ error) {
