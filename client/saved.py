@@ -12,8 +12,9 @@ from calpow.client.replies import Reply
 from calpow.puzzle.challenge import Challenge
 from calpow.puzzle.errors import CalpowError, MalformedChallenge
 
-# RFC 9112, section 4; HTTP/2 and HTTP/3 as curl writes them. A body need not end its last line.
-_STATUS_LINE = re.compile(rb"(?:\A|(?<=[\n}]))HTTP/\d(?:\.\d)? (\d{3})\b[^\r\n]*\r?\n")
+# RFC 9112, section 4; HTTP/2 and HTTP/3 as curl writes them. A body need not end its last line. A line has a bound, so
+# that a body of nothing but beginnings of such lines takes no minutes.
+_STATUS_LINE = re.compile(rb"(?:\A|(?<=[\n}]))HTTP/\d(?:\.\d)? (\d{3})\b[^\r\n]{0,200}\r?\n")
 _HEADER_NAME = re.compile(r"\s*WWW-Authenticate\s*:", re.IGNORECASE)
 
 

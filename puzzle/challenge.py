@@ -26,9 +26,9 @@ MAX_SOLUTION_LENGTH = 8192  # TorchServe's own limit for a header
 _LATEST_EXPIRY = 253_402_300_799  # the end of the year 9999
 _TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # RFC 7515, compact serialisation
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
-# RFC 9110, section 11.6.1: parts between commas, a scheme's name before its first parameter. A quote that is not
-# closed reaches to the end: were it no match, looking for its end again and again would take minutes.
-_PART = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*"?)+')
+# RFC 9110, section 11.6.1: parts between commas, a scheme's name before its first parameter.
+# A quoted string may lack its end: looked for again from every quote, a header of 60 KB would take a minute.
+_PART = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.?)*(?:"|\Z))+')
 _PARAMETER = re.compile(
     r'(?:(?P<scheme>[^\s="]+)[ \t]+)?(?P<name>[^\s="]+)[ \t]*=[ \t]*(?P<value>"(?:[^"\\]|\\.)*"|[^\s"]+)'
 )

@@ -155,6 +155,13 @@ def test_what_holds_no_challenge_is_one_line(
     assert refusal(capsys).startswith(line)
 
 
+def test_a_dump_of_beginnings_of_responses_is_refused_at_once() -> None:
+    began = time.monotonic()
+    with pytest.raises(CalpowError):
+        Saved.from_bytes(b"HTTP/1.1 402 x\r\n\r\n" + b"}HTTP/1 402 " * 10_000)
+    assert time.monotonic() - began < 2.0
+
+
 @given(st.binary() | st.binary().map(lambda data: b"HTTP/1.1 402 x\r\n" + data))
 def test_whatever_was_saved_is_read_or_refused_in_one_line(data: bytes) -> None:
     refusal = ""

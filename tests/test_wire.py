@@ -206,6 +206,13 @@ def test_a_header_with_a_quote_that_is_not_closed_is_read_at_once() -> None:
     assert time.perf_counter() - began < 2
 
 
+@pytest.mark.parametrize("text", ['"', '"\\', "\\", "a ", "a=", ",", 'PoW a="', '\\"'])
+def test_a_header_of_the_longest_is_read_at_once(text: str) -> None:
+    begun = time.perf_counter()
+    find_token(text * (65536 // len(text)))
+    assert time.perf_counter() - begun < 2.0
+
+
 def test_a_header_without_our_scheme_holds_no_challenge() -> None:
     with pytest.raises(MalformedChallenge, match="no PoW challenge"):
         Challenge.from_www_authenticate('Basic realm="x"')
