@@ -23,6 +23,7 @@ PROBLEM_TYPE = "application/problem+json"
 MAX_TOKEN_LENGTH = 2048
 MAX_SOLUTION_LENGTH = 8192  # TorchServe's own limit for a header
 
+_LARGEST_NUMBER = 2**53  # JSON's, RFC 8259, section 6: a longer one would fill a screen in a message
 _LATEST_EXPIRY = 253_402_300_799  # the end of the year 9999
 _TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # RFC 7515, compact serialisation
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
@@ -229,6 +230,8 @@ def _field(fields: Mapping[str, object], name: str, kind: type[_Kind]) -> _Kind:
     if not isinstance(value, kind) or isinstance(value, bool):
         wanted = "a string" if kind is str else "an integer"
         raise MalformedChallenge(f"the challenge's {name!r} is missing or not {wanted}: ask for a new challenge")
+    if isinstance(value, int) and abs(value) > _LARGEST_NUMBER:
+        raise MalformedChallenge(f"the challenge's {name!r} is absurd: ask for a new challenge")
     return value
 
 

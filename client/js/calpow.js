@@ -96,7 +96,7 @@ export async function powFetch(input, options = {}) {
   const { maxHashes = DEFAULT_MAX_HASHES, maxSeconds = DEFAULT_MAX_SECONDS, ...init } = others;
   checkBody(input, init.body);
   const headers = new Headers(init.headers ?? (input instanceof Request ? input.headers : undefined));
-  if (key !== undefined) {
+  if (key != null) {
     if (!/^[!-~](?:[ -~]*[!-~])?$/.test(key)) throw new UnusableKey("the API key is empty or not printable ASCII");
     headers.set("X-Api-Key", key);
   }
