@@ -184,6 +184,7 @@ class Purse:
                 self._known[_path(url)] = change(account)
 
     def _put(self, url: str, account: _Account) -> _Account:
+        self._known.pop(_path(url), None)  # the latest stand last
         self._known[_path(url)] = account
         if len(self._known) > _MOST_URLS:
             self._known.pop(next(iter(self._known)))

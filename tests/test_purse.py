@@ -14,7 +14,7 @@ import requests
 
 from calpow.client import PowAuth
 from calpow.client.payment import Minted, Payment, Work
-from calpow.client.prepay import IDLE_SECONDS, TRUST_AFTER, _Account, _stocked
+from calpow.client.prepay import _MOST_URLS, IDLE_SECONDS, TRUST_AFTER, Purse, _Account, _stocked
 from calpow.puzzle.algorithms import ScryptCost
 from calpow.puzzle.challenge import SOLUTION_HEADER
 from calpow.puzzle.puzzle import MAX_COUNT, Puzzle
@@ -217,6 +217,16 @@ def test_a_price_within_the_limit_that_stamps_would_exceed_is_left_to_the_challe
         response = requests.post(f"{server.url}/priced", data=b"%d" % number, auth=auth, timeout=30)
         assert [response.status_code, len(response.history)] == [200, 1]
         until(lambda: not minters())
+
+
+def test_the_url_that_was_asked_least_lately_is_forgotten_first() -> None:
+    purse = Purse("cp_1_secret", 1 << 20)
+    for number in range(2 * _MOST_URLS):
+        purse._put("http://a/often", _Account(WORK))
+        purse._put(f"http://a/{number}", _Account(WORK))
+    assert len(purse._known) == _MOST_URLS
+    assert {"http://a/often", f"http://a/{_MOST_URLS + 2}"} <= purse._known.keys()
+    assert "http://a/0" not in purse._known
 
 
 def test_stamps_minted_while_another_kind_came_to_be_asked_for_are_not_sent() -> None:
