@@ -57,7 +57,8 @@ class ScryptCost:
     def __post_init__(self) -> None:
         if self.n < 2 or self.n & (self.n - 1) or self.r < 1 or not 1 <= self.p <= MOST_SCRYPT_LANES:
             raise PuzzleError(f"scrypt with n={self.n}, r={self.r}, p={self.p}: n is a power of two, r and p positive")
-        if self.memory > MOST_SCRYPT_BYTES:
+        # p times the memory is what it takes in time, and no digest can be interrupted.
+        if max(self.memory, 128 * self.r * self.n * self.p) > MOST_SCRYPT_BYTES:
             # Without saying how much: Python prints no number of more than 4300 digits.
             raise PuzzleError(f"scrypt that takes more memory than the {MOST_SCRYPT_BYTES >> 20} MiB that are spent")
         if self.n >= 1 << min(16 * self.r, 62):

@@ -70,14 +70,16 @@ def choose(puzzle: Puzzle) -> Engine:
 
 @cache
 def has_fast() -> bool:
-    """Whether the extra `calpow[fast]` is installed and works here."""
+    """Whether the extra `calpow[fast]` is installed and works here: some systems let no program make machine code."""
     if find_spec("llvmlite") is None:
         return False
     try:
-        from calpow.puzzle import vector
-    except (ImportError, OSError):
+        from calpow.puzzle.kernels import kernel
+
+        kernel("hashcash-sha1")
+    except (ImportError, OSError, RuntimeError):
         return False
-    return vector is not None
+    return True
 
 
 def usable_cores() -> int:

@@ -175,7 +175,7 @@ export function readChallenge(document) {
   if (algorithm === "scrypt") {
     const whole = within(n, 2, 2 ** 30) && (n & (n - 1)) === 0 && within(r, 1, 2 ** 20) && within(p, 1, 16);
     must(whole && n < 2 ** (16 * r), "scrypt cost is absurd");
-    must(128 * r * (n + p) <= MOST_SCRYPT_BYTES, "scrypt takes more than 64 MiB");
+    must(128 * r * Math.max(n + p, n * p) <= MOST_SCRYPT_BYTES, "scrypt takes more than 64 MiB");
   }
   const cost = algorithm === "scrypt" ? { n, r, p } : null;
   const challenge = { token, id, algorithm, bits, count, expires: time, cost, expectedHashes: count * 2 ** bits };
