@@ -154,7 +154,7 @@ def test_a_member_of_another_type_is_named(tmp_path: Path, name: str, value: obj
         ("puzzle.cost", SCRYPT["cost"], "n, r and p belong to scrypt"),
         ("puzzle.cost", 32, "puzzle.cost must be an object"),
         ("puzzle", {**SCRYPT, "cost": {"n": 33, "r": 8, "p": 1}}, "n is a power of two"),
-        ("puzzle", {**SCRYPT, "cost": {"n": 2**40, "r": 8, "p": 1}}, "at most 64 are spent"),
+        ("puzzle", {**SCRYPT, "cost": {"n": 2**40, "r": 8, "p": 1}}, "more memory than the 64 MiB"),
         ("puzzle", {**SCRYPT, "cost": {"n": 32, "r": True, "p": 1}}, "puzzle.cost.r must be of type int"),
         ("puzzle.least_stamps", 0, "between 1 and 32"),
         ("puzzle.least_stamps", 33, "between 1 and 32"),
