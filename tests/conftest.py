@@ -6,6 +6,8 @@ import pytest
 from hypothesis import settings
 
 from calpow.archiver.served import served
+from tests.desk import Desk, desk_running
+from tests.devtools import Browser, browsing
 from tests.guarded import Site, build_all
 
 # How long an example takes is the machine's matter.
@@ -23,3 +25,17 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     uri = f"sqlite:///{folder / 'ledger.db'}"
     with served(archives, environment={"CALPOW_LEDGER": uri}) as server:
         yield Site(server, uri, parts, folder)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A Chromium that is driven; for tests that are skipped where there is none."""
+    with browsing(tmp_path_factory.mktemp("profile")) as running:
+        yield running
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    """The site that asks for work."""
+    with desk_running() as running:
+        yield running

@@ -3,7 +3,9 @@
 import os
 import shutil
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from zipfile import ZipFile
@@ -80,19 +82,26 @@ def test_a_burst_keeps_its_answers_in_order_and_refuses_other_statuses() -> None
         assert all(answer.header("www-authenticate").startswith("PoW ") for answer in challenged.answers)
 
 
-def test_our_client_mints_nearly_as_fast_as_hashlib_lets_it() -> None:
-    rounds = [mint.solver_rate(PYTHON, mint.SHA1, seconds=0.05) / mint.bare_rate(65_536) for _ in range(7)]
-    assert max(rounds) > 0.7
+def best_ratio(one: Callable[[], float], other: Callable[[], float], rounds: int = 15) -> float:
+    """The best rate of one over the best of the other, in turns: other load on the machine only makes rates smaller."""
+    pairs = [(one(), other()) for _ in range(rounds)]
+    return max(rate for rate, _ in pairs) / max(rate for _, rate in pairs)
+
+
+@pytest.mark.parametrize("algorithm", [mint.SHA1, mint.SHA256])
+def test_our_client_mints_nearly_as_fast_as_hashlib_lets_it(algorithm: str) -> None:
+    ours = partial(mint.solver_rate, PYTHON, algorithm, seconds=0.05)
+    assert best_ratio(ours, partial(mint.bare_rate, 65_536, algorithm)) > 0.9
 
 
 def test_scrypt_is_minted_nearly_as_fast_as_hashlib_lets_it() -> None:
-    rounds = [mint.solver_rate(MEMORY_HARD, mint.SCRYPT, seconds=0.05) / mint.bare_scrypt_rate(0.05) for _ in range(7)]
-    assert max(rounds) > 0.7
+    ours = partial(mint.solver_rate, MEMORY_HARD, mint.SCRYPT, seconds=0.05)
+    assert best_ratio(ours, partial(mint.bare_scrypt_rate, 0.05)) > 0.9
 
 
 @pytest.mark.skipif(not has_fast(), reason="calpow[fast] is not installed")
 @pytest.mark.skipif(shutil.which("hashcash") is None, reason="Debian's hashcash is not installed")
 def test_the_fast_solver_leaves_the_c_program_behind() -> None:
-    mint.solver_rate(FAST, mint.SHA1, seconds=0.05)  # compiles
-    rounds = [mint.solver_rate(FAST, mint.SHA1, seconds=0.05) / mint.hashcash_rate("hashcash") for _ in range(5)]
-    assert max(rounds) > 1
+    ours = partial(mint.solver_rate, FAST, mint.SHA1, seconds=0.05)
+    ours()  # compiles
+    assert best_ratio(ours, partial(mint.hashcash_rate, "hashcash"), rounds=5) > 1
