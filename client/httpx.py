@@ -25,9 +25,14 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import anyio
-import anyio.to_thread
-import httpx
+try:
+    import anyio
+    import anyio.to_thread
+    import httpx
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"calpow.client.httpx needs {error.name}: pip install 'calpow[httpx]'", name=error.name
+    ) from error
 
 from calpow.client.errors import ClientError, in_tree_of
 from calpow.client.origin import same_origin

@@ -250,3 +250,11 @@ def test_the_client_needs_no_httpx() -> None:
 def test_importing_the_client_does_not_import_httpx() -> None:
     program = "import sys, calpow.client; sys.exit('httpx' in sys.modules or 'anyio' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("missing", ["anyio", "httpx"])
+def test_without_the_extra_the_import_says_what_to_install(missing: str) -> None:
+    program = f"import sys; sys.modules[{missing!r}] = None; import calpow.client.httpx"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    last = done.stderr.splitlines()[-1]
+    assert last == f"ModuleNotFoundError: calpow.client.httpx needs {missing}: pip install 'calpow[httpx]'"
