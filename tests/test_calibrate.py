@@ -259,26 +259,17 @@ def test_a_victim_that_refuses_its_payloads_is_not_timed(home: Path, tmp_path: P
         measure_latency(home / "victim.mar", home / "victim.mar", CLIENT.kind, [payload], 0)
 
 
-# Two of these tests time the machine itself, which others may slow down in between: the best of so many tries counts.
-TRIES = 3
-
-
 def test_the_solvers_line_predicts_solving_times() -> None:
-    def predicts(solver: SolverFit) -> bool:
-        # One more bit, twice the time: 1 / ln 2, and more where small puzzles' overheads count.
-        works = (2.0**12, 2.0**15)
-        return (
-            1.40 < solver.slope < 1.65
-            and solver.seconds(2.0**20) == pytest.approx(2.0**20 / solver.hashes_per_second, rel=0.25)
-            and all(
-                mean_solving_seconds(CLIENT, work) == pytest.approx(solver.seconds(work), rel=0.8) for work in works
-            )
-        )
-
-    assert any(predicts(measure_solver(CLIENT)) for _ in range(TRIES))
+    solver = measure_solver(CLIENT)
+    # One more bit, twice the time: 1 / ln 2, and more where small puzzles' overheads count.
+    assert 1.40 < solver.slope < 1.65
+    assert solver.seconds(2.0**20) == pytest.approx(2.0**20 / solver.hashes_per_second, rel=0.25)
+    for work in (2.0**12, 2.0**15):
+        assert mean_solving_seconds(CLIENT, work) == pytest.approx(solver.seconds(work), rel=0.8)
 
 
 def test_the_floors_puzzle_takes_the_seconds_wanted_whatever_the_line_says() -> None:
     wrong = SolverFit(1 / math.log(2), math.log2(1e5), 1e5)
-    floors = (measure_floor(CLIENT, 0.002, wrong) for _ in range(TRIES))
-    assert any(floor.measured == pytest.approx(0.002, rel=0.5) and floor.seconds > 0.004 for floor in floors)
+    floor = measure_floor(CLIENT, 0.002, wrong)
+    assert floor.measured == pytest.approx(0.002, rel=0.5)
+    assert floor.seconds > 0.01
