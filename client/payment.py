@@ -46,7 +46,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Minted:
+class Batch:
     """Stamps of one puzzle, and until when they can be sent, by time.monotonic()."""
 
     stamps: tuple[str, ...]
@@ -59,26 +59,26 @@ class Payment:
     """Stamps that go with one request."""
 
     work: Work
-    minted: tuple[Minted, ...] = ()
+    batches: tuple[Batch, ...] = ()
 
     @property
     def stamps(self) -> tuple[str, ...]:
         """All of them."""
-        return tuple(stamp for each in self.minted for stamp in each.stamps)
+        return tuple(stamp for each in self.batches for stamp in each.stamps)
 
     @property
     def hashes(self) -> int:
         """Their expected work."""
-        return sum(each.hashes for each in self.minted)
+        return sum(each.hashes for each in self.batches)
 
     @property
     def fresh_seconds(self) -> float:
         """How long they can still be sent."""
-        return min((each.stale_at for each in self.minted), default=0.0) - time.monotonic()
+        return min((each.stale_at for each in self.batches), default=0.0) - time.monotonic()
 
-    def and_also(self, minted: Minted) -> Payment:
+    def and_also(self, batch: Batch) -> Payment:
         """The payment with more stamps."""
-        return replace(self, minted=(*self.minted, minted))
+        return replace(self, batches=(*self.batches, batch))
 
     def missing(self, hashes: int) -> Puzzle | None:
         """The puzzle that makes this a payment of at least so many hashes; None where that is impossible."""
@@ -91,6 +91,6 @@ class Payment:
         return puzzle
 
 
-def minted(puzzle: Puzzle, stamps: Iterable[str], began: float) -> Minted:
+def batch_of(puzzle: Puzzle, stamps: Iterable[str], began: float) -> Batch:
     """The stamps of a puzzle, minted from `began` (time.monotonic()) on."""
-    return Minted(tuple(stamps), puzzle.expected_hashes, began + FRESH_SECONDS - MARGIN_SECONDS)
+    return Batch(tuple(stamps), puzzle.expected_hashes, began + FRESH_SECONDS - MARGIN_SECONDS)

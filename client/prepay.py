@@ -16,7 +16,7 @@ from functools import partial
 from weakref import WeakSet
 
 from calpow.client.minter import Minter
-from calpow.client.payment import Minted, Payment, Work, minted
+from calpow.client.payment import Batch, Payment, Work, batch_of
 from calpow.client.replies import Reply
 from calpow.puzzle.challenge import Challenge
 from calpow.puzzle.difficulty import LEAST_STAMPS
@@ -51,9 +51,9 @@ class _Account:
     covered: int | None = None
     never: bool = False
     too_heavy: int = 1 << 63
-    stock: tuple[Minted, ...] = field(default=(), repr=False)
+    stock: tuple[Batch, ...] = field(default=(), repr=False)
 
-    def in_stock(self) -> tuple[Minted, ...]:
+    def in_stock(self) -> tuple[Batch, ...]:
         now = time.monotonic()
         return tuple(each for each in self.stock if each.stale_at > now)
 
@@ -167,7 +167,7 @@ class Purse:
                 return
             except SolvingCancelled:
                 return
-            made = minted(portion, stamps, began)
+            made = batch_of(portion, stamps, began)
             self._change(url, partial(_stocked, work=account.work, made=made))
 
     def _prepays(self, account: _Account) -> bool:
@@ -201,7 +201,7 @@ def _portion(account: _Account) -> Puzzle | None:
     return puzzle and replace(puzzle, count=min(puzzle.count, max(1, _PORTION_HASHES >> puzzle.bits)))
 
 
-def _stocked(account: _Account, work: Work, made: Minted) -> _Account:
+def _stocked(account: _Account, work: Work, made: Batch) -> _Account:
     # Meanwhile another thread may have learnt that stamps of another kind are asked for.
     return replace(account, stock=(*account.in_stock(), made)) if account.work.is_as_good_as(work) else account
 

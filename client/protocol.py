@@ -20,7 +20,7 @@ from calpow.client.errors import (
     UnusableKey,
     WorkLimitExceeded,
 )
-from calpow.client.payment import Payment, minted
+from calpow.client.payment import Payment, batch_of
 from calpow.client.prepay import Purse
 from calpow.client.replies import Reply
 from calpow.puzzle.challenge import KEY_HEADER, SOLUTION_HEADER, Challenge, format_prepaid, format_solution
@@ -131,7 +131,7 @@ class Exchange:
             self._solution = format_solution(step._pays.token, stamps)
             self._payer.purse.mint_meanwhile(self._url)
         else:
-            self._pay(step._pays.and_also(minted(step.puzzle, stamps, time.monotonic() - seconds)))
+            self._pay(step._pays.and_also(batch_of(step.puzzle, stamps, time.monotonic() - seconds)))
 
     def receive(self, reply: Reply) -> Solve | Wait | None:
         """What to do about a response; None is to hand it over.

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from calpow.client import PowAuth
-from calpow.client.payment import Minted, Payment, Work
+from calpow.client.payment import Batch, Payment, Work
 from calpow.client.prepay import _MOST_URLS, IDLE_SECONDS, TRUST_AFTER, Purse, _Account, _stocked
 from calpow.puzzle.algorithms import ScryptCost
 from calpow.puzzle.challenge import SOLUTION_HEADER
@@ -102,7 +102,7 @@ def test_a_request_that_comes_before_the_stock_is_full_takes_what_is_there(serve
     assert set(held) < set(str(answer.request.headers[SOLUTION_HEADER]).split())
 
 
-def stock(auth: PowAuth, url: str) -> tuple[Minted, ...]:
+def stock(auth: PowAuth, url: str) -> tuple[Batch, ...]:
     account = auth._payer.purse._account(url)
     assert account is not None
     return account.stock
@@ -230,7 +230,7 @@ def test_the_url_that_was_asked_least_lately_is_forgotten_first() -> None:
 
 
 def test_stamps_minted_while_another_kind_came_to_be_asked_for_are_not_sent() -> None:
-    made = Minted(("stamp",), 1024, time.monotonic() + 60)
+    made = Batch(("stamp",), 1024, time.monotonic() + 60)
     account = _Account(replace(WORK, resource="digits@00ffee/0123456789abcdef"), next_hashes=1024)
     assert _stocked(account, WORK, made).stock == ()
     assert _stocked(account, replace(account.work, most=7), made).stock == (made,)
@@ -327,7 +327,7 @@ def test_what_the_server_s_own_puzzles_ask_is_met_exactly() -> None:
 
 def test_there_are_never_more_stamps_than_a_server_reads() -> None:
     def held(work: Work, count: int, length: int = 90) -> Payment:
-        return Payment(work, (Minted(("s" * length,) * count, count << 9, time.monotonic() + 500),))
+        return Payment(work, (Batch(("s" * length,) * count, count << 9, time.monotonic() + 500),))
 
     asked = 64 << 9
     assert (more := held(WORK, 31).missing(asked)) is not None
