@@ -42,7 +42,7 @@ class Order:
     multiples of what it takes unprotected. rdp_order: votes are accounted as RDP of this order instead of each query's
     epsilon. horizon: queries up to which that holds. attacks: folders of payloads that are no legitimate use, by name.
     puzzle: the profile of the puzzles that clients will solve. fast: work is calibrated in the time of calpow[fast]'s
-    solver, instead of that of the one every Python has. records: what mode observe recorded, from which
+    solver, not in that of the one every Python has. records: what mode observe recorded, from which
     legitimate costs are then learnt.
     """
 
@@ -61,7 +61,7 @@ class Order:
     seed: int = 0
     records: Path | None = None
     puzzle: str = DEFAULT_PROFILE
-    fast: bool = False
+    fast: bool = True
 
     def __post_init__(self) -> None:
         if self.puzzle not in PROFILES:
@@ -155,10 +155,10 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
     )
     parser.add_argument(
         "--reference-client",
-        choices=("python", "fast"),
-        default="python",
-        help="whose seconds work is calibrated in: those of the solver that every Python has, or of calpow[fast]'s,"
-        " many times as fast, where all users can be expected to have it: thieves will (default: %(default)s)",
+        choices=("fast", "python"),
+        default="fast",
+        help="whose seconds work is calibrated in: those of calpow[fast]'s solver, which thieves will have, or of the"
+        " one that every Python has, for users without another: thieves then pay a fraction (default: %(default)s)",
     )
     parser.add_argument("--preprocess", metavar="FILE.py:FUNCTION", help="for victims without a preprocess")
     parser.add_argument("--seed", type=int, default=0, help="of the simulated users (default: 0)")
@@ -212,14 +212,13 @@ def _summary(made: "Calibration") -> str:
 
     facts = made.provenance
     names = " and ".join(each.name.value for each in made.metrics)
-    took, added, puzzle = (
-        1e3 * each
-        for each in (made.latency_seconds, float(facts["added_seconds"]), float(facts["floor_puzzle_seconds"]))
-    )
+    took, added = 1e3 * made.latency_seconds, 1e3 * float(facts["added_seconds"])
+    puzzle, slow = (1e3 * float(facts[name]) for name in ("floor_puzzle_seconds", "floor_puzzle_seconds_in_python"))
     lines = [
         f"policy {made.policy.value} on {names}, from {facts['samples']} samples of {made.shape.classes} classes",
         f"a sample takes {took:.2f} ms unprotected; the gate adds {added:.2f} ms and a puzzle of {puzzle:.2f} ms,"
         f" {made.solver.work(made.floor_seconds):,.0f} hashes of {facts['puzzle']}",
+        *([f"that is with calpow[fast]; a client without it takes {slow:.2f} ms"] if facts["solver"] == "fast" else []),
         *(f"{each.question} {each.figure.capitalize()}. {each.sentence}" for each in verdicts(made.evidence)),
     ]
     return "\n  ".join(lines)

@@ -48,7 +48,14 @@ from calpow.archiver.simulation import (
     simulate,
     simulate_accounts,
 )
-from calpow.archiver.timing import Floor, ReferenceClient, measure_floor, measure_solver, reference_client
+from calpow.archiver.timing import (
+    Floor,
+    ReferenceClient,
+    mean_solving_seconds,
+    measure_floor,
+    measure_solver,
+    reference_client,
+)
 from calpow.archiver.victims import OpenVictim, open_victim
 from calpow.handler.calibration import SCHEMA, Calibration, CalibrationError, PolicyName
 from calpow.handler.config import ENSEMBLE_FILE, NEIGHBOURS_FILE, file_sha256
@@ -100,12 +107,13 @@ class Fits:
 
 @dataclass(frozen=True)
 class Timing:
-    """What this machine takes: `latency` is a payload's, `sample_seconds` one sample's share of it."""
+    """What this machine takes: `latency` is a payload's; `floor_in_python` seconds of who has no calpow[fast]."""
 
     latency: Latency
     samples_a_payload: float
     solver: SolverFit
     floor: Floor
+    floor_in_python: float
 
     @property
     def clock(self) -> Clock:
@@ -230,7 +238,9 @@ def _time(draft: Calibration, client: ReferenceClient, order: Order, folder: Fol
     solver = measure_solver(client)
     whole = (order.budget - 1) * latency.median
     solving = max(whole - latency.added, LEAST_SHARE * whole) / by
-    return Timing(latency, by, solver, measure_floor(client, solving / ROOM, solver))
+    floor = measure_floor(client, solving / ROOM, solver)
+    plain = reference_client(draft.puzzle, fast=False)
+    return Timing(latency, by, solver, floor, mean_solving_seconds(plain, solver.work(floor.seconds)))
 
 
 @contextmanager
@@ -350,4 +360,5 @@ def _timed(timing: Timing) -> Provenance:
         "latency_high_decile_seconds": timing.latency.high,
         "added_seconds": timing.clock.added,
         "floor_puzzle_seconds": timing.floor.measured,
+        "floor_puzzle_seconds_in_python": timing.floor_in_python,
     }

@@ -74,7 +74,9 @@ def protect() -> None:
     victim, teachers, measured = HOME / "victim.mar", HOME / "teachers.pt2", HOME / "calibration.json"
     heading("2. Protect it")
     command("teachers", "--victim", victim, "--data", data, "--teachers", str(TEACHERS), "--output", teachers)
-    command("calibrate", "--victim", victim, "--ensemble", teachers, "--data", calibration, "--output", measured)
+    # Two metrics: with so few pictures one alone tells strangers late.
+    own = ("--metric", "pate", "entropy")
+    command("calibrate", "--victim", victim, "--ensemble", teachers, "--data", calibration, *own, "--output", measured)
     parts = ("--victim", victim, "--ensemble", teachers, "--calibration", measured)
     command("archive", *parts, "--model-name", MODEL, "--export-path", STORE, "--force")
 

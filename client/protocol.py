@@ -26,7 +26,7 @@ from calpow.client.replies import Reply
 from calpow.puzzle.challenge import KEY_HEADER, SOLUTION_HEADER, Challenge, format_prepaid, format_solution
 from calpow.puzzle.puzzle import Puzzle
 
-DEFAULT_MAX_HASHES = 2**28
+DEFAULT_MAX_HASHES = 2**32
 DEFAULT_MAX_SECONDS = 120.0
 DEFAULT_MAX_WAIT = 30.0
 

@@ -44,7 +44,7 @@ MEMORY_HARD = Engine("scrypt", ScryptMiner, by_process=False, worth_sharing=16)
 
 # Loading the compiler and compiling take about as long as this many digests of the plain miner: once a process has
 # taken as many, or is about to, the machine code pays, and whoever solves little never waits for it.
-_WORTH_COMPILING = 2_000_000
+_WORTH_COMPILING = 1_000_000
 
 
 class _Tally:

@@ -309,7 +309,7 @@ ABSURD = {
         *(pytest.param(each, "MalformedChallenge", id=name) for name, each in ABSURD.items()),
         pytest.param(challenge(algorithm="argon2id"), "UnknownAlgorithm", id="argon2id"),
         pytest.param(challenge(algorithm="constructor"), "UnknownAlgorithm", id="constructor"),
-        pytest.param(challenge(bits=25, count=20), "WorkLimitExceeded", id="beyond 2^28"),
+        pytest.param(challenge(bits=29, count=20), "WorkLimitExceeded", id="beyond 2^32"),
     ],
 )
 def test_what_cannot_be_solved_is_an_error_that_says_so_and_nothing_is_solved(

@@ -230,7 +230,7 @@ def test_an_error_comes_out_of_another_process_with_its_evidence(server: PowServ
     error = pickle.loads(pickle.dumps(caught.value))
     assert isinstance(error, WorkLimitExceeded)
     assert isinstance(error, requests.RequestException)
-    assert (error.limit, str(error)) == (2**28, str(caught.value))
+    assert (error.limit, str(error)) == (2**32, str(caught.value))
 
 
 @pytest.mark.parametrize("key", ["", " cp_1_s", "cp_1_s\n", "cp_1_s\r\nX: y", "cp_1_\u00e9", "\u0661"])

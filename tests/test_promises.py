@@ -115,7 +115,7 @@ def test_every_error_is_one_that_users_of_the_library_catch(asker: Asker, server
     assert isinstance(caught.value, WorkLimitExceeded)
     assert isinstance(caught.value, ClientError)
     assert isinstance(caught.value, CalpowError)
-    assert caught.value.limit == 2**28
+    assert caught.value.limit == 2**32
     with pytest.raises(asker.errors) as caught:
         asker.auth("caf\u00e9")
     assert isinstance(caught.value, UnusableKey)

@@ -223,7 +223,7 @@ def test_an_absurd_challenge_is_refused_at_once(server: PowServer, capsys: pytes
     began = time.monotonic()
     assert cli.main(["solve", "c"]) == 2
     assert time.monotonic() - began < 2.0
-    assert "more than the limit of 268,435,456: raise" in refusal(capsys)
+    assert "more than the limit of 4,294,967,296: raise" in refusal(capsys)
 
 
 def test_what_cannot_be_solved_before_it_expires_is_not_solved(

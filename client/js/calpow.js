@@ -38,7 +38,7 @@
  *
  * @typedef {object} PowOptions
  * @property {string} [key]            sent as X-Api-Key; nowhere else does it go
- * @property {number} [maxHashes]      the most expected digests one answer may cost in all; 2^28 if not given
+ * @property {number} [maxHashes]      the most expected digests one answer may cost in all; 2^32 if not given
  */
 
 import { ALGORITHMS, searchSlice } from "./mint.js";
@@ -66,7 +66,7 @@ export class SolvingTooLong extends CalpowError {}
 export class ChallengeLoop extends CalpowError {}
 
 const MAX_CHALLENGES = 3;
-const DEFAULT_MAX_HASHES = 2 ** 28;
+const DEFAULT_MAX_HASHES = 2 ** 32;
 const DEFAULT_MAX_SECONDS = 120;
 const MAX_BITS = 40;
 const MAX_COUNT = 64;
