@@ -79,7 +79,7 @@ def _run(args: argparse.Namespace) -> int:
     rule = fit_rule(read_baseline(args.baseline), args.base, args.min_seconds, args.max_seconds)
     upto = math.inf if args.queries is None else args.queries
     replayed = _begun({name: replay(rule, steps, upto) for name, steps in attacks.items()}, upto)
-    solver = measure_solver(reference_client(PROFILES[DEFAULT_PROFILE].kind, fast=False)) if args.bits else None
+    solver = measure_solver(reference_client(PROFILES[DEFAULT_PROFILE].kind, fast=True)) if args.bits else None
     print(_table(replayed, solver))
     if args.output:
         _write(args.output, replayed, solver)

@@ -105,7 +105,7 @@ def solver_rate(engine: Engine, algorithm: str, workers: int = 1, seconds: float
 
 def all_cores(engine: Engine, algorithm: str) -> float:
     """The rate of one large puzzle's solver on all cores, as a multiple of one's, one after the other."""
-    bits = {MEMORY_HARD: 8, PYTHON: 17, FAST: 21}[engine]
+    bits = {MEMORY_HARD: 10, PYTHON: 18, FAST: 23}[engine]
     cost = COST if engine is MEMORY_HARD else None
     puzzle = Puzzle(algorithm, secrets.token_hex(8), bits, 16, cost)
     alone, together = mint(puzzle, engine, workers=1), mint(puzzle, engine, workers=usable_cores())

@@ -253,7 +253,7 @@ def test_an_answer_is_handed_over_also_where_no_thread_can_be_started(
 
 
 def test_nothing_is_minted_for_a_price_beyond_the_limit(asker: Asker, server: PowServer) -> None:
-    server.announced = 1 << 30
+    server.announced = 1 << 33
     with asker.asking() as ask:
         assert [answer.history for answer in queries(ask, server, 3)] == [[402]] * 3
         assert minters() == []

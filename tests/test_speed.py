@@ -82,8 +82,11 @@ def test_a_burst_keeps_its_answers_in_order_and_refuses_other_statuses() -> None
         assert all(answer.header("www-authenticate").startswith("PoW ") for answer in challenged.answers)
 
 
-def best_ratio(one: Callable[[], float], other: Callable[[], float], rounds: int = 15) -> float:
-    """The best rate of one over the best of the other, in turns: other load on the machine only makes rates smaller."""
+def best_ratio(one: Callable[[], float], other: Callable[[], float], rounds: int = 25) -> float:
+    """The best rate of one over the best of the other, in turns: other load on the machine only makes rates smaller.
+
+    Both must take about as long: the shorter of two finds a quiet moment of the machine more easily.
+    """
     pairs = [(one(), other()) for _ in range(rounds)]
     return max(rate for rate, _ in pairs) / max(rate for _, rate in pairs)
 
@@ -91,7 +94,7 @@ def best_ratio(one: Callable[[], float], other: Callable[[], float], rounds: int
 @pytest.mark.parametrize("algorithm", [mint.SHA1, mint.SHA256])
 def test_our_client_mints_nearly_as_fast_as_hashlib_lets_it(algorithm: str) -> None:
     ours = partial(mint.solver_rate, PYTHON, algorithm, seconds=0.05)
-    assert best_ratio(ours, partial(mint.bare_rate, 65_536, algorithm)) > 0.9
+    assert best_ratio(ours, partial(mint.bare_rate, 16 << 13, algorithm)) > 0.9
 
 
 def test_scrypt_is_minted_nearly_as_fast_as_hashlib_lets_it() -> None:
