@@ -213,7 +213,7 @@ def _summary(made: "Calibration") -> str:
     facts = made.provenance
     names = " and ".join(each.name.value for each in made.metrics)
     took, added = 1e3 * made.latency_seconds, 1e3 * float(facts["added_seconds"])
-    puzzle, slow = (1e3 * float(facts[name]) for name in ("floor_puzzle_seconds", "floor_puzzle_seconds_in_python"))
+    puzzle, slow = 1e3 * made.floor_seconds, 1e3 * float(facts["floor_seconds_in_python"])
     lines = [
         f"policy {made.policy.value} on {names}, from {facts['samples']} samples of {made.shape.classes} classes",
         f"a sample takes {took:.2f} ms unprotected; the gate adds {added:.2f} ms and a puzzle of {puzzle:.2f} ms,"

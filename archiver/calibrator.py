@@ -119,7 +119,7 @@ class Timing:
     def clock(self) -> Clock:
         """Seconds of one sample."""
         by = self.samples_a_payload
-        return Clock(self.latency.median / by, self.latency.added / by, self.floor.measured)
+        return Clock(self.latency.median / by, self.latency.added / by, self.floor.seconds)
 
 
 def calibrate(order: Order, tell: Callable[[str], None] = _untold) -> Calibration:
@@ -224,7 +224,7 @@ def _draft(order: Order, kind: Kind, instrument: Instrument, fits: Fits) -> Cali
         floor_seconds=2 * DRAFT_STAMPS * kind.least_stamps,
         cap=1.0,
         latency_seconds=1e-6,
-        solver=SolverFit(1 / math.log(2), 0.0, 1.0),
+        solver=SolverFit(0.0, 1.0),
         evidence=Evidence("", order.horizon, order.budget, (), (), 0.0, 0.0, ()),
         provenance={},
     )
@@ -240,7 +240,7 @@ def _time(draft: Calibration, client: ReferenceClient, order: Order, folder: Fol
     solving = max(whole - latency.added, LEAST_SHARE * whole) / by
     floor = measure_floor(client, solving / ROOM, solver)
     plain = reference_client(draft.puzzle, fast=False)
-    return Timing(latency, by, solver, floor, mean_solving_seconds(plain, solver.work(floor.seconds)))
+    return Timing(latency, by, floor.on(solver), floor, mean_solving_seconds(plain, floor.work))
 
 
 @contextmanager
@@ -359,6 +359,5 @@ def _timed(timing: Timing) -> Provenance:
         "latency_low_decile_seconds": timing.latency.low,
         "latency_high_decile_seconds": timing.latency.high,
         "added_seconds": timing.clock.added,
-        "floor_puzzle_seconds": timing.floor.measured,
-        "floor_puzzle_seconds_in_python": timing.floor_in_python,
+        "floor_seconds_in_python": timing.floor_in_python,
     }

@@ -52,10 +52,17 @@ class ReferenceClient:
 
 @dataclass(frozen=True)
 class Floor:
-    """Seconds to ask for by the solver's fit, and the mean seconds that the puzzle then took."""
+    """The least puzzle that is asked for: its expected hashes, and the mean seconds that it took."""
 
+    work: float
     seconds: float
-    measured: float
+
+    def on(self, solver: SolverFit) -> SolverFit:
+        """The fit moved so that it says of the floor's puzzle what was measured."""
+        start = self.seconds - self.work / solver.hashes_per_second
+        if start < 0:  # the machine was slower while the fit was made
+            return SolverFit(0.0, self.work / self.seconds)
+        return SolverFit(start, solver.hashes_per_second)
 
 
 def reference_client(kind: Kind, *, fast: bool) -> ReferenceClient:
@@ -82,20 +89,15 @@ def mean_solving_seconds(client: ReferenceClient, work: float) -> float:
 
 
 def measure_solver(client: ReferenceClient) -> SolverFit:
-    """Fit leading zero bits on log seconds, as the reference client solves on this machine.
+    """Fit seconds on digests, as the reference client solves on this machine.
 
-    How lucky each puzzle was is known, so time is first fitted on the digests that were taken; the line then goes
-    through the times that the sizes take in the mean. All sizes take turns: other load on the machine tilts nothing.
+    How lucky a puzzle was is known and does not count. All sizes take turns: other load on the machine tilts nothing.
     """
-    sizes = _sizes(client)
-    asked = tqdm(_in_turns(sizes) * ROUNDS, desc="solver", unit="puzzle", disable=None)
+    asked = tqdm(_in_turns(_sizes(client)) * ROUNDS, desc="solver", unit="puzzle", disable=None)
     timed = [(bits, _solve(client, bits)) for bits in asked]
     weights = [1.0 / (STAMPS << bits) ** 2 for bits, _ in timed]
     pace = fit_line([each.digests for _, each in timed], [each.seconds for _, each in timed], weights)
-    works = [float(STAMPS << bits) for bits in sizes]
-    seconds = [max(pace.intercept, 0.0) + pace.slope * work for work in works]
-    line = fit_line([math.log(each) for each in seconds], [math.log2(work) for work in works])
-    return SolverFit(line.slope, line.intercept, 1.0 / pace.slope)
+    return SolverFit(max(pace.intercept, 0.0), 1.0 / pace.slope)
 
 
 def _sizes(client: ReferenceClient) -> range:
@@ -125,30 +127,32 @@ def _solve(client: ReferenceClient, bits: int) -> Minted:
 def measure_floor(client: ReferenceClient, seconds: float, solver: SolverFit) -> Floor:
     """Find the floor whose puzzle, as solved here, takes at most `seconds` in the mean.
 
-    Small puzzles have overheads that a line through all sizes does not show, and sizes come in steps. Raises
-    TimingError when also the least puzzle of this kind takes longer.
+    The fit says where to begin: small puzzles depart from it most, and sizes come in steps. Raises TimingError when
+    also the least puzzle of this kind takes longer.
     """
+    least = _asked(client, 0.0)
     # A little less than is allowed: a size is half a step away at most, and the mean is not known exactly.
     aim = seconds * (0.99 - 0.5 / client.kind.least_stamps)
     tried: list[Floor] = []
-    floor = aim
+    work = solver.work(aim)
     for _ in range(FLOOR_TRIALS):
-        tried.append(Floor(floor, mean_solving_seconds(client, solver.work(floor))))
-        if FLOOR_LEAST * aim <= tried[-1].measured <= seconds:
+        work = max(work, least)
+        tried.append(Floor(_asked(client, work), mean_solving_seconds(client, work)))
+        if FLOOR_LEAST * aim <= tried[-1].seconds <= seconds:
             return tried[-1]
-        if _is_least(client, solver.work(floor)) and tried[-1].measured > seconds:
+        if tried[-1].work == least and tried[-1].seconds > seconds:
             break
-        floor *= aim / tried[-1].measured
-    within = [each for each in tried if each.measured <= seconds]
+        work *= aim / tried[-1].seconds
+    within = [each for each in tried if each.seconds <= seconds]
     if not within:
-        takes = min(each.measured for each in tried)
+        takes = min(each.seconds for each in tried)
         raise TimingError(
             f"the least puzzle of {client.kind.algorithm} takes {1e3 * takes:.2g} ms here, and a legitimate user may"
             f" solve for {1e3 * seconds:.2g} ms: choose another --puzzle, or a larger --overhead-budget"
         )
-    return max(within, key=lambda each: each.measured)
+    return max(within, key=lambda each: each.seconds)
 
 
-def _is_least(client: ReferenceClient, work: float) -> bool:
-    """Whether no puzzle of this kind is smaller."""
-    return client.kind.puzzle(work, "floor").expected_hashes == client.kind.puzzle(0.0, "floor").expected_hashes
+def _asked(client: ReferenceClient, work: float) -> float:
+    """Expected hashes of the puzzle that is asked for so much work."""
+    return float(client.kind.puzzle(work, "floor").expected_hashes)

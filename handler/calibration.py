@@ -21,7 +21,7 @@ from calpow.handler.policies import MICRO, Bounds, Conditional, Paper, SolverFit
 from calpow.puzzle.errors import CalpowError, PuzzleError
 from calpow.puzzle.profiles import Kind
 
-SCHEMA = 3
+SCHEMA = 4
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _AGAIN = "make it again with calpow calibrate"
 
@@ -155,9 +155,14 @@ class Calibration:
         for name, value in self._positive().items():
             if not value > 0:
                 yield f"{name} must be more than 0, not {value}"
-        for name, value in (("cap", self.cap), ("paper.base", self.paper.base), ("bounds.base", self.bounds.base)):
-            if value < 1:
-                yield f"{name} must be at least 1, not {value}"
+        for name, value, least in (
+            ("cap", self.cap, 1),
+            ("paper.base", self.paper.base, 1),
+            ("bounds.base", self.bounds.base, 1),
+            ("solver.start_seconds", self.solver.start_seconds, 0),
+        ):
+            if value < least:
+                yield f"{name} must be at least {least}, not {value}"
         if not len(self.limits.low) == len(self.limits.high) >= 1:
             yield "limits.low and limits.high must have as many numbers"
         yield from self._class_faults()
@@ -191,7 +196,6 @@ class Calibration:
             "paper.slope": self.paper.slope,
             "floor_seconds": self.floor_seconds,
             "latency_seconds": self.latency_seconds,
-            "solver.slope": self.solver.slope,
             "solver.hashes_per_second": self.solver.hashes_per_second,
         }
 

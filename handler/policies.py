@@ -115,19 +115,19 @@ class Bounds:
 
 @dataclass(frozen=True)
 class SolverFit:
-    """How long the reference client takes: leading zero bits are linear in log seconds (section 3.3).
+    """How long the reference client takes: `start_seconds` for a puzzle of any size, the rest by its hashes.
 
-    bits = slope x ln(seconds) + intercept, where a puzzle of W expected hashes counts as log2(W) bits.
+    Where the start is little, leading zero bits are linear in log seconds, as in section 3.3. A fast client's small
+    puzzles are mostly start: a line through them and large ones asks several times too little in between.
     """
 
-    slope: float
-    intercept: float
+    start_seconds: float
     hashes_per_second: float
 
     def work(self, seconds: float) -> float:
-        """Expected hashes of a puzzle that takes the reference client this long in the mean."""
-        return float(2.0 ** (self.slope * math.log(seconds) + self.intercept))
+        """Expected hashes of a puzzle that takes the reference client this long in the mean; at least one."""
+        return max(1.0, (seconds - self.start_seconds) * self.hashes_per_second)
 
     def seconds(self, work: float) -> float:
         """Mean seconds the reference client takes for a puzzle of this many expected hashes."""
-        return math.exp((math.log2(work) - self.intercept) / self.slope)
+        return self.start_seconds + work / self.hashes_per_second

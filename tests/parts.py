@@ -36,7 +36,7 @@ def calibration(**changes: object) -> Calibration:
         "floor_seconds": FLOOR_SECONDS,
         "cap": 2948.0,
         "latency_seconds": 0.002,
-        "solver": SolverFit(1 / torch.tensor(2.0).log().item(), 19.931568569324174, HASHES_PER_SECOND),
+        "solver": SolverFit(0.0, HASHES_PER_SECOND),
         "provenance": {},
         "evidence": evidence(),
         **changes,

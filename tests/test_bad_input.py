@@ -181,7 +181,7 @@ def test_an_archive_of_other_parts_than_the_calibration_was_made_with(
 @pytest.mark.parametrize(
     ("member", "value", "said"),
     [
-        ("schema", 1, "has schema 1, this version reads 3"),
+        ("schema", 1, "has schema 1, this version reads 4"),
         ("metrics", [{"name": "magic", "settings": {}}], "metrics[0].name must be one of: pate, entropy"),
         ("metrics", [], "conditional.standards has 1 entries for 0 metrics"),
         ("metrics", [{"name": "pate", "settings": {}}], "metric pate needs teachers"),

@@ -78,7 +78,7 @@ def test_the_last_versions_file_is_refused_though_all_else_is_right(tmp_path: Pa
         document["schema"] = 2
         del document["puzzle"]
 
-    assert "has schema 2, this version reads 3: make it again with calpow calibrate" in refused(saved(tmp_path, older))
+    assert "has schema 2, this version reads 4: make it again with calpow calibrate" in refused(saved(tmp_path, older))
 
 
 @pytest.mark.parametrize("policy", list(PolicyName))
@@ -147,7 +147,8 @@ def test_a_member_of_another_type_is_named(tmp_path: Path, name: str, value: obj
         ("conditional.burst", -1.0, "conditional.burst must be more than 0"),
         ("paper.base", 0.99, "paper.base must be at least 1"),
         ("cap", 0.5, "cap must be at least 1"),
-        ("solver.slope", 0, "solver.slope must be more than 0"),
+        ("solver.start_seconds", -1e-6, "solver.start_seconds must be at least 0"),
+        ("solver.hashes_per_second", 0, "solver.hashes_per_second must be more than 0"),
         ("floor_seconds", 0.0, "floor_seconds must be more than 0"),
         ("puzzle.algorithm", "argon2id", "algorithm 'argon2id' is not known here"),
         ("puzzle.algorithm", "scrypt", "n, r and p belong to scrypt"),
@@ -174,8 +175,8 @@ def test_a_victim_of_one_class_is_refused(tmp_path: Path) -> None:
 
 def test_another_schema_is_named_before_anything_else(tmp_path: Path) -> None:
     path = tmp_path / "future.json"
-    path.write_text('{"schema": 4, "everything": "else"}')
-    assert "has schema 4, this version reads 3" in refused(path)
+    path.write_text('{"schema": 5, "everything": "else"}')
+    assert "has schema 5, this version reads 4" in refused(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000])

@@ -146,9 +146,14 @@ def test_the_papers_exponential_ends_at_the_cap_and_never_overflows() -> None:
 
 @given(seconds=st.floats(1e-5, 1e5))
 def test_the_solvers_line_runs_both_ways(seconds: float) -> None:
-    solver = SolverFit(1.5, 21.8, 3e6)
+    solver = SolverFit(9e-6, 3e7)
     assert solver.seconds(solver.work(seconds)) == pytest.approx(seconds)
-    assert solver.work(2 * seconds) == pytest.approx(solver.work(seconds) * 2 ** (1.5 * math.log(2)))
+    assert solver.work(2 * seconds) - solver.work(seconds) == pytest.approx(3e7 * seconds)
+
+
+def test_less_time_than_a_puzzle_s_start_is_the_least_work() -> None:
+    solver = SolverFit(0.001, 3e7)
+    assert solver.work(0.0005) == solver.work(0.001) == 1.0
 
 
 # The paper's Table 2, "Time PoW", from its recorded traces: every row whose trace is there. MixMatch (8,000 queries)
