@@ -31,6 +31,10 @@ class Record:
     honest: bool
     queries: list[Query] = field(default_factory=list)
 
+    def last(self, count: int) -> "Record":
+        """The same of the last queries alone."""
+        return Record(self.name, self.honest, self.queries[-count:])
+
     @property
     def protected_seconds(self) -> float:
         """Seconds of all queries with the defence, end to end."""
