@@ -279,12 +279,14 @@ def test_the_solvers_line_predicts_solving_times() -> None:
 @pytest.mark.skipif(not has_fast(), reason="calpow[fast] is not installed")
 def test_the_fast_client_gets_no_discount_between_the_floor_and_a_second() -> None:
     fast = reference_client(CLIENT.kind, fast=True)
-    floor = measure_floor(fast, 0.001, measure_solver(fast))
-    solver = floor.on(measure_solver(fast))
+    fitted = measure_solver(fast)
+    floor = measure_floor(fast, 0.001, fitted)
+    solver = floor.on(fitted)
     assert solver.work(floor.seconds) == pytest.approx(floor.work)
     for multiple in (10, 50, 200):
         taken = mean_solving_seconds(fast, solver.work(multiple * floor.seconds))
-        assert taken == pytest.approx(multiple * floor.seconds, rel=0.5)
+        # Room for other load on the machine; bits that were linear in log seconds gave a fifth and less.
+        assert 0.4 < taken / (multiple * floor.seconds) < 2.5
 
 
 def test_the_floors_puzzle_takes_the_seconds_wanted_whatever_the_line_says() -> None:
