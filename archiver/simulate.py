@@ -71,7 +71,6 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
 
 def _run(args: argparse.Namespace) -> int:
     from calpow.archiver.replay import fit_rule, replay
-    from calpow.archiver.timing import measure_solver, reference_client
     from calpow.archiver.traces import read_baseline, read_trace
 
     _check(args)
@@ -79,7 +78,7 @@ def _run(args: argparse.Namespace) -> int:
     rule = fit_rule(read_baseline(args.baseline), args.base, args.min_seconds, args.max_seconds)
     upto = math.inf if args.queries is None else args.queries
     replayed = _begun({name: replay(rule, steps, upto) for name, steps in attacks.items()}, upto)
-    solver = measure_solver(reference_client(PROFILES[DEFAULT_PROFILE].kind, fast=True)) if args.bits else None
+    solver = _fastest_solver() if args.bits else None
     print(_table(replayed, solver))
     if args.output:
         _write(args.output, replayed, solver)
@@ -117,6 +116,13 @@ def _begun(replayed: Replayed, queries: float) -> Replayed:
     if left_out:
         print(f"Left out: {said}.", file=sys.stderr)
     return {name: steps for name, steps in replayed.items() if steps}
+
+
+def _fastest_solver() -> "SolverFit":
+    from calpow.archiver.timing import measure_solver, reference_client
+    from calpow.puzzle.engines import has_fast
+
+    return measure_solver(reference_client(PROFILES[DEFAULT_PROFILE].kind, fast=has_fast()))
 
 
 def _table(replayed: Replayed, solver: "SolverFit | None") -> str:
