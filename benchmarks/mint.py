@@ -4,6 +4,7 @@ python -m benchmarks.mint
 """
 
 import hashlib
+import random
 import re
 import secrets
 import shutil
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -21,11 +23,13 @@ from calpow.puzzle.engines import FAST, MEMORY_HARD, PYTHON, Engine, has_fast, u
 from calpow.puzzle.puzzle import Puzzle
 from calpow.puzzle.solver import mint
 
-ROUNDS = 9
+# Other load comes and goes by the half second: one core is timed often and briefly, for the medians to agree.
+ROUNDS = 41
+ALL_CORES_ROUNDS = 9
 # A puzzle of honest users' size, so that what a stamp's beginning takes is counted in; others take so many seconds.
-SMALL_BITS, SMALL_COUNT, SMALL_PUZZLES = 10, 18, 25
-SECONDS = 0.3
-BARE_HASHES = 300_000
+SMALL_BITS, SMALL_COUNT, SMALL_PUZZLES = 10, 18, 12
+SECONDS = 0.1
+BARE_HASHES = 200_000
 COST = ScryptCost(n=32, r=8, p=1)  # of the profile scrypt
 # `hashcash -s` looks at its clock after a millisecond or so: a single figure of its says little.
 HASHCASH_RUNS = 15
@@ -34,6 +38,7 @@ _SPEED = re.compile(rb"(?:speed: )?(\d+)")
 SHA1, SHA256, SCRYPT = "hashcash-sha1", "hashcash-sha256", "scrypt"
 BARE, HASHCASH = "bare hashlib loop", "hashcash -s"
 WIDTH = 44
+_Name = TypeVar("_Name")
 
 
 @dataclass(frozen=True)
@@ -46,19 +51,21 @@ class MintRates:
 
 
 def measure() -> MintRates:
-    """All in turns, so that other load on the machine falls on all alike."""
-    single = dict(_sources())
-    shared = {_name(engine, algorithm): partial(all_cores, engine, algorithm) for engine, algorithm in _engines()}
-    rounds = [
-        ({name: source() for name, source in single.items()}, {name: ratio() for name, ratio in shared.items()})
-        for _ in tqdm(range(ROUNDS), desc="minting", unit="round", disable=None)
-    ]
-    medians = {name: statistics.median(each[name] for each, _ in rounds) for name in single}
+    """One core first: what runs after all cores were busy is slower for a while."""
     table: dict[str, dict[str, float]] = {}
-    for (algorithm, solver), rate in medians.items():
+    for (algorithm, solver), rate in _medians("one core", ROUNDS, dict(_sources())).items():
         table.setdefault(algorithm, {})[solver] = rate
-    cores = {name: statistics.median(each[name] for _, each in rounds) for name in shared}
-    return MintRates(table, cores, usable_cores())
+    shared = {_name(engine, algorithm): partial(all_cores, engine, algorithm) for engine, algorithm in _engines()}
+    return MintRates(table, _medians("all cores", ALL_CORES_ROUNDS, shared), usable_cores())
+
+
+def _medians(title: str, rounds: int, sources: Mapping[_Name, Callable[[], float]]) -> dict[_Name, float]:
+    """All in turns, each time in another order: other load on the machine falls on all alike, and so does their own."""
+    taken = [
+        {name: sources[name]() for name in random.sample(list(sources), len(sources))}
+        for _ in tqdm(range(rounds), desc=title, unit="round", disable=None)
+    ]
+    return {name: statistics.median(each[name] for each in taken) for name in sources}
 
 
 def _sources() -> Iterator[tuple[tuple[str, str], Callable[[], float]]]:

@@ -75,10 +75,10 @@ def test_every_kind_of_puzzle_is_loaded_as_it_was_saved(tmp_path: Path, profile:
 
 def test_the_last_versions_file_is_refused_though_all_else_is_right(tmp_path: Path) -> None:
     def older(document: Document) -> None:
-        document["schema"] = 2
-        del document["puzzle"]
+        document["schema"] = 3
+        document["solver"] = {"slope": 1.48, "intercept": 26.2, "hashes_per_second": 7.4e7}
 
-    assert "has schema 2, this version reads 4: make it again with calpow calibrate" in refused(saved(tmp_path, older))
+    assert "has schema 3, this version reads 4: make it again with calpow calibrate" in refused(saved(tmp_path, older))
 
 
 @pytest.mark.parametrize("policy", list(PolicyName))
