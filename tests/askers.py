@@ -9,8 +9,8 @@ import httpx
 import requests
 from anyio.from_thread import start_blocking_portal
 
-import calpow.client
-import calpow.client.httpx
+from calpow.client import PowAuth
+from calpow.client import httpx as on_httpx
 
 TIMEOUT = 30.0
 
@@ -91,8 +91,8 @@ def _of_httpx(response: httpx.Response) -> Answer:
 
 
 ASKERS = [
-    Asker("requests", requests.RequestException, calpow.client.PowAuth, _requests),
-    Asker("httpx", httpx.RequestError, calpow.client.httpx.PowAuth, _httpx),
-    Asker("asyncio", httpx.RequestError, calpow.client.httpx.PowAuth, _async("asyncio")),
-    Asker("trio", httpx.RequestError, calpow.client.httpx.PowAuth, _async("trio")),
+    Asker("requests", requests.RequestException, PowAuth, _requests),
+    Asker("httpx", httpx.RequestError, on_httpx.PowAuth, _httpx),
+    Asker("asyncio", httpx.RequestError, on_httpx.PowAuth, _async("asyncio")),
+    Asker("trio", httpx.RequestError, on_httpx.PowAuth, _async("trio")),
 ]
