@@ -1,5 +1,6 @@
 """What tests share: one TorchServe with victims of every kind, guarded and as they were."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,8 @@ from tests.guarded import Site, build_all
 # How long an example takes is the machine's matter.
 settings.register_profile("calpow", deadline=None)
 settings.load_profile("calpow")
+# A run in the background may ignore Ctrl-C (`make test &`), and so would every program that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
