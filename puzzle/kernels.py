@@ -7,6 +7,8 @@ sections 6.1.2 and 6.2.2) are written down once, as operations on words; run on 
 from __future__ import annotations
 
 import ctypes
+import os
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -53,9 +55,29 @@ class Kernel:
     keep: object
 
 
-@cache
+class _Compiling:
+    """Held by the thread that compiles: without it, every thread that comes meanwhile would compile, too."""
+
+    lock = threading.Lock()
+
+    @classmethod
+    def renew(cls) -> None:
+        """For a fork's child, whose parent may have held it."""
+        cls.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_Compiling.renew)
+
+
 def kernel(algorithm: str) -> Kernel:
     """Compile (a third of a second or so) and keep; `algorithm` is one of the registry's two hashes."""
+    with _Compiling.lock:
+        return _kernel(algorithm)
+
+
+@cache
+def _kernel(algorithm: str) -> Kernel:
     start, compress = {"hashcash-sha1": (_SHA1_START, _sha1), "hashcash-sha256": (_SHA256_START, _sha256)}[algorithm]
     words, number = ctypes.POINTER(ctypes.c_uint32), ctypes.c_uint32
     # Called once or twice a stamp, so that it is not worth optimising.
