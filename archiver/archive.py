@@ -1,6 +1,7 @@
 """`calpow archive`: a protected `.mar` out of a victim, its teachers and its calibration."""
 
 import argparse
+import math
 import shutil
 import tempfile
 import zipfile
@@ -9,6 +10,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from calpow.handler.config import (
+    CALIBRATION_FILE,
+    ENSEMBLE_FILE,
+    EXPLANATION_FACTOR,
+    FILE,
+    MOST_SAMPLES,
+    NEIGHBOURS_FILE,
+    SCHEMA,
+    VICTIM_FILE,
+    GateConfig,
+    Mode,
+    file_sha256,
+)
 from calpow.handler.errors import GateMisconfigured
 from calpow.puzzle.errors import CalpowError
 
@@ -40,7 +54,11 @@ class ArchiveError(CalpowError):
 
 @dataclass(frozen=True)
 class Order:
-    """What goes into a protected archive and where it goes."""
+    """What goes into a protected archive and where it goes.
+
+    max_samples: how many samples a request may hold. explanation_factor: price of an explanation in predictions; 0
+    refuses explanations.
+    """
 
     victim: Path
     ensemble: Path | None
@@ -49,9 +67,9 @@ class Order:
     model_name: str
     neighbours: Path | None = None
     version: str | None = None
-    preprocess: str | None = None
     ledger: str | None = None
-    max_open: int = 64
+    max_samples: int = MOST_SAMPLES
+    explanation_factor: float = EXPLANATION_FACTOR
     mode: str = "enforce"
     records: str | None = None
     force: bool = False
@@ -59,8 +77,6 @@ class Order:
     @property
     def parts(self) -> dict[str, Path]:
         """The files that metrics need, by the name they get in the archive."""
-        from calpow.handler.config import ENSEMBLE_FILE, NEIGHBOURS_FILE
-
         given = {ENSEMBLE_FILE: self.ensemble, NEIGHBOURS_FILE: self.neighbours}
         return {name: path for name, path in given.items() if path is not None}
 
@@ -82,12 +98,22 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
     parser.add_argument("--model-name", help="name of the protected model (default: the victim's)")
     parser.add_argument("--version", "-v", help="version of the protected model (default: the victim's)")
     parser.add_argument("--export-path", type=Path, default=Path(), help="folder for the .mar (default: here)")
-    parser.add_argument("--preprocess", metavar="FILE.py:FUNCTION", help="for victims without a preprocess")
     parser.add_argument(
         "--ledger", metavar="URI", help="where accounts are kept (default: CALPOW_LEDGER, else ~/.calpow)"
     )
     parser.add_argument(
-        "--max-open", type=int, default=64, help="unsolved challenges an account may have (default: 64)"
+        "--max-samples",
+        type=int,
+        default=MOST_SAMPLES,
+        metavar="N",
+        help="samples a request may hold, at least 1; larger requests are refused with 413 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--explanation-factor",
+        type=float,
+        default=EXPLANATION_FACTOR,
+        metavar="X",
+        help="price of an explanation in predictions, at least 1; 0 refuses explanations (default: %(default)g)",
     )
     parser.add_argument(
         "--mode",
@@ -117,9 +143,9 @@ def _run(args: argparse.Namespace) -> int:
             export_path=args.export_path,
             model_name=name,
             version=args.version,
-            preprocess=args.preprocess,
             ledger=args.ledger,
-            max_open=args.max_open,
+            max_samples=args.max_samples,
+            explanation_factor=args.explanation_factor,
             mode=args.mode,
             records=args.records,
             force=args.force,
@@ -135,18 +161,9 @@ def build(order: Order) -> Path:
 
     Raises ArchiveError, GateMisconfigured, VictimError, CalibrationError or EnsembleError.
     """
-    from calpow.handler.ledger import shared_uri
-    from calpow.handler.records import shared_path
     from calpow.handler.victim import read_manifest
 
-    if order.records is not None:
-        if order.mode != "observe":
-            raise ArchiveError("--records is for --mode observe: leave it out, or observe")
-        shared_path(order.records)
-    if order.ledger is not None:
-        shared_uri(order.ledger)
-    if order.max_open < 1:
-        raise ArchiveError("--max-open must be at least 1, or nobody can ask anything")
+    _check_settings(order)
     for path in (order.victim, *order.parts.values(), order.calibration):
         if not path.is_file():
             raise ArchiveError(f"{path} does not exist: give the file that its command wrote")
@@ -170,45 +187,50 @@ def build(order: Order) -> Path:
     return target
 
 
-def _stage_parts(order: Order, stage: Path) -> None:
-    from calpow.handler import config
+def _check_settings(order: Order) -> None:
+    from calpow.handler.ledger import shared_uri
+    from calpow.handler.records import shared_path
 
-    shutil.copyfile(order.victim, stage / config.VICTIM_FILE)
+    if order.records is not None:
+        if order.mode != "observe":
+            raise ArchiveError("--records is for --mode observe: leave it out, or observe")
+        shared_path(order.records)
+    if order.ledger is not None:
+        shared_uri(order.ledger)
+    if order.max_samples < 1:
+        raise ArchiveError(f"--max-samples {order.max_samples}: give at least 1, or every request is refused")
+    if order.explanation_factor != 0 and not 1 <= order.explanation_factor < math.inf:
+        raise ArchiveError(
+            f"--explanation-factor {order.explanation_factor:g}: give at least 1, or 0 to refuse explanations"
+        )
+
+
+def _stage_parts(order: Order, stage: Path) -> None:
+    shutil.copyfile(order.victim, stage / VICTIM_FILE)
     for name, path in order.parts.items():
         shutil.copyfile(path, stage / name)
-    shutil.copyfile(order.calibration, stage / config.CALIBRATION_FILE)
-    settings = config.GateConfig(
-        schema=config.SCHEMA,
-        victim_sha256=config.file_sha256(stage / config.VICTIM_FILE),
-        parts={name: config.file_sha256(stage / name) for name in order.parts},
-        calibration_sha256=config.file_sha256(stage / config.CALIBRATION_FILE),
-        preprocess=_stage_preprocess(order.preprocess, stage),
+    shutil.copyfile(order.calibration, stage / CALIBRATION_FILE)
+    settings = GateConfig(
+        schema=SCHEMA,
+        victim_sha256=file_sha256(stage / VICTIM_FILE),
+        parts={name: file_sha256(stage / name) for name in order.parts},
+        calibration_sha256=file_sha256(stage / CALIBRATION_FILE),
         ledger=order.ledger,
-        max_open=order.max_open,
-        mode=config.Mode(order.mode),
+        max_samples=order.max_samples,
+        explanation_factor=order.explanation_factor,
+        mode=Mode(order.mode),
         records=order.records,
     )
-    (stage / config.FILE).write_text(settings.to_json())
-
-
-def _stage_preprocess(preprocess: str | None, stage: Path) -> str | None:
-    if preprocess is None:
-        return None
-    file, _, function = preprocess.partition(":")
-    if not function or not Path(file).is_file():
-        raise ArchiveError(f"--preprocess {preprocess}: give FILE.py:FUNCTION of a file that exists")
-    shutil.copyfile(file, stage / Path(file).name)
-    return f"{Path(file).name}:{function}"
+    (stage / FILE).write_text(settings.to_json())
 
 
 def _check_parts(order: Order, stage: Path) -> None:
     """What a worker checks when it loads the archive, before the archive exists."""
     from calpow.archiver.victims import open_victim
-    from calpow.handler.config import GateConfig
     from calpow.handler.parts import load_parts
 
     settings = GateConfig.read(stage)
-    with open_victim(order.victim, order.preprocess) as opened:
+    with open_victim(order.victim) as opened:
         load_parts(stage, opened.victim, settings)
 
 

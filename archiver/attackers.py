@@ -1,6 +1,6 @@
 """Reference attackers: what thieves send, made of nothing but the owner's legitimate inputs.
 
-They work on the victim's input tensors, in the range that legitimate ones have there, so that any preprocess and any
+They work on the victim's input tensors, in the range that legitimate ones have there, so that any handler and any
 kind of input will do.
 """
 

@@ -79,7 +79,7 @@ def _try(network: nn.Module, architecture: str, input_shape: tuple[int, ...]) ->
     channels = next((module.in_channels for module in network.modules() if isinstance(module, nn.Conv2d)), None)
     if len(input_shape) != 3 or input_shape[0] != channels:
         raise TrunkError(
-            f"{architecture} takes images of {channels} channels, the victim's preprocess makes {input_shape}:"
+            f"{architecture} takes images of {channels} channels, the victim's handler makes {input_shape}:"
             " take --trunk scattering or random"
         )
     try:

@@ -57,7 +57,6 @@ class Order:
     budget: float = 2.0
     horizon: int = 10_000
     attacks: Mapping[str, Path] = field(default_factory=dict)
-    preprocess: str | None = None
     seed: int = 0
     records: Path | None = None
     puzzle: str = DEFAULT_PROFILE
@@ -160,7 +159,6 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
         help="whose seconds work is calibrated in: those of calpow[fast]'s solver, which thieves will have, or of the"
         " one that every Python has, for users without another: thieves then pay a fraction (default: %(default)s)",
     )
-    parser.add_argument("--preprocess", metavar="FILE.py:FUNCTION", help="for victims without a preprocess")
     parser.add_argument("--seed", type=int, default=0, help="of the simulated users (default: 0)")
     parser.set_defaults(run=_run)
 
@@ -178,7 +176,6 @@ def _run(args: argparse.Namespace) -> int:
         budget=args.overhead_budget,
         horizon=args.horizon,
         attacks=_attacks(args.attack),
-        preprocess=args.preprocess,
         seed=args.seed,
         records=args.from_records,
         puzzle=args.puzzle,
@@ -216,6 +213,7 @@ def _summary(made: "Calibration") -> str:
     puzzle, slow = 1e3 * made.floor_seconds, 1e3 * float(facts["floor_seconds_in_python"])
     lines = [
         f"policy {made.policy.value} on {names}, from {facts['samples']} samples of {made.shape.classes} classes",
+        *([] if made.rows.in_order else ["the samples of a batch cannot be told apart: requests run one at a time"]),
         f"a sample takes {took:.2f} ms unprotected; the gate adds {added:.2f} ms and a puzzle of {puzzle:.2f} ms,"
         f" {made.solver.work(made.floor_seconds):,.0f} hashes of {facts['puzzle']}",
         *([f"that is with calpow[fast]; a client without it takes {slow:.2f} ms"] if facts["solver"] == "fast" else []),

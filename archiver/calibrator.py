@@ -37,6 +37,7 @@ from calpow.archiver.payloads import Folder, list_payloads, read_folder
 from calpow.archiver.pricing import price_folder, some_inputs
 from calpow.archiver.records import read_records, vet_records
 from calpow.archiver.rehearsal import Clock, Rule, Stage, rehearse, warnings
+from calpow.archiver.row_order import find_rows, some_rows
 from calpow.archiver.simulation import (
     RESAMPLES,
     USERS_PER_RESAMPLE,
@@ -57,7 +58,7 @@ from calpow.archiver.timing import (
     reference_client,
 )
 from calpow.archiver.victims import OpenVictim, open_victim
-from calpow.handler.calibration import SCHEMA, Calibration, CalibrationError, PolicyName
+from calpow.handler.calibration import SCHEMA, Calibration, CalibrationError, PolicyName, Rows
 from calpow.handler.config import ENSEMBLE_FILE, NEIGHBOURS_FILE, file_sha256
 from calpow.handler.ensemble import Ensemble
 from calpow.handler.evidence import Evidence
@@ -137,9 +138,10 @@ def calibrate(order: Order, tell: Callable[[str], None] = _untold) -> Calibratio
     for name in order.attacks.keys() & ATTACKS.keys():
         raise OrderError(f"--attack {name}: {name} is a reference attacker's name, give another")
     strangers = {name: list_payloads(path) for name, path in order.attacks.items()}
-    with open_victim(order.victim, order.preprocess) as opened:
+    with open_victim(order.victim) as opened:
         inputs = some_inputs(opened, folder.payloads, REFERENCE_INPUTS, order.seed)
         instrument = make_instrument(order, opened, folder, inputs)
+        rows = find_rows(opened.victim, some_rows(folder.payloads, order.seed))
         legitimate = _legitimate(order, opened, folder, instrument, len(inputs), tell)
         attacks = reference_attacks(inputs, instrument.meter, order.seed)
         for name, payloads in strangers.items():
@@ -153,7 +155,7 @@ def calibrate(order: Order, tell: Callable[[str], None] = _untold) -> Calibratio
         fit_paper(samples, highest, course, np.random.default_rng(order.seed)),
         fit_bounds(samples, highest, course, np.random.default_rng(order.seed)),
     )
-    draft = _draft(order, client.kind, instrument, fits)
+    draft = _draft(order, client.kind, instrument, rows, fits)
     timing = _time(draft, client, order, folder, legitimate.samples_a_payload)
     timed = replace(
         draft,
@@ -206,7 +208,7 @@ def _absolute(order: Order) -> Order:
     )
 
 
-def _draft(order: Order, kind: Kind, instrument: Instrument, fits: Fits) -> Calibration:
+def _draft(order: Order, kind: Kind, instrument: Instrument, rows: Rows, fits: Fits) -> Calibration:
     """The calibration as far as it is known before anything has been timed: everybody pays next to nothing."""
     return Calibration(
         schema=SCHEMA,
@@ -214,6 +216,7 @@ def _draft(order: Order, kind: Kind, instrument: Instrument, fits: Fits) -> Cali
         victim_sha256=file_sha256(order.victim),
         parts=_parts(order),
         output=instrument.output,
+        rows=rows,
         metrics=instrument.chosen,
         limits=instrument.limits,
         policy=PolicyName(order.policy),
@@ -257,7 +260,6 @@ def _packaged(draft: Calibration, order: Order) -> Iterator[Path]:
                 calibration=measured,
                 export_path=Path(folder),
                 model_name="protected",
-                preprocess=order.preprocess,
             )
         )
 

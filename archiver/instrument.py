@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from calpow.archiver.attackers import ATTACKS
 from calpow.archiver.calibrate import Order
@@ -21,8 +21,7 @@ from calpow.handler.leakage.odin import choose_magnitude
 from calpow.handler.leakage.output import BareClass, OutputKind, recognise
 from calpow.handler.leakage.registry import ON_PROBABILITIES, MetricName, Settings
 from calpow.handler.limits import Limits
-from calpow.handler.looking import Onlooker
-from calpow.handler.metering import Artefacts, Meter, make_meter
+from calpow.handler.metering import Artefacts, Meter, find_features, make_meter
 
 # The paper's settings (section 4.2): sigma 10 for 250 teachers, 2 for 50; delta 1e-5.
 SIGMA_PER_TEACHER = 1 / 25
@@ -36,7 +35,7 @@ class Instrument:
     """The metrics as they are stored and as they measure, and what they measure with."""
 
     shape: Shape
-    output: OutputKind | None
+    output: OutputKind
     chosen: tuple[Chosen, ...]
     artefacts: Artefacts
     limits: Limits
@@ -69,21 +68,18 @@ def make_instrument(order: Order, opened: OpenVictim, folder: Folder, inputs: Te
     output = output_kind(opened, inputs, shape.classes, graded=not ON_PROBABILITIES.isdisjoint(names))
     chosen = tuple(Chosen(name, _settings(name, order, artefacts, opened, inputs)) for name in names)
     limits = Limits.of(inputs)
-    meter = make_meter(opened.victim, shape, output, chosen, limits, artefacts)
+    meter = make_meter(opened.victim.recorder, opened.device, shape, output, chosen, limits, artefacts)
     return Instrument(shape, output, chosen, artefacts, limits, meter)
 
 
-def output_kind(opened: OpenVictim, inputs: Tensor, classes: int, *, graded: bool) -> OutputKind | None:
-    """What the victim's raw output is; None where its handler has no inference that could be asked.
+def output_kind(opened: OpenVictim, inputs: Tensor, classes: int, *, graded: bool) -> OutputKind:
+    """What the raw output of the victim's model is.
 
     Raises NoDistribution when it is no distribution over the classes; a bare class is one unless `graded`.
     """
-    # Copies: a victim that works in place must not change the inputs.
-    outputs = [opened.infer(batch.clone()) for batch in torch.split(inputs, BATCH)]
-    if any(each is None for each in outputs):
-        return None
+    outputs = [opened.infer(batch) for batch in torch.split(inputs, BATCH)]
     try:
-        return recognise(torch.cat([each for each in outputs if each is not None]), classes)
+        return recognise(torch.cat(outputs), classes)
     except BareClass:
         if graded:
             raise
@@ -108,11 +104,9 @@ def _settings(name: MetricName, order: Order, artefacts: Artefacts, opened: Open
 
 def _perturbation(opened: OpenVictim, batches: Sequence[Tensor]) -> Settings:
     """The magnitude of ODIN's perturbation; none for a victim that is no eager model, which the metric refuses."""
-    model = opened.victim.model
-    onlooker = Onlooker(opened.victim, None, tuple(batches[0].shape[1:]), features=True)
-    if not isinstance(model, nn.Module) or onlooker.tap is None or onlooker.tap.layer is None:
-        return {}
-    return {"magnitude": choose_magnitude(model, onlooker.tap, batches)}
+    recorder = opened.victim.recorder
+    tap = recorder.tap = find_features(recorder, tuple(batches[0].shape[1:]), opened.device)
+    return {} if tap.layer is None else {"magnitude": choose_magnitude(recorder.model, tap, batches)}
 
 
 def _check_fit(artefacts: Artefacts, folder: Folder, victim: OpenVictim) -> None:

@@ -1,8 +1,8 @@
 """How long answers take over HTTP, without the gate and with it, side by side on one TorchServe.
 
-What the gate adds to a paid request is measured with as many stamps as a puzzle has, the least that there are, minted
-beforehand as the reference client does once it knows the price: what is left is pricing, accounting, verifying and the
-ledger. Solving is the policy's to set.
+What the gate adds to a paid request is measured on requests with prepaid stamps: as many as a puzzle has, of the least
+bits that there are, minted before the clock starts. It is then the time of pricing, accounting, verifying and the
+ledger. The time of solving is not in it: the policy sets that.
 """
 
 import random
@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from calpow.archiver.served import served
 from calpow.handler.ledger import URI_VARIABLE, open_ledger
+from calpow.handler.problems import MORE_REQUIRED, URN
 from calpow.puzzle.challenge import KEY_HEADER, NEXT_HEADER, SOLUTION_HEADER, Challenge, find_realm, format_prepaid
 from calpow.puzzle.errors import CalpowError
 from calpow.puzzle.prepaid import prepaid_resource
@@ -94,7 +95,7 @@ class _Plain:
 
 
 class _Gated:
-    """Asks the protected victim with stamps minted beforehand, at the highest price it ever asked."""
+    """Asks the protected victim with stamps minted beforehand, worth the most that it has asked for so far."""
 
     def __init__(self, session: requests.Session, url: str, key: str, kind: Kind) -> None:
         self._session = session
@@ -111,17 +112,22 @@ class _Gated:
             puzzle = self._kind.puzzle(self._hashes, prepaid_resource(self._realm, self._key))
             headers[SOLUTION_HEADER] = format_prepaid(solve(puzzle))
         spent, answer = _post(self._session, self._url, payload, headers)
-        if answer.status_code == 402 and self._dearer_than_thought(answer):
+        if answer.status_code == 402 and self._is_dearer(answer):
             return self.ask(payload)
         if answer.status_code != 200:
             raise MeasuringError(f"the protected victim answers {answer.status_code} to {payload}, paid beforehand")
         self._hashes = max(self._hashes, int(answer.headers[NEXT_HEADER]))
         return spent
 
-    def _dearer_than_thought(self, answer: requests.Response) -> bool:
-        """Whether a challenge asks for more than was prepaid, which is then known."""
+    def _is_dearer(self, answer: requests.Response) -> bool:
+        """Whether a 402 asks for more work than was prepaid; that work is prepaid from now on.
+
+        A challenge for the rest comes on top of what was prepaid. Here the whole is paid anew instead.
+        """
         self._realm = find_realm(answer.headers.get("WWW-Authenticate", "")) or ""
-        paid, self._hashes = self._hashes, Challenge.from_problem(answer.content).puzzle.expected_hashes
+        asked = Challenge.from_problem(answer.content).puzzle.expected_hashes
+        is_rest = answer.json()["type"] == URN + MORE_REQUIRED.type
+        paid, self._hashes = self._hashes, asked + (self._hashes if is_rest else 0)
         return self._hashes > paid
 
 

@@ -21,7 +21,6 @@ class Order:
     data: Path
     output: Path
     k: int
-    preprocess: str | None = None
 
 
 def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -38,14 +37,13 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
     parser.add_argument("--data", type=Path, required=True, help="its training data, a folder a class")
     parser.add_argument("--output", type=Path, required=True, help="where to write the reference points")
     parser.add_argument("--k", type=int, default=250, help="how many of the nearest points vote (default: 250)")
-    parser.add_argument("--preprocess", metavar="FILE.py:FUNCTION", help="for victims without a preprocess")
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
     from calpow.archiver.reference import take
 
-    card = take(Order(args.victim, args.data, args.output, args.k, args.preprocess))
+    card = take(Order(args.victim, args.data, args.output, args.k))
     size = args.output.stat().st_size / 1e6
     print(f"{args.output} ({size:.1f} MB): {card.points:,} points of {card.width} numbers, the nearest {card.k} vote")
     return 0

@@ -57,7 +57,7 @@ def mnistnet(classes: int, input_shape: tuple[int, ...]) -> nn.Module:
     """The paper's network for MNIST (appendix B.2). Raises NetworkError for anything but grey images of 28x28."""
     if input_shape != MNISTNET_SHAPE:
         raise NetworkError(
-            f"mnistnet is for inputs of shape {MNISTNET_SHAPE}, the victim's preprocess makes {input_shape}:"
+            f"mnistnet is for inputs of shape {MNISTNET_SHAPE}, the victim's handler makes {input_shape}:"
             " give your own --network FILE.py:FACTORY"
         )
     return nn.Sequential(

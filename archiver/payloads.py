@@ -109,7 +109,7 @@ def samples(victim: Preprocessor, payloads: Sequence[Payload], progress: str | N
         shape = shape or found
         if found != shape:
             raise FolderError(
-                f"{payload.path}: the victim's preprocess makes an input of shape {found} of it and of {shape} of the"
+                f"{payload.path}: the victim's handler makes an input of shape {found} of it and of {shape} of the"
                 " others: teachers need one shape"
             )
         yield made

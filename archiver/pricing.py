@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from calpow.archiver.payloads import Folder, Payload, Preprocessor
-from calpow.archiver.payloads import samples as preprocessed
+from calpow.archiver.payloads import samples as inputs_of
 from calpow.archiver.simulation import Samples
 from calpow.handler.leakage.base import Priced
 
@@ -23,12 +23,12 @@ def price_inputs(inputs: Tensor, price: Price) -> Priced:
 
 
 def price_folder(victim: Preprocessor, folder: Folder, price: Price, name: str = "pricing") -> Samples:
-    """Price every payload of a folder, each as the victim's preprocess reads it; `name` is the progress bar's.
+    """Price every payload of a folder, each as the victim's handler reads it; `name` is the progress bar's.
 
     Raises FolderError.
     """
     units = {unit: number for number, unit in enumerate(dict.fromkeys(each.unit for each in folder.payloads))}
-    counted = Counted(preprocessed(victim, folder.payloads, name))
+    counted = Counted(inputs_of(victim, folder.payloads, name))
     priced = _joined([price(torch.cat(batch)) for batch in batches(counted)])
     owners = np.repeat(np.arange(len(folder.payloads)), counted.sizes)
     return Samples(
@@ -43,7 +43,7 @@ def price_folder(victim: Preprocessor, folder: Folder, price: Price, name: str =
 def some_inputs(victim: Preprocessor, payloads: Sequence[Payload], most: int, seed: int) -> Tensor:
     """The inputs of up to `most` payloads, chosen at random, `[n, *input_shape]`. Raises FolderError."""
     chosen = np.random.default_rng(seed).permutation(len(payloads))[:most]
-    return torch.cat(list(preprocessed(victim, [payloads[index] for index in sorted(chosen)])))
+    return torch.cat(list(inputs_of(victim, [payloads[index] for index in sorted(chosen)])))
 
 
 @dataclass

@@ -7,8 +7,9 @@ from calpow.archiver.neighbours import Order
 from calpow.archiver.payloads import Folder, read_folder, samples
 from calpow.archiver.pricing import Counted, batches
 from calpow.archiver.victims import OpenVictim, open_victim
+from calpow.handler.errors import VictimError
 from calpow.handler.leakage.neighbours import SCHEMA, NeighboursCard, NeighboursError, save_neighbours
-from calpow.handler.looking import Onlooker
+from calpow.handler.metering import find_features
 
 
 def take(order: Order) -> NeighboursCard:
@@ -20,7 +21,7 @@ def take(order: Order) -> NeighboursCard:
     if not output.parent.is_dir():
         raise NeighboursError(f"--output {order.output}: give a file in a folder that exists")
     folder = read_folder(order.data)
-    with open_victim(order.victim, order.preprocess) as victim:
+    with open_victim(order.victim) as victim:
         features, labels = _represent(victim, folder)
         sha256 = victim.sha256
     if not 1 <= order.k <= len(features):
@@ -32,12 +33,15 @@ def take(order: Order) -> NeighboursCard:
 
 def _represent(victim: OpenVictim, folder: Folder) -> tuple[Tensor, Tensor]:
     """Features float32 `[n, f]` and labels int64 `[n]` of all samples."""
-    onlooker: Onlooker | None = None
+    recorder = victim.victim.recorder
     features = []
     counted = Counted(samples(victim, folder.payloads, "payloads"))
     for batch in batches(counted):
         inputs = torch.cat(batch)
-        onlooker = onlooker or Onlooker(victim.victim, None, tuple(inputs.shape[1:]), features=True)
-        features.append(onlooker.features(inputs).cpu())
+        recorder.tap = recorder.tap or find_features(recorder, tuple(inputs.shape[1:]), victim.device)
+        seen = recorder.ask(inputs).features
+        if seen is None:
+            raise VictimError("the victim does not use its last layer for these payloads as it does for blank ones")
+        features.append(seen.cpu())
     labels = torch.tensor([payload.label for payload in folder.payloads])
     return torch.cat(features), labels.repeat_interleave(torch.tensor(counted.sizes))

@@ -31,7 +31,7 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--victim", type=Path, required=True, help="the .mar whose preprocess reads the payloads")
+    parser.add_argument("--victim", type=Path, required=True, help="the .mar whose handler reads the payloads")
     parser.add_argument("--data", type=Path, required=True, help="its training data, a folder a class")
     parser.add_argument("--output", type=Path, required=True, help="where to write the ensemble, a .pt2 file")
     parser.add_argument(
@@ -49,7 +49,6 @@ def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
         help="with --trunk none: mnistnet (the default; grey images of 28x28), FILE.py:FACTORY or module:factory",
     )
     parser.add_argument("--epochs", type=int, help="with --trunk none: passes over each partition (default: 20)")
-    parser.add_argument("--preprocess", metavar="FILE.py:FUNCTION", help="for victims without a preprocess")
     parser.add_argument(
         "--seed", type=int, default=0, help="of the partitions, of random trunks and of networks (default: 0)"
     )
@@ -66,7 +65,6 @@ def _run(args: argparse.Namespace) -> int:
             output=args.output,
             teachers=args.teachers,
             trunk=args.trunk,
-            preprocess=args.preprocess,
             seed=args.seed,
             network=args.network,
             epochs=args.epochs,

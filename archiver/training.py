@@ -41,7 +41,6 @@ class Order:
     output: Path
     teachers: int | None = None
     trunk: str | None = None
-    preprocess: str | None = None
     seed: int = 0
     network: str | None = None
     epochs: int | None = None
@@ -80,7 +79,7 @@ def train(order: Order) -> EnsembleCard:
         _tell(f"{copies} of {len(digests)} payloads are copies of others: each stays with its original")
     partition = divide(together, order.teachers, order.seed)
     sealed = seal(partition, digests)
-    with open_victim(order.victim, order.preprocess) as victim:
+    with open_victim(order.victim) as victim:
         plan, trunk = _planned(order, victim, folder, partition)
         done = Checkpoints(order.output, _run(order, plan, victim.sha256, folder, partition, digests))
         if done.resumes:
@@ -166,7 +165,7 @@ def _compare_classes(victim: OpenVictim, inputs: Tensor, classes: int, data: Pat
     except Exception:  # the owner's code; teachers do without the victim's answers
         return
     # A single output tells two classes apart.
-    if output is None or output.dim() != 2 or output.shape[1] == 1 or output.shape[1] == classes:
+    if output.dim() != 2 or output.shape[1] == 1 or output.shape[1] == classes:
         return
     difference = f"the victim tells {output.shape[1]} classes apart, {data} has {classes} class folders"
     if output.shape[1] < classes:
@@ -178,11 +177,10 @@ def _run(
     order: Order, plan: _Plan, victim_sha256: str, folder: Folder, partition: Partition, digests: Sequence[str]
 ) -> dict[str, object]:
     """Everything that decides what the run makes."""
-    preprocess = Path(order.preprocess.rpartition(":")[0]).resolve() if order.preprocess else None
     source = source_file(plan.network) if plan.trunk == NO_TRUNK else None
-    files = [file_sha256(each) for each in (order.weights, preprocess, source) if each]
+    files = [file_sha256(each) for each in (order.weights, source) if each]
     labels = [payload.label for payload in folder.payloads]
-    about = {"preprocess": order.preprocess, "victim": victim_sha256, "files": files, "torch": torch.__version__}
+    about = {"victim": victim_sha256, "files": files, "torch": torch.__version__}
     data = {"names": folder.class_names, "labels": labels, "owners": partition.owners, "digests": list(digests)}
     return {"plan": asdict(plan), "cuda": torch.cuda.is_available(), **about, **data}
 
@@ -203,7 +201,7 @@ def _trained(
         values, owned = data.values.to(device), owners.to(device)
         heads = fit_heads(values, labels.to(device), owned, plan.teachers, plan.classes)
         if not bool(torch.isfinite(heads.weight).all()):
-            raise TrainingError("the trunk's features lead to NaN or infinite heads: scale the inputs in preprocess")
+            raise TrainingError("the trunk's features lead to NaN or infinite heads: scale the inputs in the handler")
         ensemble = VotingTeachers(trunk, heads, plan.classes)
     ensemble = ensemble.to(device).eval()
     return ensemble, measure_accuracy(ensemble, data.values[unseen].to(device), labels[unseen].to(device))

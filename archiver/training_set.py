@@ -31,7 +31,7 @@ class TrainingSet:
 def read_training_set(
     victim: Preprocessor, payloads: Sequence[Payload], trunk: nn.Module, shape: tuple[int, ...], done: Checkpoints
 ) -> TrainingSet:
-    """Run every payload through the victim's preprocess and the trunk, a part at a time; parts in `done` are kept.
+    """Run every payload through the victim's handler and the trunk, a part at a time; parts in `done` are kept.
 
     `shape` is one input's. Raises FolderError, and TrainingError for values that teachers cannot learn from.
     """
@@ -50,8 +50,8 @@ def read_training_set(
     joined = torch.cat(values)
     if bool((joined == joined[:1]).all()):
         raise TrainingError(
-            "the victim's preprocess and the trunk make the same numbers of every payload: teachers cannot tell them"
-            " apart; mend preprocess, or take another --trunk"
+            "the victim's handler and the trunk make the same numbers of every payload: teachers cannot tell them"
+            " apart; mend the handler, or take another --trunk"
         )
     return TrainingSet(joined, torch.arange(len(payloads)).repeat_interleave(torch.cat(counts)))
 
@@ -63,12 +63,12 @@ def _read_part(
     for payload, inputs in zip(payloads, samples(victim, payloads), strict=True):
         if tuple(inputs.shape[1:]) != shape:
             raise TrainingError(
-                f"{payload.path}: the victim's preprocess makes an input of shape {tuple(inputs.shape[1:])} of it and"
+                f"{payload.path}: the victim's handler makes an input of shape {tuple(inputs.shape[1:])} of it and"
                 f" of {shape} of others: teachers need one shape"
             )
         if not bool(torch.isfinite(inputs).all()):
             raise TrainingError(
-                f"{payload.path}: the victim's preprocess makes NaN or infinite numbers of it: mend or remove it"
+                f"{payload.path}: the victim's handler makes NaN or infinite numbers of it: mend or remove it"
             )
         made.append(inputs.cpu())
     values = torch.cat([trunk_values(trunk, batch) for batch in torch.split(torch.cat(made), LARGEST_BATCH)])

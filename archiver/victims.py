@@ -1,4 +1,4 @@
-"""The victim as the owner's tools use it: opened outside any server, asked for tensors and for predictions."""
+"""The victim as the owner's tools use it: opened outside any server, run on payloads and asked about tensors."""
 
 import contextlib
 import logging
@@ -16,7 +16,8 @@ from torch import Tensor
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 
 from calpow.handler.config import file_sha256
-from calpow.handler.victim import Surroundings, Victim, read_manifest
+from calpow.handler.errors import BadPayload, VictimError
+from calpow.handler.victim import Pass, Surroundings, Victim, blame, read_manifest
 
 
 @dataclass(frozen=True)
@@ -32,20 +33,52 @@ class OpenVictim:
         return self.victim.device
 
     def preprocess(self, rows: Sequence[Mapping[str, object]]) -> Tensor:
-        """The victim's input tensor for rows, one payload each, shape `[samples, ...]`. Raises BadPayload."""
-        return torch.cat([self.victim.preprocess(row) for row in rows])
+        """What the model is asked when the handler answers rows one by one, shape `[samples, ...]`.
 
-    def infer(self, inputs: Tensor) -> Tensor | None:
-        """The victim's raw output, or None where its handler has no `inference`."""
+        Raises BadPayload when the handler cannot answer a row, VictimError when the model is asked otherwise than with
+        batches of one tensor, and PricingUnavailable when memory or the device gives out.
+        """
+        return torch.cat([_asked(self.victim.run([row], [("calibration", {})])) for row in rows])
+
+    def infer(self, inputs: Tensor) -> Tensor:
+        """The raw output of the victim's model. Raises BadPayload."""
         return self.victim.infer(inputs)
 
 
+def _asked(done: Pass) -> Tensor:
+    """The inputs of the model's calls during a pass over one row, joined."""
+    if done.error is not None:
+        raise blame(done.error, "answer" if done.recording.begun else "read") from done.error
+    if not done.recording.calls:
+        status = done.processors[0].get_response_status_code()
+        if isinstance(status, int) and status >= 400:
+            raise BadPayload(f"the handler refuses this payload, with status {status}")
+        raise VictimError(
+            "the victim's handler answers without a call of its model: it must call the model itself, self.model(...),"
+            " not its forward, and no other model"
+        )
+    return torch.cat([_batch(call.inputs) for call in done.recording.calls])
+
+
+def _batch(inputs: Tensor | None) -> Tensor:
+    if inputs is None:
+        raise VictimError(
+            "the victim's model is asked with several tensors, or with none: only models of one tensor can be protected"
+        )
+    if inputs.layout != torch.strided or inputs.is_quantized or inputs.dim() < 2 or len(inputs) == 0:
+        raise VictimError(
+            f"the victim's model is asked with {inputs.dtype} of shape {tuple(inputs.shape)}: it must be asked with a"
+            " dense batch [samples, ...]"
+        )
+    return inputs
+
+
 @contextlib.contextmanager
-def open_victim(mar: Path, preprocess: str | None = None) -> Iterator[OpenVictim]:
+def open_victim(mar: Path) -> Iterator[OpenVictim]:
     """Load a victim's `.mar` in this process; on leaving, the process is as it was.
 
-    The working directory is the victim's meanwhile: make paths absolute first. `preprocess` is
-    `FILE.py:FUNCTION`. Raises VictimError when the archive cannot be used.
+    The working directory is the victim's meanwhile: make paths absolute first. Raises VictimError when the archive
+    cannot be used.
     """
     mar = mar.resolve()
     read_manifest(mar)
@@ -53,20 +86,18 @@ def open_victim(mar: Path, preprocess: str | None = None) -> Iterator[OpenVictim
     before_environment = os.environ.get("PYTHONPATH")
     before_modules = set(sys.modules)
     home = Path(tempfile.mkdtemp(prefix="calpow-victim-"))
-    chatter = logging.getLogger("ts")
-    before_level = chatter.level
+    # One warns of every optional accelerator that is not installed, the other of each failure, with its traceback.
+    chatter = [logging.getLogger("ts"), logging.getLogger("calpow.handler.victim")]
+    before_levels = [each.level for each in chatter]
     try:
-        # It warns of every optional accelerator that is not installed.
-        chatter.setLevel(logging.ERROR)
+        for each in chatter:
+            each.setLevel(logging.ERROR)
         beside = home / mar.name
         beside.symlink_to(mar)
-        if preprocess:
-            source = Path(preprocess.partition(":")[0]).resolve()
-            if source.is_file():
-                shutil.copy(source, home)
-        yield OpenVictim(file_sha256(mar), Victim.load(beside, home / "victim", _surroundings(mar), preprocess))
+        yield OpenVictim(file_sha256(mar), Victim.load(beside, home / "victim", _surroundings(mar)))
     finally:
-        chatter.setLevel(before_level)
+        for each, level in zip(chatter, before_levels, strict=True):
+            each.setLevel(level)
         os.chdir(before_dir)
         sys.path[:] = before_path
         _restore("PYTHONPATH", before_environment)

@@ -73,6 +73,7 @@ def _query(stages: "Stages") -> Iterator[str]:
     for stage in stages.challenge.stages:
         yield _line(stage, 0.0, *(column.stages[stage] for column in columns[1:]))
     yield _line("all of the server's", *(column.http + column.worker for column in columns))
+    yield f"{'an unpaid request (402), worker':<{WIDTH}}{'':>13}{_number(stages.challenge.worker):>13}"
     solving = f"the client solves {stages.expected_hashes:,.0f} hashes"
     yield f"{solving:<{WIDTH}}{'':>39}" + f"{stages.solving:>13,.0f}" * 2
 

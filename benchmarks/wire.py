@@ -2,6 +2,7 @@
 
 import socket
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -101,10 +102,13 @@ class Connection:
         return data
 
 
-def burst(url: str, requests: Sequence[bytes], connections: int, status: int) -> Burst:
+def burst(
+    url: str, requests: Sequence[bytes], connections: int, status: int, others: Mapping[int, float] | None = None
+) -> Burst:
     """Send requests over so many connections at once, each as fast as it is answered.
 
-    Raises BadAnswer for an answer of another status.
+    `others` are statuses that answers may have instead, and in which share of them at most. Raises BadAnswer for
+    answers of other statuses, or for more of them.
     """
     shares = [requests[first::connections] for first in range(connections)]
     with ThreadPoolExecutor(connections) as pool:
@@ -112,8 +116,10 @@ def burst(url: str, requests: Sequence[bytes], connections: int, status: int) ->
         made = list(pool.map(lambda share: _ask_all(url, share), shares))
         seconds = time.perf_counter() - begun
     answers = tuple(made[index % connections][index // connections] for index in range(len(requests)))
+    shares_of = Counter(answer.status for answer in answers)
     for answer in answers:
-        if answer.status != status:
+        most = 1.0 if answer.status == status else (others or {}).get(answer.status, 0.0)
+        if shares_of[answer.status] > most * len(answers):
             raise BadAnswer(f"{url} answered {answer.status} instead of {status}: {answer.body[:300]!r}")
     return Burst(answers, seconds)
 

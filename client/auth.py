@@ -49,22 +49,25 @@ from calpow.puzzle.solver import Progress
 class PowAuth(AuthBase):
     """Sends the API key, and pays for an answer when the server asks for work (status 402).
 
-    The first request then becomes two, and `response.history` holds the 402. Afterwards the server's word on what
-    the next answer takes is believed, which saves that round trip: stamps are minted before asking, and from the
-    second request to a URL on in the background, while the client waits or does something else. The body may be
+    The first request then becomes two, and `response.history` holds the 402. Every answer says what the next one
+    takes. This is paid beforehand, which saves that round trip: stamps are minted before asking, and from the second
+    request to a URL on in the background, while the client waits or does something else. The body may be
     bytes, str, or a file or stream that can seek; a generator raises BodyNotRewindable before anything is sent. One
     object serves any number of requests, sessions and threads.
 
-    A solution that is refused (say, because it expired while it was solved) brings a new challenge, which is
-    solved as well, up to 3 in a row; then ChallengeLoop is raised. A busy server that says `Retry-After` (429, 503)
-    is asked again then. A 402 without a challenge is returned as it is, and so is every other status. When a
-    redirect leaves the origin asked for, the key stays behind and challenges are not solved. After an error of the
-    connection nothing is sent again: the server may have answered, and a solution is good for one answer.
+    A solution that is refused (say, because it expired while it was solved) brings a new challenge, and one that is too
+    little a challenge for the rest. These are solved as well, until `max_hashes` or `max_seconds` ends it. A busy
+    server that says `Retry-After` (429, 503) is asked again then. A 402 without a challenge is returned as it is, and
+    so is every other status. When a redirect leaves the origin asked for, the key stays behind and challenges are not
+    solved. After an error of the connection nothing is sent again. You may: `session.send(error.request)` sends the
+    same request with the same solution (rewind its body if that is a file), for which the server repeats within ten
+    minutes what it has settled, so that nothing is paid twice.
 
     key: the API key; None sends none, for servers that know their callers by other means.
     max_hashes: the most expected hashes one request may cost in all; beyond it, WorkLimitExceeded is raised
         before the work that would exceed it.
-    max_seconds: the most seconds of solving for one request; beyond it, TimeLimitExceeded.
+    max_seconds: the most seconds of solving for one request; beyond it, TimeLimitExceeded. The round trip of a
+        refused solution counts, as one second at most.
     max_wait: the most seconds to wait for a busy server; the response that asks for more is returned as it is.
     progress: told the Progress before the first stamp and after each, in the thread
         that sends the request. What it raises ends the work and reaches the caller.

@@ -10,8 +10,7 @@ CalpowError
     ├── UnsolvableInTime     the challenge expires before it can be solved here
     ├── WorkLimitExceeded    the server asks for more work than was allowed; nothing was solved for it
     ├── TimeLimitExceeded    the work takes more seconds than were allowed
-    ├── Cancelled            the caller ended the work or the waiting
-    └── ChallengeLoop        one solution after another was refused
+    └── Cancelled            the caller ended the work or the waiting
 
 What the PowAuth of requests raises is a requests.RequestException as well, what that of httpx raises an
 httpx.RequestError: `except WorkLimitExceeded`, `except ClientError` and the library's own root all catch it.
@@ -81,24 +80,30 @@ class UnsolvableInTime(ClientError):
 
 
 class WorkLimitExceeded(ClientError):
-    """The answer would take more expected hashes in all than `limit` allows: `expected_hashes`."""
+    """The answer would take more expected hashes in all than `limit` allows: `expected_hashes`.
 
-    def __init__(self, expected_hashes: int, limit: int) -> None:
+    The text gives the reason for which the last solution was refused, if one was.
+    """
+
+    def __init__(self, expected_hashes: int, limit: int, refusal: str = "") -> None:
         super().__init__(
             f"the answer takes about {expected_hashes:,} hashes, more than the limit of {limit:,}: "
-            "raise the limit (max_hashes, --max-hashes) to do the work"
+            f"raise the limit (max_hashes, --max-hashes) to do the work{_after(refusal)}"
         )
         self.expected_hashes = expected_hashes
         self.limit = limit
 
 
 class TimeLimitExceeded(ClientError):
-    """The work of one answer takes `expected_seconds` here, more than is left of `limit`."""
+    """The work of one answer takes `expected_seconds` here, more than is left of `limit`.
 
-    def __init__(self, expected_seconds: float, limit: float) -> None:
+    The text gives the reason for which the last solution was refused, if one was.
+    """
+
+    def __init__(self, expected_seconds: float, limit: float, refusal: str = "") -> None:
         super().__init__(
             f"the answer takes about {expected_seconds:,.1f} s of work here, more than the limit of {limit:,.1f} s: "
-            "allow more (max_seconds, --max-seconds), or use more or faster cores"
+            f"allow more (max_seconds, --max-seconds), or use more or faster cores{_after(refusal)}"
         )
         self.expected_seconds = expected_seconds
         self.limit = limit
@@ -108,8 +113,8 @@ class Cancelled(ClientError):
     """The work or the waiting was ended by the event given as `cancel`."""
 
 
-class ChallengeLoop(ClientError):
-    """The server answered every solution with a new challenge; its last reason is in the text."""
+def _after(refusal: str) -> str:
+    return f" (the last solution was refused: {refusal})" if refusal else ""
 
 
 def in_tree_of(library: type[Exception], error: ClientError, *, request: Any, response: Any = None) -> ClientError:

@@ -1,7 +1,7 @@
 """Paying before being asked: what a server said its next answer takes, and stamps minted for it.
 
-Saves the round trip of the challenge, as long as the server's word holds. Stamps are good for any payload, so that
-they can be minted while the client is idle.
+This saves the round trip of the challenge. Stamps are good for any payload, so that they can be minted while the
+client is idle.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from functools import partial
 from weakref import WeakSet
 
 from calpow.client.minter import Minter
-from calpow.client.payment import Batch, Payment, Work, batch_of
+from calpow.client.payment import Batch, Prepayment, Work
 from calpow.client.replies import Reply
 from calpow.puzzle.challenge import Challenge
 from calpow.puzzle.difficulty import LEAST_STAMPS
 from calpow.puzzle.errors import SolvingCancelled, SolvingTooLong
-from calpow.puzzle.prepaid import prepaid_resource
+from calpow.puzzle.prepaid import FRESH_SECONDS, prepaid_resource
 from calpow.puzzle.puzzle import Puzzle
 from calpow.puzzle.solver import solve
 
 # A first request for a URL may be the only one: nothing is minted for it.
 IDLE_FROM_REQUEST = 2
 IDLE_SECONDS = 5.0
-# After stamps were lost, so many challenges in a row must have been within the announced price.
-TRUST_AFTER = 3
+# Stamps are thrown away so long before the server would refuse them.
+MARGIN_SECONDS = 60
 
 # What is minted at once while idle: so little that an order to stop loses nothing, and not less than is worth a call.
 _PORTION_HASHES = 1 << 14
@@ -40,16 +40,16 @@ _MOST_URLS = 256
 class _Account:
     """What is known of one URL.
 
-    `covered` counts, after stamps were lost, the challenges in a row that the announced price would have met; None
-    while stamps are sent. `clock` is the server's, seconds ahead of time.monotonic().
+    clock: the server's, in seconds ahead of time.monotonic(); None while it has sent no Date.
+    refuses: whether it refused stamps for a reason that would hold for new ones, too.
+    too_heavy: the least price whose stamps took too long to mint while idle.
     """
 
     work: Work
     clock: float | None = None
     next_hashes: int = 0
     requests: int = 1
-    covered: int | None = None
-    never: bool = False
+    refuses: bool = False
     too_heavy: int = 1 << 63
     stock: tuple[Batch, ...] = field(default=(), repr=False)
 
@@ -80,10 +80,10 @@ class Purse:
             url: replace(account, stock=()) for url, account in getattr(self, "_known", {}).items()
         }
 
-    def order(self, url: str) -> tuple[Payment, Puzzle | None] | None:
-        """What to send with the next request: stamps in stock, and what is to be minted beside them.
+    def order(self, url: str) -> Prepayment | None:
+        """Take the stock for the next request, and say what is to be minted beside it. None to wait for a challenge.
 
-        None to wait for the challenge: also where whole stamps make more than `max_hashes`, and it may not.
+        None also where whole stamps would be more work than `max_hashes`, and the challenge may not be.
         """
         self._minter.stop()
         with self._lock:
@@ -93,24 +93,18 @@ class Purse:
             account = self._put(url, replace(account, requests=account.requests + 1))
             if not self._prepays(account):
                 return None
-            payment = Payment(account.work, account.in_stock())
-            missing = account.next_hashes - payment.hashes
-            puzzle = account.work.puzzle(missing, account.work.most - len(payment.stamps)) if missing > 0 else None
-            if missing > 0 and puzzle is None:
-                payment = Payment(account.work)
-                puzzle = account.work.puzzle(account.next_hashes, account.work.most)
-            hashes = payment.hashes + (puzzle.expected_hashes if puzzle is not None else 0)
-            if not account.next_hashes <= hashes <= self._max_hashes:  # rounded up, or out of the largest's reach
+            prepayment = _prepayment(account)
+            if not account.next_hashes <= prepayment.hashes <= self._max_hashes:
                 return None
             self._put(url, replace(account, stock=()))
-        return payment, puzzle
+        return prepayment
 
     def mint_meanwhile(self, url: str) -> None:
         """Fill the stock for the announced price, in the background."""
         account = self._account(url)
         if account is None or not self._prepays(account) or account.requests < IDLE_FROM_REQUEST:
             return
-        if account.next_hashes < account.too_heavy and _portion(account) is not None:
+        if account.next_hashes < account.too_heavy and _missing(account) is not None:
             self._minter.begin(_path(url), lambda stop: self._fill(url, stop))
 
     def rest(self) -> None:
@@ -124,26 +118,25 @@ class Purse:
             return datetime.now(timezone.utc)
         return datetime.fromtimestamp(account.clock + time.monotonic(), timezone.utc)
 
-    def saw_challenge(self, url: str, reply: Reply, challenge: Challenge, paid: Payment | None, *, lost: bool) -> None:
-        """Learn from a 402, the answer to `paid`; `lost` says that these stamps are of no use any more."""
+    def saw_challenge(self, url: str, reply: Reply, challenge: Challenge, *, prepaid: bool) -> None:
+        """Learn from a 402; `prepaid` says that it answers a request with prepaid stamps."""
         realm = reply.realm
         if realm is None:
             return
         work = _work(realm, self._key, challenge.puzzle)
         with self._lock:
             account = self._known.get(_path(url)) or _Account(work)
-            if not account.work.is_as_good_as(work):
-                account = replace(account, stock=())
-            account = replace(account, work=work)
-            account = _told_the_time(account, reply)
-            if lost:
-                timeless = reply.problem == "challenge-expired" and reply.date is None
-                account = replace(account, covered=0, stock=(), never=account.never or timeless)
-            elif paid is None and account.covered is not None:
-                met = challenge.puzzle.expected_hashes <= account.next_hashes
-                covered = account.covered + 1 if met else 0
-                account = replace(account, covered=None if covered >= TRUST_AFTER else covered)
-            self._put(url, account)
+            if account.work.is_as_good_as(work):
+                # The rest's challenge may have fewer stamps than the server reads.
+                account = replace(account, work=replace(work, most=max(work.most, account.work.most)))
+            else:
+                account = replace(account, work=work, stock=(), refuses=False)
+            if prepaid and reply.problem not in ("more-required", "challenge-spent"):
+                # The stock is refused too: it has the same resource, and the date of the same clock. A clock that the
+                # server does not show is not to be set right.
+                refuses = reply.problem != "challenge-expired" or reply.date is None
+                account = replace(account, stock=(), refuses=refuses)
+            self._put(url, _told_the_time(account, reply))
 
     def saw_answer(self, url: str, reply: Reply) -> None:
         """Learn from an answer what the next one takes."""
@@ -157,7 +150,8 @@ class Purse:
 
     def _fill(self, url: str, stop: threading.Event) -> None:
         deadline = time.monotonic() + IDLE_SECONDS
-        while (account := self._account(url)) is not None and (portion := _portion(account)) is not None:
+        while (account := self._account(url)) is not None and (missing := _missing(account)) is not None:
+            portion = replace(missing, count=min(missing.count, max(1, _PORTION_HASHES >> missing.bits)))
             began = time.monotonic()
             date = self.server_time(url)
             try:
@@ -167,11 +161,11 @@ class Purse:
                 return
             except SolvingCancelled:
                 return
-            made = batch_of(portion, stamps, began)
-            self._change(url, partial(_stocked, work=account.work, made=made))
+            minted = Batch(tuple(stamps), portion.expected_hashes, began + FRESH_SECONDS - MARGIN_SECONDS)
+            self._change(url, partial(_stocked, work=account.work, minted=minted))
 
     def _prepays(self, account: _Account) -> bool:
-        return 0 < account.next_hashes <= self._max_hashes and account.covered is None and not account.never
+        return 0 < account.next_hashes <= self._max_hashes and not account.refuses
 
     def _account(self, url: str) -> _Account | None:
         with self._lock:
@@ -191,19 +185,27 @@ class Purse:
         return account
 
 
-def _portion(account: _Account) -> Puzzle | None:
-    """What to mint next while idle; None when the stock is full."""
-    held = Payment(account.work, account.in_stock())
-    missing = account.next_hashes - held.hashes
-    if missing <= 0:
-        return None
-    puzzle = account.work.puzzle(missing, account.work.most - len(held.stamps))
-    return puzzle and replace(puzzle, count=min(puzzle.count, max(1, _PORTION_HASHES >> puzzle.bits)))
+def _prepayment(account: _Account) -> Prepayment:
+    """What makes up the announced price: the stock and what it lacks, or new stamps only where there is no room."""
+    held = Prepayment(account.in_stock(), None)
+    if account.next_hashes <= held.stock_hashes:
+        return held
+    puzzle = _missing(account)
+    if puzzle is not None:
+        return replace(held, puzzle=puzzle)
+    return Prepayment((), account.work.puzzle(account.next_hashes, account.work.most))
 
 
-def _stocked(account: _Account, work: Work, made: Batch) -> _Account:
+def _missing(account: _Account) -> Puzzle | None:
+    """The stamps that the stock lacks of the announced price; None if it lacks none, or has no room for them."""
+    held = Prepayment(account.in_stock(), None)
+    missing = account.next_hashes - held.stock_hashes
+    return account.work.puzzle(missing, account.work.most - len(held.stamps)) if missing > 0 else None
+
+
+def _stocked(account: _Account, work: Work, minted: Batch) -> _Account:
     # Meanwhile another thread may have learnt that stamps of another kind are asked for.
-    return replace(account, stock=(*account.in_stock(), made)) if account.work.is_as_good_as(work) else account
+    return replace(account, stock=(*account.in_stock(), minted)) if account.work.is_as_good_as(work) else account
 
 
 def _work(realm: str, key: str, puzzle: Puzzle) -> Work:

@@ -6,6 +6,7 @@ again, or hand the response over. What cannot come to an answer is raised.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Mapping
@@ -14,23 +15,22 @@ from datetime import datetime
 
 from calpow.client.errors import (
     ChallengeExpired,
-    ChallengeLoop,
     HeadersDropped,
     TimeLimitExceeded,
     UnusableKey,
     WorkLimitExceeded,
 )
-from calpow.client.payment import Payment, batch_of
 from calpow.client.prepay import Purse
 from calpow.client.replies import Reply
-from calpow.puzzle.challenge import KEY_HEADER, SOLUTION_HEADER, Challenge, format_prepaid, format_solution
+from calpow.puzzle.challenge import KEY_HEADER, PREPAID, SOLUTION_HEADER, Challenge, format_prepaid, format_solution
 from calpow.puzzle.puzzle import Puzzle
 
 DEFAULT_MAX_HASHES = 2**32
 DEFAULT_MAX_SECONDS = 120.0
 DEFAULT_MAX_WAIT = 30.0
 
-MAX_CHALLENGES = 3
+# What a refused solution's round trip counts of `max_seconds` at most: a model may be slow.
+MOST_SECONDS_A_REFUSAL = 1.0
 # A server that says "Retry-After: 0" is not asked without pause, nor one without end.
 LEAST_WAIT = 1.0
 MAX_WAITS = 10
@@ -40,7 +40,12 @@ _BUSY = (429, 503)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one request may cost: expected hashes, seconds of solving, seconds of waiting for a busy server."""
+    """What one request may cost.
+
+    max_hashes: expected hashes of all its challenges and prepaid stamps.
+    max_seconds: seconds of solving, and of round trips whose solution was refused, each counted as one at most.
+    max_wait: seconds of waiting for a busy server.
+    """
 
     max_hashes: int = DEFAULT_MAX_HASHES
     max_seconds: float = DEFAULT_MAX_SECONDS
@@ -61,7 +66,7 @@ class Solve:
     max_seconds: float
     lifetime: float
     date: datetime
-    _pays: Challenge | Payment = field(repr=False)
+    _header: str = field(repr=False)  # the beginning of PoW-Solution, which the stamps complete
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +97,14 @@ class Exchange:
     again, None when the response is the one to hand over. `headers` are what has to go with the next sending.
     """
 
-    def __init__(self, payer: Payer, url: str, payment: Payment | None = None) -> None:
+    def __init__(self, payer: Payer, url: str) -> None:
         self._payer = payer
         self._url = url
-        self._payment = payment
-        self._solution: str | None = None if payment is None else format_prepaid(payment.stamps)
-        self._solved: Challenge | None = None
-        self._hashes = 0 if payment is None else payment.hashes
+        self._solution: str | None = None
+        self._paid_at = time.monotonic()
+        self._refusal = ""
+        self._hashes = 0
         self._seconds = 0.0
-        self._challenges = 0
-        self._ignored = 0
         self._waited = 0.0
         self._waits = 0
 
@@ -113,35 +116,30 @@ class Exchange:
 
     def start(self) -> Solve | None:
         """What to mint before sending, where the price is known."""
-        order = self._payer.purse.order(self._url)
-        if order is None:
+        prepayment = self._payer.purse.order(self._url)
+        if prepayment is None:
             return None
-        payment, missing = order
-        self._hashes = payment.hashes
-        if missing is not None:
-            return self._solve(missing, math.inf, payment)
-        self._pay(payment)
+        self._hashes = prepayment.stock_hashes
+        header = format_prepaid(prepayment.stamps)
+        if prepayment.puzzle is not None:
+            return self._solve(prepayment.puzzle, math.inf, header)
+        self._solution = header
+        self._payer.purse.mint_meanwhile(self._url)
         return None
 
     def solved(self, step: Solve, stamps: list[str], seconds: float) -> None:
         """The stamps that were asked for, and how long they took."""
         self._seconds += seconds
-        if isinstance(step._pays, Challenge):
-            self._payment, self._solved = None, step._pays
-            self._solution = format_solution(step._pays.token, stamps)
-            self._payer.purse.mint_meanwhile(self._url)
-        else:
-            self._pay(step._pays.and_also(batch_of(step.puzzle, stamps, time.monotonic() - seconds)))
+        self._solution = format_solution(step._header, stamps)
+        self._paid_at = time.monotonic()
+        self._payer.purse.mint_meanwhile(self._url)
 
     def receive(self, reply: Reply) -> Solve | Wait | None:
         """What to do about a response; None is to hand it over.
 
-        Only what has certainly not been answered is sent again: a 402, and a 429 or 503 that says when. Adapters do
-        not send again after an error of the connection: the server may have answered before it broke, and one
-        solution is good for one answer.
+        A 402 is solved and a 429 or 503 that says when is waited for; everything else is handed over.
 
-        Raises ChallengeUnreadable, ChallengeExpired, WorkLimitExceeded, TimeLimitExceeded, HeadersDropped or
-        ChallengeLoop.
+        Raises ChallengeUnreadable, ChallengeExpired, WorkLimitExceeded, TimeLimitExceeded or HeadersDropped.
         """
         if reply.status == 402:
             return self._asked(reply)
@@ -153,11 +151,14 @@ class Exchange:
         return None
 
     def again(self, redirected: Exchange | None = None) -> Exchange:
-        """A new exchange of the same request, paid with the same stamps; what `redirected` took counts on."""
-        anew, before = Exchange(self._payer, self._url, self._payment), redirected or self
-        anew._hashes, anew._seconds = before._hashes, before._seconds
-        anew._waited, anew._waits = before._waited, before._waits
+        """A new exchange of the same request, paid with the same solution; what `redirected` took counts on."""
+        anew = copy.copy(redirected or self)
+        anew._solution = self._solution
         return anew
+
+    def lose_solution(self) -> None:
+        """Have it known that the request was redirected, and went on without the solution."""
+        self._solution = None
 
     def _asked(self, reply: Reply) -> Solve | None:
         challenge = reply.challenge
@@ -168,28 +169,21 @@ class Exchange:
                     "and drops the header WWW-Authenticate"
                 )
             return None
-        self._give_up_in_vain(reply, challenge)
-        self._challenges += 1
+        if self._solution is not None:
+            self._refused(reply)
         lifetime = self._lifetime(reply, challenge)
-        extra = self._extra(reply, challenge, lifetime)
-        lost = self._payment is not None and extra is None
-        self._payer.purse.saw_challenge(self._url, reply, challenge, self._payment, lost=lost)
-        if extra is not None and self._payment is not None:
-            return self._solve(extra, lifetime, self._payment)
-        return self._solve(challenge.puzzle, lifetime, challenge)
+        prepaid = (self._solution or "").startswith(f"{PREPAID} ")
+        self._payer.purse.saw_challenge(self._url, reply, challenge, prepaid=prepaid)
+        return self._solve(challenge.puzzle, lifetime, challenge.token)
 
-    def _give_up_in_vain(self, reply: Reply, challenge: Challenge) -> None:
-        unseen = self._solved is not None and reply.problem == "pow-required"
-        self._ignored += unseen
-        same = self._solved is not None and self._solved.puzzle.resource == challenge.puzzle.resource
-        if unseen and (same or (self._challenges >= MAX_CHALLENGES and self._ignored >= MAX_CHALLENGES - 1)):
+    def _refused(self, reply: Reply) -> None:
+        """Count the round trip of a solution that was refused, or was too little."""
+        if reply.problem == "pow-required":
             raise HeadersDropped(
                 f"the server asks for work that was done: something on the way drops the header {SOLUTION_HEADER}"
             )
-        if self._challenges >= MAX_CHALLENGES:
-            raise ChallengeLoop(
-                f"{MAX_CHALLENGES} solutions in a row were refused, the last with: {reply.reason}",
-            )
+        self._seconds += min(time.monotonic() - self._paid_at, MOST_SECONDS_A_REFUSAL)
+        self._refusal = reply.reason
 
     def _lifetime(self, reply: Reply, challenge: Challenge) -> float:
         now = reply.date
@@ -198,29 +192,16 @@ class Exchange:
             raise ChallengeExpired(-seconds, by_own_clock=now is None)
         return seconds
 
-    def _extra(self, reply: Reply, challenge: Challenge, lifetime: float) -> Puzzle | None:
-        """What makes the stamps that were sent enough for this challenge, while all of them are fresh."""
-        payment, asked = self._payment, challenge.puzzle
-        if payment is None or reply.problem != "pow-required" or payment.hashes >= asked.expected_hashes:
-            return None
-        same = (payment.work.algorithm, payment.work.cost) == (asked.algorithm, asked.cost)
-        return payment.missing(asked.expected_hashes) if same and payment.fresh_seconds > lifetime else None
-
-    def _solve(self, puzzle: Puzzle, lifetime: float, pays: Challenge | Payment) -> Solve:
+    def _solve(self, puzzle: Puzzle, lifetime: float, header: str) -> Solve:
         limits = self._payer.limits
         self._hashes += puzzle.expected_hashes
         if self._hashes > limits.max_hashes:
-            raise WorkLimitExceeded(self._hashes, limits.max_hashes)
+            raise WorkLimitExceeded(self._hashes, limits.max_hashes, self._refusal)
         left = limits.max_seconds - self._seconds
         if left <= 0:
-            raise TimeLimitExceeded(self._seconds, limits.max_seconds)
+            raise TimeLimitExceeded(self._seconds, limits.max_seconds, self._refusal)
         self._payer.purse.rest()
-        return Solve(puzzle, left, limits.max_seconds, lifetime, self._payer.purse.server_time(self._url), pays)
-
-    def _pay(self, payment: Payment) -> None:
-        self._payment, self._solved = payment, None
-        self._solution = format_prepaid(payment.stamps)
-        self._payer.purse.mint_meanwhile(self._url)
+        return Solve(puzzle, left, limits.max_seconds, lifetime, self._payer.purse.server_time(self._url), header)
 
     def _wait(self, reply: Reply) -> Wait | None:
         asked = reply.retry_after(self._payer.purse.server_time(self._url))

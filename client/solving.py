@@ -20,19 +20,18 @@ from calpow.puzzle.puzzle import Puzzle
 from calpow.puzzle.solver import solve
 
 _DESCRIPTION = """\
-Solve a challenge and print the header line with which the same request gets its answer.
+Solve a challenge and print the header line that pays for the same request, alone.
 The challenge is the saved body of a 402, or what `curl -i` or `curl -D` wrote (the last response in it counts),
 or the header WWW-Authenticate. One that has expired is not solved.
 """
 _EPILOG = """\
 Exit codes: 0 solved; 2 not (no challenge, expired, or more work than allowed); 130 interrupted.
 
-With curl, the same request twice:
-  curl -s -o challenge.json -H "X-Api-Key: $CALPOW_KEY" -T FILE URL
-  curl -H "X-Api-Key: $CALPOW_KEY" -H "$(calpow solve challenge.json)" -T FILE URL
-or in one line:
-  curl -s -H "X-Api-Key: $CALPOW_KEY" -T FILE URL | calpow solve - |
-    curl -H "X-Api-Key: $CALPOW_KEY" -H @- -T FILE URL
+With curl, as long as challenges come (the rest of a price may follow):
+  ask() { curl -s -H "X-Api-Key: $CALPOW_KEY" "$@" -T FILE -o body -w '%{http_code}' URL; }
+  status=$(ask)
+  while [ "$status" = 402 ] && solution=$(calpow solve body); do status=$(ask -H "$solution"); done
+  cat body
 
 Example (the token is made up, the work is real):
   echo '{"challenge": {"token": "e30.e30.c2ln", "id": "5f0c", "algorithm": "hashcash-sha1",

@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import requests
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
+
+from calpow.puzzle.challenge import SOLUTION_HEADER
 
 # How long a challenge may have to wait for those before it, of the minute or more that it is good for.
 QUEUE_SECONDS = 10.0
@@ -75,6 +78,9 @@ class Turns:
 class TurnTakingAdapter(HTTPAdapter):
     """Waits for the server without the turn, and takes it for a challenge; for use within `Turns.exchange`.
 
+    When the connection of a request with a solution is lost, the request is sent once more: the server repeats what
+    it has settled. The body has to be in memory.
+
     connections: how many are kept open to a server.
     """
 
@@ -85,8 +91,17 @@ class TurnTakingAdapter(HTTPAdapter):
     def send(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:
         """Send one request and read the response to its end."""
         self._turns.give_up()
-        response = super().send(request, *args, **options)
-        _ = response.content  # else it would be waited for with the turn taken
+        try:
+            response = self._whole(request, *args, **options)
+        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
+            if SOLUTION_HEADER not in request.headers:
+                raise
+            response = self._whole(request, *args, **options)
         if response.status_code == 402:
             self._turns.take()
+        return response
+
+    def _whole(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:
+        response = super().send(request, *args, **options)
+        _ = response.content  # else it would be waited for with the turn taken
         return response

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from calpow.handler.decoding import DecodingError, decode
 from calpow.handler.evidence import Evidence
+from calpow.handler.leakage.base import Priced
 from calpow.handler.leakage.output import OutputKind
 from calpow.handler.leakage.registry import MetricName
 from calpow.handler.ledger.base import Charge, Totals
@@ -21,7 +22,7 @@ from calpow.handler.policies import MICRO, Bounds, Conditional, Paper, SolverFit
 from calpow.puzzle.errors import CalpowError, PuzzleError
 from calpow.puzzle.profiles import Kind
 
-SCHEMA = 4
+SCHEMA = 5
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _AGAIN = "make it again with calpow calibrate"
 
@@ -47,6 +48,18 @@ class Shape:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """How the samples that the victim's model is asked map to the requests of a batch, as far as payloads showed.
+
+    in_order: a batch of requests becomes one call of the model with one row a request, in the order of the requests.
+    counted: a JSON list, or the list `instances` of a JSON object, holds one sample an entry.
+    """
+
+    in_order: bool
+    counted: bool
+
+
+@dataclass(frozen=True)
 class Chosen:
     """One metric by its name, and the settings its costs were measured with."""
 
@@ -59,8 +72,8 @@ class Calibration:
     """The whole file. Raises CalibrationError when its members contradict each other.
 
     parts: SHA-256 of the files the metrics need (`teachers.pt2`), by the name they have in an archive.
-    output: what the victim's raw output is, from which its classes and probabilities are read; None where its handler
-        cannot be asked for one.
+    output: what the raw output of the victim's model is, from which its classes and probabilities are read.
+    rows: how the model's samples map to requests.
     metrics: what is measured of each query; the paper's rule sums the first one's costs.
     limits: the range of legitimate inputs, beyond which a query costs the most.
     puzzle: the kind of puzzle that clients solve, and whose solver was timed.
@@ -74,7 +87,8 @@ class Calibration:
     shape: Shape
     victim_sha256: str
     parts: Mapping[str, str]
-    output: OutputKind | None
+    output: OutputKind
+    rows: Rows
     metrics: tuple[Chosen, ...]
     limits: Limits
     policy: PolicyName
@@ -125,10 +139,16 @@ class Calibration:
         """Each sample's score above legitimate ones with the same answer, from its costs `[n, metrics]`: `[n]`."""
         return self.conditional.excess(costs, labels)
 
-    def seconds(self, totals: Totals, samples: int) -> float:
-        """Mean solving time asked of an account for `samples` samples that are already in its `totals`."""
+    def evidence_of(self, priced: Priced) -> list[Charge]:
+        """What each of a batch of priced samples adds to its account, in order."""
+        excess = (self.excess(priced.costs, priced.labels) * MICRO).round().tolist()
+        costs = (priced.costs[:, 0] * MICRO).round().tolist()
+        return [Charge(int(cost), int(above), 1) for cost, above in zip(costs, excess, strict=True)]
+
+    def seconds(self, totals: Totals) -> float:
+        """Mean solving time of a sample whose evidence is already in its account's `totals`."""
         log_multiple = min(self._chosen_policy.log_multiple(totals), math.log(self.cap))
-        return samples * self.floor_seconds * math.exp(log_multiple)
+        return self.floor_seconds * math.exp(log_multiple)
 
     @property
     def _chosen_policy(self) -> Conditional | Paper | Bounds:
@@ -136,13 +156,13 @@ class Calibration:
             return self.conditional
         return self.paper if self.policy is PolicyName.paper else self.bounds
 
-    def work(self, totals: Totals, samples: int) -> float:
-        """Expected hashes asked, in the same case."""
-        return self.solver.work(self.seconds(totals, samples))
+    def work(self, totals: Totals) -> float:
+        """Expected hashes of the sample, in the same case."""
+        return self.solver.work(self.seconds(totals))
 
     def next_work(self, totals: Totals) -> float:
-        """Expected hashes that one more sample will take, if it costs what a legitimate one does."""
-        return self.work(totals + Charge(round(self.paper.slope * MICRO), 0, 1), 1)
+        """Expected hashes of one more sample, if it costs what a legitimate one does."""
+        return self.work(totals + Charge(round(self.paper.slope * MICRO), 0, 1))
 
     def solving_seconds(self, work: float) -> float:
         """Mean time of the reference client for a puzzle of so many expected hashes."""

@@ -8,9 +8,11 @@ import json
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
+from typing import Any
 
 from calpow.handler.ledger.base import Secret
 from calpow.puzzle.algorithms import SCRYPT, ScryptCost
@@ -30,18 +32,39 @@ class BadToken(PuzzleError):
 
 
 @dataclass(frozen=True, slots=True)
+class Rest:
+    """Earlier work that a challenge for a rest builds on.
+
+    ids: what was presented and is not spent yet; it is spent together with the rest. work: of these ids, in expected
+    hashes. until: after which no rest builds on these ids, in seconds since the epoch: as long a ledger remembers that
+    they are spent. withheld: name of the solution whose withheld answer the rest pays for, None for a rest of too
+    little work. digest: of the request whose answer is withheld.
+    """
+
+    ids: tuple[str, ...]
+    work: int
+    until: int
+    withheld: str | None = None
+    digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Claims:
-    """What a challenge is bound to: names as in the token, where scrypt's cost is n, r and p beside them."""
+    """Contents of a token: names as in JSON Web Tokens (RFC 7519), and the puzzle's.
+
+    `sub` is opaque: Signer.subject makes it of the account. In the token scrypt's cost is n, r and p, and a rest's
+    members stand beside the others.
+    """
 
     jti: str
     sub: str
     aud: str
     exp: int
-    dig: str
     algorithm: str
     bits: int
     count: int
     cost: ScryptCost | None = None
+    rest: Rest | None = None
 
     @property
     def puzzle(self) -> Puzzle:
@@ -63,10 +86,22 @@ class Signer:
         self._secrets(REFRESH_SECONDS)
 
     def sign(self, claims: Claims) -> str:
-        """The token of these claims, with the secrets as last read: it is called inside a ledger's transaction."""
-        members = {name: getattr(claims, name) for name in _NAMES} | cost_fields(claims.cost)
+        """Return the token of these claims. Raises LedgerUnavailable."""
+        members = (
+            {name: getattr(claims, name) for name in _NAMES} | cost_fields(claims.cost) | _rest_fields(claims.rest)
+        )
         signing = f"{_HEADER}.{_encode(members)}"
-        return f"{signing}.{_text(_mac(self._known[-1], signing))}"
+        return f"{signing}.{_text(_mac(self._secrets(REFRESH_SECONDS)[-1], signing))}"
+
+    def subject(self, account: str) -> str:
+        """Return the opaque name of an account in tokens signed now. Raises LedgerUnavailable."""
+        return _subject(self._secrets(REFRESH_SECONDS)[-1], account)
+
+    def is_subject(self, subject: str, account: str) -> bool:
+        """Whether a token's subject, signed with any of the secrets, is this account. Raises LedgerUnavailable."""
+        known = self._secrets(REFRESH_SECONDS)
+        given = subject.encode("utf-8", "surrogatepass")
+        return any(hmac.compare_digest(_subject(secret, account).encode("ascii"), given) for secret in known)
 
     def verify(self, token: str) -> Claims:
         """The claims of a token that we signed; its expiry is not looked at. Raises BadToken."""
@@ -99,9 +134,30 @@ def _claims(signing: str) -> Claims:
     try:
         members = json.loads(_bytes(payload))
         cost = read_cost(members) if members["algorithm"] == SCRYPT else None
-        return Claims(**{name: members[name] for name in _NAMES}, cost=cost)
+        return Claims(**{name: members[name] for name in _NAMES}, cost=cost, rest=_read_rest(members))
     except (Base64Error, ValueError, KeyError, TypeError, PuzzleError) as problem:
         raise BadToken("the token is of another version; solve a new challenge") from problem
+
+
+def _rest_fields(rest: Rest | None) -> dict[str, object]:
+    if rest is None:
+        return {}
+    members = {"ids": rest.ids, "work": rest.work, "until": rest.until, "withheld": rest.withheld, "dig": rest.digest}
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _read_rest(members: Mapping[str, Any]) -> Rest | None:
+    if "ids" not in members:
+        if "dig" in members:
+            raise BadToken("the token is of another version; solve a new challenge")
+        return None
+    return Rest(tuple(members["ids"]), members["work"], members["until"], members.get("withheld"), members.get("dig"))
+
+
+@lru_cache(maxsize=4096)
+def _subject(secret: Secret, account: str) -> str:
+    # A domain of its own: no token can be taken for a subject.
+    return _text(hmac.digest(secret.value, b"subject:" + account.encode("utf-8"), sha256)[:16])
 
 
 def _mac(secret: Secret, signing: str) -> bytes:
@@ -122,4 +178,4 @@ def _bytes(text: str) -> bytes:
 
 # Signed and compared as text, for every request.
 _HEADER = _encode(HEADER)
-_NAMES = ("jti", "sub", "aud", "exp", "dig", "algorithm", "bits", "count")
+_NAMES = ("jti", "sub", "aud", "exp", "algorithm", "bits", "count")

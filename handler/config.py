@@ -10,9 +10,11 @@ from pathlib import Path
 from calpow.handler.decoding import DecodingError, decode
 from calpow.handler.errors import GateMisconfigured
 
-SCHEMA = 2
+SCHEMA = 3
 FILE = "calpow.json"
 VICTIM_FILE = "victim.mar"
+MOST_SAMPLES = 256
+EXPLANATION_FACTOR = 10.0
 ENSEMBLE_FILE = "teachers.pt2"
 NEIGHBOURS_FILE = "neighbours.pt"
 CALIBRATION_FILE = "calibration.json"
@@ -30,18 +32,18 @@ class GateConfig:
     """Settings of one protected archive, written by `calpow archive`, read by the worker.
 
     The hashes are hexadecimal SHA-256 of files in the archive; `parts` are those that the metrics need, by name.
-    `ledger` is a URI, or None for CALPOW_LEDGER and the default; `preprocess` is `FILE.py:FUNCTION` or None for the
-    victim's own; `max_open` is how many unsolved challenges an account may have. `records` is where queries are
-    recorded in mode observe, or None for CALPOW_RECORDS and the default.
+    `ledger` is a URI, or None for CALPOW_LEDGER and the default; `max_samples` is how many samples a request may hold;
+    `explanation_factor` is what an explanation costs in predictions, 0 where explanations are refused. `records` is
+    where queries are recorded in mode observe, or None for CALPOW_RECORDS and the default.
     """
 
     schema: int
     victim_sha256: str
     parts: Mapping[str, str]
     calibration_sha256: str
-    preprocess: str | None
     ledger: str | None
-    max_open: int
+    max_samples: int
+    explanation_factor: float
     mode: Mode
     records: str | None
 

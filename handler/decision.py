@@ -1,30 +1,65 @@
 """What goes into the gate and what comes out of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
 
-from calpow.handler.errors import BadPayload, PricingUnavailable
 from calpow.handler.leakage.base import Priced
 from calpow.handler.problems import Problem
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Request:
-    """One request, as the gate needs it. `payload` is opaque: only the pricer looks at it."""
+    """One request, as far as the gate looks at it.
+
+    samples: how many it holds, where that can be counted before the victim runs; else 1.
+    explains: whether an explanation is asked for.
+    payload: opaque; the gate hands it to whoever runs the victim.
+    digester: computes `digest`; it may raise RecursionError or ValueError for a payload that is nested too deep.
+    """
 
     key: str | None
     solution: str | None
-    digest: str
+    samples: int
+    explains: bool
     payload: object
+    digester: Callable[[], str]
+
+    @cached_property
+    def digest(self) -> str:
+        """Exact digest of everything that the victim may read, empty where it is nested too deep.
+
+        Computed once, and only for a request whose work is looked at and is enough.
+        """
+        try:
+            return self.digester()
+        except (RecursionError, ValueError):
+            return ""
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
-    """The request has been paid for by challenge `id`; `next_hashes` is what the account's next one will take."""
+class Ran:
+    """Result of the victim's pass over one request, held back until the gate releases it.
 
-    id: str
-    next_hashes: int
+    answer: the victim's, opaque to the gate; its own failure where it failed.
+    priced: the samples that its model was asked; None where nothing is charged: the victim failed, or `problem` says
+        why the answer cannot be priced and must not leave.
+    """
+
+    answer: object
+    priced: Priced | None
+    problem: Problem | None = None
+
+
+Run = Callable[[Sequence[Request]], list[Ran]]
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The victim's answer may leave; `next_hashes` is what the account's next sample takes, None after a failure."""
+
+    answer: object
+    next_hashes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +69,4 @@ class Refused:
     problem: Problem
 
 
-Decision = Admitted | Refused
-
-
-class Pricer(Protocol):
-    """Looks at payloads and says what answering them would give away."""
-
-    def price(self, payloads: Sequence[object]) -> list[Priced | BadPayload | PricingUnavailable]:
-        """One entry a payload: its samples' costs and classes, or why it cannot be read or priced."""
+Decision = Released | Refused

@@ -1,247 +1,376 @@
-"""The gate: who asks, what is owed, what has been paid. Knows no server and no model.
+"""The gate: an account pays the price of its past, then the victim runs once, and that pass is priced and answered.
 
-A batch of requests goes in, a decision for each comes out: admitted, or refused with a problem. What the victim
-then does with the admitted ones is reported back with `settle` and `undo`.
+The gate knows no server and no model. Requests go in together with a function that runs the victim; a decision for
+each comes out: the victim's answer, or a problem.
 """
 
 import logging
+import random
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from calpow.handler import problems
 from calpow.handler.calibration import Calibration
-from calpow.handler.challenge import Claims
-from calpow.handler.charging import charge_and_credit
-from calpow.handler.decision import Admitted, Decision, Pricer, Refused, Request
-from calpow.handler.errors import BadPayload, PricingUnavailable
-from calpow.handler.issuer import Issuer
-from calpow.handler.leakage.base import Priced
+from calpow.handler.decision import Decision, Ran, Refused, Released, Request, Run
+from calpow.handler.issuer import (
+    LONGEST_EXPIRY_SECONDS,
+    REMEMBERED_SECONDS,
+    Issuer,
+    Solved,
+    is_solved,
+    rest_of,
+    rest_of_withheld,
+)
 from calpow.handler.ledger.base import (
+    RETRY_SECONDS,
+    Account,
+    Admission,
+    Charge,
     Ledger,
     LedgerUnavailable,
-    OpenChallenge,
-    Payment,
-    Quote,
-    QuoteRequest,
-    TooManyOpen,
-    Totals,
+    Outcome,
+    Settlement,
+    Spending,
+    Use,
+    UseResult,
 )
 from calpow.handler.problems import Problem
+from calpow.handler.settling import Settled, settle, settle_rest
+from calpow.handler.tariff import Tariff, TooLarge
 
 log = logging.getLogger(__name__)
 
+# How often a settlement is computed again because the account has changed meanwhile.
+MOST_CONFLICTS = 8
+LONGEST_NAP_SECONDS = 0.004
+
 
 @dataclass(frozen=True, slots=True)
-class _Asking:
-    """A request whose account is known and which has not redeemed a challenge: `why` is what it will be told.
+class Allowance:
+    """What the owner allows: samples in a request, and the factor of an explanation's price, 0 to refuse it."""
 
-    A `payment` of prepaid stamps may be enough for the challenge it would get.
+    samples: int
+    explanation_factor: float
+
+
+@dataclass(slots=True)
+class Case:
+    """One request on its way through the gate, with what is known of it so far.
+
+    `account` was read when the price was set, and so much work was `asked` for then. `is_retry`: its ids were seen to
+    be spent, so that neither its work nor its stamps were looked at. `decision` ends its way.
     """
 
-    index: int
-    account: str
     request: Request
-    why: Problem
-    payment: Payment | None = None
+    name: str = ""
+    account: Account | None = None
+    solved: Solved | None = None
+    asked: int = 0
+    is_retry: bool = False
+    admitted: UseResult | None = None
+    evidence: tuple[Charge, ...] = ()
+    ran: Ran | None = None
+    decision: Decision | None = None
 
 
 class Gate:
-    """Admits or refuses the requests to one model."""
+    """Admits, prices and settles the requests to one model."""
 
     def __init__(
         self,
         model: str,
         ledger: Ledger,
         calibration: Calibration,
-        pricer: Pricer,
-        *,
-        holder: str,
-        max_open: int,
+        allowance: Allowance,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._model = model
         self._ledger = ledger
         self._calibration = calibration
-        self._pricer = pricer
-        self._holder = holder
-        self._max_open = max_open
+        self._allowance = allowance
         self._clock = clock
-        self._issuer = Issuer(model, ledger, calibration, holder, clock)
-        self._is_alive: Callable[[str], bool] | None = None
-        self._owed_settle: set[str] = set()
-        self._owed_undo: set[str] = set()
+        self._tariff = Tariff(calibration)
+        self._issuer = Issuer(model, ledger, calibration, self._tariff, clock)
 
     @property
     def realm(self) -> str:
         """The model and the deployment, `digits@9f2c41`. Raises LedgerUnavailable."""
         return self._issuer.realm
 
-    def admit(self, requests: Sequence[Request]) -> list[Decision]:
-        """Decide over a batch. Never raises for what a client sent or because the ledger is down."""
-        decisions: dict[int, Decision] = {}
+    def identify(self, key: str | None) -> str | Problem:
+        """Return the account of a key, or why there is none. Raises LedgerUnavailable."""
+        if not key:
+            return problems.IDENTITY_MISSING
+        return self._ledger.account_of(key) or problems.IDENTITY_UNKNOWN
+
+    def answer(self, requests: Sequence[Request], run: Run) -> list[Decision]:
+        """Decide over a batch; `run` is called for those that are paid for.
+
+        Never raises for what a client sent or because the ledger is down. Uses of one solution run one after another.
+        """
+        cases = [Case(request) for request in requests]
         try:
-            self._catch_up()
-            self._issuer.refresh()
-            self._decide(requests, decisions)
+            self._decide(cases, run)
         except LedgerUnavailable as problem:
             log.error("calpow: ledger unavailable, refusing: %s", problem)
+            return _closed(cases, problems.LEDGER_UNAVAILABLE)
         except Exception:
-            # A fault of ours must not keep what others in the batch have paid.
             log.exception("calpow: a batch could not be decided")
-            self.undo(each.id for each in decisions.values() if isinstance(each, Admitted))
-            return [Refused(problems.PRICING_UNAVAILABLE)] * len(requests)
-        return [decisions.get(index, Refused(problems.LEDGER_UNAVAILABLE)) for index in range(len(requests))]
+            return _closed(cases, problems.PRICING_UNAVAILABLE)
+        return _closed(cases, problems.PRICING_UNAVAILABLE)
 
-    def recover(self, is_alive: Callable[[str], bool]) -> None:
-        """Give back what workers held that are no more; later, with the first batch, where the ledger is down now."""
-        self._is_alive = is_alive
-        self._try_catch_up()
+    def _decide(self, cases: Sequence[Case], run: Run) -> None:
+        for case in cases:
+            case.decision = self._check(case)
+        waiting = [case for case in cases if case.decision is None]
+        while waiting:
+            turn, waiting = _next_turn(waiting)
+            self._admit(turn)
+            admitted = [case for case in turn if case.decision is None]
+            self._run(admitted, run)
+            self._settle([case for case in admitted if case.decision is None])
 
-    def settle(self, ids: Iterable[str]) -> None:
-        """The victim has answered the requests these challenges paid for: they are spent."""
-        self._owed_settle.update(ids)
-        self._try_catch_up()
+    # ---- Before the victim runs -------------------------------------------------------------------------------------
 
-    def undo(self, ids: Iterable[str]) -> None:
-        """The victim failed: the same solutions may be tried again."""
-        self._owed_undo.update(ids)
-        self._try_catch_up()
+    def _check(self, case: Case) -> Decision | None:
+        """Identify the account, refuse what is never answered, and look at the work that came; None if it is enough."""
+        request = case.request
+        account = self.identify(request.key)
+        if isinstance(account, Problem):
+            return Refused(account)
+        case.name = account
+        if request.explains and not self._allowance.explanation_factor:
+            return Refused(problems.EXPLANATION_REFUSED)
+        if request.samples > self._allowance.samples:
+            return Refused(problems.too_large(self._allowance.samples))
+        return self._check_work(case) or self._check_payload(case)
 
-    def _try_catch_up(self) -> None:
-        try:
-            self._catch_up()
-        except LedgerUnavailable as problem:
-            # What we hold nobody else can spend meanwhile; the next batch tries again.
-            log.error("calpow: ledger unavailable, will catch up later: %s", problem)
+    def _check_payload(self, case: Case) -> Decision | None:
+        if not case.request.digest:
+            return Refused(problems.bad_payload("the payload is nested too deep"))
+        return None
 
-    def _catch_up(self) -> None:
-        if self._is_alive is not None:
-            given_back = self._ledger.recover(self._is_alive)
-            log.info("calpow: challenges of workers that are no more: %d given back", given_back)
-            self._is_alive = None
-        if self._owed_settle:
-            self._ledger.settle(sorted(self._owed_settle))
-            self._owed_settle.clear()
-        if self._owed_undo:
-            self._ledger.undo(sorted(self._owed_undo))
-            self._owed_undo.clear()
+    def _check_work(self, case: Case) -> Decision | None:
+        """Compare the work that came with the price of the account's past: claims first, then ids, then digests."""
+        solved = self._issuer.read(case.request, case.name)
+        standing = self._ledger.standing(self._model, case.name, () if isinstance(solved, Problem) else solved.ids)
+        case.account = standing.account
+        if isinstance(solved, Problem):
+            return self._challenge(case, solved)
+        case.solved = solved
+        if standing.outcomes:
+            # A retry, or a solution that is spent: the ledger says which when it is admitted.
+            case.is_retry = True
+            return None
+        if not solved.is_open:
+            return self._challenge(case, problems.CHALLENGE_EXPIRED)
+        asked = self._asked(case)
+        if isinstance(asked, TooLarge):
+            return Refused(problems.too_large(asked.samples))
+        case.asked = asked
+        if not is_solved(solved):
+            return self._challenge(case, problems.INVALID_SOLUTION)
+        return None if solved.hashes >= asked else self._ask_for_more(case, solved, asked)
 
-    def _decide(self, requests: Sequence[Request], decisions: dict[int, Decision]) -> None:
-        accounts = self._identify(requests, decisions)
-        asking = self._redeem(requests, accounts, decisions)
-        asking = self._reuse_open(asking, decisions)
-        self._quote(asking, decisions)
-        self._announce_next(accounts, decisions)
+    def _ask_for_more(self, case: Case, solved: Solved, asked: int) -> Refused:
+        """Refuse valid work of too little, which is not spent, with a challenge for the rest."""
+        missing = self._tariff.at_least(asked - solved.hashes)
+        rest = rest_of(solved, self._tariff.seconds(missing), self._clock())
+        step = asked if rest is None else missing
+        return Refused(self._issuer.refuse(problems.MORE_REQUIRED, case.name, step, rest))
 
-    def _identify(self, requests: Sequence[Request], decisions: dict[int, Decision]) -> dict[int, str]:
-        accounts: dict[int, str] = {}
-        for index, request in enumerate(requests):
-            if not request.key:
-                decisions[index] = Refused(problems.IDENTITY_MISSING)
-                continue
-            account = self._ledger.account_of(request.key)
-            if account is None:
-                decisions[index] = Refused(problems.IDENTITY_UNKNOWN)
-            else:
-                accounts[index] = account
-        return accounts
+    def _admit(self, cases: Sequence[Case]) -> None:
+        """Count the use of each solution, once the ledger has refused those that are spent."""
+        uses = [_use(case) for case in cases]
+        for case, result in zip(cases, self._ledger.admit(uses, now=self._clock()), strict=True):
+            case.admitted = result
+            # What was let through as a retry is none where the ledger has forgotten its ids meanwhile.
+            forgotten = case.is_retry and result.admission is Admission.FRESH
+            if forgotten or result.admission in (Admission.SPENT, Admission.EXHAUSTED):
+                case.decision = self._challenge(case, problems.CHALLENGE_SPENT)
+            elif result.admission is Admission.MISMATCH:
+                case.decision = self._challenge(case, problems.CHALLENGE_MISMATCH)
+            elif result.outcome is not None and result.outcome.rest:
+                case.decision = self._withhold(case, result.outcome)
 
-    def _redeem(
-        self, requests: Sequence[Request], accounts: dict[int, str], decisions: dict[int, Decision]
-    ) -> list[_Asking]:
-        """Admit what is paid for; return the rest, each with the reason it is told."""
-        asking: list[_Asking] = []
-        paid: dict[int, Claims] = {}
-        for index, account in accounts.items():
-            checked = self._issuer.check(requests[index], account)
-            if isinstance(checked, Claims):
-                paid[index] = checked
-            elif isinstance(checked, Payment):
-                asking.append(_Asking(index, account, requests[index], problems.POW_REQUIRED, checked))
-            else:
-                asking.append(_Asking(index, account, requests[index], checked))
-        if not paid:
-            return asking
-        redeemed = set(
-            self._ledger.redeem([claims.jti for claims in paid.values()], now=self._clock(), holder=self._holder)
-        )
-        for index, claims in paid.items():
-            if claims.jti in redeemed:
-                redeemed.discard(claims.jti)
-                decisions[index] = Admitted(claims.jti, 0)
-            else:
-                asking.append(_Asking(index, accounts[index], requests[index], problems.CHALLENGE_SPENT))
-        return asking
+    def _factor(self, case: Case) -> float:
+        return self._allowance.explanation_factor if case.request.explains else 1.0
 
-    def _announce_next(self, accounts: dict[int, str], decisions: dict[int, Decision]) -> None:
-        for index, account in accounts.items():
-            admitted = decisions[index]
-            if isinstance(admitted, Admitted):
-                totals = self._ledger.totals(self._model, account)
-                decisions[index] = Admitted(admitted.id, self._issuer.next_hashes(totals))
+    def _asked(self, case: Case) -> int | TooLarge:
+        assert case.account is not None
+        if case.solved is not None and case.solved.withheld is not None:
+            return self._tariff.announced(case.account)
+        return self._tariff.asked(case.account, case.request.samples, self._factor(case))
 
-    def _reuse_open(self, asking: Sequence[_Asking], decisions: dict[int, Decision]) -> list[_Asking]:
-        """Answer those who hold an open challenge for the same payload, or too many; return the others."""
-        new: list[_Asking] = []
-        now = self._clock()
-        for each in asking:
-            standing = self._ledger.standing(self._model, each.account, each.request.digest, now)
-            if standing.challenge is not None:
-                decisions[each.index] = self._pay_open(each, standing.challenge, now)
-            elif standing.open_count >= self._max_open:
-                wait = (standing.soonest_expiry or now) - now
-                decisions[each.index] = Refused(problems.too_many_open(wait))
-            else:
-                new.append(each)
-        return new
+    def _challenge(self, case: Case, why: Problem) -> Refused:
+        """Refuse with a challenge for the price of the account's past."""
+        asked = self._asked(case)
+        if isinstance(asked, TooLarge):
+            return Refused(problems.too_large(asked.samples))
+        return Refused(self._issuer.refuse(why, case.name, asked))
 
-    def _pay_open(self, asking: _Asking, challenge: OpenChallenge, now: float) -> Decision:
-        """Answer with an open challenge, which prepaid stamps may pay at the price it was issued for."""
-        if not self._issuer.takes_prepaid(challenge):
-            asking = replace(asking, payment=None)
-        paid = asking.payment is not None and self._ledger.pay(challenge, asking.payment, now=now)
-        return self._answer(asking, Quote(challenge, charged=False, paid=paid))
+    def _withhold(self, case: Case, outcome: Outcome) -> Refused:
+        """Refuse with a challenge for the rest of a withheld answer, or for the price of the day where that is more.
 
-    def _quote(self, asking: Sequence[_Asking], decisions: dict[int, Decision]) -> None:
-        """Price what has not been priced, charge for it and issue challenges."""
-        readable: list[tuple[_Asking, Priced]] = []
-        if not asking:
+        The price of the day is that of one sample and what the account owes: those of the request are priced already.
+        """
+        assert case.account is not None
+        if outcome.rest > self._tariff.longest:
+            return Refused(problems.REST_TOO_LARGE)
+        step = max(self._tariff.announced(case.account), self._tariff.at_least(outcome.rest))
+        rest = rest_of_withheld(outcome)
+        return Refused(self._issuer.refuse(problems.MORE_REQUIRED, case.name, step, rest))
+
+    # ---- The pass ---------------------------------------------------------------------------------------------------
+
+    def _run(self, cases: Sequence[Case], run: Run) -> None:
+        if not cases:
             return
-        prices = self._pricer.price([each.request.payload for each in asking])
-        for each, priced in zip(asking, prices, strict=True):
-            if isinstance(priced, BadPayload):
-                decisions[each.index] = Refused(problems.bad_payload(str(priced)))
-            elif isinstance(priced, PricingUnavailable):
-                log.error("calpow: pricing unavailable, refusing: %s", priced)
-                decisions[each.index] = Refused(problems.PRICING_UNAVAILABLE)
+        for case, ran in zip(cases, run([case.request for case in cases]), strict=True):
+            case.ran = ran
+            problem = ran.problem
+            if ran.priced is not None and len(ran.priced.costs) > self._allowance.samples:
+                problem = problems.too_large(self._allowance.samples)
+            if problem is not None or ran.priced is None:
+                self._fail(case, problem)
+                case.decision = Released(ran.answer, None) if problem is None else Refused(problem)
+            elif _is_repeat(case):
+                account = self._ledger.account(self._model, case.name)
+                case.decision = Released(ran.answer, self._tariff.announced(account))
             else:
-                readable.append((each, priced))
-        if not readable:
+                case.evidence = tuple(self._calibration.evidence_of(ran.priced))
+
+    def _fail(self, case: Case, problem: Problem | None) -> None:
+        """The victim has not answered: the work stays good, unless the account fails too often by its own fault."""
+        if _is_repeat(case) or case.solved is None or problem is problems.PRICING_UNAVAILABLE:
             return
-        orders = [self._order(each, priced) for each, priced in readable]
-        quotes = self._ledger.quote(self._model, orders, now=self._clock(), max_open=self._max_open)
-        for (each, _), quote in zip(readable, quotes, strict=True):
-            decisions[each.index] = self._answer(each, quote)
+        solved = case.solved
+        self._ledger.fail(self._model, case.name, solved.ids, expires=solved.expires, now=self._clock())
 
-    def _answer(self, asking: _Asking, quote: Quote | TooManyOpen) -> Decision:
-        if isinstance(quote, TooManyOpen):
-            return Refused(problems.too_many_open(quote.retry_after))
-        if quote.paid:
-            return Admitted(quote.challenge.id, 0)
-        return self._refuse(asking, quote.challenge)
+    # ---- Settling ---------------------------------------------------------------------------------------------------
 
-    def _order(self, asking: _Asking, priced: Priced) -> QuoteRequest:
-        samples = len(priced.costs)
-        charge, credit = charge_and_credit(self._calibration, priced)
+    def _settle(self, cases: Sequence[Case]) -> None:
+        """Settle each account's answers on its version of that moment; again where it has changed meanwhile."""
+        pending: dict[str, list[Case]] = {}
+        for case in cases:
+            pending.setdefault(case.name, []).append(case)
+        for attempt in range(MOST_CONFLICTS):
+            if attempt:
+                time.sleep(random.uniform(0, LONGEST_NAP_SECONDS))  # noqa: S311
+                self._read_again(pending)
+            self._settle_once(pending)
+            if not pending:
+                return
+        log.error("calpow: an account changed %d times while its answers were settled: refusing", MOST_CONFLICTS)
+        for waiting in pending.values():
+            for case in waiting:
+                case.decision = Refused(problems.LEDGER_UNAVAILABLE)
 
-        def draft(totals: Totals) -> OpenChallenge:
-            # As the account will stand once this is paid: its own cheap samples make up for its dear ones.
-            return self._issuer.issue(asking.account, asking.request.digest, totals + credit, samples)
+    def _settle_once(self, pending: dict[str, list[Case]]) -> None:
+        """Settle what is pending, and take out the accounts that have not changed since they were read."""
+        for name in [name for name, waiting in pending.items() if not waiting]:
+            del pending[name]
+        plans = {name: self._plan(waiting) for name, waiting in pending.items()}
+        if not plans:
+            return
+        written = self._ledger.settle(self._model, [settlement for settlement, _ in plans.values()], now=self._clock())
+        for (name, (settlement, settled)), done in zip(plans.items(), written, strict=True):
+            if done:
+                self._conclude(pending.pop(name), settlement, settled)
 
-        return QuoteRequest(asking.account, asking.request.digest, charge, credit, draft, asking.payment)
+    def _read_again(self, pending: dict[str, list[Case]]) -> None:
+        """Read accounts anew, and end those requests whose solution another use has spent meanwhile."""
+        for name, waiting in pending.items():
+            ids = [each for case in waiting if case.solved is not None for each in case.solved.ids]
+            standing = self._ledger.standing(self._model, name, ids)
+            for case in waiting:
+                assert case.solved is not None
+                case.account = standing.account
+                outcomes = [standing.outcomes[each] for each in case.solved.ids if each in standing.outcomes]
+                if outcomes:
+                    case.decision = self._overtaken(case, outcomes[0])
+            pending[name] = [case for case in waiting if case.decision is None]
 
-    def _refuse(self, asking: _Asking, challenge: OpenChallenge) -> Refused:
-        # Enough, and yet it did not pay: a stamp had been spent before.
-        spent = asking.payment is not None and asking.payment.hashes >= challenge.hashes
-        return Refused(self._issuer.present(problems.CHALLENGE_SPENT if spent else asking.why, challenge))
+    def _overtaken(self, case: Case, outcome: Outcome) -> Decision:
+        """Another use of the same solution was settled first: its outcome is repeated for the same request."""
+        assert case.ran is not None
+        assert case.account is not None
+        assert case.solved is not None
+        if (outcome.solution, outcome.digest) != (case.solved.name, case.request.digest):
+            return self._challenge(case, problems.CHALLENGE_SPENT)
+        if outcome.rest:
+            return self._withhold(case, outcome)
+        return Released(case.ran.answer, self._tariff.announced(case.account))
+
+    def _plan(self, cases: Sequence[Case]) -> tuple[Settlement, list[Settled]]:
+        """One account's settlement: its answers one after another, on the state it was read in."""
+        account = cases[0].account
+        assert account is not None
+        before, now = account.version, self._clock()
+        settled: list[Settled] = []
+        spendings: list[Spending] = []
+        for case in cases:
+            result = self._settled(case, account)
+            account = Account(result.totals, result.owed, before)
+            settled.append(result)
+            spendings.append(_spending(case, result, now))
+        return Settlement(cases[0].name, before, account.totals, account.owed, tuple(spendings)), settled
+
+    def _settled(self, case: Case, account: Account) -> Settled:
+        assert case.solved is not None
+        assert case.admitted is not None
+        withheld = case.admitted.withheld
+        if withheld is not None:
+            return settle_rest(self._tariff, account, withheld, case.solved.hashes)
+        return settle(self._tariff, account, case.evidence, case.solved.hashes, case.asked, self._factor(case))
+
+    def _conclude(self, cases: Sequence[Case], settlement: Settlement, settled: Sequence[Settled]) -> None:
+        account = Account(settlement.totals, settlement.owed, settlement.before + 1)
+        for case, result, spending in zip(cases, settled, settlement.spendings, strict=True):
+            case.account = account
+            if result.rest:
+                case.decision = self._withhold(case, spending.outcome)
+            else:
+                assert case.ran is not None
+                case.decision = Released(case.ran.answer, self._tariff.announced(account))
+
+
+def _next_turn(cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
+    """Those that can run together, no two of them with an id in common; and the others."""
+    taken: set[str] = set()
+    turn: list[Case] = []
+    later: list[Case] = []
+    for case in cases:
+        ids = set(case.solved.ids) if case.solved is not None else set()
+        if taken.isdisjoint(ids):
+            turn.append(case)
+        else:
+            later.append(case)
+        taken |= ids
+    return turn, later
+
+
+def _use(case: Case) -> Use:
+    solved = case.solved
+    assert solved is not None
+    return Use(solved.name, solved.ids, case.request.digest, solved.expires, solved.withheld)
+
+
+def _is_repeat(case: Case) -> bool:
+    return case.admitted is not None and case.admitted.admission is Admission.REPEAT
+
+
+def _spending(case: Case, settled: Settled, now: float) -> Spending:
+    solved = case.solved
+    assert solved is not None
+    outcome = Outcome(solved.name, case.request.digest, now, settled.price, settled.work, settled.rest)
+    # The rest of a withheld answer can be asked for as long as its solution may be repeated; then it is solved, and
+    # what is too little for it is added to.
+    kept = now + RETRY_SECONDS + REMEMBERED_SECONDS + (2 * LONGEST_EXPIRY_SECONDS if settled.rest else 0.0)
+    return Spending(solved.ids, outcome, max(solved.expires, kept))
+
+
+def _closed(cases: Sequence[Case], problem: Problem) -> list[Decision]:
+    """The decisions; `problem` for those that have none, whose answers are held back for good."""
+    return [Refused(problem) if case.decision is None else case.decision for case in cases]

@@ -1,6 +1,6 @@
-"""Mode `observe`: what every query would cost is accounted and recorded, and nobody is blocked.
+"""Mode `observe`: every answer is priced, accounted and recorded, and nobody is blocked.
 
-A query waits for its price, since only its worker can look at it, and for nothing else: ledger and file are left to a
+An answer waits for its price, since only its worker can look at it, and for nothing else: ledger and file are left to a
 thread, so that a lock or a slow disk keeps nobody's answer back. Whatever goes wrong is said in the log now and then.
 """
 
@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calpow.handler.calibration import Calibration
-from calpow.handler.charging import charge_and_credit
-from calpow.handler.decision import Pricer
+from calpow.handler.decision import Decision, Released, Request, Run
 from calpow.handler.leakage.base import Priced
 from calpow.handler.ledger.base import Charge, Ledger, LedgerError
 from calpow.handler.records import ANONYMOUS, Record, append, meter_name
@@ -28,14 +27,6 @@ MOST_WAITING = 10_000
 SECONDS_BETWEEN_LINES = 60.0
 # How long a worker that ends waits for what it has seen to be written.
 FAREWELL_SECONDS = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A request as far as it is observed; `payload` is opaque: only the pricer looks at it."""
-
-    key: str | None
-    payload: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +58,10 @@ class Grumbler:
 
 
 class Observer:
-    """Accounts and records the queries to one model.
+    """Accounts and records the queries to one model, and releases every answer.
 
-    An account runs up what it would with all its challenges solved; under the same model name the gate goes on from
-    there when it is enforced. `records` is an absolute path.
+    An account runs up what it would with all its work done; under the same model name the gate goes on from there when
+    it is enforced. `records` is an absolute path.
     """
 
     def __init__(
@@ -78,37 +69,36 @@ class Observer:
         model: str,
         ledger: Ledger,
         calibration: Calibration,
-        pricer: Pricer,
         records: Path,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._model = model
         self._ledger = ledger
         self._calibration = calibration
-        self._pricer = pricer
         self._records = records
         self._clock = clock
-        made = calibration
-        self._meter = meter_name(made.victim_sha256, made.parts, made.output, made.metrics)
+        self._meter = meter_name(calibration.victim_sha256, calibration.parts, calibration.output, calibration.metrics)
         self._grumbler = Grumbler()
         self._owed: dict[str, Charge] = {}
         self._waiting: queue.Queue[_Seen] = queue.Queue(MOST_WAITING)
         threading.Thread(target=self._keep_books, name="calpow-observer", daemon=True).start()
         atexit.register(self.flush)
 
-    def observe(self, queries: Sequence[Query]) -> None:
-        """Price queries and leave the rest to the thread. Never raises."""
+    def answer(self, requests: Sequence[Request], run: Run) -> list[Decision]:
+        """Run the victim on a batch, release what it answers, and leave what was priced to the thread."""
+        results = run(requests)
+        for request, ran in zip(requests, results, strict=True):
+            if ran.priced is not None:
+                self._note(_Seen(self._clock(), request.key, ran.priced))
+            elif ran.problem is not None:
+                self._grumbler.say("a query is not recorded", ran.problem.detail)
+        return [Released(ran.answer, None) for ran in results]
+
+    def _note(self, seen: _Seen) -> None:
         try:
-            prices = self._pricer.price([each.payload for each in queries]) if queries else []
-            for each, priced in zip(queries, prices, strict=True):
-                if isinstance(priced, Priced):
-                    self._waiting.put_nowait(_Seen(self._clock(), each.key, priced))
-                else:
-                    self._grumbler.say("a query is not recorded", priced)
+            self._waiting.put_nowait(seen)
         except queue.Full:
             self._grumbler.say("queries are not recorded", f"{MOST_WAITING} are still to be written")
-        except Exception as problem:
-            self._grumbler.say("queries are not recorded", f"pricing failed ({type(problem).__name__}: {problem})")
 
     def flush(self, seconds: float = FAREWELL_SECONDS) -> bool:
         """Wait until all that was observed has been dealt with, so long at most; whether it has."""
@@ -151,8 +141,8 @@ class Observer:
     def _charge(self, seen: Sequence[_Seen], owners: Sequence[str]) -> None:
         for each, account in zip(seen, owners, strict=True):
             if account != ANONYMOUS:
-                charge, credit = charge_and_credit(self._calibration, each.priced)
-                self._owed[account] = self._owed.get(account, Charge(0, 0, 0)) + charge + credit
+                evidence = self._calibration.evidence_of(each.priced)
+                self._owed[account] = sum(evidence, self._owed.get(account, Charge(0, 0, 0)))
         try:
             self._ledger.charge(self._model, self._owed)
             self._owed.clear()

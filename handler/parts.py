@@ -38,9 +38,16 @@ def load_parts(directory: Path, victim: Victim, config: GateConfig) -> Parts:
         neighbours = Neighbours.load(directory / NEIGHBOURS_FILE, victim.device)
     check_victim(calibration, victim)
     _check_files(calibration, config)
-    artefacts = Artefacts(ensemble, neighbours)
-    shape, output = calibration.shape, calibration.output
-    return Parts(calibration, make_meter(victim, shape, output, calibration.metrics, calibration.limits, artefacts))
+    meter = make_meter(
+        victim.recorder,
+        victim.device,
+        calibration.shape,
+        calibration.output,
+        calibration.metrics,
+        calibration.limits,
+        Artefacts(ensemble, neighbours),
+    )
+    return Parts(calibration, meter)
 
 
 def _check_files(calibration: Calibration, config: GateConfig) -> None:
@@ -75,26 +82,22 @@ def check_ensemble(calibration: Calibration, ensemble: Ensemble) -> None:
 
 
 def check_victim(calibration: Calibration, victim: Victim) -> None:
-    """Raises GateMisconfigured unless the calibration fits this victim.
-
-    The victim is asked about one blank input; a handler without `inference` cannot be asked, its hash decides.
-    """
-    if not victim.can_preprocess:
-        raise GateMisconfigured("the victim's handler has no preprocess: archive it with --preprocess FILE.py:FUNCTION")
+    """Raises GateMisconfigured unless the calibration fits this victim, which is asked about one blank input."""
     output = _answer_to_blank(calibration, victim)
-    if output is not None and output.dim() == 2 and output.shape[1] != calibration.shape.classes:
+    if output.dim() == 2 and output.shape[1] != calibration.shape.classes:
         raise GateMisconfigured(
             f"the victim has {output.shape[1]} classes, the calibration {calibration.shape.classes}:"
             " train teachers and calibrate for this victim"
         )
 
 
-def _answer_to_blank(calibration: Calibration, victim: Victim) -> Tensor | None:
+def _answer_to_blank(calibration: Calibration, victim: Victim) -> Tensor:
     shape = tuple(calibration.shape.input_shape)
     try:
-        return victim.infer(torch.zeros(1, *shape, device=victim.device))
+        return victim.infer(torch.zeros(1, *shape))
     except Exception as problem:
+        cause = problem.__cause__ or problem
         raise GateMisconfigured(
             f"the victim does not take inputs of shape {shape}, for which the calibration was made"
-            f" ({type(problem).__name__}): train teachers and calibrate for this victim"
+            f" ({type(cause).__name__}): train teachers and calibrate for this victim"
         ) from problem

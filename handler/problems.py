@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
-from math import ceil
 
 from calpow.puzzle.challenge import Challenge, www_authenticate
 
@@ -66,7 +65,7 @@ MALFORMED_SOLUTION = Problem(
     "malformed-solution", 402, "Malformed solution", "Send 'PoW-Solution: TOKEN STAMP STAMP ...' of one challenge."
 )
 INVALID_SOLUTION = Problem(
-    "invalid-solution", 402, "Wrong or too little work", "The stamps do not solve this challenge; solve the one below."
+    "invalid-solution", 402, "Wrong work", "The stamps do not solve their challenge; solve the one below."
 )
 CHALLENGE_EXPIRED = Problem(
     "challenge-expired",
@@ -77,32 +76,56 @@ CHALLENGE_EXPIRED = Problem(
 CHALLENGE_SPENT = Problem(
     "challenge-spent",
     402,
-    "Challenge spent",
-    "This solution has been used: one solution, one answer. Solve the one below.",
+    "Solution spent",
+    "This solution has been used: one solution, one answer. Solve the challenge below.",
 )
 CHALLENGE_MISMATCH = Problem(
     "challenge-mismatch",
     402,
     "Challenge of something else",
-    "The challenge was issued for another payload, account or model; solve the one below.",
+    "The challenge was issued for another account, model or, where it asks for a rest, request; solve the one below.",
+)
+MORE_REQUIRED = Problem(
+    "more-required",
+    402,
+    "More work required",
+    "The work that came is not enough and is not lost: solve the challenge below and send the same request again.",
 )
 POW_REQUIRED = Problem("pow-required", 402, "Proof of work required", "")
 
 
 def bad_payload(reason: str) -> Problem:
-    """The victim cannot read the payload; costs nothing."""
+    """The victim cannot read the payload; the work stays good for another request."""
     return Problem("bad-payload", 400, "Unreadable payload", f"{reason[:1].upper()}{reason[1:]}.")
 
 
-def too_many_open(retry_after: float) -> Problem:
-    """The account has as many unsolved challenges as it may; `retry_after` in seconds."""
+def too_large(samples: int) -> Problem:
+    """The request asks for more than is answered at once; so many samples would do, none where it is 0."""
+    if not samples:
+        return TOO_DEAR
     return Problem(
-        "too-many-open",
-        429,
-        "Too many open challenges",
-        "Solve the challenges you have, or wait until the first expires.",
-        {"Retry-After": str(max(1, ceil(retry_after)))},
+        "too-large",
+        413,
+        "Too many samples",
+        f"Send at most {samples:,} samples in a request of this account now.",
     )
+
+
+TOO_DEAR = Problem(
+    "too-large",
+    413,
+    "Answer too dear",
+    "This answer takes more work than one challenge may ask for. Ask for less at once: fewer samples, a prediction.",
+)
+REST_TOO_LARGE = Problem(
+    "too-large",
+    413,
+    "Answer too dear",
+    "The answer takes more work than one challenge may ask for, and is withheld. Send fewer samples at once.",
+)
+EXPLANATION_REFUSED = Problem(
+    "explanation-refused", 403, "No explanations", "This model gives predictions only: ask for a prediction."
+)
 
 
 def challenged(why: Problem, challenge: Challenge, realm: str, seconds: float, now: float) -> Problem:

@@ -1,18 +1,18 @@
-"""The victim: unpacked beside us, loaded by TorchServe's own loader, asked to preprocess and to predict."""
+"""The victim: unpacked beside us, loaded by TorchServe's own loader, run on requests and asked about tensors."""
 
+import copy
 import importlib
+import inspect
 import json
+import logging
 import os
 import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -20,14 +20,15 @@ from ts.context import Context, RequestProcessor
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 from ts.model_loader import ModelLoaderFactory
 from ts.service import Service
+from ts.utils.util import PredictionException
 
 from calpow.handler.errors import BadPayload, PricingUnavailable, VictimError
-from calpow.handler.memory import OutputMemory
+from calpow.handler.incoming import Row
+from calpow.handler.recording import Recording, follow_model
+
+log = logging.getLogger(__name__)
 
 MANIFEST = "MAR-INF/MANIFEST.json"
-
-Row = Mapping[str, object]
-Preprocess = Callable[[list[Row]], object]
 
 
 @dataclass(frozen=True)
@@ -74,29 +75,84 @@ def unpack(mar: Path, directory: Path) -> None:
             raise
 
 
-class Victim:
-    """A loaded victim model and its handler."""
+@dataclass(frozen=True)
+class Held:
+    """The victim's answer to one request, as TorchServe is to have it: the body, or the failure.
 
-    def __init__(self, service: Service, preprocess: Preprocess | None) -> None:
+    `processor` has the status and the headers that the victim set, `sent` what it streamed before.
+    """
+
+    body: object
+    error: Exception | None
+    processor: RequestProcessor
+    sent: Sequence[bytes] = ()
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One run of the victim's handler over requests, with everything that it left, held back.
+
+    answers: what the handler returned. error: what it raised instead, without its frames. recording: the calls of its
+    model. processors: one a request, with the statuses and headers that it set. sent: what it streamed. preprocessed:
+    what its `preprocess` returned last, where that was asked for.
+    """
+
+    answers: object
+    error: Exception | None
+    recording: Recording
+    processors: Sequence[RequestProcessor]
+    sent: Sequence[bytes]
+    preprocessed: object = None
+
+    def status(self, index: int) -> int:
+        """The status that the handler set for a request; 200 where it set none."""
+        code = self.processors[index].get_response_status_code()
+        return code if isinstance(code, int) else 200
+
+    def held(self, index: int, answers: Sequence[object] | Exception | None) -> Held:
+        """What one request is to have, of the `answers` that `written` gave."""
+        error = answers if isinstance(answers, Exception) else None
+        body = answers[index] if answers is not None and not isinstance(answers, Exception) else None
+        return Held(body, error, self.processors[index], self.sent)
+
+    def written(self, expected: int) -> Sequence[object] | Exception:
+        """The answers to so many requests as TorchServe would write them, or what it would answer to anything else.
+
+        Written here rather than by TorchServe, because an answer that cannot be written must not be paid for.
+        """
+        if self.error is not None:
+            return self.error
+        if not isinstance(self.answers, list):
+            return _refusal("Invalid model predict output")
+        if len(self.answers) != expected:
+            return _refusal("number of batch response mismatched")
+        try:
+            return [_written(each) for each in self.answers]
+        except (TypeError, ValueError, RecursionError):
+            return _refusal("Unsupported model output data type.")
+
+
+class Victim:
+    """A loaded victim model and its handler. Its `recorder` is on its model."""
+
+    def __init__(self, service: Service) -> None:
         self._service = service
         self._entry_point = service._entry_point
         self._handler: object = getattr(self._entry_point, "__self__", None)
-        self._preprocess = preprocess or _own_preprocess(self._entry_point)
-        self._memory = OutputMemory()
-        self._inference = getattr(self._handler, "inference", None)
-        if callable(self._inference):
-            vars(self._handler)["inference"] = self._recall
-        # BaseHandler learns its context only in handle(), and its preprocess may want it before.
-        if getattr(self._handler, "context", self) is None:
+        if inspect.iscoroutinefunction(self._entry_point):
+            raise VictimError("the victim's handler is asynchronous: one request is not one call of it")
+        self.recorder = follow_model(self._handler, sys.modules.get(self._entry_point.__module__))
+        self._watched = _Watched(self._handler)
+        # BaseHandler learns its context only in handle(), and what it is asked for by us may want it before.
+        if self._handler is not None and getattr(self._handler, "context", self) is None:
             vars(self._handler)["context"] = service.context
 
     @classmethod
-    def load(cls, mar: Path, directory: Path, around: Surroundings, preprocess: str | None = None) -> "Victim":
+    def load(cls, mar: Path, directory: Path, around: Surroundings) -> "Victim":
         """Unpack `mar` to `directory` and load it as TorchServe would load it alone.
 
-        Changes the working directory and the module search path, as a worker of the victim has them.
-        `preprocess` (`FILE.py:FUNCTION`, the file beside `mar`) replaces the handler's own.
-        Raises VictimError when the archive is none, or names a preprocess that does not exist.
+        Changes the working directory and the module search path, as a worker of the victim has them. Raises VictimError
+        when the archive is none, or its model cannot be followed.
         """
         manifest = read_manifest(mar)
         unpack(mar, directory)
@@ -112,97 +168,162 @@ class Victim:
             around.limit_max_image_pixels,
             around.metrics,
         )
-        return cls(service, _load_function(mar.parent, preprocess) if preprocess else None)
+        return cls(service)
 
     @property
     def device(self) -> torch.device:
-        """Where the victim runs; the CPU where its handler does not say."""
-        return torch.device(getattr(self._handler, "device", None) or "cpu")
+        """Where the victim runs: as its handler says, else where its model's weights are."""
+        named = getattr(self._handler, "device", None)
+        weights = next(self.recorder.model.parameters(), None)
+        return torch.device(named or (weights.device if weights is not None else "cpu"))
 
     @property
-    def can_preprocess(self) -> bool:
-        """Whether payloads can be turned into tensors, without which nothing can be priced."""
-        return self._preprocess is not None
+    def explains(self) -> bool:
+        """Whether explanations can be priced: the handler has a `preprocess` whose result the model can be asked."""
+        return self._watched.preprocess is not None
 
-    def preprocess(self, row: Row, request: RequestProcessor | None = None) -> Tensor:
-        """Turn one request's row into the victim's input tensor, shape `[samples, ...]`.
+    def run(
+        self,
+        rows: Sequence[Row],
+        requests: Sequence[tuple[str, Mapping[str, object]]],
+        *,
+        explaining: bool = False,
+    ) -> Pass:
+        """Let the victim's handler answer rows once, as if they alone had made up TorchServe's batch.
 
-        Raises BadPayload when the handler cannot, or makes something other than a tensor of it;
-        PricingUnavailable when memory or the device gave out.
+        `requests` are pairs of request id and properties. What the handler raises is in the result; with `explaining`
+        also what its `preprocess` returned.
         """
-        if self._preprocess is None:
-            raise VictimError("the victim's handler has no preprocess: name one with --preprocess FILE.py:FUNCTION")
-        context = self._service.context
-        context.request_ids = {0: "pricing"}
-        context.request_processor = [request or RequestProcessor({})]
-        context.metrics.request_ids = context.request_ids
-        with _blaming_payload("read"):
-            # A copy: handlers that decode a row in place must find it raw when they predict.
-            made = self._preprocess([dict(row)])
-        if not _is_batch(made):
-            raise BadPayload("the model cannot read this payload (preprocess made no batch of tensors of it)")
-        return made
-
-    @property
-    def model(self) -> object:
-        """The handler's model, None where it does not show one."""
-        return getattr(self._handler, "model", None)
-
-    def infer(self, inputs: Tensor) -> Tensor | None:
-        """The victim's raw output for preprocessed inputs; None where its handler has no `inference`.
-
-        Raises BadPayload when it cannot answer them, PricingUnavailable when memory or the device gave out.
-        """
-        if not callable(self._inference):
-            return None
-        with _blaming_payload("answer"), torch.inference_mode():
-            output = self._inference(inputs)
-        return output if isinstance(output, Tensor) else None
-
-    def remember(self, inputs: Tensor, output: Tensor) -> None:
-        """Keep what `infer` gave for these inputs: the answer to them, when it is paid for, needs no second pass."""
-        self._memory.keep(inputs, output)
-
-    def _recall(self, data: object, *args: object, **kwargs: object) -> object:
-        """Stands in for the handler's `inference`."""
-        assert callable(self._inference)
-        if args or kwargs or not isinstance(data, Tensor):
-            return self._inference(data, *args, **kwargs)
-        inference = self._inference
-        return self._memory.recall(data, lambda: inference(data))
-
-    def predict(self, rows: Sequence[Row], requests: Sequence[tuple[str, RequestProcessor]], outer: Context) -> object:
-        """Let the victim's handler answer rows, as if they alone had made up TorchServe's batch.
-
-        `requests` are pairs of request id and processor; statuses and headers the victim sets land there.
-        Whatever the handler raises comes through.
-        """
-        context = self._service.context
+        context: Context = self._service.context
+        processors = [RequestProcessor(dict(properties)) for _, properties in requests]
         context.request_ids = {index: name for index, (name, _) in enumerate(requests)}
-        context.request_processor = [processor for _, processor in requests]
-        context.cl_socket = getattr(outer, "cl_socket", None)
+        context.request_processor = processors
         context.metrics.request_ids = context.request_ids
-        return self._entry_point(list(rows), context)
+        held = _HeldSocket()
+        context.cl_socket = held
+        self._watched.clear(watching=explaining)
+        answers: object = None
+        failure: Exception | None = None
+        with self.recorder.recording() as recording:
+            try:
+                answers = self._entry_point(list(rows), context)
+            except Exception as error:
+                failure = error
+        if failure is not None:
+            _forget_frames(failure, log_them=recording.begun > 0)
+        return Pass(answers, failure, recording, processors, held.sent, self._watched.result)
+
+    def explained(self, preprocessed: object) -> Recording:
+        """Ask the model about what `preprocess` returned, as the handler does for predictions: its calls.
+
+        Raises what the handler raises.
+        """
+        inference = getattr(self._handler, "inference", None)
+        with self.recorder.recording() as recording, torch.inference_mode():
+            (inference if callable(inference) else self.recorder.model)(preprocessed)
+        return recording
+
+    def preprocess(self, row: Row) -> Tensor:
+        """The model's inputs `[samples, ...]` for one request's row, as a run of the handler shows them.
+
+        Raises BadPayload when the handler cannot read the row or does not ask its model, PricingUnavailable when memory
+        or the device gives out.
+        """
+        done = self.run([row], [("calibration", {})])
+        if done.error is not None:
+            raise blame(done.error, "answer" if done.recording.begun else "read") from done.error
+        inputs = [call.inputs for call in done.recording.calls]
+        if not inputs or any(each is None or not _is_batch(each) for each in inputs):
+            raise BadPayload("the model cannot be priced on this payload (it is not asked with a batch of one tensor)")
+        return torch.cat([each for each in inputs if each is not None])
+
+    def infer(self, inputs: Tensor) -> Tensor:
+        """The raw output of the model for inputs `[n, ...]`.
+
+        Raises BadPayload when it cannot answer them or answers with no tensor, PricingUnavailable when memory or the
+        device gives out.
+        """
+        try:
+            output = self.recorder.ask(inputs.to(self.device)).output
+        except Exception as error:
+            raise blame(error, "answer") from error
+        if output is None:
+            raise BadPayload("the model does not answer with a tensor")
+        return output
 
 
-@contextmanager
-def _blaming_payload(verb: str) -> Iterator[None]:
-    """What the victim's code raises as the fault of its payload, unless memory or the device gave out."""
-    try:
-        yield
-    except (MemoryError, torch.OutOfMemoryError) as problem:
-        raise PricingUnavailable(f"no memory left to {verb} a payload") from problem
-    except Exception as problem:
-        if isinstance(problem, RuntimeError) and "CUDA" in str(problem):
-            raise PricingUnavailable(f"the device failed to {verb} a payload") from problem
-        raise BadPayload(f"the model cannot {verb} this payload ({type(problem).__name__})") from problem
+class _HeldSocket:
+    """Stands in for the worker's socket: keeps what a handler streams until its answer may leave."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def sendall(self, data: bytes) -> None:
+        """Keep a message."""
+        self.sent.append(bytes(data))
+
+    def send(self, data: bytes) -> int:
+        """Keep a message; its size."""
+        self.sendall(data)
+        return len(data)
 
 
-def _is_batch(made: object) -> TypeGuard[Tensor]:
+class _Watched:
+    """A handler's own `preprocess`, whose result is kept while it is watched."""
+
+    def __init__(self, handler: object) -> None:
+        found = getattr(handler, "preprocess", None)
+        self.preprocess: Callable[..., object] | None = found if callable(found) else None
+        self.result: object = None
+        self._watching = False
+        if self.preprocess is not None:
+            vars(handler)["preprocess"] = self._call
+
+    def clear(self, *, watching: bool) -> None:
+        """Forget the last result, and watch or not from now on."""
+        self.result, self._watching = None, watching
+
+    def _call(self, *arguments: object, **named: object) -> object:
+        assert self.preprocess is not None
+        result = self.preprocess(*arguments, **named)
+        if self._watching:
+            self.result = copy.deepcopy(result)
+        return result
+
+
+def _forget_frames(error: BaseException, *, log_them: bool) -> None:
+    """Drop the tracebacks of an error and of those it came from: their frames hold the request's data."""
+    if log_them:
+        log.warning("calpow: the victim failed", exc_info=error)
+    following: BaseException | None = error
+    while following is not None:
+        following.__traceback__ = None
+        following = following.__cause__ or following.__context__
+
+
+def _refusal(message: str) -> Exception:
+    error: Exception = PredictionException(message, 503)
+    return error
+
+
+def _written(answer: object) -> object:
+    if isinstance(answer, bytes | bytearray | Tensor):
+        return answer
+    return (answer if isinstance(answer, str) else json.dumps(answer, indent=2)).encode("utf-8")
+
+
+def blame(error: Exception, verb: str) -> BadPayload | PricingUnavailable:
+    """Say why the victim could not `verb` a payload: by the payload's fault, unless memory or the device gave out."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return PricingUnavailable(f"no memory left to {verb} a payload")
+    if isinstance(error, RuntimeError) and "CUDA" in str(error):
+        return PricingUnavailable(f"the device failed to {verb} a payload")
+    return BadPayload(f"the model cannot {verb} this payload ({type(error).__name__})")
+
+
+def _is_batch(inputs: Tensor) -> bool:
     """Whether it is a batch of one or more samples, as plain numbers."""
-    if not isinstance(made, Tensor) or made.layout != torch.strided or made.is_quantized:
-        return False
-    return made.dim() >= 2 and len(made) > 0
+    return inputs.layout == torch.strided and not inputs.is_quantized and inputs.dim() >= 2 and len(inputs) > 0
 
 
 def enter(directory: Path) -> None:
@@ -212,33 +333,3 @@ def enter(directory: Path) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([str(directory), *([known] if known else [])])
     os.chdir(directory)
     importlib.invalidate_caches()
-
-
-def _own_preprocess(entry_point: Callable[..., object]) -> Preprocess | None:
-    """A class handler's method, or the function `preprocess` of a function handler's module."""
-    owner = getattr(entry_point, "__self__", None) or sys.modules.get(entry_point.__module__)
-    found = getattr(owner, "preprocess", None)
-    return found if callable(found) else None
-
-
-def _load_function(directory: Path, name: str) -> Preprocess:
-    file, _, function = name.partition(":")
-    path = directory / Path(file).name
-    if not function or not path.is_file():
-        raise VictimError(f"--preprocess {name}: give FILE.py:FUNCTION of a file that exists")
-    found = getattr(_load_module(path), function, None)
-    if not callable(found):
-        raise VictimError(f"--preprocess {name}: {path.name} has no function {function}")
-    made: Preprocess = found
-    return made
-
-
-def _load_module(path: Path) -> ModuleType:
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    spec = spec_from_file_location(f"calpow_preprocess_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise VictimError(f"--preprocess: {path} is no Python file")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

@@ -20,7 +20,7 @@ KEY_HEADER = "X-Api-Key"
 PREPAID = "prepaid"
 PROBLEM_TYPE = "application/problem+json"
 
-MAX_TOKEN_LENGTH = 2048
+MAX_TOKEN_LENGTH = 5120  # of a rest that names 64 prepaid stamps
 MAX_SOLUTION_LENGTH = 8192  # TorchServe's own limit for a header
 
 _LARGEST_NUMBER = 2**53  # JSON's, RFC 8259, section 6: a longer one would fill a screen in a message
@@ -39,7 +39,7 @@ _Kind = TypeVar("_Kind", str, int)
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """A puzzle the server has signed; good for one answer until it expires.
+    """A puzzle the server has signed; its solution pays once, until it expires.
 
     `expires` is in UTC, whole seconds on the wire. Raises MalformedChallenge if the token does not have
     the shape of a JWT, or `expires` is in no or another time zone.

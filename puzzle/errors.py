@@ -4,7 +4,6 @@ CalpowError
 ├── PuzzleError
 │   ├── MalformedStamp
 │   ├── WrongStamp
-│   ├── StaleStamp
 │   ├── MalformedChallenge
 │   ├── MalformedSolution
 │   ├── UnknownAlgorithm
@@ -29,10 +28,6 @@ class MalformedStamp(PuzzleError):
 
 class WrongStamp(PuzzleError):
     """A well-formed stamp that does not answer this puzzle: other resource, extension, bits or too little work."""
-
-
-class StaleStamp(PuzzleError):
-    """A prepaid stamp that was minted too long ago, or in the future."""
 
 
 class MalformedChallenge(PuzzleError):

@@ -60,17 +60,23 @@ class Puzzle:
         Raises MalformedStamp or WrongStamp at the first failure. Whether a solution was seen before is the
         ledger's to say.
         """
-        if len(stamps) != self.count:
-            raise WrongStamp(f"{len(stamps)} stamps: this puzzle asks for {self.count}")
-        for index, text in enumerate(stamps):
-            self._check_fields(index, Stamp.parse(text))
+        self.check_fields(stamps)
         digest = self.digest
         for index, text in enumerate(stamps):
             found = leading_zero_bits(digest(text.encode("ascii")))
             if found < self.bits:
                 raise WrongStamp(f"stamp {index} has {found} bits of work: this puzzle asks for {self.bits}")
 
-    def _check_fields(self, index: int, stamp: Stamp) -> None:
+    def check_fields(self, stamps: Sequence[str]) -> tuple[Stamp, ...]:
+        """Read stamps and check all but their digests. Raises MalformedStamp or WrongStamp at the first failure."""
+        if len(stamps) != self.count:
+            raise WrongStamp(f"{len(stamps)} stamps: this puzzle asks for {self.count}")
+        read = tuple(Stamp.parse(text) for text in stamps)
+        for index, stamp in enumerate(read):
+            self._check_field(index, stamp)
+        return read
+
+    def _check_field(self, index: int, stamp: Stamp) -> None:
         if stamp.resource != self.resource:
             raise WrongStamp(f"stamp {index} is for another resource: mint it for {self.resource}")
         if stamp.ext != str(index):

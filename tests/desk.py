@@ -53,6 +53,25 @@ class Desk:
         """Answer every request without a solution, and every one with it, with this challenge."""
         self.answer = lambda headers: (402, {"detail": "do\nthe work", "challenge": challenge(**changes)}, {})
 
+    def asks_in_turn(self, *documents: Mapping[str, object], paid: object = "paid") -> None:
+        """Answer a request without a solution with the first challenge, one with its solution with the next, and so on.
+
+        Every challenge has a token of its own; the solution of the last one is `paid`.
+        """
+
+        def answer(headers: Mapping[str, str]) -> tuple[int, object, dict[str, str]]:
+            tokens = [document["token"] for document in documents]
+            token, *stamps = headers.get("pow-solution", "").split() or [""]
+            solved = tokens.index(token) + 1 if token else 0
+            if solved:
+                puzzle_of(documents[solved - 1]).verify(stamps)
+            if solved == len(documents):
+                return 200, paid, {}
+            kind = "more-required" if solved else "pow-required"
+            return 402, {"type": f"urn:calpow:problem:{kind}", "challenge": documents[solved]}, {}
+
+        self.answer = answer
+
     def asks_once(self, **changes: object) -> None:
         """Verify what answers this challenge."""
         document = challenge(**changes)

@@ -13,7 +13,7 @@ from calpow.archiver.training import Order as TeachersOrder
 from calpow.archiver.training import train
 from calpow.archiver.victims import open_victim
 from calpow.client import PowAuth
-from calpow.handler.calibration import Chosen, Shape
+from calpow.handler.calibration import Chosen, Rows, Shape
 from calpow.handler.config import file_sha256
 from calpow.handler.ensemble import EnsembleCard
 from calpow.handler.leakage.output import OutputKind, recognise
@@ -44,7 +44,6 @@ def protect(
     name: str,
     victim: Path,
     teachers: Path,
-    preprocess: str | None = None,
     profile: str = DEFAULT_PROFILE,
 ) -> Protected:
     """Package a victim with teachers that fit it; every answer takes 200 hashes of work, whatever was asked before."""
@@ -56,7 +55,8 @@ def protect(
         shape=Shape(card.classes, card.input_shape),
         victim_sha256=file_sha256(victim),
         parts={"teachers.pt2": file_sha256(teachers)},
-        output=output_of(victim, card, preprocess),
+        rows=Rows(in_order=True, counted=False),
+        output=output_of(victim, card),
         metrics=(
             Chosen(MetricName.pate, {"sigma": card.teachers / 25, "delta": 1e-5, "teachers": float(card.teachers)}),
         ),
@@ -66,15 +66,14 @@ def protect(
         puzzle=PROFILES[profile].kind,
         floor_seconds=0.0002,
     ).save(measured)
-    guarded = build(Order(victim, teachers, measured, folder, name, preprocess=preprocess, max_open=512, force=True))
+    guarded = build(Order(victim, teachers, measured, folder, name, force=True))
     return Protected(victim, teachers, measured, guarded)
 
 
-def output_of(victim: Path, card: EnsembleCard, preprocess: str | None) -> OutputKind | None:
-    """What the victim's own output is; None where its handler has no inference."""
-    with open_victim(victim, preprocess) as opened:
-        output = opened.infer(torch.rand(16, *card.input_shape))
-        return None if output is None else recognise(output, card.classes)
+def output_of(victim: Path, card: EnsembleCard) -> OutputKind:
+    """What the output of the victim's model is."""
+    with open_victim(victim) as opened:
+        return recognise(opened.infer(torch.rand(16, *card.input_shape)), card.classes)
 
 
 def train_teachers(folder: Path, victim: Path, data: Path) -> Path:
@@ -87,12 +86,11 @@ def train_teachers(folder: Path, victim: Path, data: Path) -> Path:
 def build_all(folder: Path) -> Mapping[str, Protected]:
     """One protected victim of each kind, by name."""
     made = {}
-    for part in ("vector", "function", "bare", "eager", "script", "guarded"):
+    for part in ("vector", "function", "eager", "script", "guarded"):
         (folder / part).mkdir()
     vector = victims.vector_class(folder / "vector", batched=True)
     on_vectors = train_teachers(folder / "vector", vector, victims.vectors(folder / "vectors"))
     function = victims.vector_function(folder / "function")
-    bare = victims.bare_function(folder / "bare")
     eager = victims.pictures(folder / "eager", "eager", script=False)
     script = victims.pictures(folder / "script", "script", script=True)
     on_pictures = train_teachers(folder / "eager", eager, victims.colours(folder / "colours"))
@@ -100,8 +98,6 @@ def build_all(folder: Path) -> Mapping[str, Protected]:
     made["vector"] = protect(target, "vector", vector, on_vectors)
     made["hard"] = protect(target, "hard", vector, on_vectors, profile="scrypt")
     made["function"] = protect(target, "function", function, on_vectors)
-    own = f"{victims.HERE / 'bare_preprocess.py'}:to_tensor"
-    made["bare"] = protect(target, "bare", bare, on_vectors, preprocess=own)
     made["eager"] = protect(target, "eager", eager, on_pictures)
     made["script"] = protect(target, "script", script, on_pictures)
     return made
@@ -127,7 +123,7 @@ class Site:
 
     def totals(self, account: str, model: str = "vector") -> Totals:
         """What an account has run up."""
-        return self.ledger.totals(model, account)
+        return self.ledger.account(model, account).totals
 
     def plain(self, model: str, payload: bytes, **options: object) -> requests.Response:
         """Ask the victim as it was."""

@@ -7,12 +7,23 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from calpow.handler.ledger import open_ledger
-from calpow.handler.ledger.base import Charge, Ledger, LedgerUnavailable, OpenChallenge, Quote, QuoteRequest, Totals
+from calpow.handler.ledger.base import (
+    Admission,
+    Charge,
+    Ledger,
+    LedgerUnavailable,
+    Outcome,
+    Settlement,
+    Spending,
+    Use,
+)
 
 MODEL = "digits"
+CHARGE = Charge(3, -1, 1)
 BATCH = 3
 T = TypeVar("T")
 
@@ -27,17 +38,30 @@ def until_done(action: Callable[[], T]) -> T:
     return action()
 
 
-def request(account: str, digest: str) -> QuoteRequest:
-    def draft(totals: Totals) -> OpenChallenge:
-        return OpenChallenge(os.urandom(16).hex(), "token", time.time() + 600, 1)
-
-    return QuoteRequest(account, digest, Charge(3, -1, 1), Charge(0, 0, 0), draft)
+def use(*ids: str) -> Use:
+    return Use("+".join(ids), ids, "d", time.time() + 600)
 
 
-def charge(ledger: Ledger, account: str, *digests: str) -> list[Quote]:
-    requests = [request(account, digest) for digest in digests]
-    quotes = ledger.quote(MODEL, requests, now=time.time(), max_open=1_000_000)
-    return [each for each in quotes if isinstance(each, Quote)]
+def settle(ledger: Ledger, account: str, *uses: Use) -> bool:
+    """Read the account, charge it once for each use, and tell whether the version was still the same."""
+    before = ledger.account(MODEL, account)
+    totals = before.totals
+    for _ in uses:
+        totals += CHARGE
+    spendings = [
+        Spending(each.ids, Outcome(each.solution, each.digest, time.time(), 4, 4, 0), each.expires) for each in uses
+    ]
+    settlement = Settlement(account, before.version, totals, before.owed - 1, tuple(spendings))
+    (written,) = ledger.settle(MODEL, [settlement], now=time.time())
+    return written
+
+
+def charge(ledger: Ledger, account: str) -> int:
+    """Settle one use of a new id, against all who settle the same account; how often it had to compute again."""
+    again = 0
+    while not settle(ledger, account, use(os.urandom(16).hex())):
+        again += 1
+    return again
 
 
 def in_threads(count: int, action: Callable[[], int]) -> int:
@@ -59,32 +83,65 @@ def in_threads(count: int, action: Callable[[], int]) -> int:
 
 
 def hammer(ledger: Ledger, account: str, times: str) -> dict[str, int]:
-    """Charge the account for payloads nobody else sends."""
-    quotes = [until_done(lambda: charge(ledger, account, os.urandom(8).hex())) for _ in range(int(times))]
-    return {"charged": sum(each[0].charged for each in quotes)}
+    """Settle new ids."""
+    return {"settled": int(times), "again": sum(until_done(lambda: charge(ledger, account)) for _ in range(int(times)))}
 
 
 def observe(ledger: Ledger, account: str, times: str) -> dict[str, int]:
     """Charge the account for what nobody has to pay."""
     for _ in range(int(times)):
-        until_done(lambda: ledger.charge(MODEL, {account: Charge(3, -1, 1)}))
-    return {"charged": int(times)}
+        until_done(lambda: ledger.charge(MODEL, {account: CHARGE}))
+    return {"settled": int(times)}
 
 
-def replay(ledger: Ledger, name: str, attempts: str) -> dict[str, int]:
-    """Redeem one challenge from many threads."""
+def race(ledger: Ledger, account: str, version: str, times: str) -> dict[str, int]:
+    """Settle every version from the first one on, each with new ids; how many of them this process won."""
+    won = 0
+    for before in range(int(version), int(version) + int(times)):
+        totals = ledger.account(MODEL, account).totals + CHARGE
+        settlement = Settlement(account, before, totals, 0, ())
+        (written,) = until_done(partial(ledger.settle, MODEL, [settlement], now=time.time()))
+        won += written
+        while ledger.account(MODEL, account).version <= before:
+            time.sleep(0.001)
+    return {"won": won}
+
+
+def replay(ledger: Ledger, account: str, attempts: str, *ids: str) -> dict[str, int]:
+    """Admit and settle one solution from many threads, each until it is settled or refused."""
+    admitted: list[Admission] = []
 
     def attempt() -> int:
-        return len(until_done(lambda: ledger.redeem([name], now=time.time(), holder=str(os.getpid()))))
+        wanted = use(*ids)
+        (result,) = until_done(lambda: ledger.admit([wanted], now=time.time()))
+        admitted.append(result.admission)
+        written = False
+        while result.admission is Admission.FRESH and not written:
+            written = until_done(lambda: settle(ledger, account, wanted))
+            if not written and ledger.standing(MODEL, account, ids).outcomes:
+                break
+        return written
 
-    return {"won": in_threads(int(attempts), attempt)}
+    won = in_threads(int(attempts), attempt)
+    return {"won": won} | {each.value: admitted.count(each) for each in Admission}
 
 
-def ask(ledger: Ledger, account: str, digest: str, attempts: str) -> dict[str, int]:
-    """Ask for the same payload from many threads."""
-    return {
-        "charged": in_threads(int(attempts), lambda: until_done(lambda: charge(ledger, account, digest))[0].charged)
-    }
+def admit(ledger: Ledger, attempts: str, *ids: str) -> dict[str, int]:
+    """Admit one solution from many threads, and never settle it."""
+
+    def attempt() -> int:
+        (result,) = until_done(lambda: ledger.admit([use(*ids)], now=time.time()))
+        return result.admission is Admission.FRESH
+
+    return {"fresh": in_threads(int(attempts), attempt)}
+
+
+def fail(ledger: Ledger, account: str, times: str) -> dict[str, int]:
+    """Fail on new ids; how many of them are spent by it."""
+    ids = [os.urandom(16).hex() for _ in range(int(times))]
+    for name in ids:
+        until_done(partial(ledger.fail, MODEL, account, [name], expires=time.time() + 600, now=time.time()))
+    return {"spent": len(ledger.standing(MODEL, account, ids).outcomes)}
 
 
 def identify(ledger: Ledger) -> dict[str, int]:
@@ -94,51 +151,44 @@ def identify(ledger: Ledger) -> dict[str, int]:
 
 
 def stream(ledger: Ledger, account: str) -> dict[str, int]:
-    """Quote, redeem and settle until killed; say what is going to be done, and what has been done."""
-    holder = str(os.getpid())
+    """Admit and settle until killed; say what is going to be done, and what has been done."""
     for turn in range(1_000_000):
-        digests = [f"{holder}-{turn}-{index}" for index in range(BATCH)]
-        print("asking", *digests, flush=True)
-        ids = [each.challenge.id for each in charge(ledger, account, *digests)]
-        print("quoted", *ids, flush=True)
-        assert len(ledger.redeem(ids, now=time.time(), holder=holder)) == BATCH
-        print("redeemed", *ids, flush=True)
-        ledger.settle(ids)
+        names = [f"{os.getpid()}-{turn}-{index}" for index in range(BATCH)]
+        uses = [use(f"{name}-a", f"{name}-b") for name in names]
+        ids = [name for each in uses for name in each.ids]
+        print("admitting", *ids, flush=True)
+        assert [each.admission for each in ledger.admit(uses, now=time.time())] == [Admission.FRESH] * BATCH
+        print("admitted", *ids, flush=True)
+        while not settle(ledger, account, *uses):
+            pass
         print("settled", *ids, flush=True)
     return {}
 
 
-def hold(ledger: Ledger, account: str) -> dict[str, int]:
-    """Redeem and wait to be killed."""
-    ids = [each.challenge.id for each in charge(ledger, account, *[os.urandom(8).hex() for _ in range(BATCH)])]
-    ledger.redeem(ids, now=time.time(), holder=str(os.getpid()))
-    print(*ids, flush=True)
-    time.sleep(600)
-    return {}
-
-
 def fill(ledger: Ledger, account: str, size: str) -> dict[str, int]:
-    """Charge until no file may grow any more, then again when files may."""
-    charged = refused = 0
+    """Settle until no file may grow any more, then again when files may."""
+    settled = refused = 0
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), hard))
     while refused < 3:
         try:
-            charged += len(charge(ledger, account, os.urandom(8).hex()))
+            charge(ledger, account)
+            settled += 1
         except LedgerUnavailable:
             refused += 1
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-    return {"charged": charged, "afterwards": len(charge(ledger, account, "after"))}
+    charge(ledger, account)
+    return {"settled": settled + 1}
 
 
 def fork(ledger: Ledger, account: str, children: str) -> dict[str, int]:
-    """Fork while a thread keeps the ledger busy; parent and children charge."""
+    """Fork while a thread keeps the ledger busy; parent and children settle."""
     stop = threading.Event()
     counted: list[int] = []
 
     def keep_busy() -> None:
         while not stop.is_set():
-            counted.append(len(until_done(lambda: charge(ledger, account, os.urandom(8).hex()))))
+            counted.append(until_done(lambda: charge(ledger, account)))
 
     thread = threading.Thread(target=keep_busy)
     thread.start()
@@ -153,29 +203,30 @@ def fork(ledger: Ledger, account: str, children: str) -> dict[str, int]:
     statuses = [os.waitpid(pid, 0)[1] for pid in pids]
     stop.set()
     thread.join()
-    return {"charged": len(counted) + 20 * len(pids), "failed": sum(status != 0 for status in statuses)}
+    return {"settled": len(counted) + 20 * len(pids), "failed": sum(status != 0 for status in statuses)}
 
 
 def outlive(ledger: Ledger, account: str) -> dict[str, int]:
-    """Charge, fork, and end; the child charges, and again when told to."""
-    charge(ledger, account, "parent")
+    """Settle, fork, and end; the child settles, and again when told to."""
+    charge(ledger, account)
     if os.fork():
         os._exit(0)
-    charge(ledger, account, "child")
+    charge(ledger, account)
     print("alone", flush=True)
     sys.stdin.readline()
     hammer(ledger, account, "10")
-    return {"charged": 12}
+    return {"settled": 12}
 
 
 ROLES: dict[str, Callable[..., dict[str, int]]] = {
     "hammer": hammer,
     "observe": observe,
+    "race": race,
     "replay": replay,
-    "ask": ask,
+    "admit": admit,
+    "fail": fail,
     "identify": identify,
     "stream": stream,
-    "hold": hold,
     "fill": fill,
     "fork": fork,
     "outlive": outlive,

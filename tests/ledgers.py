@@ -1,55 +1,87 @@
-"""What the ledger's tests share: requests to quote, and real processes."""
+"""What the ledger's tests share: uses and settlements, and real processes."""
 
-import itertools
 import json
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from calpow.handler.ledger.base import Charge, Ledger, OpenChallenge, Payment, Quote, QuoteRequest, Totals
+from calpow.handler.ledger.base import (
+    Admission,
+    Charge,
+    Ledger,
+    Outcome,
+    Settlement,
+    Spending,
+    Totals,
+    Use,
+    UseResult,
+)
 
 NOW = 1_800_000_000.0
 MODEL = "digits"
 CHARGE = Charge(5, -2, 1)
-NO_CREDIT = Charge(0, 0, 0)
+ONCE = Totals(5, -2, 1)
 CHILD = Path(__file__).parent / "ledger_child.py"
 
-_numbers = itertools.count()
 
-
-def want(
+def use(
+    *ids: str,
+    solution: str | None = None,
     digest: str = "d",
-    *,
+    expires: float = NOW + 900,
+    withheld: str | None = None,
+) -> Use:
+    """A use whose solution is named after its ids."""
+    return Use("+".join(ids) if solution is None else solution, ids, digest, expires, withheld)
+
+
+def admit(ledger: Ledger, *uses: Use, now: float = NOW) -> list[Admission]:
+    """How the uses were admitted."""
+    return [each.admission for each in ledger.admit(uses, now=now)]
+
+
+def admit_one(ledger: Ledger, use: Use, now: float = NOW) -> UseResult:
+    """What became of one use."""
+    (result,) = ledger.admit([use], now=now)
+    return result
+
+
+def spending(use: Use, *, settled: float = NOW, price: int = 8, work: int = 8, rest: int = 0) -> Spending:
+    """What the use bought."""
+    return Spending(use.ids, Outcome(use.solution, use.digest, settled, price, work, rest), use.expires)
+
+
+def settlement(
+    *spendings: Spending, account: str = "ada", before: int = 0, totals: Totals = ONCE, owed: int = 0
+) -> Settlement:
+    """A settlement of these spendings; by default, the first one of an account."""
+    return Settlement(account, before, totals, owed, spendings)
+
+
+def settle(
+    ledger: Ledger,
+    *spendings: Spending,
     account: str = "ada",
+    model: str = MODEL,
     charge: Charge = CHARGE,
-    credit: Charge = NO_CREDIT,
-    expires: float = NOW + 60,
-    seen: list[Totals] | None = None,
-    hashes: int = 1,
-    payment: Payment | None = None,
-) -> QuoteRequest:
-    """A request whose challenge has an id that was never used; `seen` collects the totals it was drafted from."""
-
-    def draft(totals: Totals) -> OpenChallenge:
-        if seen is not None:
-            seen.append(totals)
-        name = f"{next(_numbers):016x}"
-        return OpenChallenge(name, f"token-{name}", expires, hashes)
-
-    return QuoteRequest(account, digest, charge, credit, draft, payment)
+    owed: int = 0,
+    now: float = NOW,
+) -> bool:
+    """Add a charge to the account as it is, spend, and tell whether it was written."""
+    before = ledger.account(model, account)
+    (written,) = ledger.settle(
+        model, [Settlement(account, before.version, before.totals + charge, owed, spendings)], now=now
+    )
+    return written
 
 
-def quote(ledger: Ledger, *requests: QuoteRequest, now: float = NOW, model: str = MODEL) -> list[Quote]:
-    """Quotes that must not be refused."""
-    quotes = ledger.quote(model, requests, now=now, max_open=10_000)
-    assert all(isinstance(each, Quote) for each in quotes)
-    return [each for each in quotes if isinstance(each, Quote)]
-
-
-def opened(ledger: Ledger, digest: str = "d", *, expires: float = NOW + 60) -> str:
-    """The id of a new challenge."""
-    return quote(ledger, want(digest, expires=expires))[0].challenge.id
+def spend(ledger: Ledger, use: Use, *, rest: int = 0, now: float = NOW) -> Outcome:
+    """Admit and settle a use that must be fresh."""
+    assert admit(ledger, use, now=now) == [Admission.FRESH]
+    spent = spending(use, settled=now, rest=rest)
+    assert settle(ledger, spent, now=now)
+    return spent.outcome
 
 
 class Child:

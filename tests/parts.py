@@ -1,11 +1,12 @@
-"""A calibration made by hand, and a pricer that reads the price from the payload: for tests without a model."""
+"""A calibration made by hand, and a victim that is priced by its payloads' texts: for tests without a model."""
 
 from collections.abc import Sequence
 
 import torch
 
-from calpow.handler.calibration import SCHEMA, Calibration, Chosen, PolicyName, Shape
-from calpow.handler.errors import BadPayload, PricingUnavailable
+from calpow.handler import problems
+from calpow.handler.calibration import SCHEMA, Calibration, Chosen, PolicyName, Rows, Shape
+from calpow.handler.decision import Ran, Request
 from calpow.handler.evidence import Band, Evidence, Profile, Role
 from calpow.handler.leakage.base import Priced
 from calpow.handler.leakage.output import OutputKind
@@ -26,6 +27,7 @@ def calibration(**changes: object) -> Calibration:
         "victim_sha256": "0" * 64,
         "parts": {"teachers.pt2": "1" * 64},
         "output": OutputKind.logits,
+        "rows": Rows(in_order=True, counted=True),
         "metrics": (Chosen(MetricName.pate, {"sigma": 2.0, "delta": 1e-5, "teachers": 50.0}),),
         "limits": Limits((-1e9,), (1e9,)),
         "policy": PolicyName.conditional,
@@ -72,21 +74,33 @@ def evidence() -> Evidence:
     return Evidence("excess", 10, 2.0, (1, 10), (honest, thief), 0.8, 0.9, ("few samples",))
 
 
-class TextPricer:
-    """Prices text: `1.5` is one sample of that cost, `1.5 2.0` are two, `?` cannot be read, `!` breaks pricing."""
+class TextRunner:
+    """A victim whose answers' costs are read from their payloads.
+
+    `1.5` is one sample of that cost, `1.5 2.0` are two, and none if there is nothing; `?` cannot be read, `!` fails
+    after its model was called, `*` is answered and cannot be priced. `calls` are the payloads that came together.
+    """
 
     def __init__(self) -> None:
-        self.priced: list[object] = []
+        self.calls: list[list[str]] = []
 
-    def price(self, payloads: Sequence[object]) -> list[Priced | BadPayload | PricingUnavailable]:
-        """Prices of the texts."""
-        self.priced.extend(payloads)
-        return [self._price(str(payload)) for payload in payloads]
+    @property
+    def passes(self) -> list[str]:
+        """The payloads of all passes."""
+        return [text for call in list(self.calls) for text in call]
 
-    def _price(self, text: str) -> Priced | BadPayload | PricingUnavailable:
-        if "!" in text:
-            return PricingUnavailable("no memory")
+    def run(self, requests: Sequence[Request]) -> list[Ran]:
+        """Run the victim on requests whose payloads are texts."""
+        texts = [str(request.payload) for request in requests]
+        self.calls.append(texts)
+        return [self._run(text) for text in texts]
+
+    def _run(self, text: str) -> Ran:
         if "?" in text:
-            return BadPayload("the model cannot read this payload")
-        costs = torch.tensor([[float(each)] for each in text.split()], dtype=torch.float64)
-        return Priced(costs, torch.zeros(len(costs), dtype=torch.int64))
+            return Ran(None, None, problems.bad_payload("the model cannot read this payload"))
+        if "!" in text:
+            return Ran(f"failure on {text}", None)
+        if "*" in text:
+            return Ran(f"answer to {text}", None, problems.PRICING_UNAVAILABLE)
+        costs = torch.tensor([float(each) for each in text.split()], dtype=torch.float64).unsqueeze(1)
+        return Ran(f"answer to {text}", Priced(costs, torch.zeros(len(costs), dtype=torch.int64)))

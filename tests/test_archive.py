@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import subprocess
 import sys
 import time
@@ -17,7 +18,6 @@ from calpow.handler.calibration import Calibration, Shape
 from calpow.handler.config import GateConfig, file_sha256
 from calpow.handler.errors import GateMisconfigured, VictimError
 from calpow.handler.ledger.base import LedgerError
-from calpow.puzzle.errors import CalpowError
 from tests.guarded import Protected, Site, train_teachers
 from tests.parts import plain_standard
 from tests.victims import build as victims
@@ -64,7 +64,7 @@ def test_the_worker_needs_neither_numpy_nor_scipy_nor_requests(parts: Protected,
     program = (
         "import sys; sys.path.insert(0, '.')\n"
         "for name in ('numpy', 'scipy', 'requests', 'tqdm', 'sklearn', 'torchvision'): sys.modules[name] = None\n"
-        "import calpow.handler.gate, calpow.handler.parts, calpow.handler.pricing, calpow.handler.ledger"
+        "import calpow.handler.gate, calpow.handler.observer, calpow.handler.parts, calpow.handler.passes"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path, capture_output=True)
 
@@ -111,22 +111,17 @@ def test_ways_of_running_that_a_gate_cannot_guard_are_refused(parts: Protected, 
         build(order(parts, tmp_path, victim=victim, calibration=measured))
 
 
-def test_a_victim_without_preprocess_needs_one(site: Site, tmp_path: Path) -> None:
-    with pytest.raises(GateMisconfigured, match="--preprocess"):
-        build(order(site.parts["bare"], tmp_path))
-    for wrong in ("nowhere.py:f", str(victims.HERE / "bare_preprocess.py"), f"{victims.HERE}/bare_preprocess.py:none"):
-        with pytest.raises(CalpowError, match="--preprocess"):
-            build(order(site.parts["bare"], tmp_path, preprocess=wrong))
+def test_a_victim_without_a_model_is_refused(parts: Protected, tmp_path: Path) -> None:
+    with pytest.raises(VictimError, match="no model that can be followed"):
+        build(order(parts, tmp_path, victim=victims.bare_function(tmp_path)))
+    assert not (tmp_path / "model.mar").exists()
 
 
 def test_parts_that_do_not_fit_each_other_are_told_apart(parts: Protected, site: Site, tmp_path: Path) -> None:
     pictures = site.parts["eager"].teachers
     for changes, said in (
         ({"ensemble": pictures}, "the ensemble votes on 10 classes, the calibration has 4"),
-        (
-            {"victim": site.parts["bare"].victim, "preprocess": f"{victims.HERE}/bare_preprocess.py:to_tensor"},
-            "another victim",
-        ),
+        ({"victim": site.parts["function"].victim}, "another victim"),
     ):
         with pytest.raises(GateMisconfigured, match=said):
             build(order(parts, tmp_path, **changes))
@@ -204,9 +199,28 @@ def test_a_service_envelope_is_refused_with_one_line(parts: Protected) -> None:
 
 
 def test_the_archives_settings_are_what_was_ordered(parts: Protected, tmp_path: Path) -> None:
-    made = build(order(parts, tmp_path, ledger="sqlite:////var/lib/calpow/ledger.db", max_open=3))
+    settings = {"ledger": "sqlite:////var/lib/calpow/ledger.db", "max_samples": 3, "explanation_factor": 2.5}
+    made = build(order(parts, tmp_path, **settings))
     with zipfile.ZipFile(made) as archive:
         archive.extractall(tmp_path / "out")
     config = GateConfig.read(tmp_path / "out")
-    assert (config.ledger, config.max_open, config.preprocess) == ("sqlite:////var/lib/calpow/ledger.db", 3, None)
+    assert settings.items() <= dataclasses.asdict(config).items()
     config.check_files(tmp_path / "out")
+
+
+def test_by_default_256_samples_are_answered_and_an_explanation_costs_ten_predictions(parts: Protected) -> None:
+    with zipfile.ZipFile(parts.guarded) as archive:
+        settings = json.loads(archive.read("calpow.json"))
+    assert (settings["max_samples"], settings["explanation_factor"]) == (256, 10)
+
+
+@pytest.mark.parametrize("samples", [0, -1])
+def test_an_archive_that_would_answer_no_sample_is_refused(parts: Protected, tmp_path: Path, samples: int) -> None:
+    with pytest.raises(ArchiveError, match=f"--max-samples {samples}: give at least 1"):
+        build(order(parts, tmp_path, max_samples=samples))
+
+
+@pytest.mark.parametrize("factor", [-1.0, 0.5, 0.999, math.inf, math.nan])
+def test_an_explanation_costs_a_prediction_at_least(parts: Protected, tmp_path: Path, factor: float) -> None:
+    with pytest.raises(ArchiveError, match=r"--explanation-factor .*: give at least 1, or 0 to refuse explanations"):
+        build(order(parts, tmp_path, explanation_factor=factor))

@@ -64,7 +64,7 @@ def odd(folder: Path, how: str) -> Path:
         ("classes", "a bare class without probabilities; use --metric pate"),
         ("five", "5 numbers a sample for 4 classes; give data of the victim's classes"),
         ("raises", "the model cannot answer this payload (IndexError)"),
-        ("list", "no inference that answers with a tensor: take metric pate"),
+        ("list", "the model does not answer with a tensor"),
         ("fewer", "one row of classes a sample"),
     ],
 )
@@ -74,21 +74,42 @@ def test_a_victim_that_gives_no_distribution_is_refused(refused: Refused, tmp_pa
     assert said in refused(*words)
 
 
-def test_a_victim_without_preprocess_needs_one(refused: Refused, tmp_path: Path) -> None:
-    victim = victims.bare_function(tmp_path)
-    for command in (("calibrate", "--metric", "entropy"), ("neighbours",), ("teachers",)):
-        given = ("--victim", victim, "--data", "heldout", "--output", tmp_path / "out.pt2")
-        said = refused(*command, *given)
-        assert "no preprocess: name one with --preprocess FILE.py:FUNCTION" in said
+def refused_by_every_command(refused: Refused, victim: Path, output: Path) -> set[str]:
+    """What the commands of which one is an owner's first say to a victim."""
+    given = ("--victim", victim, "--data", "heldout", "--output", output)
+    return {
+        refused(*command, *given) for command in (("calibrate", "--metric", "entropy"), ("neighbours",), ("teachers",))
+    }
 
 
-def test_a_victim_without_inference_is_told_which_metric_is_left(refused: Refused, tmp_path: Path) -> None:
-    victim = victims.vector_function(tmp_path)
-    said = refused(
-        "calibrate", "--victim", victim, "--data", "heldout", "--metric", "entropy", "--output", tmp_path / "out"
-    )
-    assert "take metric pate" in said
-    assert "inference" in refused("neighbours", "--victim", victim, "--data", "heldout", "--output", tmp_path / "out")
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("no model", "holds no model that can be followed"),
+        ("two models", "holds several models (encoder, head): put them into one module"),
+        ("no call", "answers without a call of its model: it must call the model itself"),
+        ("forward", "answers without a call of its model: it must call the model itself"),
+        ("two tensors", "asked with several tensors, or with none: only models of one tensor"),
+        ("flat", "asked with torch.float32 of shape (4,): it must be asked with a dense batch"),
+        ("refuses", ".txt: the handler refuses this payload, with status 422"),
+        ("raises", ".txt: the model cannot answer this payload (IndexError)"),
+    ],
+)
+def test_a_victim_whose_model_cannot_be_followed_is_refused_by_the_first_command(
+    refused: Refused, tmp_path: Path, how: str, said: str
+) -> None:
+    answers = refused_by_every_command(refused, odd(tmp_path, how), tmp_path / "out.pt2")
+    assert all(said in answer for answer in answers), answers
+
+
+def test_a_function_handler_without_a_model_is_refused_by_the_first_command(refused: Refused, tmp_path: Path) -> None:
+    (answer,) = refused_by_every_command(refused, victims.bare_function(tmp_path), tmp_path / "out.pt2")
+    assert "holds no model that can be followed: load it in initialize, and keep it as self.model" in answer
+
+
+def test_an_asynchronous_handler_is_refused_by_the_first_command(refused: Refused, tmp_path: Path) -> None:
+    (answer,) = refused_by_every_command(refused, victims.asynchronous(tmp_path), tmp_path / "out.pt2")
+    assert "the victim's handler is asynchronous" in answer
 
 
 @pytest.mark.parametrize(
@@ -181,7 +202,7 @@ def test_an_archive_of_other_parts_than_the_calibration_was_made_with(
 @pytest.mark.parametrize(
     ("member", "value", "said"),
     [
-        ("schema", 1, "has schema 1, this version reads 4"),
+        ("schema", 4, "has schema 4, this version reads 5"),
         ("metrics", [{"name": "magic", "settings": {}}], "metrics[0].name must be one of: pate, entropy"),
         ("metrics", [], "conditional.standards has 1 entries for 0 metrics"),
         ("metrics", [{"name": "pate", "settings": {}}], "metric pate needs teachers"),

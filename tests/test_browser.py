@@ -3,7 +3,8 @@
 import base64
 import hashlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from itertools import count
 from typing import Any
 
 import pytest
@@ -279,7 +280,7 @@ ABSURD = {
     "nothing": None,
     "no token": challenge(token=7),
     "a token with a line break": challenge(token=f"{TOKEN}\n"),
-    "a long token": challenge(token="a.b." + 2048 * "c"),
+    "a long token": challenge(token=f"{TOKEN:x<5121}"),
     "an id with a colon": challenge(id="a:b"),
     "an id with a line break": challenge(id="a\n"),
     "a long id": challenge(id="a" * 129),
@@ -331,13 +332,82 @@ def test_the_limit_holds_for_all_challenges_of_an_answer_together(ask: Callable[
     assert (said["error"], desk.solved) == ("WorkLimitExceeded", 2)
 
 
-def test_a_server_that_asks_for_ever_is_left_after_three_solutions(ask: Callable[..., Any], desk: Desk) -> None:
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [({"maxHashes": 10 * (16 << 4)}, "WorkLimitExceeded"), ({"maxSeconds": 0.5}, "SolvingTooLong")],
+)
+def test_a_server_that_asks_for_ever_is_left_by_work_or_time(
+    ask: Callable[..., Any], desk: Desk, options: dict[str, object], error: str
+) -> None:
     desk.asks()
+
+    said = ask(**options)
+
+    assert (said["error"], said["status"], len(desk.seen)) == (error, 402, desk.solved + 1)
+    assert desk.solved == 10 if error == "WorkLimitExceeded" else desk.solved > 3
+    assert said["text"].endswith(" (the last solution was refused: do the work)")
+
+
+REST = challenge(token=f"{TOKEN}b", id="0e57", bits=3, count=5)
+
+
+def test_of_too_little_work_the_rest_alone_is_solved_and_sent(ask: Callable[..., Any], desk: Desk) -> None:
+    desk.asks_in_turn(challenge(), REST, challenge(token=f"{TOKEN}c", id="0e58", count=2))
+
+    said = ask(maxHashes=(16 << 4) + (5 << 3) + (2 << 4))
+
+    assert (said["status"], said["text"], desk.solved) == (200, "paid", 3)
+    assert [len(each.get("pow-solution", "").split()) for each in desk.seen] == [0, 17, 6, 3]
+
+
+def test_the_rest_counts_against_the_limit_of_work(ask: Callable[..., Any], desk: Desk) -> None:
+    desk.asks_in_turn(challenge(), REST)
+
+    said = ask(maxHashes=(16 << 4) + (5 << 3) - 1)
+
+    assert (said["error"], desk.solved) == ("WorkLimitExceeded", 1)
+
+
+def test_a_first_demand_after_a_solution_means_that_a_header_was_dropped(ask: Callable[..., Any], desk: Desk) -> None:
+    problem = {"type": "urn:calpow:problem:pow-required", "challenge": challenge()}
+    desk.answer = lambda headers: (402, problem, {})
 
     said = ask()
 
-    assert (said["error"], desk.solved, len(desk.seen)) == ("ChallengeLoop", 3, 4)
-    assert said["text"].endswith("do the work")
+    assert (said["error"], said["status"], desk.solved) == ("HeadersDropped", 402, 1)
+    assert "PoW-Solution" in said["text"]
+
+
+def test_identical_requests_side_by_side_are_all_answered(ask: Callable[..., Any], desk: Desk) -> None:
+    issued = count()
+    spent: set[str] = set()
+
+    def answer(headers: Mapping[str, str]) -> tuple[int, object, dict[str, str]]:
+        token, *stamps = headers.get("pow-solution", "").split() or [""]
+        if token and token not in spent:
+            spent.add(token)
+            puzzle_of(challenge(id=token.rpartition(".")[2])).verify(stamps)
+            return 200, "paid", {}
+        number = f"{next(issued):04x}"
+        return 402, {"challenge": challenge(id=number, token=f"e30.e30.{number}")}, {}
+
+    desk.answer = answer
+    answers = ask(
+        """
+        const { powFetch } = await import(module);
+        const asked = Array.from({ length: 40 }, () => powFetch(url, { method: "POST", body: "same", key: "k" }));
+        return Promise.all(asked.map(async (each) => (await each).text()));
+        """
+    )
+
+    assert answers == ["paid"] * 40
+    assert len(spent) == 40
+
+
+def test_a_token_may_have_5120_characters(ask: Callable[..., Any], desk: Desk) -> None:
+    desk.asks_once(token=f"{TOKEN:x<5120}")
+
+    assert ask()["text"] == "paid"
 
 
 def test_expired_by_the_servers_own_clock_is_not_solved(ask: Callable[..., Any], desk: Desk) -> None:
@@ -453,7 +523,18 @@ def test_a_key_that_cannot_stand_in_a_header_is_refused_without_repeating_it(
 
 
 @pytest.mark.parametrize(
-    ("status", "text"), [(200, "free"), (401, "{}"), (402, "pay"), (402, "[]"), (402, "null"), (429, "{}"), (503, "no")]
+    ("status", "text"),
+    [
+        (200, "free"),
+        (401, "{}"),
+        (402, "pay"),
+        (402, "[]"),
+        (402, "null"),
+        (403, "{}"),
+        (413, "{}"),
+        (429, "{}"),
+        (503, "no"),
+    ],
 )
 def test_whatever_is_no_challenge_is_handed_over_as_it_came(
     ask: Callable[..., Any], desk: Desk, status: int, text: str

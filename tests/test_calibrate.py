@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import io
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from calpow.archiver import calibrate as command
+from calpow.archiver import latency
 from calpow.archiver.calibrate import Order, OrderError
 from calpow.archiver.calibrator import LEAST_SHARE, calibrate
 from calpow.archiver.fitting import ROOM, FittingError
@@ -31,7 +33,8 @@ from calpow.archiver.timing import (
 from calpow.archiver.training import Order as TeachersOrder
 from calpow.archiver.training import train
 from calpow.archiver.victims import open_victim
-from calpow.handler.calibration import Calibration, CalibrationError, PolicyName
+from calpow.client.cli import main
+from calpow.handler.calibration import Calibration, CalibrationError, PolicyName, Rows
 from calpow.handler.config import file_sha256
 from calpow.handler.evidence import Role
 from calpow.handler.leakage.accounting import Accountant
@@ -41,7 +44,8 @@ from calpow.handler.ledger.base import Totals
 from calpow.handler.policies import MICRO, SolverFit
 from calpow.puzzle.engines import has_fast
 from calpow.puzzle.profiles import PROFILES
-from tests.victims.build import vector_class, vectors
+from tests.guarded import protect
+from tests.victims.build import counting, json_lists, vector_class, vectors
 
 TEACHERS = 5
 CLIENT = reference_client(PROFILES["hashcash-sha1"].kind, fast=False)
@@ -107,6 +111,8 @@ def test_the_file_says_what_it_was_measured_with(home: Path, run: Run) -> None:
     assert [metric.name.value for metric in made.metrics] == ["pate"]
     assert made.metrics[0].settings == {"sigma": TEACHERS / 25, "delta": 1e-5, "teachers": TEACHERS}
     assert made.output is OutputKind.logits
+    assert made.rows == Rows(in_order=True, counted=False)
+    assert "one at a time" not in run.printed
     assert made.provenance["samples"] == 120
     assert made.puzzle == PROFILES["hashcash-sha1"].kind
     assert made.provenance["puzzle"] == "hashcash-sha1"
@@ -139,13 +145,13 @@ def test_an_account_like_the_data_pays_the_floor_and_a_thief_more(run: Run, poli
     made = dataclasses.replace(run.made, policy=policy)
     n = 10_000
     honest = Totals(round(n * made.paper.slope * MICRO), 0, n)
-    assert made.seconds(honest, 1) == pytest.approx(made.floor_seconds, rel=0.01)
+    assert made.seconds(honest) == pytest.approx(made.floor_seconds, rel=0.01)
     # Every query of his costs the most there is; his answers are of all classes.
     highest = Accountant.epsilon_at(1e-5, TEACHERS / 25, TEACHERS).highest
     cost = torch.full((4, 1), highest, dtype=torch.float64)
     excess = float(made.excess(cost, torch.arange(4)).mean())
     thief = Totals(round(n * highest * MICRO), round(n * excess * MICRO), n)
-    assert made.seconds(thief, 1) > 2 * made.floor_seconds
+    assert made.seconds(thief) > 2 * made.floor_seconds
 
 
 def test_the_evidence_tells_honest_users_from_attackers(run: Run) -> None:
@@ -239,6 +245,25 @@ def test_puzzles_of_scrypt_are_calibrated_by_what_scrypt_takes(home: Path, tmp_p
     assert floor / made.solver.hashes_per_second == pytest.approx(made.floor_seconds, rel=0.5)
 
 
+def test_a_victim_of_lists_is_calibrated_by_sample_and_the_owner_told_that_its_requests_run_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    for label in range(4):
+        folder = tmp_path / "heldout" / str(label)
+        folder.mkdir(parents=True)
+        for number in range(12):
+            vectors = (rng.random((1 + number % 3, 4)) + 3 * np.eye(4)[label]).tolist()
+            document = vectors if number % 2 else {"instances": vectors}
+            (folder / f"{number}.json").write_text(json.dumps(document))
+    words = ["--victim", json_lists(tmp_path), "--data", tmp_path / "heldout", "--output", tmp_path / "c.json"]
+    assert main(["calibrate", *map(str, words), "--metric", "entropy", "--horizon", "1000"]) == 0
+    made = Calibration.load(tmp_path / "c.json")
+    assert made.rows == Rows(in_order=False, counted=True)
+    assert made.provenance["samples"] == 4 * (4 * 1 + 4 * 2 + 4 * 3)
+    assert "the samples of a batch cannot be told apart: requests run one at a time" in capsys.readouterr().out
+
+
 def test_a_puzzle_whose_least_takes_longer_than_is_left_is_refused() -> None:
     hard = reference_client(PROFILES["scrypt-hard"].kind, fast=False)
     solver = SolverFit(0.0, 400.0)
@@ -267,6 +292,22 @@ def test_a_victim_that_refuses_its_payloads_is_not_timed(home: Path, tmp_path: P
     payload.write_text("no vector")
     with pytest.raises(MeasuringError, match=r"answers \d+ to .*p\.txt"):
         measure_latency(home / "victim.mar", home / "victim.mar", CLIENT.kind, [payload], 0)
+
+
+def test_a_payload_of_more_samples_than_it_shows_is_timed_once_its_price_is_known(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing tells the gate of the samples but its pass: it withholds the first answer and asks for the rest."""
+    monkeypatch.setattr(latency, "REQUESTS", 10)
+    monkeypatch.setattr(latency, "WARM_UP_SECONDS", 0.5)
+    victim = counting(tmp_path, "counting", workers=1, batch=1)
+    (tmp_path / "guarded").mkdir()
+    parts = protect(tmp_path / "guarded", "counting", victim, home / "teachers.pt2")
+    payload = tmp_path / "payload.txt"
+    payload.write_text("\n".join(["0.1,0.9,0.2,0.3"] * 7))
+    took = measure_latency(victim, parts.guarded, CLIENT.kind, [payload], 0)
+    assert took.requests == 10
+    assert 0 < took.low <= took.median <= took.high
 
 
 def test_the_solvers_line_predicts_solving_times() -> None:

@@ -75,10 +75,10 @@ def test_every_kind_of_puzzle_is_loaded_as_it_was_saved(tmp_path: Path, profile:
 
 def test_the_last_versions_file_is_refused_though_all_else_is_right(tmp_path: Path) -> None:
     def older(document: Document) -> None:
-        document["schema"] = 3
-        document["solver"] = {"slope": 1.48, "intercept": 26.2, "hashes_per_second": 7.4e7}
+        document["schema"] = 4
+        del document["rows"]
 
-    assert "has schema 3, this version reads 4: make it again with calpow calibrate" in refused(saved(tmp_path, older))
+    assert "has schema 4, this version reads 5: make it again with calpow calibrate" in refused(saved(tmp_path, older))
 
 
 @pytest.mark.parametrize("policy", list(PolicyName))
@@ -125,6 +125,10 @@ def test_members_nobody_knows_are_refused(tmp_path: Path) -> None:
         ("provenance.samples", [450], "provenance.samples must be one of str, int, float"),
         ("policy", "strict", "policy must be one of: conditional, paper"),
         ("schema", "1", "schema must be of type int"),
+        ("output", None, "output must be one of: probabilities"),
+        ("rows", None, "rows must be an object"),
+        ("rows.in_order", 1, "rows.in_order must be of type bool"),
+        ("rows.counted", "yes", "rows.counted must be of type bool"),
         ("evidence.horizon", 1e4, "evidence.horizon must be of type int"),
         ("evidence.profiles", [{"name": "noise"}], "evidence.profiles[0]."),
     ],
@@ -175,8 +179,8 @@ def test_a_victim_of_one_class_is_refused(tmp_path: Path) -> None:
 
 def test_another_schema_is_named_before_anything_else(tmp_path: Path) -> None:
     path = tmp_path / "future.json"
-    path.write_text('{"schema": 5, "everything": "else"}')
-    assert "has schema 5, this version reads 4" in refused(path)
+    path.write_text('{"schema": 6, "everything": "else"}')
+    assert "has schema 6, this version reads 5" in refused(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000])

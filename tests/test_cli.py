@@ -161,7 +161,7 @@ def test_a_standard_stream_that_is_closed_is_as_dev_null(
 def test_solve_prints_the_header_that_answers_the_challenge(
     bare: bool, server: PowServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    challenge = server.challenge(BODY)
+    challenge = server.challenge()
     document: dict[str, object] = challenge.to_document()
     (tmp_path / "c.json").write_text(json.dumps(document if bare else {"status": 402, "challenge": document}))
     assert cli.main(["solve", str(tmp_path / "c.json")]) == 0
@@ -175,7 +175,7 @@ def test_solve_prints_the_header_that_answers_the_challenge(
 def test_solve_reads_standard_input(
     server: PowServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    feed(monkeypatch, json.dumps(server.challenge(BODY).to_document()).encode())
+    feed(monkeypatch, json.dumps(server.challenge().to_document()).encode())
     assert cli.main(["solve", "-"]) == 0
     assert capsys.readouterr().out.startswith("PoW-Solution: ")
 
@@ -228,7 +228,7 @@ def test_a_terminal_gets_a_progress_bar_and_ctrl_c_ends_the_work_with_one_line(
 ) -> None:
     endless = tmp_path / "c.json"
     server.lifetime = 1e8
-    endless.write_text(json.dumps(server.challenge(BODY, bits=40).to_document()))
+    endless.write_text(json.dumps(server.challenge(bits=40).to_document()))
     command = [sys.executable, "-m", "calpow.client", "solve", str(endless), *NO_LIMITS]
     with terminal() as (ours, theirs):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs)

@@ -15,7 +15,6 @@ import requests
 
 from calpow.client import (
     BodyNotRewindable,
-    ChallengeLoop,
     ChallengeUnreadable,
     ClientError,
     PowAuth,
@@ -162,9 +161,10 @@ def test_a_solution_that_came_too_late_brings_a_new_challenge_which_is_solved(se
 
 def test_a_server_that_is_never_satisfied_is_given_up(server: PowServer) -> None:
     server.refusals = 1000
-    with pytest.raises(ChallengeLoop, match="the challenge has expired: ask again") as caught:
-        post(server, "late")
-    assert len(server.seen) == 4
+    reason = "the last solution was refused: the challenge has expired: ask again"
+    with pytest.raises(WorkLimitExceeded, match=reason) as caught:
+        post(server, "late", max_hashes=1024)
+    assert len(server.seen) == 5
     assert caught.value.response is not None
     assert caught.value.response.status_code == 402
 
@@ -383,6 +383,26 @@ def test_a_redirect_after_payment_starts_without_the_spent_solution(server: PowS
     server.target = "/paid"
     assert post(server, "paid-moved").content == BODY
     assert ["pow-solution" in request.headers for request in server.seen] == [False, True, False, True]
+
+
+@pytest.mark.parametrize("prepaid", [False, True])
+def test_after_a_lost_connection_the_same_solution_can_be_sent_again(server: PowServer, prepaid: bool) -> None:
+    with requests.Session() as session:
+        session.auth = PowAuth(KEY)
+        if prepaid:
+            server.refusals = 0
+            session.post(f"{server.url}/lost", data=b"before", timeout=30)
+            server.refusals = 1
+        with pytest.raises(requests.ConnectionError) as caught:
+            session.post(f"{server.url}/lost", data=BODY, timeout=30)
+        assert not isinstance(caught.value, ClientError)
+        request = caught.value.request
+        assert isinstance(request, requests.PreparedRequest)
+        assert session.send(request, timeout=30).content == BODY
+    first, second = server.seen[-2:]
+    assert first.headers["pow-solution"] == second.headers["pow-solution"]
+    assert first.headers["pow-solution"].startswith("prepaid ") == prepaid
+    assert first.body == second.body == BODY
 
 
 def test_a_server_that_is_down_is_an_error_of_requests(server: PowServer) -> None:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calpow.handler.challenge import Claims, Signer
+from calpow.handler.challenge import Claims, Rest, Signer
 from calpow.handler.ledger.base import Secret
 from calpow.puzzle.algorithms import ALGORITHMS, ScryptCost, digest_of
 from calpow.puzzle.challenge import Challenge, Solution, format_solution, parse_solution, www_authenticate
@@ -231,19 +231,23 @@ def test_an_altered_stamp_is_refused_unless_it_has_the_work_by_luck(
 # The wire form
 
 
-def signed(puzzle: Puzzle) -> Challenge:
-    """A challenge as the server makes one."""
-    claims = Claims(
+def claims_of(puzzle: Puzzle, rest: Rest | None = None) -> Claims:
+    return Claims(
         jti=puzzle.resource,
         sub="ada",
         aud="digits",
         exp=int(EXPIRES.timestamp()),
-        dig="00ff",
         algorithm=puzzle.algorithm,
         bits=puzzle.bits,
         count=puzzle.count,
         cost=puzzle.cost,
+        rest=rest,
     )
+
+
+def signed(puzzle: Puzzle) -> Challenge:
+    """A challenge as the server makes one."""
+    claims = claims_of(puzzle)
     assert SIGNER.verify(SIGNER.sign(claims)) == claims
     assert claims.puzzle == puzzle
     return Challenge(SIGNER.sign(claims), puzzle, EXPIRES)
@@ -276,13 +280,39 @@ def test_a_solution_is_read_back_from_its_header_and_accepted(name: str) -> None
     SIGNER.verify(read.token).puzzle.verify(read.stamps)
 
 
-def test_a_token_of_a_hash_is_what_it_was_before_there_was_scrypt() -> None:
+def test_a_token_of_a_hash_has_no_member_of_scrypts() -> None:
     token = signed(puzzle_of("hashcash-sha1", 12, 18, "5f0c")).token
     claims = base64.urlsafe_b64decode(token.split(".")[1] + "==")
     assert claims == (
-        b'{"jti":"5f0c","sub":"ada","aud":"digits","exp":1894709100,"dig":"00ff",'
-        b'"algorithm":"hashcash-sha1","bits":12,"count":18}'
+        b'{"jti":"5f0c","sub":"ada","aud":"digits","exp":1894709100,"algorithm":"hashcash-sha1","bits":12,"count":18}'
     )
+
+
+def test_a_rest_that_names_64_stamps_can_be_sent_and_solved() -> None:
+    """The longest token there is, with the most stamps a challenge asks for, fits a header."""
+    puzzle = puzzle_of("hashcash-sha1", count=31)
+    token = SIGNER.sign(claims_of(puzzle, Rest(("i" * 43,) * MAX_COUNT, 2**53, int(EXPIRES.timestamp()))))
+    challenge = Challenge.from_token(token)
+    assert challenge.puzzle == puzzle
+    stamps = solve(puzzle)
+    assert parse_solution(format_solution(token, stamps)) == Solution(token, tuple(stamps))
+
+
+@pytest.mark.parametrize("excess", [0, 1])
+def test_a_token_is_read_up_to_5120_characters(excess: int) -> None:
+    challenge = signed(puzzle_of("hashcash-sha1", resource="5f0c"))
+    token = f"{challenge.token:x<{5120 + excess}}"
+    readers: list[Callable[[], object]] = [
+        lambda: Challenge.from_token(token),
+        lambda: Challenge.from_document({**challenge.to_document(), "token": token}),
+        lambda: Challenge.from_www_authenticate(www_authenticate("digits@9f2c41", token)),
+        lambda: parse_solution(format_solution(token, ["stamp"])),
+    ]
+    for read in readers:
+        if excess:
+            refused_at_once(read, PuzzleError, "token")
+        else:
+            read()
 
 
 # Absurd parameters

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.guarded import Site
+from tests.pow_server import PowServer, running
 
 DOCUMENT = (Path(__file__).resolve().parents[1] / "docs" / "consuming.md").read_text()
 URL = "http://127.0.0.1:8080/predictions/digits"
@@ -61,8 +62,11 @@ def paste(lines: str, url: str, folder: Path, key: str) -> "subprocess.Completed
     )
 
 
+WAYS = ["sh ask.sh", "ask() {", "calpow predict http"]
+
+
 @needs
-@pytest.mark.parametrize("first", ["sh ask.sh", "curl -s -m 30 -H", "calpow predict http"])
+@pytest.mark.parametrize("first", WAYS)
 def test_every_way_to_ask_gets_the_answer(first: str, site: Site, folder: Path) -> None:
     done = paste(block(first), site.server.url("vector"), folder, site.key("consuming"))
     assert done.returncode == 0, done.stderr
@@ -72,10 +76,30 @@ def test_every_way_to_ask_gets_the_answer(first: str, site: Site, folder: Path) 
 
 @needs
 def test_the_pipe_gets_the_answer(site: Site, folder: Path) -> None:
-    found = re.search(r"(?m)^or in one line:\n\n((?:    .*\n)+)", DOCUMENT)
+    found = re.search(r"(?m)^In one line, .*:\n\n((?:    .*\n)+)", DOCUMENT)
     assert found
     done = paste(found[1], site.server.url("vector"), folder, site.key("consuming"))
     assert json.loads(done.stdout)["class"] == 1
+
+
+@needs
+@pytest.mark.parametrize("first", WAYS)
+def test_every_way_to_ask_pays_the_rest_too(first: str, folder: Path) -> None:
+    with running(PowServer(refusals=2)) as server:
+        done = paste(block(first), f"{server.url}/rising", folder, "k")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == PAYLOAD
+        tokens = {seen.headers.get("pow-solution", "").partition(" ")[0] for seen in server.seen}
+    assert len(tokens) == 4
+    assert server.passes == 1
+
+
+@needs
+def test_the_script_notices_that_its_solution_is_dropped(folder: Path) -> None:
+    with running(PowServer()) as server:
+        done = paste(f"sh ask.sh {server.url}/deaf digit.png", URL, folder, "k")
+    assert (done.returncode, done.stderr) == (2, "ask.sh: PoW-Solution did not arrive\n")
+    assert len(server.seen) == 2
 
 
 @needs
@@ -106,6 +130,7 @@ def test_the_script_says_no_to_what_it_cannot_do(site: Site, folder: Path) -> No
         ({"bits": 40}, "16 stamps of 40 bits are too much work"),
         ({"bits": "$(touch${IFS}x)"}, "16 stamps of $(touch${IFS}x) bits are too much work"),
         ({"count": 10**9}, "1000000000 stamps of 4 bits are too much work"),
+        ({"count": -1}, "-1 stamps of 4 bits are too much work"),
     ],
 )
 def test_the_script_solves_nothing_foreign_or_absurd(change: dict[str, object], reason: str, folder: Path) -> None:

@@ -20,7 +20,7 @@ from benchmarks.pages import pages
 from calpow.archiver.served import served
 from calpow.handler.ledger import open_ledger
 from tests.browser import CHROMIUM
-from tests.desk import Desk
+from tests.desk import TOKEN, Desk, challenge
 from tests.devtools import Browser, Page
 from tests.guarded import protect, train_teachers
 
@@ -196,6 +196,21 @@ def test_what_another_model_answers_is_said_to_be_no_digit(browser: Browser, des
         tab.close()
 
     assert said == "The answer could not be read: it is no digit and its probabilities. Is this the model of the demo?"
+
+
+def test_the_work_of_all_challenges_of_an_answer_is_shown(browser: Browser, desk: Desk) -> None:
+    rest = challenge(token=f"{TOKEN}b", id="0e57", bits=3, count=5)
+    desk.asks_in_turn(challenge(), rest, paid={"digit": 7, "probabilities": [0.0] * 7 + [1.0, 0.0, 0.0]})
+    with pages({}, port=0) as site:
+        tab = browser.page(f"{site}/demo.html")
+        tab.run("document.getElementById('url').value = url;", url=f"{desk.url}/ask")
+        draw(tab, SEVEN)
+        said = answered(tab)
+        work = tab.value("document.getElementById('work').innerText")
+        tab.close()
+
+    assert said == "7"
+    assert "16 stamps of 4 bits, then 5 stamps of 3 bits (hashcash-sha1)" in work
 
 
 def test_the_demo_page_shows_progress_and_can_be_cancelled(demo: Page, desk: Desk) -> None:

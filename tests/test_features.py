@@ -108,7 +108,7 @@ def test_nothing_is_held_between_runs(network: Network) -> None:
     network(INPUTS)
     gc.collect()
     assert kept() is None
-    assert tap._taken.value is None
+    assert tap._seen.value is None
 
 
 def test_threads_get_the_features_of_their_own_runs(network: Network) -> None:

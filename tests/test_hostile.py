@@ -73,7 +73,7 @@ def test_no_way_into_torchserve_goes_round_the_gate(site: Site, method: str, pat
     answer = requests.request(
         method, site.server.inference + path, data=VECTOR, headers={"x-api-key": key}, timeout=TIMEOUT
     )
-    assert answer.status_code in {400, 402}, "400 where this way wraps the payload so that the victim cannot read it"
+    problem(answer, 402, "pow-required")
 
 
 def test_grpc_predictions_are_gated_and_can_be_paid_for(site: Site, unharmed: Callable[[], None]) -> None:
@@ -84,6 +84,8 @@ def test_grpc_predictions_are_gated_and_can_be_paid_for(site: Site, unharmed: Ca
     challenge = Challenge.from_problem(challenged)
     entries["PoW-Solution"] = format_solution(challenge.token, solve(challenge.puzzle)).encode()
     assert json.loads(grpc_wire.predict(target, "vector", entries)) == {"class": 1, "explained": False}
+    assert json.loads(grpc_wire.predict(target, "vector", entries)) == {"class": 1, "explained": False}, "a retry"
+    entries["body"] = b"0.9,0.1,0.3,0.2"
     assert json.loads(grpc_wire.predict(target, "vector", entries))["type"].endswith("challenge-spent")
     unharmed()
 
@@ -101,10 +103,15 @@ def test_kserve_over_grpc_is_off_unless_the_operator_turns_it_on(site: Site, unh
     unharmed()
 
 
-def test_a_description_is_free_and_a_prediction_in_its_clothes_is_not(site: Site) -> None:
-    described = requests.get(f"{site.server.management}/models/vector?customized=true", timeout=TIMEOUT)
-    assert "four numbers in" in described.text
+def test_a_description_needs_a_key_and_a_prediction_in_its_clothes_needs_work(site: Site) -> None:
     url = site.server.url("vector")
+    described = requests.get(f"{site.server.management}/models/vector?customized=true", timeout=TIMEOUT)
+    assert "four numbers in" not in described.text
+    headers = {"describe": "True", "Content-Type": "application/x-www-form-urlencoded", "X-Api-Key": site.key("reader")}
+    described = requests.post(url, data=b"", headers=headers, timeout=TIMEOUT)
+    assert "four numbers in" in described.text
+    del headers["Content-Type"]
+    problem(requests.post(url, data=VECTOR, headers=headers, timeout=TIMEOUT), 402, "pow-required")
     for disguise in ({"describe": "True"}, {"describe": "True", "explain": "True"}):
         problem(requests.post(url, data=VECTOR, headers=disguise, timeout=TIMEOUT), 401, "identity-missing")
 
@@ -119,10 +126,8 @@ def test_nobody_spoils_what_others_in_his_batch_have_paid_for(site: Site, unharm
         good = [f"0.{number + 1},0.9,0.3,0.{each}".encode() for each in range(1, 4)]
         ready = [format_solution(c.token, s) for c, s in (solved(site.raw("vector", text, ada)) for text in good)]
         bad = {"X-Api-Key": eve, **headers}
-        first = site.raw("vector", payload, eve)
-        if first.status_code == 402:
-            challenge, stamps = solved(first)
-            bad["PoW-Solution"] = format_solution(challenge.token, stamps)
+        challenge, stamps = solved(site.raw("vector", payload, eve))
+        bad["PoW-Solution"] = format_solution(challenge.token, stamps)
         with ThreadPoolExecutor(4) as pool:
             pool.submit(requests.post, url, data=payload, headers=bad, timeout=TIMEOUT)
             answers = list(
@@ -146,20 +151,26 @@ def test_nobody_registers_the_bare_victim_over_http(site: Site) -> None:
 @pytest.mark.parametrize(
     "payload", [b"", b"no numbers", b"1,2,3", b"\x00\xff" * 100, b"nan,nan,nan,nan", b"1e999,0,0,0", b"[" * 5000]
 )
-def test_a_payload_the_victim_cannot_read_costs_nothing(
+def test_a_payload_the_victim_cannot_read_leaves_the_work_good(
     site: Site, payload: bytes, unharmed: Callable[[], None]
 ) -> None:
-    key = site.key("unreadable")
-    problem(site.raw("vector", payload, key), 400, "bad-payload")
-    assert site.totals("unreadable").cost_micro == 0
+    account = f"unreadable-{payload[:9]!r}"
+    key = site.key(account)
+    challenge, stamps = solved(site.raw("vector", payload, key))
+    solution = format_solution(challenge.token, stamps)
+    problem(site.raw("vector", payload, key, solution), 400, "bad-payload")
+    assert site.totals(account).queries == 0
+    assert site.raw("vector", VECTOR, key, solution).status_code == 200
     unharmed()
 
 
 @pytest.mark.parametrize("depth", [100, 900, 980, 990, 995, 1000, 100_000])
 def test_json_nested_too_deep_is_a_bad_payload(site: Site, depth: int, unharmed: Callable[[], None]) -> None:
-    headers = {"X-Api-Key": site.key("nested"), "Content-Type": "application/json"}
-    nested = "[" * depth + "]" * depth
-    problem(requests.post(site.server.url("vector"), data=nested, headers=headers, timeout=TIMEOUT), 400, "bad-payload")
+    headers = {"X-Api-Key": site.key(f"nested-{depth}"), "Content-Type": "application/json"}
+    nested, url = "[" * depth + "]" * depth, site.server.url("vector")
+    challenge, stamps = solved(requests.post(url, data=nested, headers=headers, timeout=TIMEOUT))
+    headers["PoW-Solution"] = format_solution(challenge.token, stamps)
+    problem(requests.post(url, data=nested, headers=headers, timeout=TIMEOUT), 400, "bad-payload")
     unharmed()
 
 
@@ -189,46 +200,44 @@ def test_broken_form_and_multipart_bodies_do_no_harm(site: Site, unharmed: Calla
         (lambda token, stamps: f"{token} {' '.join(reversed(stamps))}", "invalid-solution"),
     ],
 )
-def test_a_solution_that_is_none_is_told_so_and_redeems_nothing(
+def test_a_solution_that_is_none_is_told_so_and_spends_nothing(
     site: Site, spoil: Callable[[str, list[str]], str], kind: str, unharmed: Callable[[], None]
 ) -> None:
     account = f"spoiled-{abs(hash(spoil))}"
     key = site.key(account)
     challenge, stamps = solved(site.raw("vector", VECTOR, key))
-    charged = site.totals(account)
     refused = site.raw("vector", VECTOR, key, spoil(challenge.token, stamps))
     document = problem(refused, 402, kind)
-    assert Challenge.from_problem(refused.content).token == challenge.token, "the open one, not charged again"
+    assert Challenge.from_problem(refused.content).puzzle.expected_hashes == challenge.puzzle.expected_hashes
     assert document["detail"]
-    assert site.totals(account) == charged
+    assert site.totals(account).queries == 0
     assert site.raw("vector", VECTOR, key, format_solution(challenge.token, stamps)).status_code == 200
     unharmed()
 
 
-def test_a_solution_of_another_payload_account_or_model_is_refused(site: Site) -> None:
+def test_a_solution_pays_for_any_payload_but_for_no_other_account_or_model(site: Site) -> None:
     ada, bob = site.key("swap-ada"), site.key("swap-bob")
     challenge, stamps = solved(site.raw("vector", VECTOR, ada))
     solution = format_solution(challenge.token, stamps)
-    problem(site.raw("vector", b"0.9,0.1,0.1,0.1", ada, solution), 402, "challenge-mismatch")
     problem(site.raw("vector", VECTOR, bob, solution), 402, "challenge-mismatch")
-    problem(site.raw("bare", VECTOR, ada, solution), 402, "challenge-mismatch")
-    assert site.raw("vector", VECTOR, ada, solution).status_code == 200
+    problem(site.raw("function", VECTOR, ada, solution), 402, "challenge-mismatch")
+    assert site.raw("vector", b"0.9,0.1,0.1,0.1", ada, solution).status_code == 200
+    problem(site.raw("vector", VECTOR, ada, solution), 402, "challenge-spent")
 
 
-def test_of_200_simultaneous_replays_exactly_one_is_answered(site: Site, unharmed: Callable[[], None]) -> None:
+def test_of_200_simultaneous_replays_one_is_charged_and_five_are_answered_at_most(
+    site: Site, unharmed: Callable[[], None]
+) -> None:
     key = site.key("replayer")
     challenge, stamps = solved(site.raw("vector", VECTOR, key))
-    charged = site.totals("replayer").cost_micro
     solution = format_solution(challenge.token, stamps)
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda _: site.raw("vector", VECTOR, key, solution), range(200)))
-    assert sorted(each.status_code for each in answers) == [200] + [402] * 199
-    for each in answers:
-        if each.status_code == 402:
-            problem(each, 402, "challenge-spent")
-    assert site.totals("replayer").cost_micro == 2 * charged, (
-        "the first contact, and one new challenge for all the replays"
-    )
+    refused = [each for each in answers if each.status_code != 200]
+    assert 195 <= len(refused) <= 199
+    for each in refused:
+        problem(each, 402, "challenge-spent")
+    assert site.totals("replayer").queries == 1
     unharmed()
 
 

@@ -242,6 +242,19 @@ def test_waiting_for_a_busy_server_can_be_cancelled(server: PowServer) -> None:
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize("make", [lambda: BODY, lambda: io.BytesIO(BODY)])
+def test_after_a_lost_connection_the_same_solution_can_be_sent_again(
+    server: PowServer, make: Callable[[], Any]
+) -> None:
+    with httpx.Client(auth=PowAuth(KEY), timeout=30) as client:
+        with pytest.raises(httpx.TransportError) as caught:
+            client.post(f"{server.url}/lost", content=make())
+        assert client.send(caught.value.request, auth=None).content == BODY
+    first, second = server.seen[-2:]
+    assert first.headers["pow-solution"] == second.headers["pow-solution"]
+    assert first.body == second.body == BODY
+
+
 def test_the_client_needs_no_httpx() -> None:
     program = "import sys; sys.modules['httpx'] = None; import calpow.client, calpow.client.cli"
     subprocess.run([sys.executable, "-c", program], check=True)

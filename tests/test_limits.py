@@ -1,14 +1,18 @@
 """The range of legitimate inputs: who leaves it pays the most, whatever the models make of him."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from calpow.handler.leakage.base import Need, Priced, Seen
+from calpow.handler.leakage.output import OutputKind
 from calpow.handler.limits import FEWEST_INPUTS, MOST_PLACES, Limits
 from calpow.handler.metering import Meter
+from calpow.handler.recording import follow_model
 
 PICTURES = torch.rand(200, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 2.0, 255.0]).view(
     3, 1, 1
@@ -66,6 +70,8 @@ class Certain:
 
 
 def test_whoever_leaves_the_limits_pays_the_most_and_nobody_else_in_the_batch() -> None:
-    meter = Meter((Certain(),), Certain(), Seen, Limits.of(VECTORS))
+    recorder = follow_model(SimpleNamespace(model=nn.Identity()), None)
+    shape = tuple(VECTORS.shape[1:])
+    meter = Meter(recorder, (Certain(),), Certain(), Limits.of(VECTORS), shape, OutputKind.logits)
     batch = torch.cat([VECTORS[:1], VECTORS[:1] * 100, VECTORS[1:2]])
     assert meter.price(batch).costs.tolist() == [[0.0], [2.0], [0.0]]

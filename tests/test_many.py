@@ -361,7 +361,7 @@ def test_nobody_asks_for_a_challenge_that_would_wait_too_long_for_its_turn(
 
     def progress(how_far: Progress) -> None:
         time.sleep(0.002)
-        challenges.append(len(server._open))
+        challenges.append(len(server.unsolved))
 
     ask_with_threads(server, files(20), progress)
     assert challenges[0] == 1
@@ -380,6 +380,27 @@ def test_who_waits_for_a_busy_server_keeps_nobody_from_computing(server: PowServ
         refused = server.seen[seen].body
     assert len(done) == 4
     assert done[-1] == refused
+
+
+@pytest.mark.parametrize("path", ["lost", "torn"])
+def test_a_request_whose_connection_is_lost_is_sent_again_with_the_same_solution(
+    path: str, server: PowServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    names = files(3)
+    assert cli.main(["predict", f"{server.url}/{path}", *names]) == 0
+    assert read(capfd.readouterr().out) == answered(names)
+    solutions = [request.headers.get("pow-solution") for request in server.seen]
+    assert solutions[:2] == [None, solutions[2]]
+    assert len(set(solutions)) == len(solutions) - 1
+
+
+def test_a_request_is_sent_again_only_once(server: PowServer, capfd: pytest.CaptureFixture[str]) -> None:
+    server.refusals = 2
+    names = files(2)
+    assert cli.main(["predict", f"{server.url}/lost", *names]) == 2
+    lines = read(capfd.readouterr().out)
+    assert str(lines[names[0]]["error"]).startswith(f"cannot reach {server.url}/lost")
+    assert lines[names[1]]["status"] == 200
 
 
 def test_a_key_that_is_lost_on_the_way_ends_it(server: PowServer, capfd: pytest.CaptureFixture[str]) -> None:
@@ -450,6 +471,7 @@ def test_killed_in_the_middle_nothing_answered_is_lost_or_asked_again(server: Po
         process.wait(30)
         told = read(Path("o").read_bytes().rpartition(b"\n")[0].decode())
         assert len(told) >= lines
+    time.sleep(1)  # what the killed program had sent is still to be read
     server.seen.clear()
     assert cli.main(["predict", f"{server.url}/paid", *names, "--jobs", "3", "--output", "o"]) == 0
     assert read(Path("o").read_text()) == answered(names)

@@ -59,7 +59,7 @@ def answers_like_the_victim(owner: Owner, name: str) -> None:
         auth = PowAuth(open_ledger(uri).add_key("ada"))
         paid = requests.post(server.url(name), data=PAYLOAD, auth=auth, timeout=TIMEOUT)
         assert (paid.status_code, paid.content) == (200, plain.content)
-        assert open_ledger(uri).totals(name, "ada").queries > 0
+        assert open_ledger(uri).account(name, "ada").totals.queries > 0
 
 
 def test_reference_points_guard_a_victim_without_teachers(owner: Owner) -> None:

@@ -26,9 +26,8 @@ from calpow.handler.records import Record, meter_name, shared_path
 from tests.grpc_wire import predict
 from tests.guarded import TIMEOUT, Protected, build_all
 from tests.test_released import VECTOR, seen
-from tests.victims import build as victims
 
-MODELS = ("vector", "bare", "eager")
+MODELS = ("vector", "function", "eager")
 SETTLES = 20.0
 
 
@@ -62,7 +61,7 @@ class Watched:
         """What an account has run up, once it is so many queries."""
         deadline = time.monotonic() + SETTLES
         while True:
-            totals = open_ledger(self.uri).totals("vector", account)
+            totals = open_ledger(self.uri).account("vector", account).totals
             if totals.queries >= queries or time.monotonic() > deadline:
                 return totals
             time.sleep(0.05)
@@ -70,9 +69,7 @@ class Watched:
 
 def observed(part: Protected, folder: Path, name: str) -> Path:
     """The archive that observes a victim."""
-    preprocess = f"{victims.HERE / 'bare_preprocess.py'}:to_tensor" if name == "bare" else None
-    made = Order(part.victim, part.teachers, part.calibration, folder, name, preprocess=preprocess, mode="observe")
-    return build(made)
+    return build(Order(part.victim, part.teachers, part.calibration, folder, name, mode="observe"))
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +178,7 @@ def test_who_shows_no_key_is_recorded_as_nobody_and_never_charged(watched: Watch
     before = len(watched.records_of("", 0))
     watched.ask("vector", VECTOR)
     assert len(watched.records_of("", before + 1)) == before + 1
-    assert open_ledger(watched.uri).totals("vector", "").queries == 0
+    assert open_ledger(watched.uri).account("vector", "").totals.queries == 0
 
 
 def test_the_records_say_what_they_were_measured_with(watched: Watched, twins: Mapping[str, Protected]) -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from calpow.archiver.replay import fit_rule, replay
 from calpow.archiver.traces import read_baseline, read_trace
 from calpow.handler.calibration import Calibration, PolicyName
-from calpow.handler.ledger.base import NOTHING, Totals
+from calpow.handler.leakage.base import Priced
+from calpow.handler.ledger.base import NOTHING, Charge, Totals
 from calpow.handler.policies import MICRO, Bounds, Conditional, Paper, SolverFit, Standard
 from tests.parts import FLOOR_SECONDS, HASHES_PER_SECOND, calibration, plain_standard
 
@@ -68,42 +69,51 @@ def test_a_query_below_the_floor_of_its_class_earns_no_more_than_the_floor() -> 
 
 @given(queries=st.integers(1, 10**9), excess=st.floats(-1e6, 0.0))
 def test_whoever_costs_no_more_than_legitimate_users_pays_the_floor(queries: int, excess: float) -> None:
-    assert conditional().seconds(totals(queries, excess=excess), 1) == pytest.approx(FLOOR_SECONDS)
+    assert conditional().seconds(totals(queries, excess=excess)) == pytest.approx(FLOOR_SECONDS)
 
 
 def test_the_dearest_possible_first_query_pays_the_floor() -> None:
-    assert conditional().seconds(totals(1, excess=CONDITIONAL.burst), 1) == pytest.approx(FLOOR_SECONDS)
+    assert conditional().seconds(totals(1, excess=CONDITIONAL.burst)) == pytest.approx(FLOOR_SECONDS)
 
 
 def test_a_thief_pays_a_hundredfold_after_dozens_of_queries_and_the_cap_after_hundreds() -> None:
     # 50 teachers, queries on which none agree: 1.7 above their classes.
-    assert conditional().seconds(totals(40, excess=1.7 * 40), 1) > 100 * FLOOR_SECONDS
-    assert conditional().seconds(totals(400, excess=1.7 * 400), 1) == pytest.approx(2948 * FLOOR_SECONDS)
+    assert conditional().seconds(totals(40, excess=1.7 * 40)) > 100 * FLOOR_SECONDS
+    assert conditional().seconds(totals(400, excess=1.7 * 400)) == pytest.approx(2948 * FLOOR_SECONDS)
 
 
 def test_deviations_above_the_threshold_multiply_as_stated() -> None:
     n = 100
     scale = math.sqrt(2.5**2 + 0.8**2 * n + 0.25**2 * n**2)
-    assert conditional().seconds(totals(n, excess=3.5 * scale), 1) == pytest.approx(100 * FLOOR_SECONDS, rel=1e-5)
+    assert conditional().seconds(totals(n, excess=3.5 * scale)) == pytest.approx(100 * FLOOR_SECONDS, rel=1e-5)
 
 
 @given(queries=st.integers(1, 10**6), low=st.floats(-10, 10), high=st.floats(-10, 10))
 def test_more_excess_never_pays_less(queries: int, low: float, high: float) -> None:
     low, high = sorted((low, high))
-    less, more = (conditional().seconds(totals(queries, excess=each * queries), 1) for each in (low, high))
+    less, more = (conditional().seconds(totals(queries, excess=each * queries)) for each in (low, high))
     assert FLOOR_SECONDS * 0.999999 <= less <= more <= 2948.001 * FLOOR_SECONDS
 
 
-@pytest.mark.parametrize("policy", list(PolicyName))
-def test_a_batch_pays_for_each_of_its_samples(policy: PolicyName) -> None:
-    made = calibration(policy=policy)
-    account = totals(100, cost=200.0, excess=100.0)
-    assert made.seconds(account, 64) == pytest.approx(64 * made.seconds(account, 1))
+def test_the_evidence_of_a_batch_is_each_samples_cost_and_excess_in_micro_units() -> None:
+    priced = Priced(torch.tensor([[1.5], [1.2345678], [9.0]], dtype=torch.float64), torch.tensor([0, 1, 1]))
+    assert conditional().evidence_of(priced) == [
+        Charge(1_500_000, 500_000, 1),
+        Charge(1_234_568, -765_432, 1),
+        Charge(9_000_000, 1_000_000, 1),
+    ]
+
+
+def test_the_paper_sums_the_first_metrics_costs() -> None:
+    wide = dataclasses.replace(CONDITIONAL, standards=(plain_standard(2), plain_standard(2)))
+    made = calibration(conditional=wide, metrics=2 * calibration().metrics)
+    priced = Priced(torch.tensor([[1.5, 2.5]], dtype=torch.float64), torch.tensor([0]))
+    assert made.evidence_of(priced) == [Charge(1_500_000, 1_000_000, 1)]
 
 
 def test_work_is_what_the_reference_client_does_in_those_seconds() -> None:
     account = totals(100, excess=50.0)
-    assert conditional().work(account, 3) == pytest.approx(conditional().seconds(account, 3) * HASHES_PER_SECOND)
+    assert conditional().work(account) == pytest.approx(conditional().seconds(account) * HASHES_PER_SECOND)
 
 
 def test_a_new_account_is_told_the_floor_as_its_next_work() -> None:
@@ -115,33 +125,33 @@ def test_the_next_work_is_that_of_a_legitimate_query() -> None:
     made = conditional()
     account = totals(50, cost=150.0, excess=60.0)
     after = totals(51, cost=150.0 + made.paper.slope, excess=60.0)
-    assert made.next_work(account) == pytest.approx(made.work(after, 1))
+    assert made.next_work(account) == pytest.approx(made.work(after))
 
 
 @given(cost=st.floats(-1.0, 1.0), queries=st.integers(0, 10**6))
 def test_whoever_stays_between_the_bounds_pays_the_floor(cost: float, queries: int) -> None:
     made = calibration(policy=PolicyName.bounds, bounds=Bounds(0.5, -1.0, 1.5, 1.0, 1.0075))
     inside = (1.0 + 0.499 * cost) * queries + 0.99 * cost
-    assert made.seconds(totals(queries, cost=inside), 1) == pytest.approx(FLOOR_SECONDS)
+    assert made.seconds(totals(queries, cost=inside)) == pytest.approx(FLOOR_SECONDS)
 
 
 def test_whoever_leaves_the_bounds_pays_for_the_distance_on_either_side() -> None:
     made = calibration(policy=PolicyName.bounds, bounds=Bounds(0.5, -1.0, 1.5, 1.0, 1.0075))
     for cost in (150.0 + 1.0 + 100.0, 50.0 - 1.0 - 100.0):
-        assert made.seconds(totals(100, cost=cost), 1) == pytest.approx(1.0075**100 * FLOOR_SECONDS, rel=1e-5)
+        assert made.seconds(totals(100, cost=cost)) == pytest.approx(1.0075**100 * FLOOR_SECONDS, rel=1e-5)
 
 
 @given(distance=st.floats(0, 1e9))
 def test_the_paper_punishes_distance_on_both_sides_alike(distance: float) -> None:
     made = paper(Paper(slope=1e6, intercept=0.0, base=1.0075))
-    dear, cheap = (made.seconds(totals(1000, cost=1e9 + side * distance), 1) for side in (1, -1))
+    dear, cheap = (made.seconds(totals(1000, cost=1e9 + side * distance)) for side in (1, -1))
     assert dear == pytest.approx(cheap, rel=1e-6)
 
 
 def test_the_papers_exponential_ends_at_the_cap_and_never_overflows() -> None:
     made = paper(Paper(slope=0.25, intercept=0.0, base=1.0075))
-    assert made.seconds(totals(10**9, cost=7e8), 1) == pytest.approx(2948 * FLOOR_SECONDS)
-    assert made.seconds(totals(100, cost=25.0 + 100.0), 1) == pytest.approx(1.0075**100 * FLOOR_SECONDS)
+    assert made.seconds(totals(10**9, cost=7e8)) == pytest.approx(2948 * FLOOR_SECONDS)
+    assert made.seconds(totals(100, cost=25.0 + 100.0)) == pytest.approx(1.0075**100 * FLOOR_SECONDS)
 
 
 @given(seconds=st.floats(1e-5, 1e5))

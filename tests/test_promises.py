@@ -1,18 +1,19 @@
 """What every adapter promises, requests and httpx, sync and async: one suite for all, on a server that really asks."""
 
 import importlib
+import json
 import re
 import textwrap
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
 
 from calpow.client import (
     ChallengeExpired,
-    ChallengeLoop,
     ChallengeUnreadable,
     ClientError,
     HeadersDropped,
@@ -21,9 +22,10 @@ from calpow.client import (
     UnusableKey,
     WorkLimitExceeded,
 )
+from calpow.puzzle.challenge import MAX_TOKEN_LENGTH, Challenge
 from calpow.puzzle.errors import CalpowError
 from calpow.puzzle.solver import Progress
-from tests.askers import ASKERS, Asker
+from tests.askers import ASKERS, Answer, Ask, Asker
 from tests.pow_server import PowServer, running
 
 KEY = "cp_1_secret"
@@ -81,13 +83,85 @@ def test_solutions_that_came_too_late_bring_new_challenges_which_are_solved(aske
     assert asker.post(f"{server.url}/late", BODY).history == [402] * 3
 
 
-def test_a_server_that_is_never_satisfied_is_given_up(asker: Asker, server: PowServer) -> None:
-    server.refusals = 1000
-    solved = Solved()
-    with pytest.raises(ChallengeLoop, match="the challenge has expired: ask again") as caught:
-        asker.post(f"{server.url}/late", progress=solved)
-    assert (solved.begun, len(server.seen)) == (3, 4)
+def test_a_server_that_is_never_satisfied_is_given_up_by_work(asker: Asker, server: PowServer) -> None:
+    solved, server.seconds = Solved(), 0.0
+    with pytest.raises(WorkLimitExceeded, match="the last solution was refused: no stamps are good enough") as caught:
+        asker.post(f"{server.url}/never", max_hashes=20, progress=solved)
+    assert (solved.begun, len(server.seen)) == (10, 11)
     assert caught.value.response.status_code == 402
+
+
+def test_a_server_that_is_never_satisfied_is_given_up_by_time(asker: Asker, server: PowServer) -> None:
+    began = time.monotonic()
+    with pytest.raises(TimeLimitExceeded, match=re.escape("more than the limit of 0.5 s")) as caught:
+        asker.post(f"{server.url}/never", max_seconds=0.5)
+    assert 0.4 < time.monotonic() - began < 8
+    assert caught.value.response.status_code == 402
+
+
+def test_of_too_little_work_the_rest_alone_is_solved_and_sent(asker: Asker, server: PowServer) -> None:
+    server.refusals = 3
+    answer = asker.post(f"{server.url}/rising", BODY, max_hashes=8192)
+    assert (answer.content, answer.history) == (BODY, [402] * 4)
+    solutions = [seen.headers["pow-solution"].split() for seen in server.seen[1:]]
+    assert len({stamp for solution in solutions for stamp in solution}) == sum(map(len, solutions))
+    assert sum(Challenge.from_token(token).puzzle.expected_hashes for token, *_ in solutions) == 8192
+    assert server.passes == 1
+
+
+def test_the_rest_counts_against_the_limit_of_work(asker: Asker, server: PowServer) -> None:
+    solved = Solved()
+    with pytest.raises(WorkLimitExceeded, match="about 2,048 hashes, more than the limit of 2,047"):
+        asker.post(f"{server.url}/rising", max_hashes=2047, progress=solved)
+    assert solved.begun == 1
+
+
+def test_the_rest_of_a_withheld_answer_is_paid(asker: Asker, server: PowServer) -> None:
+    server.due = 5000
+    answer = asker.post(f"{server.url}/dear", BODY)
+    assert (answer.content, answer.history, server.passes) == (BODY, [402, 402], 2)
+    solved = sum(
+        Challenge.from_token(seen.headers["pow-solution"].split()[0]).puzzle.expected_hashes for seen in server.seen[1:]
+    )
+    assert 5000 <= solved < 5300
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "problem"), [("large", 413, "too-large"), ("unexplained", 403, "explanation-refused")]
+)
+def test_what_no_work_would_change_is_handed_over(
+    asker: Asker, server: PowServer, path: str, status: int, problem: str
+) -> None:
+    answer = asker.post(f"{server.url}/{path}", progress=no_work)
+    assert (answer.status, answer.history) == (status, [])
+    assert json.loads(answer.content)["type"] == f"urn:calpow:problem:{problem}"
+
+
+@pytest.mark.parametrize("path", ["priced", "paid"])
+def test_200_identical_requests_at_once_are_all_answered(asker: Asker, server: PowServer, path: str) -> None:
+    together = Barrier(200)
+
+    def ask_together(ask: Ask) -> Answer:
+        together.wait()
+        return ask(f"{server.url}/{path}", BODY)
+
+    with asker.asking() as ask, ThreadPoolExecutor(200) as threads:
+        ask(f"{server.url}/{path}", BODY)
+        answers = list(threads.map(ask_together, [ask] * 200))
+    assert [answer.content for answer in answers] == [BODY] * 200
+    assert [len(answer.history) for answer in answers] == [path == "paid"] * 200
+    assert server.passes == 201
+    solutions = [str(answer.solution).split() for answer in answers]
+    stamps = [stamp for _, *stamps in solutions for stamp in stamps]
+    assert len(set(stamps)) == len(stamps)
+
+
+def test_a_token_is_read_up_to_5120_characters(asker: Asker, server: PowServer) -> None:
+    while (missing := MAX_TOKEN_LENGTH - len(server.challenge().token)) > 1:  # base64 leaves one out
+        server.padding += max(1, missing * 3 // 4)
+    assert asker.post(f"{server.url}/paid", BODY).content == BODY
+    with pytest.raises(ChallengeUnreadable, match="not a JWT"):
+        asker.post(f"{server.url}/lengthy", progress=no_work)
 
 
 @pytest.mark.parametrize(
@@ -194,11 +268,11 @@ def test_who_drops_our_headers_is_told_from_a_server_that_refuses(
     assert count.begun == solved
 
 
-def test_a_dropped_solution_is_noticed_also_when_each_demand_is_a_new_one(asker: Asker, server: PowServer) -> None:
-    count = Solved()
-    with pytest.raises(HeadersDropped, match="PoW-Solution"):
-        asker.post(f"{server.url}/forgetful", progress=count)
-    assert count.begun == 3
+def test_a_dropped_solution_is_noticed_also_where_it_was_prepaid(asker: Asker, server: PowServer) -> None:
+    with asker.asking() as ask:
+        ask(f"{server.url}/priced", b"1")
+        with pytest.raises(HeadersDropped, match="PoW-Solution"):
+            ask(f"{server.url}/priced?dropped", b"2")
 
 
 @pytest.mark.parametrize("busy", [429, 503])

@@ -1,4 +1,4 @@
-"""Paying before being asked: when, with whose date, while idle; and what becomes of stamps that were too little."""
+"""Paying before being asked: when, with whose date, while idle; and what comes after stamps that were too little."""
 
 import calendar
 import os
@@ -8,16 +8,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime, timezone
 
 import pytest
 import requests
 
-from calpow.client import PowAuth
-from calpow.client.payment import Batch, Payment, Work
-from calpow.client.prepay import _MOST_URLS, IDLE_SECONDS, TRUST_AFTER, Purse, _Account, _stocked
+from calpow.client import PowAuth, WorkLimitExceeded
+from calpow.client.payment import Batch, Work
+from calpow.client.prepay import _MOST_URLS, IDLE_SECONDS, Purse, _Account, _prepayment, _stocked
+from calpow.client.replies import Reply
 from calpow.puzzle.algorithms import ScryptCost
-from calpow.puzzle.challenge import SOLUTION_HEADER
-from calpow.puzzle.puzzle import MAX_COUNT, Puzzle
+from calpow.puzzle.challenge import SOLUTION_HEADER, Challenge, www_authenticate
+from calpow.puzzle.puzzle import Puzzle
 from calpow.puzzle.solver import Progress
 from calpow.puzzle.stamp import Stamp
 from tests.askers import Answer, Ask, Asker
@@ -118,42 +120,75 @@ def test_stamps_bear_the_server_s_time(asker: Asker, server: PowServer) -> None:
         assert abs(calendar.timegm(time.strptime(stamp.date, "%y%m%d%H%M%S")) - server.now()) < 30
 
 
-def test_stamps_that_were_too_little_are_topped_up_and_nothing_is_solved_in_vain(
-    asker: Asker, server: PowServer
-) -> None:
-    with asker.asking() as ask:
+def test_to_stamps_that_were_too_little_the_rest_is_solved_and_sent_alone(asker: Asker, server: PowServer) -> None:
+    with asker.asking(max_hashes=1536) as ask:
         queries(ask, server, 1)
         server.price = 1536
         (answer,) = queries(ask, server, 1, first=1)
         assert (answer.status, answer.history) == (200, [402])
-        assert 1536 <= hashes(answer) <= 1536 * 17 / 16
-        assert str(answer.solution).startswith("prepaid ")
+        prepaid, rest = (str(seen.headers["pow-solution"]).split() for seen in server.seen[-2:])
+        assert prepaid[0] == "prepaid"
+        assert not set(prepaid) & set(rest)
+        assert Challenge.from_token(rest[0]).puzzle.expected_hashes == 512
         assert [after.history for after in queries(ask, server, 3, first=2)] == [[]] * 3
 
 
-def test_stamps_that_cannot_be_topped_up_are_followed_by_a_challenge(asker: Asker, server: PowServer) -> None:
-    server.lifetime = 4000.0  # longer than stamps are fresh
+def test_the_rest_of_prepaid_stamps_counts_against_the_limit_of_work(asker: Asker, server: PowServer) -> None:
+    solved = Solved()
+    with asker.asking(max_hashes=1535, progress=solved) as ask:
+        queries(ask, server, 1)
+        server.price = 1536
+        with pytest.raises(WorkLimitExceeded, match="about 1,536 hashes, more than the limit of 1,535"):
+            queries(ask, server, 1, first=1)
+    assert solved.begun == 2
+
+
+def test_the_rest_of_an_answer_that_was_prepaid_and_withheld_is_paid(asker: Asker, server: PowServer) -> None:
     with asker.asking() as ask:
         queries(ask, server, 1)
-        server.price = 4096
+        server.due = 4096
+        answer = ask(f"{server.url}/dear", b"1")
+    assert (answer.content, answer.history) == (b"1", [402, 402])
+    assert server.passes == 3
+
+
+def test_several_samples_at_once_are_prepaid_as_one_and_their_rest_is_paid(asker: Asker, server: PowServer) -> None:
+    with asker.asking() as ask:
+        queries(ask, server, 1)
+        server.price, server.announced = 8 * 1024, 1024
+        answers = queries(ask, server, 3, first=1)
+    assert [answer.history for answer in answers] == [[402]] * 3
+    rests = [Challenge.from_token(str(answer.solution).split()[0]).puzzle.expected_hashes for answer in answers]
+    assert rests == [7 * 1024] * 3
+
+
+def test_stamps_that_were_sent_before_are_followed_by_a_challenge_and_by_new_stamps(
+    asker: Asker, server: PowServer
+) -> None:
+    with asker.asking() as ask:
+        queries(ask, server, 1)
+        server.spends = True
         (answer,) = queries(ask, server, 1, first=1)
         assert (answer.status, answer.history) == (200, [402])
         assert not str(answer.solution).startswith("prepaid ")
+        server.spends = False
+        assert [after.history for after in queries(ask, server, 3, first=2)] == [[]] * 3
 
 
-def test_after_stamps_were_lost_the_price_must_hold_some_times_before_they_are_sent_again(
+def test_a_server_that_does_not_know_whose_stamps_they_are_gets_no_more_of_them(
     asker: Asker, server: PowServer
 ) -> None:
-    server.lifetime = 4000.0
+    server.identity = "known by other means"
     with asker.asking() as ask:
-        queries(ask, server, 1)
-        server.price, server.announced = 4096, 1024
-        assert [answer.history for answer in queries(ask, server, 6, first=1)] == [[402]] * 6
-        sent = [len(seen.headers.get("pow-solution", "")) > 0 for seen in server.seen[2:]]
-        assert sent == [True, True, *[False, True] * 5]
-        server.announced = None
-        trips = [answer.history for answer in queries(ask, server, TRUST_AFTER + 3, first=7)]
-    assert trips == [*[[402]] * (TRUST_AFTER + 1), [], []]
+        answers = queries(ask, server, 6)
+        assert minters() == []
+    assert [answer.status for answer in answers] == [200] * 6
+    assert [answer.history for answer in answers] == [[402]] * 6
+    assert prepaid_requests(server) == 1
+
+
+def prepaid_requests(server: PowServer) -> int:
+    return sum(seen.headers.get("pow-solution", "").startswith("prepaid ") for seen in server.seen)
 
 
 def test_a_server_without_a_date_that_calls_fresh_stamps_old_gets_no_more_of_them(
@@ -164,8 +199,7 @@ def test_a_server_without_a_date_that_calls_fresh_stamps_old_gets_no_more_of_the
         answers = queries(ask, server, 8)
         assert minters() == []
     assert [answer.status for answer in answers] == [200] * 8
-    prepaid = [seen for seen in server.seen if seen.headers.get("pow-solution", "").startswith("prepaid ")]
-    assert len(prepaid) == 1
+    assert prepaid_requests(server) == 1
 
 
 def test_a_server_whose_clock_is_set_is_believed_again(asker: Asker, server: PowServer) -> None:
@@ -187,12 +221,11 @@ def test_stamps_are_thrown_away_before_they_go_stale(server: PowServer) -> None:
             f"{server.url}/priced",
             lambda account: replace(account, stock=tuple(replace(each, stale_at=0.0) for each in account.stock)),
         )
-        order = auth._payer.purse.order(f"{server.url}/priced")
-    assert order is not None
-    payment, missing = order
-    assert payment.stamps == ()
-    assert missing is not None
-    assert missing.expected_hashes == 1024
+        prepayment = auth._payer.purse.order(f"{server.url}/priced")
+    assert prepayment is not None
+    assert prepayment.stamps == ()
+    assert prepayment.puzzle is not None
+    assert prepayment.puzzle.expected_hashes == 1024
 
 
 def test_work_that_is_not_modest_is_not_done_for_nobody(server: PowServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,10 +263,10 @@ def test_the_url_that_was_asked_least_lately_is_forgotten_first() -> None:
 
 
 def test_stamps_minted_while_another_kind_came_to_be_asked_for_are_not_sent() -> None:
-    made = Batch(("stamp",), 1024, time.monotonic() + 60)
+    minted = Batch(("stamp",), 1024, time.monotonic() + 60)
     account = _Account(replace(WORK, resource="digits@00ffee/0123456789abcdef"), next_hashes=1024)
-    assert _stocked(account, WORK, made).stock == ()
-    assert _stocked(account, replace(account.work, most=7), made).stock == (made,)
+    assert _stocked(account, WORK, minted).stock == ()
+    assert _stocked(account, replace(account.work, most=7), minted).stock == (minted,)
 
 
 def test_an_answer_is_handed_over_also_where_no_thread_can_be_started(
@@ -325,18 +358,24 @@ def test_what_the_server_s_own_puzzles_ask_is_met_exactly() -> None:
             assert WORK.puzzle(count << bits, 31) == Puzzle(WORK.algorithm, WORK.resource, bits, count)
 
 
-def test_there_are_never_more_stamps_than_a_server_reads() -> None:
-    def held(work: Work, count: int, length: int = 90) -> Payment:
-        return Payment(work, (Batch(("s" * length,) * count, count << 9, time.monotonic() + 500),))
+@pytest.mark.parametrize("held", [0, 1, 20, 30, 31])
+def test_there_are_never_more_stamps_than_a_server_reads(held: int) -> None:
+    stock = (Batch(("stamp",) * held, held << 9, time.monotonic() + 500),)
+    prepayment = _prepayment(_Account(SCRYPT, next_hashes=64 << 9, stock=stock))
+    assert prepayment.puzzle is not None
+    assert len(prepayment.stamps) == (held if held < 31 else 0)
+    assert len(prepayment.stamps) + prepayment.puzzle.count <= 31
+    assert prepayment.hashes >= 64 << 9
 
-    asked = 64 << 9
-    assert (more := held(WORK, 31).missing(asked)) is not None
-    assert 31 + more.count <= MAX_COUNT
-    assert held(WORK, MAX_COUNT).missing(asked + 1) is None
-    assert (more := held(SCRYPT, 20).missing(asked)) is not None
-    assert 20 + more.count <= 31
-    assert held(SCRYPT, 31).missing(asked) is None
-    assert held(WORK, 40, length=180).missing(asked) is None  # beyond what TorchServe takes in a header
+
+def test_the_small_challenge_of_a_rest_does_not_change_how_many_stamps_a_server_reads() -> None:
+    purse = Purse("cp_1_secret", 1 << 20)
+    reply = Reply(402, {"www-authenticate": www_authenticate("digits@9f2c41", "e30.e30.c2ln")})
+    for count in (16, 2):
+        puzzle = Puzzle(SCRYPT.algorithm, "5f0c", 1, count, SCRYPT.cost)
+        challenge = Challenge("e30.e30.c2ln", puzzle, datetime.now(timezone.utc))
+        purse.saw_challenge("http://a/x", reply, challenge, prepaid=count == 2)
+    assert purse._known["http://a/x"].work.most == 31
 
 
 def test_a_payment_fits_into_a_header(server: PowServer) -> None:

@@ -93,8 +93,8 @@ def test_bits_are_linear_in_log_seconds(folder: Path, capsys: pytest.CaptureFixt
         first, second, *_, last = ((float(row["puzzle_seconds"]), float(row["bits"])) for row in csv.DictReader(file))
     slopes = [(a[1] - b[1]) / math.log(a[0] / b[0]) for a, b in ((second, first), (last, second))]
     assert slopes[0] == pytest.approx(slopes[1], rel=0.02)
-    # A hash takes this machine between 10 ns and 100 us.
-    assert math.log2(1e4) < second[1] < math.log2(1e8)
+    # A hash takes this machine between 1 ns and 100 us; on an idle one, the fast solver's take 6.
+    assert math.log2(1e4) < second[1] < math.log2(1e9)
 
 
 @given(

@@ -89,7 +89,7 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> str:
     ],
 )
 def test_a_header_is_enough(line: str, server: PowServer, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["solve", "--header", line.format(offer(server.challenge(BODY)))]) == 0
+    assert cli.main(["solve", "--header", line.format(offer(server.challenge()))]) == 0
     assert server.objection(solution(capsys.readouterr().out), BODY) is None
 
 
@@ -104,34 +104,34 @@ TUNNEL = b"HTTP/1.1 200 Connection established\r\n\r\n"
 def test_what_curl_saves_is_read_with_and_without_its_body(
     before: bytes, with_body: bool, ends: str, server: PowServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    challenge = server.challenge(BODY)
+    challenge = server.challenge()
     Path("c").write_bytes(before + response(challenge, body=problem(challenge) if with_body else b"", ends=ends))
     assert cli.main(["solve", "c"]) == 0
     assert server.objection(solution(capsys.readouterr().out), BODY) is None
 
 
 def test_a_dump_of_http_2_is_read(server: PowServer) -> None:
-    challenge = server.challenge(BODY)
+    challenge = server.challenge()
     dump = response(challenge).replace(b"HTTP/1.1 402 Payment Required", b"HTTP/2 402 ")
     assert Saved.from_bytes(dump).challenge.token == challenge.token
 
 
 @pytest.mark.parametrize("between", [b"\n", b""])
 def test_of_several_responses_the_last_counts(between: bytes, server: PowServer) -> None:
-    first, second = server.challenge(BODY), server.challenge(BODY)
+    first, second = server.challenge(), server.challenge()
     dump = response(first, body=problem(first)) + between + response(second, body=problem(second))
     assert Saved.from_bytes(dump).challenge == second
 
 
 def test_a_challenge_that_talks_of_http_is_one_response(server: PowServer) -> None:
-    challenge = server.challenge(BODY)
+    challenge = server.challenge()
     body = json.dumps({"detail": "HTTP/1.1 200 OK", "challenge": challenge.to_document()}).encode()
     assert Saved.from_bytes(body + b"\n").challenge == challenge
     assert Saved.from_bytes(response(challenge, body=body) + b"\n").challenge == challenge
 
 
 def test_a_body_that_a_proxy_replaced_leaves_the_header(server: PowServer) -> None:
-    challenge = server.challenge(BODY)
+    challenge = server.challenge()
     for body in (b"<html>pay</html>", b'{"message": "pay"}', b"[]", b"\xff"):
         assert Saved.from_bytes(response(challenge, body=body)).challenge.token == challenge.token
 
@@ -175,7 +175,7 @@ def test_whatever_was_saved_is_read_or_refused_in_one_line(data: bytes) -> None:
 def test_an_expired_challenge_is_not_solved_and_the_clock_is_doubted(
     server: PowServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path("c").write_bytes(expiring(server.challenge(BODY, bits=28), NOW))
+    Path("c").write_bytes(expiring(server.challenge(bits=28), NOW))
     assert cli.main(["solve", "c"]) == 2
     assert refusal(capsys) == (
         "the challenge expired at 2026-01-15 12:00:00 UTC, by this machine's clock, which may be wrong: "
@@ -188,7 +188,7 @@ def test_with_a_date_this_machine_s_clock_does_not_matter(
     hours: int, server: PowServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sent = datetime.now(timezone.utc) + timedelta(hours=hours)
-    challenge = server.challenge(BODY)
+    challenge = server.challenge()
     Path("c").write_bytes(
         response(challenge, body=expiring(challenge, sent + timedelta(minutes=1)), date=sent),
     )
@@ -202,7 +202,7 @@ def test_with_a_date_this_machine_s_clock_does_not_matter(
 
 
 def test_a_dump_ages_with_its_file(server: PowServer, capsys: pytest.CaptureFixture[str]) -> None:
-    challenge = server.challenge(BODY)
+    challenge = server.challenge()
     sent = NOW + timedelta(days=5000)  # by a clock that is no matter
     Path("c").write_bytes(response(challenge, body=expiring(challenge, sent + timedelta(minutes=5)), date=sent))
     for age, code in ((200, 0), (400, 2)):
@@ -213,13 +213,13 @@ def test_a_dump_ages_with_its_file(server: PowServer, capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize("date", ["yesterday", "", "Thu, 32 Jan 2026 12:00:00 GMT", "0"])
 def test_a_date_that_is_none_leaves_this_machine_s_clock(date: str, server: PowServer) -> None:
-    challenge = server.challenge(BODY)
+    challenge = server.challenge()
     dump = response(challenge, date=NOW).replace(format_datetime(NOW, usegmt=True).encode(), date.encode())
     assert Saved.from_bytes(dump).sent is None
 
 
 def test_an_absurd_challenge_is_refused_at_once(server: PowServer, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("c").write_bytes(problem(server.challenge(BODY, bits=40)))
+    Path("c").write_bytes(problem(server.challenge(bits=40)))
     began = time.monotonic()
     assert cli.main(["solve", "c"]) == 2
     assert time.monotonic() - began < 2.0
@@ -230,14 +230,14 @@ def test_what_cannot_be_solved_before_it_expires_is_not_solved(
     server: PowServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     soon = datetime.now(timezone.utc) + timedelta(seconds=3)
-    Path("c").write_bytes(expiring(server.challenge(BODY, bits=40), soon))
+    Path("c").write_bytes(expiring(server.challenge(bits=40), soon))
     assert cli.main(["solve", "c", "--max-hashes", str(2**50)]) == 2
     assert datetime.now(timezone.utc) < soon + timedelta(seconds=2)
     assert " s here and expires in " in refusal(capsys)
 
 
 def test_max_seconds_ends_it(server: PowServer, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("c").write_bytes(problem(server.challenge(BODY, bits=40)))
+    Path("c").write_bytes(problem(server.challenge(bits=40)))
     began = time.monotonic()
     assert cli.main(["solve", "c", "--max-hashes", str(2**50), "--max-seconds", "0.5"]) == 2
     assert time.monotonic() - began < 5.0
@@ -262,7 +262,7 @@ def test_one_challenge_is_wanted(arguments: list[str]) -> None:
 
 def test_an_interrupt_ends_it_at_once_without_a_terminal_too(server: PowServer) -> None:
     server.lifetime = 1e8
-    Path("c").write_bytes(problem(server.challenge(BODY, bits=40)))
+    Path("c").write_bytes(problem(server.challenge(bits=40)))
     command = [sys.executable, "-m", "calpow.client", "solve", "c", *NO_LIMITS]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         time.sleep(2.0)
@@ -275,7 +275,7 @@ def test_an_interrupt_ends_it_at_once_without_a_terminal_too(server: PowServer) 
 
 def test_a_terminal_is_told_the_time_left(server: PowServer) -> None:
     server.count, server.lifetime = 64, 1e8
-    Path("c").write_bytes(problem(server.challenge(BODY, bits=22)))
+    Path("c").write_bytes(problem(server.challenge(bits=22)))
     command = [sys.executable, "-m", "calpow.client", "solve", "c", *NO_LIMITS]
     with terminal() as (ours, theirs), subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs) as process:
         shown = read_until(ours, "<0")

@@ -29,7 +29,7 @@ from calpow.archiver.training_set import TrainingError
 from calpow.archiver.trunk import TRUNKS, TrunkError, make_trunk, morlet_bank
 from calpow.handler.ensemble import Ensemble
 from calpow.handler.errors import VictimError
-from tests.victims.build import bare_function, vector_class, vectors
+from tests.victims.build import bare_function, odd, vector_class, vectors
 
 
 def folder_of(units: list[list[int]]) -> Folder:
@@ -193,7 +193,7 @@ def test_an_unknown_trunk_is_refused() -> None:
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A victim that was never trained, only its preprocess counts, and the originals of its training set."""
+    """A victim that was never trained, only its handler counts, and the originals of its training set."""
     home = tmp_path_factory.mktemp("digits")
     archive(DigitNet(), home)
     split = load_splits()["victim-train"]
@@ -314,32 +314,24 @@ def train_vectors(home: Path, **changes: object) -> None:
 
 def test_a_payload_that_becomes_nan_is_named(vector_home: Path) -> None:
     (vector_home / "train" / "2" / "7.txt").write_text("0.1,nan,0.2,0.3")
-    with pytest.raises(TrainingError, match=r"2/7\.txt: the victim's preprocess makes NaN or infinite numbers"):
+    with pytest.raises(TrainingError, match=r"2/7\.txt: the victim's handler makes NaN or infinite numbers"):
         train_vectors(vector_home)
 
 
-def test_a_preprocess_that_makes_the_same_of_everything_is_refused(vector_home: Path) -> None:
-    blind = vector_home / "blind.py"
-    blind.write_text("import torch\ndef blind(data):\n    return torch.ones(len(data), 4)\n")
+def test_a_handler_that_makes_the_same_of_everything_is_refused(vector_home: Path) -> None:
     with pytest.raises(TrainingError, match="make the same numbers of every payload"):
-        train_vectors(vector_home, preprocess=f"{blind}:blind")
+        train_vectors(vector_home, victim=odd(vector_home, "blind"))
 
 
-def test_a_victim_without_a_preprocess_gets_one_by_name(tmp_path: Path) -> None:
-    data = vectors(tmp_path / "train", each=20)
-    arguments: list[str | Path] = [
-        "--victim",
-        bare_function(tmp_path),
-        "--data",
-        data,
-        "--output",
-        tmp_path / "teachers.pt2",
-    ]
-    with pytest.raises(VictimError, match=r"has no preprocess: name one with --preprocess FILE\.py:FUNCTION\Z"):
-        run(*arguments)
-    named = Path(__file__).parent / "victims" / "bare_preprocess.py"
-    assert run(*arguments, "--preprocess", f"{named}:to_tensor") == 0
-    assert Ensemble.load(tmp_path / "teachers.pt2").card.input_shape == (4,)
+def test_a_victim_without_a_model_is_refused(vector_home: Path) -> None:
+    with pytest.raises(VictimError, match="no model that can be followed"):
+        train_vectors(vector_home, victim=bare_function(vector_home))
+    assert not (vector_home / "teachers.pt2").exists()
+
+
+def test_a_handler_without_a_preprocess_is_followed_into_its_model(vector_home: Path) -> None:
+    train_vectors(vector_home, victim=odd(vector_home, "logits"))
+    assert Ensemble.load(vector_home / "teachers.pt2").card.input_shape == (4,)
 
 
 def test_data_with_more_classes_than_the_victim_is_refused(vector_home: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from calpow.puzzle.challenge import (
     MAX_SOLUTION_LENGTH,
+    MAX_TOKEN_LENGTH,
     Challenge,
     Prepaid,
     Solution,
@@ -89,7 +90,7 @@ def test_the_work_is_computed_whatever_the_document_says_of_it() -> None:
         {"token": "one.two"},
         {"token": "one.two.three.four"},
         {"token": "one.two.three\r\nX-Api-Key: k"},
-        {"token": f"{'a' * 3000}.b.c"},
+        {"token": f"{'a' * MAX_TOKEN_LENGTH}.b.c"},
         {"id": 5},
         {"id": "5f 0c"},
         {"id": ""},
@@ -253,7 +254,7 @@ def test_the_word_prepaid_is_not_a_token() -> None:
         "a.b.c s\n",
         "a.b.c\ts",
         "a.b.c s\x00",
-        f"{'a' * 3000}.b.c s",
+        f"{'a' * MAX_TOKEN_LENGTH}.b.c s",
         "a.b.c " + "s " * (MAX_COUNT + 1),
         "a.b.c " + "s" * MAX_SOLUTION_LENGTH,
         "~" * 7168,

@@ -1,6 +1,6 @@
 """What every metric makes of every set of queries, priced as a worker prices them, once for each seed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,8 +92,19 @@ def all_metrics(opened: OpenVictim, home: Home, calibration: Images) -> Meter:
     pate, entropy, gap, pknn, odin, moved = instrument.chosen
     rdp = Chosen(MetricName.pate, vote_settings(TEACHERS, RDP_ORDER))
     chosen = (pate, rdp, entropy, gap, pknn, odin, moved)
+    return remade(opened, instrument, chosen)
+
+
+def remade(opened: OpenVictim, instrument: Instrument, chosen: Sequence[Chosen]) -> Meter:
+    """The instrument's meter with other metrics."""
     return make_meter(
-        opened.victim, instrument.shape, instrument.output, chosen, instrument.limits, instrument.artefacts
+        opened.victim.recorder,
+        opened.device,
+        instrument.shape,
+        instrument.output,
+        chosen,
+        instrument.limits,
+        instrument.artefacts,
     )
 
 

@@ -140,8 +140,8 @@ def timing_tables(timings: Timings) -> Iterator[str]:
     yield ""
     yield (
         "One thread, medians of interleaved rounds; milliseconds, then the median of the ratios to the victim's pass of"
-        " the same round. Pricing asks the victim once and remembers its output for the answer, so the first rows"
-        " are what an answer costs more than unprotected; where nothing is remembered, the pass comes on top."
+        " the same round. The pass that makes an answer is the one that is priced: the rows “added” are what an answer"
+        " costs more than unprotected, the rows below them have that pass in them."
     )
     yield ""
     yield from _header(
@@ -151,7 +151,7 @@ def timing_tables(timings: Timings) -> Iterator[str]:
     for name, took in timings.votes.items():
         yield _timed(name, took)
     for name, took in timings.added.items():
-        yield _timed(f"{name}: added, output remembered", took)
+        yield _timed(f"{name}: added", took)
     for name, took in timings.whole.items():
         yield _timed(f"{name}: with the victim's pass", took)
     yield ""

@@ -4,16 +4,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from statistics import median
 
 import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from benchmarks.fashion.costs import calibrated
+from benchmarks.fashion.costs import calibrated, remade
 from benchmarks.fashion.data import CLASSES, Images, split, tensor
 from benchmarks.fashion.policies import DEFAULT
 from benchmarks.fashion.strangers import Stock, make_all
@@ -22,13 +21,11 @@ from calpow.archiver.independent import IndependentTeachers
 from calpow.archiver.instrument import Instrument, vote_settings
 from calpow.archiver.networks import MNISTNET_SHAPE, mnistnet
 from calpow.archiver.pricing import price_inputs
-from calpow.archiver.victims import OpenVictim, open_victim
+from calpow.archiver.victims import open_victim
 from calpow.handler.calibration import Chosen
 from calpow.handler.ensemble import Ensemble, EnsembleCard
 from calpow.handler.leakage.base import Seen
 from calpow.handler.leakage.registry import MetricName, Sources, make_metric
-from calpow.handler.memory import OutputMemory
-from calpow.handler.metering import make_meter
 
 BATCHES = (1, 16, 64)
 ROUNDS = 200
@@ -43,7 +40,6 @@ UNTRAINED = f"{INDEPENDENT}, of random weights"
 
 # They go through so much memory that whatever comes after finds the caches cold: in rounds of their own.
 HEAVY = frozenset({"pknn", "odin-moved"})
-RECALL = "recalling the victim's output"
 
 Run = Callable[[Tensor], object]
 # By name, seconds of each round.
@@ -68,8 +64,8 @@ class Compared:
 
 @dataclass(frozen=True)
 class Timings:
-    """votes: teachers alone; added: what pricing adds to a protected answer, where the victim's output is remembered
-    for it; whole: pricing with the victim's pass in it, which an answer that remembers nothing repeats."""
+    """victim: its forward pass alone. votes: teachers alone. whole: the victim's pass, followed and priced. added: what
+    that takes more than the pass alone, which is what pricing adds to a protected answer."""
 
     victim: Took
     votes: Mapping[str, Took]
@@ -86,26 +82,26 @@ def measure(home: Home, *, quick: bool) -> Timings:
     with one_thread(), open_victim(home.victim) as opened:
         instrument = calibrated(opened, home, halves.calibration)
         pate = _pate(_teachers(instrument))
-        meters = {name: _meter(opened, instrument, chosen) for name, chosen in _selections(instrument).items()}
-        light = {VICTIM: opened.infer, VOTES: pate} | {n: run for n, run in meters.items() if n not in HEAVY}
-        heavy = {VICTIM: opened.infer} | {n: run for n, run in meters.items() if n in HEAVY}
-        times = {size: _interleaved(light, inputs, size, rounds, opened.infer) for size in BATCHES}
-        heavy_times = {size: _interleaved(heavy, inputs, size, rounds, opened.infer) for size in BATCHES}
+        selections = _selections(instrument)
+        meters: dict[str, Run] = {name: remade(opened, instrument, each).price for name, each in selections.items()}
+        victim = _forward(opened.victim.recorder.model)
+        light = {VICTIM: victim, VOTES: pate} | {n: run for n, run in meters.items() if n not in HEAVY}
+        heavy = {VICTIM: victim} | {n: run for n, run in meters.items() if n in HEAVY}
+        times = {size: _interleaved(light, inputs, size, rounds) for size in BATCHES}
+        heavy_times = {size: _interleaved(heavy, inputs, size, rounds) for size in BATCHES}
         if home.independent.is_file():
             paper = Ensemble.load(home.independent)
             slow_name, slow = INDEPENDENT, _pate(paper.votes)
         else:
             paper, slow_name, slow = None, UNTRAINED, _pate(_untrained())
-        few = {VICTIM: opened.infer, slow_name: slow}
-        slow_times = {size: _interleaved(few, inputs, size, 1 if quick else FEW_ROUNDS, None) for size in BATCHES}
+        few = {VICTIM: victim, slow_name: slow}
+        slow_times = {size: _interleaved(few, inputs, size, 1 if quick else FEW_ROUNDS) for size in BATCHES}
     ensembles = {"default": instrument.artefacts.ensemble, "the paper's": paper}
     count = COMPARED // 10 if quick else COMPARED
     return Timings(
         victim=_took(times, VICTIM),
         votes={VOTES: _took(times, VOTES), slow_name: _took(slow_times, slow_name)},
-        added={
-            name: _took(heavy_times if name in HEAVY else times, name, extra=RECALL, less=VICTIM) for name in meters
-        },
+        added={name: _took(heavy_times if name in HEAVY else times, name, less=VICTIM) for name in meters},
         whole={name: _took(heavy_times if name in HEAVY else times, name) for name in meters},
         ensembles={name: _compare(each, home, halves.fresh, count) for name, each in ensembles.items() if each},
     )
@@ -122,39 +118,34 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _interleaved(
-    runs: Mapping[str, Run], inputs: Tensor, size: int, rounds: int, infer: Callable[[Tensor], Tensor | None] | None
-) -> Rounds:
+def _forward(model: nn.Module) -> Run:
+    """The model as its handler calls it."""
+
+    def run(inputs: Tensor) -> object:
+        with torch.inference_mode():
+            return model(inputs)
+
+    return run
+
+
+def _interleaved(runs: Mapping[str, Run], inputs: Tensor, size: int, rounds: int) -> Rounds:
     """Seconds of each run in each round, all in turns, every round with other inputs; one more to warm up."""
-    found: dict[str, list[float]] = {name: [] for name in (*runs, RECALL)}
-    memory = OutputMemory()
+    found: dict[str, list[float]] = {name: [] for name in runs}
     for number in tqdm(range(rounds + 1), f"batches of {size}", unit="round", disable=None):
         batch = inputs[torch.arange(number * size, (number + 1) * size) % len(inputs)]
         for name, run in runs.items():
-            found[name].append(_seconds(partial(run, batch)))
-        output = infer(batch) if infer else None
-        if output is not None:
-            memory.keep(batch, output)
-            found[RECALL].append(_seconds(partial(memory.recall, batch, _nothing)))
+            begun = time.perf_counter()
+            run(batch)
+            found[name].append(time.perf_counter() - begun)
     return {name: seconds[1:] for name, seconds in found.items()}
 
 
-def _nothing() -> None:
-    raise AssertionError
-
-
-def _seconds(run: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    run()
-    return time.perf_counter() - begun
-
-
-def _took(times: Mapping[int, Rounds], name: str, extra: str | None = None, less: str | None = None) -> Took:
+def _took(times: Mapping[int, Rounds], name: str, less: str | None = None) -> Took:
     seconds, ratios = {}, {}
     for size, found in times.items():
         mine = np.array(found[name])
-        if extra and less:
-            mine = mine + np.array(found[extra]) - np.array(found[less])
+        if less:
+            mine = mine - np.array(found[less])
         seconds[size] = median(mine.tolist())
         ratios[size] = median((mine / np.array(found[VICTIM])).tolist())
     return Took(seconds, ratios)
@@ -170,12 +161,6 @@ def _selections(instrument: Instrument) -> dict[str, tuple[Chosen, ...]]:
         "PATE + entropy": (pate, by_name[MetricName.entropy]),
         **alone,
     }
-
-
-def _meter(opened: OpenVictim, instrument: Instrument, chosen: tuple[Chosen, ...]) -> Run:
-    return make_meter(
-        opened.victim, instrument.shape, instrument.output, chosen, instrument.limits, instrument.artefacts
-    ).price
 
 
 def _pate(votes: Callable[[Tensor], Tensor]) -> Run:

@@ -32,8 +32,9 @@
  * @property {AbortSignal} [signal]    ends the work at once, with the signal's reason (an AbortError), as in fetch
  * @property {(progress: Progress) => void} [onProgress]  called at the start and several times a second; what it
  *                                     throws ends the work
- * @property {number} [maxSeconds]     SolvingTooLong when a challenge takes more, or will; powFetch allows 120 if not
- *                                     given, solve any
+ * @property {number} [maxSeconds]     SolvingTooLong when the work takes more, or will; powFetch allows 120 for one
+ *                                     answer if not given, of which the round trip of a refused solution counts, as one
+ *                                     second at most; solve any
  * @property {number} [workers]        how many Web Workers; one a core if not given; 0 keeps to this thread
  *
  * @typedef {object} PowOptions
@@ -62,10 +63,10 @@ export class ChallengeExpired extends CalpowError {}
 export class WorkLimitExceeded extends CalpowError {}
 /** The work takes more seconds than maxSeconds. */
 export class SolvingTooLong extends CalpowError {}
-/** One solution after another was refused; the server's last reason is in the text. */
-export class ChallengeLoop extends CalpowError {}
+/** Something between page and server drops the header PoW-Solution. */
+export class HeadersDropped extends CalpowError {}
 
-const MAX_CHALLENGES = 3;
+const MAX_TOKEN_LENGTH = 5120;
 const DEFAULT_MAX_HASHES = 2 ** 32;
 const DEFAULT_MAX_SECONDS = 120;
 const MAX_BITS = 40;
@@ -83,9 +84,11 @@ const MOST_ON_PAGE = 2 ** 14;
 /**
  * Ask as `fetch` does, and do the work when the server wants it (status 402 with a challenge).
  *
- * Every other status, a 402 without a challenge among them, is returned as it came; so are 429 and 503, whose
- * Retry-After a page of another origin can read only where the server exposes it. Redirects are errors unless
- * `redirect` says otherwise: fetch would carry the key along to wherever they lead.
+ * A solution that is refused brings a new challenge, and one that is too little a challenge for the rest; both are
+ * solved as well, until maxHashes or maxSeconds ends it. Every other status, a 402 without a challenge among them, is
+ * returned as it came; so are 429 and 503, whose Retry-After a page of another origin can read only where the server
+ * exposes it. Redirects are errors unless `redirect` says otherwise: fetch would carry the key along to wherever they
+ * lead.
  *
  * @param {string | URL | Request} input  a Request only without a body
  * @param {RequestInit & PowOptions & SolveOptions} [options]
@@ -103,20 +106,23 @@ export async function powFetch(input, options = {}) {
   const signal = init.signal ?? (input instanceof Request ? input.signal : undefined);
   const send = () => fetch(input, { redirect: "error", ...init, headers });
   let response = await send();
-  let cost = 0;
+  let [cost, spent] = [0, 0];
   let doubted = false;
-  for (let solved = 0; ; solved++) {
+  for (;;) {
     const problem = await problemIn(response);
     if (problem?.challenge === undefined) return response;
     try {
       const challenge = readChallenge(problem.challenge);
-      if (solved === MAX_CHALLENGES) {
-        throw new ChallengeLoop(`${solved} solutions in a row were refused, the last with: ${reasonIn(problem)}`);
+      const refusal = headers.has("PoW-Solution") ? ` (the last solution was refused: ${reasonIn(problem)})` : "";
+      if (refusal && problem.type === "urn:calpow:problem:pow-required") {
+        throw new HeadersDropped("the server asks for work that was done: something drops the header PoW-Solution");
       }
       cost += challenge.expectedHashes;
       if (cost > maxHashes) {
-        throw new WorkLimitExceeded(`the answer takes about ${cost} hashes, more than the limit of ${maxHashes}`);
+        const much = `the answer takes about ${cost} hashes, more than the limit of ${maxHashes}`;
+        throw new WorkLimitExceeded(much + refusal);
       }
+      if (spent >= maxSeconds) throw new SolvingTooLong(`the answer takes more than ${maxSeconds} s${refusal}`);
       const lifetime = secondsLeft(challenge, response);
       // A page's clock may be wrong by hours: what only it says has expired is tried once.
       if (lifetime.seconds <= 0 && (lifetime.byServer || doubted)) {
@@ -124,13 +130,17 @@ export async function powFetch(input, options = {}) {
       }
       doubted ||= lifetime.seconds <= 0;
       const limits = lifetime.byServer ? { expiresAfter: lifetime.seconds } : {};
-      const stamps = await new Search(challenge, { signal, onProgress, maxSeconds, workers, ...limits }).run();
+      const search = new Search(challenge, { signal, onProgress, maxSeconds: maxSeconds - spent, workers, ...limits });
+      const stamps = await search.run();
+      spent += (performance.now() - search.began) / 1000;
       headers.set("PoW-Solution", [challenge.token, ...stamps].join(" "));
     } catch (error) {
       if (error instanceof CalpowError) error.response = response;
       throw error;
     }
+    const sent = performance.now();
     response = await send();
+    spent += Math.min((performance.now() - sent) / 1000, 1);
   }
 }
 
@@ -162,7 +172,7 @@ export function readChallenge(document) {
     Number.isInteger(value) && value >= least && value <= most;
   must(typeof document === "object" && document !== null, "document is not a JSON object");
   const { token, id, algorithm, bits, count, expires, n, r, p } = document;
-  must(isMatch(token, /^[\w-]+\.[\w-]+\.[\w-]+$/) && token.length <= 2048, "token is not a JWT");
+  must(isMatch(token, /^[\w-]+\.[\w-]+\.[\w-]+$/) && token.length <= MAX_TOKEN_LENGTH, "token is not a JWT");
   must(typeof algorithm === "string", "algorithm is not a string");
   if (!ALGORITHMS.includes(algorithm)) {
     throw new UnknownAlgorithm(`puzzle algorithm ${JSON.stringify(algorithm.slice(0, 40))} is not known here`);
@@ -289,7 +299,7 @@ class Search {
     const expected = estimate ? seconds + secondsLeft : seconds;
     const takes = `the puzzle takes about ${expected.toFixed(1)} s here`;
     if (expected > this.expiresAfter) throw new ChallengeExpired(`${takes}: the challenge expires before it is solved`);
-    if (expected > this.maxSeconds) throw new SolvingTooLong(`${takes}, more than the ${this.maxSeconds} s allowed`);
+    if (expected > this.maxSeconds) throw new SolvingTooLong(`${takes}, more than the ${+this.maxSeconds.toFixed(1)} s allowed`);
   }
 
   /** @param {(job: Job) => Slice | Promise<Slice>} searcher */

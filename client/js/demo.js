@@ -223,14 +223,16 @@ function seconds(/** @type {number} */ value) {
   return value < 0.1 ? `${(1000 * value).toFixed(0)} ms` : `${value.toFixed(1)} s`;
 }
 
-function showWork(/** @type {import("./calpow.js").Progress | null} */ last, /** @type {number} */ total) {
+/** The last progress of each challenge: the answer may have taken more than one. */
+function showWork(/** @type {import("./calpow.js").Progress[]} */ solved, /** @type {number} */ total) {
   const rows = [["Answered after", seconds(total)]];
-  if (last) {
-    const { algorithm, bits, count } = last.challenge;
+  if (solved.length > 0) {
+    const sizes = solved.map(({ challenge: { bits, count } }) => `${count} stamps of ${bits} bits`);
+    const sum = (/** @type {"hashes" | "seconds"} */ name) => solved.reduce((all, each) => all + each[name], 0);
     rows.unshift(
-      ["Work", `${count} stamps of ${bits} bits (${algorithm})`],
-      ["Digests", last.hashes.toLocaleString("en")],
-      ["Worked for", seconds(last.seconds)],
+      ["Work", `${sizes.join(", then ")} (${solved[0].challenge.algorithm})`],
+      ["Digests", sum("hashes").toLocaleString("en")],
+      ["Worked for", seconds(sum("seconds"))],
     );
   }
   const cell = (/** @type {string} */ tag, /** @type {string} */ text) =>
@@ -282,9 +284,12 @@ async function ask() {
   [at("ask").disabled, at("cancel").disabled] = [true, false];
   at("progress").removeAttribute("value");
   at("stage").textContent = "Asking…";
-  /** @type {import("./calpow.js").Progress | null} */
-  let last = null;
-  const onProgress = (/** @type {import("./calpow.js").Progress} */ progress) => showProgress((last = progress));
+  /** @type {Map<import("./calpow.js").Challenge, import("./calpow.js").Progress>} */
+  const solved = new Map();
+  const onProgress = (/** @type {import("./calpow.js").Progress} */ progress) => {
+    solved.set(progress.challenge, progress);
+    showProgress(progress);
+  };
   const began = performance.now();
   try {
     const body = await payload();
@@ -293,7 +298,7 @@ async function ask() {
     const response = await powFetch(at("url").value, { method: "POST", body, key, signal: running.signal, onProgress });
     if (!response.ok) return say(await reasonOf(response), true);
     showAnswer(await response.json());
-    showWork(last, (performance.now() - began) / 1000);
+    showWork([...solved.values()], (performance.now() - began) / 1000);
   } catch (error) {
     say(excuse(error), true);
   } finally {

@@ -10,50 +10,60 @@ from torch import Tensor, nn
 class FeatureTap:
     """Reads what goes into the victim's last linear layer; its output, where there is no such layer to be seen.
 
-    That is so for TorchScript, torch.compile, function handlers, layers called by their weights, and models whose
-    last linear layer does not make the output. Safe with several threads: each sees its own run only.
+    That is so for TorchScript, torch.compile, layers called by their weights, and models whose last linear layer does
+    not make the output. Safe with several threads: each sees its own run only.
     """
 
     def __init__(self, model: object, probe: Callable[[], Tensor]) -> None:
         """`model` is the handler's, whatever it is; `probe` runs it once, on two or more samples."""
-        self._taken = _Taken()
+        self._seen = threading.local()
         self.layer = _find_layer(model, probe)
         if self.layer is not None:
-            self.layer.register_forward_pre_hook(self._take)
+            self.layer.register_forward_pre_hook(self._see)
 
     @property
     def weight(self) -> Tensor | None:
         """The last linear layer's weights `[classes, f]`; None where the features are the output."""
         return None if self.layer is None else self.layer.weight.detach()
 
+    def arm(self) -> None:
+        """See this thread's next run of the model: nothing is held of any other."""
+        self._seen.armed, self._seen.value = True, None
+
+    def take(self) -> Tensor | None:
+        """What this thread's run of the model gave its last layer, and forget it."""
+        value: Tensor | None = getattr(self._seen, "value", None)
+        self._seen.armed, self._seen.value = False, None
+        return value
+
+    def features(self, output: Tensor | None) -> Tensor | None:
+        """Features float32 `[n, f]` of this thread's last run, whose output was `[n, ...]`.
+
+        None where the layer was not used as it was when it was found.
+        """
+        if output is None:
+            return None
+        found = output if self.layer is None else self.take()
+        return None if found is None or len(found) != len(output) else found.detach().flatten(1).float().clone()
+
     def __call__(self, run: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
         """Run the victim on n samples: its output, and the features float32 `[n, f]` on its device.
 
-        Whatever `run` raises comes through. Raises RuntimeError when the layer was not used this time.
+        Gradients pass through the features. Raises what `run` raises, and RuntimeError when the layer was not used.
         """
-        if self.layer is None:
-            output = run()
-            return output, output.flatten(1).float()
-        self._taken.armed, self._taken.value = True, None
+        self.arm()
         try:
             output = run()
-            features = self._taken.value
         finally:
-            self._taken.armed, self._taken.value = False, None
-        if features is None or len(features) != len(output):
+            taken = self.take()
+        found = output if self.layer is None else taken
+        if found is None or len(found) != len(output):
             raise RuntimeError("the victim did not use its last layer as it did when it was loaded")
-        return output, features.flatten(1).float()
+        return output, found.flatten(1).float()
 
-    def _take(self, layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        if self._taken.armed and arguments:
-            self._taken.value = arguments[0]
-
-
-class _Taken(threading.local):
-    """What the hook saw in this thread; only held while this thread waits for it."""
-
-    armed: bool = False
-    value: Tensor | None = None
+    def _see(self, layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        if arguments and getattr(self._seen, "armed", False):
+            self._seen.value = arguments[0]
 
 
 def _find_layer(model: object, probe: Callable[[], Tensor]) -> nn.Linear | None:

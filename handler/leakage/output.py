@@ -58,7 +58,10 @@ def log_distribution(output: Tensor, kind: OutputKind) -> Tensor:
     if kind is OutputKind.probabilities:
         numbers = numbers.clamp(min=0.0).log()
     logs = numbers.log_softmax(dim=-1)
-    return torch.where(logs.isnan().any(dim=-1, keepdim=True), torch.full_like(logs, 1 / logs.shape[-1]).log(), logs)
+    missing = logs.isnan().any(dim=-1, keepdim=True)
+    if not missing.any():
+        return logs
+    return torch.where(missing, torch.full_like(logs, 1 / logs.shape[-1]).log(), logs)
 
 
 def _check_form(output: Tensor, classes: int) -> None:

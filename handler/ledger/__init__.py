@@ -1,4 +1,4 @@
-"""The ledger: one shared book of accounts, challenges and keys. A URI says where it is."""
+"""The ledger: one shared book of accounts, spent solutions and keys. A URI says where it is."""
 
 import os
 from pathlib import Path

@@ -1,61 +1,68 @@
 """The ledger of one machine: an SQLite file that all its workers share.
 
-Durability (https://www.sqlite.org/pragma.html#pragma_synchronous): quote, settle and the keys are on the disk
-before they return. charge, redeem, undo and recover only have to be seen by the other processes at once: what is
-lost of the latter with the power was not answered yet, and is open again afterwards.
+Durability (https://www.sqlite.org/pragma.html#pragma_synchronous): settle and the keys are on the disk before they
+return. What admit, fail and charge wrote is seen by the other processes at once, but the last of it may be lost with
+the power: some uses and failures are not counted then, and nothing was sold for what charge adds.
 """
 
+import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from calpow.handler.ledger.apikey import ApiKey, check_account
 from calpow.handler.ledger.base import (
-    NOTHING,
+    FAILURE_SECONDS,
+    MOST_FAILURES,
+    MOST_USES,
+    NEW_ACCOUNT,
+    RETRY_SECONDS,
+    Account,
+    Admission,
     Charge,
     Key,
     LedgerError,
-    OpenChallenge,
-    Payment,
-    Quote,
-    QuoteRequest,
+    Outcome,
     Secret,
+    Settlement,
     Standing,
-    TooManyOpen,
     Totals,
+    Use,
+    UseResult,
 )
 from calpow.handler.ledger.sqlite_file import Row, Schema, SqliteFile, Value
 
 APPLICATION_ID = 0x43504F57  # "CPOW"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-_OPEN, _HELD, _SPENT = 0, 1, 2
-
-# The partial indices keep what is looked at for every query as small as what is open or held at the moment.
+_ACCOUNTS = """CREATE TABLE accounts (
+        model TEXT, account TEXT,
+        cost_micro INTEGER NOT NULL, excess_micro INTEGER NOT NULL, queries INTEGER NOT NULL,
+        owed INTEGER NOT NULL, version INTEGER NOT NULL, failures INTEGER NOT NULL, failing_since REAL NOT NULL,
+        PRIMARY KEY (model, account)
+    ) WITHOUT ROWID"""
+# `solution` of an id is NULL until it is spent.
+_SPENT_TABLES = (
+    """CREATE TABLE uses (
+        id TEXT PRIMARY KEY, uses INTEGER NOT NULL, solution TEXT, expires REAL NOT NULL
+    ) WITHOUT ROWID""",
+    """CREATE TABLE outcomes (
+        solution TEXT PRIMARY KEY, digest TEXT NOT NULL, settled REAL NOT NULL,
+        price INTEGER NOT NULL, work INTEGER NOT NULL, rest INTEGER NOT NULL, expires REAL NOT NULL
+    ) WITHOUT ROWID""",
+    "CREATE INDEX uses_expires ON uses (expires)",
+    "CREATE INDEX outcomes_expires ON outcomes (expires)",
+)
 _TABLES = (
     "CREATE TABLE deployment (id TEXT NOT NULL)",
     "CREATE TABLE secrets (id TEXT NOT NULL UNIQUE, value BLOB NOT NULL)",
     """CREATE TABLE keys (
         id TEXT PRIMARY KEY, digest BLOB NOT NULL, account TEXT NOT NULL, created REAL NOT NULL, revoked REAL
     ) WITHOUT ROWID""",
-    """CREATE TABLE accounts (
-        model TEXT, account TEXT,
-        cost_micro INTEGER NOT NULL, excess_micro INTEGER NOT NULL, queries INTEGER NOT NULL,
-        PRIMARY KEY (model, account)
-    ) WITHOUT ROWID""",
-    """CREATE TABLE challenges (
-        id TEXT PRIMARY KEY, model TEXT NOT NULL, account TEXT NOT NULL, digest TEXT NOT NULL,
-        token TEXT NOT NULL, expires REAL NOT NULL, hashes INTEGER NOT NULL,
-        credit_cost INTEGER NOT NULL, credit_excess INTEGER NOT NULL, credit_queries INTEGER NOT NULL,
-        state INTEGER NOT NULL, holder TEXT
-    ) WITHOUT ROWID""",
-    "CREATE TABLE stamps (id TEXT PRIMARY KEY, challenge TEXT NOT NULL, spent REAL NOT NULL) WITHOUT ROWID",
-    "CREATE INDEX stamps_spent ON stamps (spent)",
-    "CREATE INDEX challenges_open ON challenges (model, account, digest, expires) WHERE state = 0",
-    "CREATE INDEX challenges_held ON challenges (holder) WHERE state = 1",
-    "CREATE INDEX challenges_expires ON challenges (expires)",
+    _ACCOUNTS,
+    *_SPENT_TABLES,
 )
 
 _FIND_KEY = "SELECT account, digest FROM keys WHERE id = ? AND revoked IS NULL"
@@ -63,53 +70,52 @@ _LIST_KEYS = "SELECT id, account, created, revoked FROM keys ORDER BY created, i
 _ADD_KEY = "INSERT INTO keys (id, digest, account, created) VALUES (?, ?, ?, ?)"
 _REVOKE_KEY = "UPDATE keys SET revoked = coalesce(revoked, ?) WHERE id = ?"
 
-_TOTALS = "SELECT cost_micro, excess_micro, queries FROM accounts WHERE model = ? AND account = ?"
-_SET_TOTALS = "REPLACE INTO accounts VALUES (?, ?, ?, ?, ?)"
+_ACCOUNT = "SELECT cost_micro, excess_micro, queries, owed, version FROM accounts WHERE model = ? AND account = ?"
+_SET_ACCOUNT = """INSERT INTO accounts VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0)
+    ON CONFLICT DO UPDATE SET cost_micro = excluded.cost_micro, excess_micro = excluded.excess_micro,
+        queries = excluded.queries, owed = excluded.owed, version = excluded.version"""
+_FAILURES = "SELECT failures, failing_since FROM accounts WHERE model = ? AND account = ?"
+_SET_FAILURES = """INSERT INTO accounts VALUES (?, ?, 0, 0, 0, 0, 0, ?, ?)
+    ON CONFLICT DO UPDATE SET failures = excluded.failures, failing_since = excluded.failing_since"""
 
-_COUNT_OPEN = """SELECT count(*), min(expires), count(CASE WHEN digest = ? THEN 1 END)
-    FROM challenges WHERE model = ? AND account = ? AND state = 0 AND expires > ?"""
-_FIND_OPEN = """SELECT id, token, expires, hashes FROM challenges
-    WHERE model = ? AND account = ? AND digest = ? AND state = 0 AND expires > ? ORDER BY expires DESC LIMIT 1"""
-_ADD_OPEN = "INSERT INTO challenges VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, NULL)"
-_PURGE = """DELETE FROM challenges
-    WHERE id IN (SELECT id FROM challenges WHERE expires <= ? ORDER BY expires LIMIT ?)"""
+# Ids are passed as one JSON list, so that the text of a statement is the same for any number of them.
+_STANDING = """SELECT NULL, cost_micro, excess_micro, queries, owed, version, NULL
+        FROM accounts WHERE model = ? AND account = ?
+    UNION ALL SELECT uses.id, outcomes.solution, digest, settled, price, work, rest
+        FROM json_each(?) JOIN uses ON uses.id = value JOIN outcomes ON outcomes.solution = uses.solution"""
+_STATE = """SELECT coalesce(max(uses), 0), count(solution), min(solution), max(solution)
+    FROM json_each(?) JOIN uses ON uses.id = value"""
+_LATEST = "SELECT coalesce(max(expires), 0) FROM json_each(?) JOIN uses ON uses.id = value"
+_SPENT_OF = "SELECT uses.id FROM json_each(?) JOIN uses ON uses.id = value WHERE solution IS NOT NULL"
+_COUNT_USE = """INSERT INTO uses VALUES (?, 1, NULL, ?)
+    ON CONFLICT DO UPDATE SET uses = uses + 1, expires = max(expires, excluded.expires)"""
+_COUNT_REPEAT = "UPDATE uses SET uses = uses + 1 WHERE id = ?"
+_SPEND = """INSERT INTO uses VALUES (?, 1, ?, ?)
+    ON CONFLICT DO UPDATE SET solution = excluded.solution, expires = max(expires, excluded.expires)"""
+_OUTCOME = "SELECT solution, digest, settled, price, work, rest FROM outcomes WHERE solution = ?"
+_SET_OUTCOME = "REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)"
+_KEEP_OUTCOME = "UPDATE outcomes SET expires = max(expires, ?) WHERE solution = ?"
 
-_SPENT_ON = "SELECT challenge FROM stamps WHERE id = ?"
-_ADD_STAMP = "INSERT OR IGNORE INTO stamps VALUES (?, ?, ?)"
-_PURGE_STAMPS = "DELETE FROM stamps WHERE id IN (SELECT id FROM stamps WHERE spent <= ? ORDER BY spent LIMIT ?)"
-
-_HOLD = "UPDATE challenges SET state = 1, holder = ? WHERE id = ? AND state = 0 AND expires > ?"
-_SPEND = "UPDATE challenges SET state = 2, holder = NULL WHERE id = ? AND state = 1"
-_CREDIT = """UPDATE accounts SET cost_micro = cost_micro + credit_cost,
-        excess_micro = excess_micro + credit_excess, queries = queries + credit_queries
-    FROM challenges AS paid
-    WHERE paid.id = ? AND paid.state = 1 AND accounts.model = paid.model AND accounts.account = paid.account"""
-_REOPEN = "UPDATE challenges SET state = 0, holder = NULL WHERE id = ? AND state = 1"
-_HOLDERS = "SELECT DISTINCT holder FROM challenges WHERE state = 1"
-_REOPEN_OF = "UPDATE challenges SET state = 0, holder = NULL WHERE holder = ? AND state = 1"
-
-# What has expired is cleared away two at a time for each that may be added, so that it never piles up.
-_PURGED_PER_REQUEST = 2
-
-# Much longer than a prepaid stamp is fresh: one that is purged must be stale by any worker's clock, also by one that
-# verified it a while before it pays, and after a clock was set back.
-_STAMPS_KEPT_SECONDS = 900.0
-
-_Query = Callable[[str, Sequence[Value]], list[Row]]
+# What has expired is cleared away two at a time for each that may be added, so that it never piles up. There is no
+# margin here: the `expires` that the caller passes has it.
+_PURGED_FOR_EACH = 2
+_PURGE_USES = "DELETE FROM uses WHERE id IN (SELECT id FROM uses WHERE expires <= ? ORDER BY expires LIMIT ?)"
+_PURGE_OUTCOMES = """DELETE FROM outcomes
+    WHERE solution IN (SELECT solution FROM outcomes WHERE expires <= ? ORDER BY expires LIMIT ?)"""
 
 
 class SqliteLedger:
     """A Ledger (see there for what the methods promise) in the SQLite file at an absolute path."""
 
     def __init__(self, path: Path) -> None:
-        self._file = SqliteFile(path, Schema(APPLICATION_ID, SCHEMA_VERSION, _create))
+        self._file = SqliteFile(path, Schema(APPLICATION_ID, SCHEMA_VERSION, _create, {1: _upgrade_from_1}))
 
     def deployment(self) -> str:
-        """Name of this deployment."""
+        """Return the name of this deployment."""
         return str(self._file.query("SELECT id FROM deployment")[0][0])
 
     def secrets(self) -> tuple[Secret, ...]:
-        """Signing secrets, oldest first."""
+        """Return the signing secrets, oldest first."""
         return tuple(Secret(*row) for row in self._file.query("SELECT id, value FROM secrets ORDER BY rowid"))
 
     def add_key(self, account: str) -> str:
@@ -121,7 +127,7 @@ class SqliteLedger:
         return key.text
 
     def keys(self) -> tuple[Key, ...]:
-        """All keys, oldest first."""
+        """Return all keys, oldest first."""
         return tuple(Key(*row) for row in self._file.query(_LIST_KEYS))
 
     def revoke_key(self, key_id: str) -> None:
@@ -132,7 +138,7 @@ class SqliteLedger:
             raise LedgerError(f"there is no key {key_id!r} in this ledger: `calpow keys list` shows those there are")
 
     def account_of(self, key: str) -> str | None:
-        """The account of a key, or None."""
+        """Return the account of a key, or None."""
         presented = ApiKey.read(key)
         if presented is None:
             return None
@@ -141,23 +147,52 @@ class SqliteLedger:
                 return str(account)
         return None
 
-    def totals(self, model: str, account: str) -> Totals:
-        """What an account has run up with a model."""
-        return _totals(self._file.query, model, account)
+    def account(self, model: str, account: str) -> Account:
+        """Return the state of an account."""
+        return _account(self._file.query(_ACCOUNT, (model, account)))
 
-    def standing(self, model: str, account: str, digest: str, now: float) -> Standing:
-        """How an account stands before a payload is priced."""
-        return _standing(self._file.query, model, account, digest, now)
+    def standing(self, model: str, account: str, ids: Sequence[str]) -> Standing:
+        """Return the state of an account and the outcomes of those of the ids that are spent."""
+        found = NEW_ACCOUNT
+        outcomes = {}
+        for name, *row in self._file.query(_STANDING, (model, account, json.dumps(list(ids)))):
+            if name is None:
+                found = _account([tuple(row[:-1])])
+            else:
+                outcomes[name] = Outcome(*row)
+        return Standing(found, outcomes)
 
-    def quote(
-        self, model: str, requests: Sequence[QuoteRequest], *, now: float, max_open: int
-    ) -> list[Quote | TooManyOpen]:
-        """Charge and challenge a batch in one transaction."""
-        if not requests:
+    def admit(self, uses: Sequence[Use], *, now: float) -> list[UseResult]:
+        """Count uses, and tell for each one whether its request may run."""
+        if not uses:
             return []
+        with self._file.writing(durable=False) as connection:
+            _purge(connection, now, sum(len(use.ids) for use in uses), len(uses))
+            return [_admit(connection, use, now) for use in uses]
+
+    def settle(self, model: str, settlements: Sequence[Settlement], *, now: float) -> list[bool]:
+        """Change accounts and spend ids, each settlement as compare-and-set by itself."""
+        if not settlements:
+            return []
+        spendings = [spending for settlement in settlements for spending in settlement.spendings]
         with self._file.writing(durable=True) as connection:
-            connection.execute(_PURGE, (now, _PURGED_PER_REQUEST * len(requests)))
-            return [_quote(connection, model, request, now, max_open) for request in requests]
+            _purge(connection, now, sum(len(spending.ids) for spending in spendings), len(spendings))
+            return [_settle(connection, model, settlement) for settlement in settlements]
+
+    def fail(self, model: str, account: str, ids: Sequence[str], *, expires: float, now: float) -> None:
+        """Count a failure of the victim on a request that these ids paid for."""
+        with self._file.writing(durable=False) as connection:
+            failures, since = _first(connection, _FAILURES, (model, account)) or (0, 0)
+            if now - since > FAILURE_SECONDS:
+                failures, since = 0, now
+            connection.execute(_SET_FAILURES, (model, account, failures + 1, since))
+            if failures < MOST_FAILURES:
+                return
+            spent = {name for (name,) in connection.execute(_SPENT_OF, (json.dumps(list(ids)),))}
+            good = [name for name in ids if name not in spent]
+            if good:
+                # A solution's name is a digest and has no colon: no use has this one.
+                _spend(connection, good, Outcome(f"failed:{good[0]}", "", now, 0, 0, 0), expires)
 
     def charge(self, model: str, charges: Mapping[str, Charge]) -> None:
         """Add to accounts what nobody had to pay for."""
@@ -165,44 +200,8 @@ class SqliteLedger:
             return
         with self._file.writing(durable=False) as connection:
             for account, charge in charges.items():
-                _add(connection, model, account, charge)
-
-    def pay(self, challenge: OpenChallenge, payment: Payment, *, now: float) -> bool:
-        """Redeem an open challenge with prepaid stamps."""
-        with self._file.writing(durable=True) as connection:
-            return _pay(connection, challenge, payment, now)
-
-    def redeem(self, ids: Sequence[str], *, now: float, holder: str) -> frozenset[str]:
-        """Take those of the challenges that are open and unexpired."""
-        if not ids:
-            return frozenset()
-        with self._file.writing(durable=False) as connection:
-            return frozenset(name for name in ids if connection.execute(_HOLD, (holder, name, now)).rowcount)
-
-    def settle(self, ids: Sequence[str]) -> None:
-        """Spend held challenges for good and book their credits."""
-        if not ids:
-            return
-        named = [(name,) for name in dict.fromkeys(ids)]
-        with self._file.writing(durable=True) as connection:
-            connection.executemany(_CREDIT, named)
-            connection.executemany(_SPEND, named)
-
-    def undo(self, ids: Sequence[str]) -> None:
-        """Open held challenges again."""
-        if not ids:
-            return
-        with self._file.writing(durable=False) as connection:
-            connection.executemany(_REOPEN, [(name,) for name in ids])
-
-    def recover(self, is_alive: Callable[[str], bool]) -> int:
-        """Open the challenges of holders that are no more."""
-        holders = [str(holder) for (holder,) in self._file.query(_HOLDERS)]
-        dead = [holder for holder in holders if not is_alive(holder)]
-        if not dead:
-            return 0
-        with self._file.writing(durable=False) as connection:
-            return sum(connection.execute(_REOPEN_OF, (holder,)).rowcount for holder in dead)
+                before = _account(connection.execute(_ACCOUNT, (model, account)))
+                _set_account(connection, model, account, before.totals + charge, before.owed, before.version + 1)
 
 
 def _create(connection: sqlite3.Connection) -> None:
@@ -212,55 +211,89 @@ def _create(connection: sqlite3.Connection) -> None:
     connection.execute("INSERT INTO secrets VALUES (?, ?)", (secrets.token_hex(4), secrets.token_bytes(32)))
 
 
-def _quote(
-    connection: sqlite3.Connection, model: str, request: QuoteRequest, now: float, max_open: int
-) -> Quote | TooManyOpen:
-    def query(sql: str, parameters: Sequence[Value]) -> list[Row]:
-        return connection.execute(sql, parameters).fetchall()
-
-    standing = _standing(query, model, request.account, request.digest, now)
-    if standing.challenge is not None:
-        paid = request.payment is not None and _pay(connection, standing.challenge, request.payment, now)
-        return Quote(standing.challenge, charged=False, paid=paid)
-    if standing.open_count >= max_open:
-        return TooManyOpen((standing.soonest_expiry or now) - now)
-    made = request.draft(_add(connection, model, request.account, request.charge))
-    credit = (request.credit.cost_micro, request.credit.excess_micro, request.credit.queries)
-    row = (made.id, model, request.account, request.digest, made.token, made.expires, made.hashes, *credit)
-    connection.execute(_ADD_OPEN, row)
-    paid = request.payment is not None and _pay(connection, made, request.payment, now)
-    return Quote(made, charged=True, paid=paid)
+def _upgrade_from_1(connection: sqlite3.Connection) -> None:
+    """Keep the keys, the secrets and the accounts' totals of a file that stored its challenges."""
+    connection.execute("ALTER TABLE accounts RENAME TO old_accounts")
+    for table in (_ACCOUNTS, *_SPENT_TABLES):
+        connection.execute(table)
+    connection.execute(
+        "INSERT INTO accounts SELECT model, account, cost_micro, excess_micro, queries, 0, 1, 0, 0 FROM old_accounts"
+    )
+    for table in ("old_accounts", "challenges", "stamps"):
+        connection.execute(f"DROP TABLE {table}")
+    # The id of a prepaid stamp is made in another way since version 2, so what was spent before cannot be recognised.
+    # Stamps are bound to the deployment: under a new name, all the old ones are refused.
+    connection.execute("UPDATE deployment SET id = ?", (secrets.token_hex(3),))
 
 
-def _add(connection: sqlite3.Connection, model: str, account: str, charge: Charge) -> Totals:
-    def query(sql: str, parameters: Sequence[Value]) -> list[Row]:
-        return connection.execute(sql, parameters).fetchall()
-
-    totals = _totals(query, model, account) + charge
-    connection.execute(_SET_TOTALS, (model, account, totals.cost_micro, totals.excess_micro, totals.queries))
-    return totals
+def _purge(connection: sqlite3.Connection, now: float, ids: int, outcomes: int) -> None:
+    connection.execute(_PURGE_USES, (now, _PURGED_FOR_EACH * ids))
+    connection.execute(_PURGE_OUTCOMES, (now, _PURGED_FOR_EACH * outcomes))
 
 
-def _pay(connection: sqlite3.Connection, challenge: OpenChallenge, payment: Payment, now: float) -> bool:
-    connection.execute(_PURGE_STAMPS, (now - _STAMPS_KEPT_SECONDS, _PURGED_PER_REQUEST * len(payment.stamps)))
-    if payment.hashes < challenge.hashes or payment.stale_at <= now:
+def _admit(connection: sqlite3.Connection, use: Use, now: float) -> UseResult:
+    withheld = None
+    if use.withheld is not None:
+        withheld = _outcome(connection, use.withheld)
+        if withheld is None or withheld.rest <= 0 or withheld.digest != use.digest:
+            return UseResult(Admission.MISMATCH)
+    used, spent, first, last = connection.execute(_STATE, (json.dumps(use.ids),)).fetchone()
+    if spent == 0:
+        if used >= MOST_USES:
+            return UseResult(Admission.EXHAUSTED)
+        connection.executemany(_COUNT_USE, [(name, use.expires) for name in use.ids])
+        if withheld is not None:  # A retry of this use will ask for it again.
+            connection.execute(_KEEP_OUTCOME, (use.expires, withheld.solution))
+        return UseResult(Admission.FRESH, withheld=withheld)
+    outcome = _outcome(connection, use.solution) if spent == len(use.ids) and first == last == use.solution else None
+    if outcome is None or outcome.digest != use.digest or now - outcome.settled > RETRY_SECONDS:
+        return UseResult(Admission.SPENT)
+    if outcome.rest == 0:
+        if used >= MOST_USES:
+            return UseResult(Admission.EXHAUSTED)
+        connection.executemany(_COUNT_REPEAT, [(name,) for name in use.ids])
+    return UseResult(Admission.REPEAT, outcome, withheld)
+
+
+def _settle(connection: sqlite3.Connection, model: str, settlement: Settlement) -> bool:
+    before = _account(connection.execute(_ACCOUNT, (model, settlement.account)))
+    if before.version != settlement.before:
         return False
-    for stamp in payment.stamps:
-        if any(spent_on != challenge.id for (spent_on,) in connection.execute(_SPENT_ON, (stamp,))):
-            return False
-    if not connection.execute(_HOLD, (payment.holder, challenge.id, now)).rowcount:
+    ids = [name for spending in settlement.spendings for name in spending.ids]
+    if len(set(ids)) != len(ids) or connection.execute(_STATE, (json.dumps(ids),)).fetchone()[1]:
         return False
-    connection.executemany(_ADD_STAMP, [(stamp, challenge.id, now) for stamp in payment.stamps])
+    _set_account(connection, model, settlement.account, settlement.totals, settlement.owed, before.version + 1)
+    for spending in settlement.spendings:
+        _spend(connection, spending.ids, spending.outcome, spending.expires)
     return True
 
 
-def _standing(query: _Query, model: str, account: str, digest: str, now: float) -> Standing:
-    count, soonest, matching = query(_COUNT_OPEN, (digest, model, account, now))[0]
-    # Outside a transaction it may have been redeemed since it was counted.
-    found = query(_FIND_OPEN, (model, account, digest, now)) if matching else []
-    return Standing(OpenChallenge(*found[0]) if found else None, count, soonest)
+def _spend(connection: sqlite3.Connection, ids: Sequence[str], outcome: Outcome, expires: float) -> None:
+    (latest,) = connection.execute(_LATEST, (json.dumps(ids),)).fetchone()
+    expires = max(expires, latest)  # An outcome is remembered as long as its ids.
+    connection.executemany(_SPEND, [(name, outcome.solution, expires) for name in ids])
+    row = (outcome.solution, outcome.digest, outcome.settled, outcome.price, outcome.work, outcome.rest, expires)
+    connection.execute(_SET_OUTCOME, row)
 
 
-def _totals(query: _Query, model: str, account: str) -> Totals:
-    rows = query(_TOTALS, (model, account))
-    return Totals(*rows[0]) if rows else NOTHING
+def _outcome(connection: sqlite3.Connection, solution: str) -> Outcome | None:
+    row = _first(connection, _OUTCOME, (solution,))
+    return Outcome(*row) if row else None
+
+
+def _account(rows: Iterable[Row]) -> Account:
+    for cost_micro, excess_micro, queries, owed, version in rows:
+        return Account(Totals(cost_micro, excess_micro, queries), owed, version)
+    return NEW_ACCOUNT
+
+
+def _set_account(
+    connection: sqlite3.Connection, model: str, account: str, totals: Totals, owed: int, version: int
+) -> None:
+    sums = (totals.cost_micro, totals.excess_micro, totals.queries)
+    connection.execute(_SET_ACCOUNT, (model, account, *sums, owed, version))
+
+
+def _first(connection: sqlite3.Connection, sql: str, parameters: Sequence[Value]) -> Row | None:
+    row: Row | None = connection.execute(sql, parameters).fetchone()
+    return row

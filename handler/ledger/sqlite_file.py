@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,15 @@ NAP_SECONDS = 0.001
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What marks a database as ours (SQLite's `application_id`, `user_version`), and how to make an empty one so."""
+    """What marks a database as ours (SQLite's `application_id`, `user_version`), and how to make an empty one so.
+
+    `upgrades` holds, by version, what changes a database of that version into one of the next.
+    """
 
     application: int
     version: int
     create: Callable[[sqlite3.Connection], None]
+    upgrades: Mapping[int, Callable[[sqlite3.Connection], None]]
 
 
 class SqliteFile:
@@ -134,6 +138,9 @@ class SqliteFile:
         if new:
             self._make(connection)
         found = _number(connection, "PRAGMA user_version")
+        while found in self._schema.upgrades:
+            self._upgrade(connection, found)
+            found = _number(connection, "PRAGMA user_version")
         if found != self._schema.version:
             raise LedgerUnavailable(
                 f"the ledger {self._path} has schema {found} and this version of Calpow reads"
@@ -146,6 +153,13 @@ class SqliteFile:
             self._schema.create(connection)
             connection.execute(f"PRAGMA application_id = {self._schema.application}")
             connection.execute(f"PRAGMA user_version = {self._schema.version}")
+        connection.execute("COMMIT")
+
+    def _upgrade(self, connection: sqlite3.Connection, version: int) -> None:
+        _patiently(connection, "BEGIN IMMEDIATE")
+        if _number(connection, "PRAGMA user_version") == version:  # Another process may have been quicker.
+            self._schema.upgrades[version](connection)
+            connection.execute(f"PRAGMA user_version = {version + 1}")
         connection.execute("COMMIT")
 
     def _close(self) -> None:

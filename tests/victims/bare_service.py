@@ -1,4 +1,4 @@
-"""A function handler that keeps its reading of payloads to itself: it has no preprocess."""
+"""A function handler without a model: it makes its answers itself."""
 
 import torch
 

@@ -53,10 +53,18 @@ def random(folder: Path, name: str = "random") -> Path:
     return archive(folder, name, str(HERE / "random_handler.py"), **options)
 
 
+def json_lists(folder: Path, name: str = "lists") -> Path:
+    """A model on vectors whose payloads are JSON lists of them."""
+    options = {"model_file": HERE / "vector_net.py", "serialized_file": _state(folder, name)}
+    return archive(folder, name, str(HERE / "json_handler.py"), **options)
+
+
 def odd(folder: Path, how: str) -> Path:
-    """A victim on vectors whose inference answers as odd_handler.py says."""
+    """A victim on vectors that asks its model, and is answered by it, as odd_handler.py says."""
     (folder / "how.txt").write_text(how)
-    return archive(folder, "odd", str(HERE / "odd_handler.py"), extra_files=folder / "how.txt")
+    return archive(
+        folder, "odd", str(HERE / "odd_handler.py"), extra_files=f"{HERE / 'odd_net.py'},{folder / 'how.txt'}"
+    )
 
 
 def vector_function(folder: Path, name: str = "function") -> Path:
@@ -69,8 +77,13 @@ def vector_function(folder: Path, name: str = "function") -> Path:
 
 
 def bare_function(folder: Path, name: str = "bare") -> Path:
-    """A function handler without a preprocess and without a model file."""
+    """A function handler without a model."""
     return archive(folder, name, str(HERE / "bare_service.py"))
+
+
+def asynchronous(folder: Path, name: str = "asynchronous") -> Path:
+    """A handler that is a coroutine."""
+    return archive(folder, name, str(HERE / "async_handler.py"))
 
 
 def pictures(folder: Path, name: str, *, script: bool) -> Path:
