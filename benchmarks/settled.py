@@ -1,0 +1,290 @@
+"""What paying first asks of honest users and of thieves, by the gate's own arithmetic and without a server.
+
+python -m benchmarks.settled --domain digits     after make demo; a minute
+python -m benchmarks.settled --domain fashion    builds the victim and teachers of a seed first; half an hour
+
+Each user walks through his queries: he presents what his account's past asks, the query is settled, and where its
+answer is withheld he pays the rest. Beside it stands what the same queries cost when each is paid at the price after
+its own evidence, as before: exactly, and rounded up to a quarter of a bit as prices are now. In floors an answer.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from calpow.archiver.fitting import CAP, excesses_of
+from calpow.archiver.simulation import Floats, Samples
+from calpow.handler.calibration import SCHEMA, Calibration, Chosen, PolicyName, Rows, Shape
+from calpow.handler.evidence import Evidence
+from calpow.handler.leakage.output import OutputKind
+from calpow.handler.leakage.registry import MetricName
+from calpow.handler.ledger.base import NEW_ACCOUNT, Account, Charge, Outcome
+from calpow.handler.limits import Limits
+from calpow.handler.policies import MICRO, Bounds, Conditional, Paper, SolverFit
+from calpow.handler.settling import settle, settle_rest
+from calpow.handler.tariff import Tariff, TooLarge
+from calpow.puzzle.errors import CalpowError
+from calpow.puzzle.profiles import DEFAULT_PROFILE, PROFILES
+
+ROOT = Path(__file__).resolve().parents[1]
+DIGITS, FASHION = "digits", "fashion"
+QUERIES = 3_000
+USERS, THIEVES = 20, 10
+SHORT = 5
+LISTS = (1, 64, 256)
+HASHES_PER_SECOND = 1e7
+FLOOR_SECONDS = 0.004
+MOST_SECOND_CHALLENGES = 0.01
+SAME = 0.05
+FELL_SHORT = 1
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A fitted policy, honest samples, and what strangers exceed their class by, by their kind and what they do."""
+
+    name: str
+    policy: Conditional
+    honest: Samples
+    strangers: Mapping[str, Floats]
+
+
+@dataclass
+class Walk:
+    """One account's way through its queries: hashes paid, answers had, answers that took a second challenge.
+
+    `exact` sums the prices after each query's own evidence, `priced` the same in steps of a quarter of a bit.
+    """
+
+    rule: Calibration
+    tariff: Tariff
+    account: Account = NEW_ACCOUNT
+    paid: int = 0
+    priced: int = 0
+    exact: float = 0.0
+    answers: int = 0
+    requests: int = 0
+    second: int = 0
+
+    def ask(self, excess: Sequence[int]) -> None:
+        """Send one request of these samples, pay what is asked, and collect its answer."""
+        asked = self.tariff.asked(self.account, len(excess), 1.0)
+        if isinstance(asked, TooLarge):
+            for start in range(0, len(excess), asked.samples):
+                self.ask(excess[start : start + asked.samples])
+            return
+        self.requests += 1
+        self.paid += asked
+        totals = self.account.totals
+        for each in excess:
+            totals += Charge(0, each, 1)
+            self.exact += self.rule.work(totals)
+        settled = settle(self.tariff, self.account, [Charge(0, each, 1) for each in excess], asked, asked, 1.0)
+        self.account = Account(settled.totals, settled.owed, 0)
+        self.priced += settled.price
+        self.answers += len(excess)
+        if settled.rest > self.tariff.longest:
+            self.second += 1
+            self.answers -= len(excess)
+        elif settled.rest:
+            self.second += 1
+            rest = max(self.tariff.at_least(settled.rest), self.tariff.announced(self.account))
+            self.paid += rest
+            outcome = Outcome("", "", 0.0, settled.price, settled.work, settled.rest)
+            collected = settle_rest(self.tariff, self.account, outcome, rest)
+            self.account = Account(collected.totals, collected.owed, 0)
+
+
+def main() -> int:
+    """Walk through both domains, print the tables; 1 where a must is missed."""
+    parser = argparse.ArgumentParser(prog="benchmarks.settled", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--domain", choices=(DIGITS, FASHION), default=DIGITS, help="default: digits")
+    parser.add_argument("--seed", type=int, default=0, help="of Fashion's victim, teachers and split (default: 0)")
+    parser.add_argument(
+        "--folder", type=Path, default=ROOT / "demo" / "fashion", help="where Fashion's victims and teachers are kept"
+    )
+    args = parser.parse_args()
+    try:
+        domain = digits_domain() if args.domain == DIGITS else fashion_domain(args.folder.resolve(), args.seed)
+    except CalpowError as problem:
+        parser.error(str(problem))
+    missed = list(report(domain, np.random.default_rng((args.seed, 7))))
+    for line in missed:
+        print(f"falls short: {line}", file=sys.stderr)
+    return FELL_SHORT if missed else 0
+
+
+def report(domain: Domain, rng: np.random.Generator) -> Iterator[str]:
+    """Print both tables; what falls short."""
+    rule = calibration(domain.policy)
+    print(f"\n{domain.name}, {QUERIES:,} queries a user\n")
+    print(f"{'honest users':<26}{'second challenges':>18}{'floors an answer':>18}")
+    for name, pool in profiles(domain).items():
+        users = [walk(rule, rng.choice(pool, QUERIES), 1) for _ in range(USERS)]
+        share = sum(each.second for each in users) / sum(each.requests for each in users)
+        print(f"{name:<26}{share:>17.2%} {mean_floors(users):>17.2f}")
+        if share > MOST_SECOND_CHALLENGES:
+            yield f"{domain.name}, {name}: {share:.2%} second challenges"
+    lists = "".join(f"{f'lists of {n}':>14}" for n in LISTS)
+    print(f"\n{'thieves':<34}{'before':>10}{'rounded':>10}{lists}{'five, new':>12}")
+    for name, pool in domain.strangers.items():
+        sent = [rng.choice(pool, QUERIES) for _ in range(THIEVES)]
+        walks = {n: [walk(rule, each, n) for each in sent] for n in LISTS}
+        answers = sum(each.answers for each in walks[1]) * walks[1][0].tariff.floor
+        exact, before = sum(each.exact for each in walks[1]) / answers, sum(each.priced for each in walks[1]) / answers
+        paid = [mean_floors(walks[n]) for n in LISTS]
+        short = [walk(rule, rng.choice(pool, SHORT), 1) for _ in range(10 * THIEVES)]
+        figures = "".join(f"{each:>14,.1f}" for each in paid)
+        print(f"{name:<34}{exact:>10,.1f}{before:>10,.1f}{figures}{mean_floors(short):>12.1f}")
+        if abs(paid[0] / before - 1) > SAME:
+            yield f"{domain.name}, {name}: {paid[0]:.1f} floors an answer, {before:.1f} before"
+        if min(paid[1:]) < (1 - SAME) * paid[0]:
+            yield f"{domain.name}, {name}: {min(paid[1:]):.1f} floors an answer in lists, {paid[0]:.1f} one by one"
+
+
+def walk(rule: Calibration, excess: Floats, size: int) -> Walk:
+    """One user's queries, in requests of so many samples."""
+    made = Walk(rule, Tariff(rule))
+    micro = (excess * MICRO).round().astype(np.int64).tolist()
+    for start in range(0, len(micro), size):
+        made.ask(micro[start : start + size])
+    return made
+
+
+def mean_floors(walks: Sequence[Walk]) -> float:
+    """Floors paid an answer, over all users."""
+    return sum(each.paid for each in walks) / max(1, sum(each.answers for each in walks)) / walks[0].tariff.floor
+
+
+def profiles(domain: Domain) -> dict[str, Floats]:
+    """What honest users of each class mix exceed their class by."""
+    samples = domain.honest
+    excess = excesses_of(domain.policy, samples.costs, samples.labels)
+    by_class = {f"class {name}": excess[samples.classes == index] for index, name in enumerate(samples.class_names)}
+    return {"uniform": excess, **by_class}
+
+
+def calibration(policy: Conditional) -> Calibration:
+    """A calibration around a policy; its floor is of the size that a model of some milliseconds has."""
+    classes = len(policy.class_means)
+    return Calibration(
+        schema=SCHEMA,
+        shape=Shape(classes, (1,)),
+        victim_sha256="0" * 64,
+        parts={},
+        output=OutputKind.logits,
+        rows=Rows(in_order=False, counted=True),
+        metrics=tuple(Chosen(MetricName.entropy, {}) for _ in policy.standards),
+        limits=Limits((0.0,), (1.0,)),
+        policy=PolicyName.conditional,
+        conditional=policy,
+        paper=Paper(1.0, 0.0, 1.0),
+        bounds=Bounds(0.0, 0.0, 0.0, 0.0, 1.0),
+        puzzle=PROFILES[DEFAULT_PROFILE].kind,
+        floor_seconds=FLOOR_SECONDS,
+        cap=CAP,
+        latency_seconds=FLOOR_SECONDS,
+        solver=SolverFit(0.0, HASHES_PER_SECOND),
+        evidence=Evidence("", QUERIES, 2.0, (), (), 0.0, 0.0, ()),
+        provenance={},
+    )
+
+
+def mixed(strangers: Floats, honest: Floats, rng: np.random.Generator) -> dict[str, Floats]:
+    """What a thief may do with strangers."""
+    n = len(strangers)
+    return {
+        "": strangers,
+        ", half of them": np.concatenate([strangers, rng.choice(honest, n)]),
+        ", one in five": np.concatenate([strangers, rng.choice(honest, 4 * n)]),
+        ", one in twenty": np.concatenate([strangers, rng.choice(honest, 19 * n)]),
+    }
+
+
+def digits_domain() -> Domain:
+    """The demo's model, its calibration, and its users and thieves."""
+    from benchmarks.digits import attacks
+    from calpow.archiver.payloads import read_folder
+    from calpow.archiver.pricing import price_folder, price_inputs
+    from calpow.archiver.victims import open_victim
+    from calpow.handler.ensemble import Ensemble
+    from calpow.handler.metering import Artefacts, make_meter
+
+    home = ROOT / "demo"
+    made = Calibration.load(home / "calibration.json")
+    folder = read_folder(home / "users")
+    ensemble = Ensemble.load(home / "teachers.pt2")
+    rng = np.random.default_rng(3)
+    with open_victim(home / "victim.mar") as opened:
+        recorder = opened.victim.recorder
+        meter = make_meter(
+            recorder, opened.device, made.shape, made.output, made.metrics, made.limits, Artefacts(ensemble)
+        )
+        honest = price_folder(opened, folder, meter.price)
+        excess = excesses_of(made.conditional, honest.costs, honest.labels)
+        strangers: dict[str, Floats] = {}
+        for kind in ("natural", "letters", "noise"):
+            rows = [{"body": body} for body in attacks.payloads(kind, 300)]
+            inputs = opened.preprocess(rows)
+            priced = price_inputs(inputs, meter.price)
+            found = excesses_of(made.conditional, priced.costs.numpy(), priced.labels.numpy())
+            strangers |= {f"{kind}{way}": pool for way, pool in mixed(found, excess, rng).items()}
+    return Domain("digits", made.conditional, honest, strangers)
+
+
+def fashion_domain(folder: Path, seed: int) -> Domain:
+    """One seed of Fashion-MNIST, PATE alone."""
+    from benchmarks.fashion.data import CLASS_FOLDERS, CLASSES, split, tensor
+    from benchmarks.fashion.strangers import NEAR, Stock, make_all
+    from benchmarks.fashion.victim import TEACHERS, Home, build
+    from calpow.archiver.fitting import fit_conditional
+    from calpow.archiver.instrument import output_kind, vote_settings
+    from calpow.archiver.pricing import price_inputs
+    from calpow.archiver.simulation import Course
+    from calpow.archiver.victims import open_victim
+    from calpow.handler.ensemble import Ensemble
+    from calpow.handler.metering import Artefacts, make_meter
+
+    folder.mkdir(parents=True, exist_ok=True)
+    home = Home(folder, seed)
+    build(home)
+    halves = split(seed)
+    rng = np.random.default_rng((seed, 5))
+    sets = {"calibration": halves.calibration.images, "fresh": halves.fresh.images}
+    kinds = make_all(Stock(halves.fresh, folder, rng), 1_000)
+    chosen = (Chosen(MetricName.pate, vote_settings(TEACHERS, None)),)
+    with open_victim(home.victim) as opened:
+        inputs = tensor(halves.calibration.images[:1_000])
+        shape = Shape(len(CLASS_FOLDERS), tuple(inputs.shape[1:]))
+        output = output_kind(opened, inputs, shape.classes, graded=False)
+        artefacts = Artefacts(Ensemble.load(home.ensemble))
+        limits = Limits.of(inputs)
+        meter = make_meter(opened.victim.recorder, opened.device, shape, output, chosen, limits, artefacts)
+        priced = {
+            name: price_inputs(tensor(images), meter.price)
+            for name, images in tqdm({**sets, **kinds}.items(), "pricing", unit="set", disable=None)
+        }
+    honest = {
+        name: Samples(
+            priced[name].costs.numpy(), priced[name].labels.numpy(), half.labels, np.arange(len(half.labels)), CLASSES
+        )
+        for name, half in (("calibration", halves.calibration), ("fresh", halves.fresh))
+    }
+    highest = np.array([metric.highest for metric in meter.metrics])
+    policy = fit_conditional(honest["calibration"], highest, Course(10_000), rng).policy
+    excess = excesses_of(policy, honest["fresh"].costs, honest["fresh"].labels)
+    strangers: dict[str, Floats] = {}
+    for kind in kinds:
+        found = excesses_of(policy, priced[kind].costs.numpy(), priced[kind].labels.numpy())
+        ways = {"": found} if kind in NEAR else mixed(found, excess, rng)
+        strangers |= {f"{kind}{way}": pool for way, pool in ways.items()}
+    return Domain(f"Fashion-MNIST, seed {seed}", policy, honest["fresh"], strangers)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
