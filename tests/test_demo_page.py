@@ -111,6 +111,22 @@ def test_a_page_of_another_origin_asks_torchserve(demo: Page, model: Model, kind
     assert answer["count"] >= 1
 
 
+def test_eight_fetches_of_the_same_picture_at_once_are_all_answered(demo: Page, model: Model) -> None:
+    file = sorted((model.data / "7").rglob("*.png"))[0]
+    statuses = demo.run(
+        """
+        const { powFetch } = await import("/calpow.js");
+        const body = Uint8Array.from(atob(picture), (letter) => letter.charCodeAt(0));
+        const ask = () => powFetch(url, { method: "POST", body, key });
+        return (await Promise.all(Array.from({ length: 8 }, ask))).map((answer) => answer.status);
+        """,
+        picture=base64.b64encode(file.read_bytes()).decode(),
+        url=model.url,
+        key=model.key,
+    )
+    assert statuses == [200] * 8
+
+
 SEVEN = ((0.3, 0.2), (0.5, 0.2), (0.7, 0.2), (0.58, 0.5), (0.46, 0.82))
 
 
