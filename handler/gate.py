@@ -143,7 +143,7 @@ class Gate:
         if request.explains and not self._allowance.explanation_factor:
             return Refused(problems.EXPLANATION_REFUSED)
         if request.samples > self._allowance.samples:
-            return Refused(problems.too_large(self._allowance.samples))
+            return Refused(problems.too_many_samples(self._allowance.samples))
         return self._check_work(case) or self._check_payload(case)
 
     def _check_payload(self, case: Case) -> Decision | None:
@@ -231,7 +231,7 @@ class Gate:
             case.ran = ran
             problem = ran.problem
             if ran.priced is not None and len(ran.priced.costs) > self._allowance.samples:
-                problem = problems.too_large(self._allowance.samples)
+                problem = problems.too_many_samples(self._allowance.samples)
             if problem is not None or ran.priced is None:
                 self._fail(case, problem)
                 case.decision = Released(ran.answer, None) if problem is None else Refused(problem)

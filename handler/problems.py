@@ -99,15 +99,20 @@ def bad_payload(reason: str) -> Problem:
     return Problem("bad-payload", 400, "Unreadable payload", f"{reason[:1].upper()}{reason[1:]}.")
 
 
+def too_many_samples(most: int) -> Problem:
+    """The request holds more samples than the owner allows."""
+    return Problem("too-large", 413, "Too many samples", f"A request may hold {most:,} samples: divide it.")
+
+
 def too_large(samples: int) -> Problem:
-    """The request asks for more than is answered at once; so many samples would do, none where it is 0."""
+    """The request takes more work than one challenge may ask for; so many samples would do, none where it is 0."""
     if not samples:
         return TOO_DEAR
     return Problem(
         "too-large",
         413,
-        "Too many samples",
-        f"Send at most {samples:,} samples in a request of this account now.",
+        "Too much work",
+        f"At this account's price, one challenge asks for {samples:,} samples at most: divide the request.",
     )
 
 
@@ -136,9 +141,8 @@ def challenged(why: Problem, challenge: Challenge, realm: str, seconds: float, n
     """
     puzzle = challenge.puzzle
     memory = "" if puzzle.cost is None else f" by scrypt, {puzzle.cost.memory >> 10:,} KiB a digest"
-    ask = (
-        f"Find {puzzle.count} stamps of {puzzle.bits} bits{memory}; about {_readable(seconds)} on the reference client."
-    )
+    bits = f"{puzzle.bits} bit" if puzzle.bits == 1 else f"{puzzle.bits} bits"
+    ask = f"Find {puzzle.count} stamps of {bits}{memory}; about {_readable(seconds)} on the reference client."
     return replace(
         why,
         detail=f"{why.detail} {ask}".strip(),

@@ -112,13 +112,16 @@ class GateHandler:
 
 
 def _release(context: Context, index: int, incoming: Incoming, decision: Decision) -> object:
-    """Write a decision into TorchServe's context; return the body. Raises the victim's failure of a batch of one."""
+    """Write a decision into TorchServe's context; return the body.
+
+    Raises the victim's failure of a gRPC request that came alone: only so does its client see an error.
+    """
     if isinstance(decision, Refused):
         return _refuse(context, index, incoming, decision.problem)
     held = decision.answer
     assert isinstance(held, Held)
     if held.error is not None:
-        if len(context.request_processor) == 1:
+        if incoming.grpc and len(context.request_processor) == 1:
             raise held.error
         return _failed(context, index, held.error)
     context.request_processor[index] = held.processor
@@ -156,12 +159,19 @@ def _failed(context: Context, index: int, failure: Exception) -> str:
     else:
         code, message = 503, "Prediction failed"
     code = 507 if code == 413 else code
-    phrase = HTTPStatus(code).phrase if code in {status.value for status in HTTPStatus} else ""
+    phrase = _phrase(code)
     context.request_processor[index] = RequestProcessor(context.get_all_request_header(index))
     context.set_response_status(code, phrase, index)
     context.set_response_content_type(index, "application/json")
     quoted = json.dumps(message, ensure_ascii=False)
     return f'{{\n  "code": {code},\n  "type": "InternalServerException",\n  "message": {quoted}\n}}\n'
+
+
+def _phrase(code: int) -> str:
+    """The reason phrase that TorchServe's frontend (Netty) gives a status."""
+    if code in {status.value for status in HTTPStatus}:
+        return HTTPStatus(code).phrase
+    return f"{'Server' if code >= 500 else 'Client'} Error ({code})" if 400 <= code < 600 else ""
 
 
 def _refuse_envelope(loader_locals: Mapping[str, object]) -> None:

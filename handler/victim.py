@@ -179,8 +179,8 @@ class Victim:
 
     @property
     def explains(self) -> bool:
-        """Whether explanations can be priced: the handler has a `preprocess` whose result the model can be asked."""
-        return self._watched.preprocess is not None
+        """Whether the handler can explain, and explanations can be priced: by what its `preprocess` returns."""
+        return self._watched.preprocess is not None and not _lacks_insights(self._handler)
 
     def run(
         self,
@@ -299,6 +299,15 @@ def _forget_frames(error: BaseException, *, log_them: bool) -> None:
     while following is not None:
         following.__traceback__ = None
         following = following.__cause__ or following.__context__
+
+
+def _lacks_insights(handler: object) -> bool:
+    """Whether explaining is left to TorchServe's BaseHandler, and its `get_insights` is missing."""
+    # Not imported here: it is there if the victim's handler is one, and looks for optional packages otherwise.
+    base = getattr(sys.modules.get("ts.torch_handler.base_handler"), "BaseHandler", None)
+    if base is None or not isinstance(handler, base) or hasattr(handler, "get_insights"):
+        return False
+    return all(getattr(type(handler), name) is getattr(base, name) for name in ("handle", "explain_handle"))
 
 
 def _refusal(message: str) -> Exception:

@@ -130,6 +130,12 @@ def test_an_explanation_is_the_victims_own_and_leaves_predictions_alone(counted:
     assert counted.post("one", payload, auth=PowAuth(counted.key)).content == plain.content
 
 
+def test_an_explanation_that_the_handler_cannot_give_is_refused_before_any_work(counted: Counted) -> None:
+    url = f"{counted.server.inference}/explanations/random"
+    refused = counted.post("random", "1,2,3,4", url=url, headers={"X-Api-Key": counted.key})
+    assert (refused.status_code, refused.json()["type"]) == (403, "urn:calpow:problem:explanation-refused")
+
+
 def test_a_victim_with_random_answers_is_guarded_too(counted: Counted) -> None:
     answers = [counted.post("random", "1,2,3,4", auth=PowAuth(counted.key)) for _ in range(2)]
     assert [each.status_code for each in answers] == [200, 200]
