@@ -112,7 +112,7 @@ def too_large(samples: int) -> Problem:
         "too-large",
         413,
         "Too much work",
-        f"At this account's price, one challenge asks for {samples:,} samples at most: divide the request.",
+        f"At this account's price, one challenge asks for at most {samples:,} samples: divide the request.",
     )
 
 
