@@ -13,6 +13,8 @@ from calpow.client import PowAuth
 from calpow.client import httpx as on_httpx
 
 TIMEOUT = 30.0
+# With a bounded pool, httpcore sometimes closes a connection that another of 200 threads is reading from.
+UNBOUNDED = httpx.Limits(max_connections=None, max_keepalive_connections=None)
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def _requests(auth: Any) -> Iterator[Ask]:
 
 @contextmanager
 def _httpx(auth: Any) -> Iterator[Ask]:
-    with httpx.Client(auth=auth, timeout=TIMEOUT, follow_redirects=True) as client:
+    with httpx.Client(auth=auth, timeout=TIMEOUT, follow_redirects=True, limits=UNBOUNDED) as client:
         yield lambda url, body: _of_httpx(client.post(url, content=body))
 
 
