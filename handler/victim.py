@@ -275,19 +275,22 @@ class _Watched:
         found = getattr(handler, "preprocess", None)
         self.preprocess: Callable[..., object] | None = found if callable(found) else None
         self.result: object = None
+        self._calls = 0
         self._watching = False
         if self.preprocess is not None:
             vars(handler)["preprocess"] = self._call
 
     def clear(self, *, watching: bool) -> None:
         """Forget the last result, and watch or not from now on."""
-        self.result, self._watching = None, watching
+        self.result, self._calls, self._watching = None, 0, watching
 
     def _call(self, *arguments: object, **named: object) -> object:
         assert self.preprocess is not None
         result = self.preprocess(*arguments, **named)
+        self._calls += 1
         if self._watching:
-            self.result = copy.deepcopy(result)
+            # Of several calls the last one's result would tell of a part of the request only.
+            self.result = copy.deepcopy(result) if self._calls == 1 else None
         return result
 
 
