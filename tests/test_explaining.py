@@ -27,8 +27,7 @@ class RowByRow:
 def preprocessed(*, at_once: bool) -> object:
     context = SimpleNamespace(metrics=SimpleNamespace())
     victim = Victim(SimpleNamespace(_entry_point=RowByRow(at_once=at_once).handle, context=context))
-    rows, requests = [{"body": b"1"}, {"body": b"2"}], [("a", {}), ("b", {})]
-    return victim.run(rows, requests, explaining=True).preprocessed
+    return victim.run([{"body": b"1"}, {"body": b"2"}], [("a", {}), ("b", {})], explaining=True).preprocessed
 
 
 def test_what_one_call_of_preprocess_made_is_priced() -> None:
