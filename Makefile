@@ -14,7 +14,7 @@ help:
 	@echo "make clean  remove what the others made"
 
 # A strict editable install links each file into build/: it is made anew when a file comes or goes.
-SOURCES := $(sort $(wildcard puzzle/*.py handler/*.py handler/*/*.py archiver/*.py client/*.py))
+SOURCES := $(sort $(shell find puzzle handler archiver client -name "*.py"))
 LISTING := $(VENV)/sources-$(shell echo $(SOURCES) | cksum | cut -d' ' -f1)
 
 $(BIN)/python:

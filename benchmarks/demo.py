@@ -22,8 +22,8 @@ from benchmarks.digits import victim as digits_victim
 from benchmarks.pages import pages
 from benchmarks.picture import draw
 from benchmarks.users import Caller, Record, run
-from calpow.archiver.served import Server, free_ports, served
-from calpow.client.cli import main as calpow
+from calpow.archiver.server import Server, free_ports, served
+from calpow.client.cli.main import main as calpow
 from calpow.handler.ledger import open_ledger
 
 ROOT = Path(__file__).resolve().parents[1]

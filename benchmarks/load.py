@@ -18,7 +18,10 @@ import requests
 from benchmarks.wire import Burst, burst, request
 from calpow.client import PowAuth
 from calpow.handler.ledger import open_ledger
-from calpow.puzzle.challenge import (
+from calpow.puzzle.prepaid import prepaid_resource
+from calpow.puzzle.puzzle import Puzzle
+from calpow.puzzle.solving.solver import solve
+from calpow.puzzle.wire import (
     KEY_HEADER,
     SOLUTION_HEADER,
     Challenge,
@@ -26,9 +29,6 @@ from calpow.puzzle.challenge import (
     format_prepaid,
     format_solution,
 )
-from calpow.puzzle.prepaid import prepaid_resource
-from calpow.puzzle.puzzle import Puzzle
-from calpow.puzzle.solver import solve
 
 CONNECTIONS = (1, 8)
 ROUNDS = 5

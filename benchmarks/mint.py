@@ -19,9 +19,9 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from calpow.puzzle.algorithms import ScryptCost
-from calpow.puzzle.engines import FAST, MEMORY_HARD, PYTHON, Engine, has_fast, usable_cores
 from calpow.puzzle.puzzle import Puzzle
-from calpow.puzzle.solver import mint
+from calpow.puzzle.solving.engines import FAST, MEMORY_HARD, PYTHON, Engine, has_fast, usable_cores
+from calpow.puzzle.solving.solver import mint
 
 # Other load comes and goes by the half second: one core is timed often and briefly, for the medians to agree.
 ROUNDS = 41

@@ -17,11 +17,11 @@ from pathlib import Path
 import requests
 
 from benchmarks.speed import HOME, PROTECTED, ROOT, UNPROTECTED, shuffled
-from calpow.archiver.served import served
+from calpow.archiver.server import served
 from calpow.client import PowAuth
 from calpow.handler.ledger import open_ledger
 from calpow.puzzle.errors import CalpowError
-from calpow.puzzle.solver import Progress
+from calpow.puzzle.solving.solver import Progress
 
 THINK_SECONDS = (0.0, 0.1)
 ROUNDS = 7

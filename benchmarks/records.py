@@ -20,18 +20,26 @@ import torch
 from benchmarks.digits import attacks as digits_attacks
 from benchmarks.digits import victim as digits_victim
 from benchmarks.digits.handler import read_digit
-from calpow.archiver.calibrate import Order
-from calpow.archiver.fitting import conditional_multiples, excesses_of, fit_conditional
-from calpow.archiver.instrument import make_instrument, reference_attacks
+from calpow.archiver.calibration.fitting import conditional_multiples, excesses_of, fit_conditional
+from calpow.archiver.calibration.instrument import make_instrument, reference_attacks
+from calpow.archiver.calibration.recorded_samples import Recorded, RecordsError, vet_records
+from calpow.archiver.calibration.samples import price_folder, price_inputs, some_inputs
+from calpow.archiver.calibration.simulated_users import (
+    CONCENTRATION,
+    Course,
+    Floats,
+    Ints,
+    Samples,
+    stream_means,
+    streams,
+)
+from calpow.archiver.cli.calibrate import Order
 from calpow.archiver.payloads import read_folder
-from calpow.archiver.pricing import price_folder, price_inputs, some_inputs
-from calpow.archiver.records import Recorded, RecordsError, vet_records
-from calpow.archiver.simulation import CONCENTRATION, Course, Floats, Ints, Samples, stream_means, streams
-from calpow.archiver.training import Order as TeachersOrder
-from calpow.archiver.training import train
-from calpow.archiver.victims import open_victim
-from calpow.handler.leakage.base import Priced
-from calpow.handler.policies import Conditional
+from calpow.archiver.teachers.training import Order as TeachersOrder
+from calpow.archiver.teachers.training import train
+from calpow.archiver.victim_archive import open_victim
+from calpow.handler.leakage.score import Priced
+from calpow.handler.policy.policies import Conditional
 
 TEACHERS = 50
 STRANGERS = ("natural", "letters", "noise")

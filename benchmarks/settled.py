@@ -17,17 +17,17 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from calpow.archiver.fitting import CAP, excesses_of
-from calpow.archiver.simulation import Floats, Samples
-from calpow.handler.calibration import SCHEMA, Calibration, Chosen, PolicyName, Rows, Shape
-from calpow.handler.evidence import Evidence
+from calpow.archiver.calibration.fitting import CAP, excesses_of
+from calpow.archiver.calibration.simulated_users import Floats, Samples
+from calpow.handler.gate.settling import settle, settle_rest
+from calpow.handler.leakage.input_range import Limits
 from calpow.handler.leakage.output import OutputKind
 from calpow.handler.leakage.registry import MetricName
-from calpow.handler.ledger.base import NEW_ACCOUNT, Account, Charge, Outcome
-from calpow.handler.limits import Limits
-from calpow.handler.policies import MICRO, Bounds, Conditional, Paper, SolverFit
-from calpow.handler.settling import settle, settle_rest
-from calpow.handler.tariff import Tariff, TooLarge
+from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account, Charge, Outcome
+from calpow.handler.policy.calibration_file import SCHEMA, Calibration, Chosen, PolicyName, Rows, Shape
+from calpow.handler.policy.policies import MICRO, Bounds, Conditional, Paper, SolverFit
+from calpow.handler.policy.rehearsal_evidence import Evidence
+from calpow.handler.policy.tariff import Tariff, TooLarge
 from calpow.puzzle.errors import CalpowError
 from calpow.puzzle.profiles import DEFAULT_PROFILE, PROFILES
 
@@ -209,11 +209,11 @@ def mixed(strangers: Floats, honest: Floats, rng: np.random.Generator) -> dict[s
 def digits_domain() -> Domain:
     """The demo's model, its calibration, and its users and thieves."""
     from benchmarks.digits import attacks
+    from calpow.archiver.calibration.samples import price_folder, price_inputs
     from calpow.archiver.payloads import read_folder
-    from calpow.archiver.pricing import price_folder, price_inputs
-    from calpow.archiver.victims import open_victim
-    from calpow.handler.ensemble import Ensemble
-    from calpow.handler.metering import Artefacts, make_meter
+    from calpow.archiver.victim_archive import open_victim
+    from calpow.handler.leakage.ensemble import Ensemble
+    from calpow.handler.leakage.meter import Artefacts, make_meter
 
     home = ROOT / "demo"
     made = Calibration.load(home / "calibration.json")
@@ -242,13 +242,13 @@ def fashion_domain(folder: Path, seed: int) -> Domain:
     from benchmarks.fashion.data import CLASS_FOLDERS, CLASSES, split, tensor
     from benchmarks.fashion.strangers import NEAR, Stock, make_all
     from benchmarks.fashion.victim import TEACHERS, Home, build
-    from calpow.archiver.fitting import fit_conditional
-    from calpow.archiver.instrument import output_kind, vote_settings
-    from calpow.archiver.pricing import price_inputs
-    from calpow.archiver.simulation import Course
-    from calpow.archiver.victims import open_victim
-    from calpow.handler.ensemble import Ensemble
-    from calpow.handler.metering import Artefacts, make_meter
+    from calpow.archiver.calibration.fitting import fit_conditional
+    from calpow.archiver.calibration.instrument import output_kind, vote_settings
+    from calpow.archiver.calibration.samples import price_inputs
+    from calpow.archiver.calibration.simulated_users import Course
+    from calpow.archiver.victim_archive import open_victim
+    from calpow.handler.leakage.ensemble import Ensemble
+    from calpow.handler.leakage.meter import Artefacts, make_meter
 
     folder.mkdir(parents=True, exist_ok=True)
     home = Home(folder, seed)

@@ -23,7 +23,7 @@ import requests
 from benchmarks import load, mint
 from benchmarks.speed_table import Figures, table
 from benchmarks.wire import BadAnswer
-from calpow.archiver.served import served
+from calpow.archiver.server import served
 from calpow.puzzle.errors import CalpowError
 
 if TYPE_CHECKING:

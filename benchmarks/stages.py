@@ -30,21 +30,21 @@ from ts.service import Service
 
 from benchmarks.load import Site, prepay
 from benchmarks.wire import BadAnswer, Connection, request
-from calpow.archiver.victims import open_victim
-from calpow.handler import gate
-from calpow.handler.calibration import Calibration
-from calpow.handler.challenge import Signer
+from calpow.archiver.victim_archive import open_victim
 from calpow.handler.config import CALIBRATION_FILE, ENSEMBLE_FILE, VICTIM_FILE
-from calpow.handler.ensemble import Ensemble
-from calpow.handler.issuer import Issuer
-from calpow.handler.leakage.accounting import Accountant
+from calpow.handler.gate import gate
+from calpow.handler.gate.challenges import Issuer
+from calpow.handler.gate.tokens import Signer
+from calpow.handler.leakage.ensemble import Ensemble
+from calpow.handler.leakage.gnmax.accountant import Accountant
 from calpow.handler.leakage.pate import Pate
 from calpow.handler.ledger import URI_VARIABLE, open_ledger
 from calpow.handler.ledger.sqlite import SqliteLedger
+from calpow.handler.policy.calibration_file import Calibration
 from calpow.handler.torchserve import GateHandler
 from calpow.handler.victim import Victim, read_manifest, unpack
-from calpow.puzzle.challenge import KEY_HEADER, SOLUTION_HEADER, Challenge, format_solution
-from calpow.puzzle.solver import solve
+from calpow.puzzle.solving.solver import solve
+from calpow.puzzle.wire import KEY_HEADER, SOLUTION_HEADER, Challenge, format_solution
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import requests
 
 from calpow.client import PowAuth
-from calpow.puzzle.challenge import SOLUTION_HEADER
 from calpow.puzzle.stamp import Stamp
+from calpow.puzzle.wire import SOLUTION_HEADER
 
 TIMEOUT = 60.0
 

@@ -3,7 +3,6 @@
 `calpow.client.PowAuth` is for requests; `calpow.client.httpx.PowAuth` for httpx (pip install 'calpow[httpx]').
 """
 
-from calpow.client.auth import PowAuth
 from calpow.client.errors import (
     BodyNotRewindable,
     Cancelled,
@@ -16,7 +15,8 @@ from calpow.client.errors import (
     UnusableKey,
     WorkLimitExceeded,
 )
-from calpow.client.protocol import DEFAULT_MAX_HASHES, DEFAULT_MAX_SECONDS, DEFAULT_MAX_WAIT
+from calpow.client.protocol.exchange import DEFAULT_MAX_HASHES, DEFAULT_MAX_SECONDS, DEFAULT_MAX_WAIT
+from calpow.client.requests import PowAuth
 
 __all__ = [
     "DEFAULT_MAX_HASHES",

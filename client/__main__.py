@@ -2,6 +2,6 @@
 
 import sys
 
-from calpow.client.cli import main
+from calpow.client.cli.main import main
 
 sys.exit(main())

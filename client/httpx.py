@@ -35,8 +35,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from calpow.client.errors import ClientError, in_tree_of
-from calpow.client.origin import same_origin
-from calpow.client.protocol import (
+from calpow.client.protocol.exchange import (
     DEFAULT_MAX_HASHES,
     DEFAULT_MAX_SECONDS,
     DEFAULT_MAX_WAIT,
@@ -46,11 +45,12 @@ from calpow.client.protocol import (
     Solve,
     Wait,
 )
-from calpow.client.replies import Reply, reads_body
+from calpow.client.protocol.origin import same_origin
+from calpow.client.protocol.reply import Reply, reads_body
+from calpow.client.protocol.work import pause, perform
 from calpow.client.streams import rewinding
-from calpow.client.work import pause, perform
-from calpow.puzzle.challenge import KEY_HEADER, SOLUTION_HEADER
-from calpow.puzzle.solver import Progress
+from calpow.puzzle.solving.solver import Progress
+from calpow.puzzle.wire import KEY_HEADER, SOLUTION_HEADER
 
 _HEADERS_EVENT = "send_request_headers.started"
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import httpx
 
-from calpow.client.body import not_rewindable, rewinder
+from calpow.client.bodies import not_rewindable, rewinder
 
 Stream = httpx.SyncByteStream | httpx.AsyncByteStream
 

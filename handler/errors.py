@@ -6,8 +6,8 @@ CalpowError
 ├── PricingUnavailable
 ├── VictimError
 │   └── BadPayload
-└── LedgerError (calpow.handler.ledger.base), CalibrationError (calpow.handler.calibration),
-    EnsembleError (calpow.handler.ensemble), NeighboursError (calpow.handler.leakage.neighbours)
+└── LedgerError (calpow.handler.ledger.ledger), CalibrationError (calpow.handler.policy.calibration_file),
+    EnsembleError (calpow.handler.leakage.ensemble), NeighboursError (calpow.handler.leakage.neighbours)
 """
 
 from calpow.puzzle.errors import CalpowError

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from calpow.handler.decision import Request
-from calpow.handler.payload import request_digest
-from calpow.puzzle.challenge import KEY_HEADER, SOLUTION_HEADER
+from calpow.handler.gate.decision import Request
+from calpow.handler.gate.input_digest import request_digest
+from calpow.puzzle.wire import KEY_HEADER, SOLUTION_HEADER
 
 OURS = (KEY_HEADER.lower(), SOLUTION_HEADER.lower())
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from calpow.handler.calibration import Calibration
 from calpow.handler.config import CALIBRATION_FILE, ENSEMBLE_FILE, NEIGHBOURS_FILE, GateConfig
-from calpow.handler.ensemble import Ensemble
 from calpow.handler.errors import GateMisconfigured
+from calpow.handler.leakage.ensemble import Ensemble
+from calpow.handler.leakage.meter import Artefacts, Meter, make_meter
 from calpow.handler.leakage.neighbours import Neighbours
-from calpow.handler.metering import Artefacts, Meter, make_meter
+from calpow.handler.policy.calibration_file import Calibration
 from calpow.handler.victim import Victim
 
 

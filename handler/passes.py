@@ -4,14 +4,14 @@ import copy
 import logging
 from collections.abc import Sequence
 
-from calpow.handler import problems
-from calpow.handler.calibration import Rows
-from calpow.handler.decision import Ran, Request
 from calpow.handler.errors import BadPayload, PricingUnavailable, VictimError
+from calpow.handler.gate import problems
+from calpow.handler.gate.decision import Ran, Request
+from calpow.handler.gate.problems import Problem
 from calpow.handler.incoming import Incoming
-from calpow.handler.leakage.base import Priced
-from calpow.handler.metering import Meter
-from calpow.handler.problems import Problem
+from calpow.handler.leakage.meter import Meter
+from calpow.handler.leakage.score import Priced
+from calpow.handler.policy.calibration_file import Rows
 from calpow.handler.recording import Call
 from calpow.handler.victim import Pass, Victim, blame
 

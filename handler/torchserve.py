@@ -11,22 +11,22 @@ from pathlib import Path
 from ts.context import Context, RequestProcessor
 from ts.utils.util import PredictionException
 
-from calpow.handler import problems
 from calpow.handler.config import VICTIM_FILE, GateConfig, Mode
-from calpow.handler.decision import Decision, Refused, Released
 from calpow.handler.errors import GateMisconfigured
-from calpow.handler.gate import Allowance, Gate
+from calpow.handler.gate import problems
+from calpow.handler.gate.decision import Decision, Refused, Released
+from calpow.handler.gate.gate import Allowance, Gate
+from calpow.handler.gate.problems import Problem
 from calpow.handler.incoming import Incoming, read_request
 from calpow.handler.ledger import open_ledger, shared_uri
-from calpow.handler.ledger.base import LedgerUnavailable
-from calpow.handler.observer import Observer
+from calpow.handler.ledger.ledger import LedgerUnavailable
+from calpow.handler.observe.observer import Observer
+from calpow.handler.observe.records import shared_path
 from calpow.handler.parts import load_parts
 from calpow.handler.passes import Passes
-from calpow.handler.problems import Problem
-from calpow.handler.records import shared_path
 from calpow.handler.victim import Held, Surroundings, Victim
-from calpow.puzzle.challenge import NEXT_HEADER
 from calpow.puzzle.errors import CalpowError
+from calpow.puzzle.wire import NEXT_HEADER
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from calpow.archiver.served import served
-from tests.desk import Desk, desk_running
-from tests.devtools import Browser, browsing
-from tests.guarded import Site, build_all
+from calpow.archiver.server import served
+from tests.support.desk import Desk, desk_running
+from tests.support.devtools import Browser, browsing
+from tests.support.guarded import Site, build_all
 
 # How long an example takes is the machine's matter.
 settings.register_profile("calpow", deadline=None)

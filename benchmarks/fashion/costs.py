@@ -11,17 +11,17 @@ from benchmarks.fashion.data import CLASS_FOLDERS, CLASSES, Grey, Images, Labels
 from benchmarks.fashion.shifts import SHIFTS, shifted
 from benchmarks.fashion.strangers import Stock, make_all
 from benchmarks.fashion.victim import TEACHERS, Home
-from calpow.archiver.calibrate import METRICS as CALIBRATE_METRICS
-from calpow.archiver.calibrate import Order
-from calpow.archiver.calibrator import REFERENCE_INPUTS
-from calpow.archiver.instrument import Instrument, make_instrument, vote_settings
+from calpow.archiver.calibration.calibrator import REFERENCE_INPUTS
+from calpow.archiver.calibration.instrument import Instrument, make_instrument, vote_settings
+from calpow.archiver.calibration.samples import price_inputs
+from calpow.archiver.calibration.simulated_users import Floats, Ints, Samples
+from calpow.archiver.cli.calibrate import METRICS as CALIBRATE_METRICS
+from calpow.archiver.cli.calibrate import Order
 from calpow.archiver.payloads import Folder
-from calpow.archiver.pricing import price_inputs
-from calpow.archiver.simulation import Floats, Ints, Samples
-from calpow.archiver.victims import OpenVictim, open_victim
-from calpow.handler.calibration import Chosen
+from calpow.archiver.victim_archive import OpenVictim, open_victim
+from calpow.handler.leakage.meter import Meter, make_meter
 from calpow.handler.leakage.registry import MetricName
-from calpow.handler.metering import Meter, make_meter
+from calpow.handler.policy.calibration_file import Chosen
 
 RDP_ORDER = 8.0
 PATE, RDP, ENTROPY, GAP, PKNN, ODIN, MOVED = "PATE", "PATE (RDP 8)", "entropy", "gap", "pknn", "ODIN", "ODIN, moved"

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from calpow.archiver.networks import MNISTNET_SHAPE, mnistnet
+from calpow.archiver.teachers.networks import MNISTNET_SHAPE, mnistnet
 
 
 class MnistNet(nn.Sequential):

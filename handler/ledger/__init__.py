@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from calpow.handler.ledger.base import Ledger, LedgerError
+from calpow.handler.ledger.ledger import Ledger, LedgerError
 from calpow.handler.ledger.sqlite import SqliteLedger
 
 DEFAULT_URI = "sqlite:///~/.calpow/ledger.db"

@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from calpow.handler.ledger.apikey import ApiKey, check_account
-from calpow.handler.ledger.base import (
+from calpow.handler.ledger.api_key import ApiKey, check_account
+from calpow.handler.ledger.ledger import (
     FAILURE_SECONDS,
     MOST_FAILURES,
     MOST_USES,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calpow.handler.ledger.base import LedgerUnavailable
+from calpow.handler.ledger.ledger import LedgerUnavailable
 
 Value = str | bytes | int | float | None
 Row = tuple[Any, ...]  # what its columns hold, only the SELECT knows

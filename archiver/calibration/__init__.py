@@ -1,0 +1,1 @@
+"""Calibration: measure legitimate use, fit the policies, rehearse them."""

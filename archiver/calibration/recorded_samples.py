@@ -1,0 +1,242 @@
+"""What mode `observe` recorded, read back and vetted: legitimate samples as real accounts sent them."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from calpow.archiver.calibration.fitting import FEWEST_PER_CLASS
+from calpow.archiver.calibration.outliers import vet
+from calpow.archiver.calibration.simulated_users import Floats, Ints, Samples
+from calpow.handler.observe.records import ANONYMOUS, Record, RecordError
+from calpow.puzzle.errors import CalpowError
+
+# No account counts for more samples than the median one, or than these where it has fewer; nor all for more than MOST.
+LEAST_CAP = 200
+# A shorter account cannot be told from a thief's, of which one may have many: nothing is learnt from it.
+SHORTEST = 30
+MOST = 300_000
+SHOWN = 10
+
+
+class RecordsError(CalpowError):
+    """Records cannot be used to calibrate with."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Samples as recorded with one meter: `costs` `[n, metrics]`, `labels` `[n]` and `owners` `[n]`, of `accounts`.
+
+    `queries` `[n]` numbers the query that each sample came with. torn: lines that were not written to their end.
+    foreign: queries measured with another meter.
+    """
+
+    costs: Floats
+    labels: Ints
+    owners: Ints
+    queries: Ints
+    accounts: tuple[str, ...]
+    torn: int
+    foreign: int
+
+    def take(self, index: Ints) -> "Recorded":
+        """The samples at these positions."""
+        return replace(
+            self,
+            costs=self.costs[index],
+            labels=self.labels[index],
+            owners=self.owners[index],
+            queries=self.queries[index],
+        )
+
+
+@dataclass(frozen=True)
+class Vetted:
+    """Samples of the accounts that are taken for legitimate, and the names of those that are not, with their queries.
+
+    accounts, queries: how many there were in all. unnamed: queries of no account, left out. short: accounts of fewer
+    samples than SHORTEST, left out.
+    """
+
+    samples: Samples
+    accounts: int
+    queries: int
+    dropped: tuple[tuple[str, int], ...]
+    unnamed: int
+    short: int
+    torn: int
+    foreign: int
+
+    @property
+    def facts(self) -> dict[str, str | int | float]:
+        """For a calibration's provenance."""
+        return {
+            "recorded_accounts": self.accounts,
+            "recorded_queries": self.queries,
+            "recorded_accounts_dropped": len(self.dropped),
+            "recorded_queries_dropped": sum(count for _, count in self.dropped),
+            "recorded_queries_of_no_account_left_out": self.unnamed,
+            "recorded_accounts_too_short_left_out": self.short,
+            "recorded_queries_of_other_meters_left_out": self.foreign,
+            "recorded_lines_cut_off": self.torn,
+        }
+
+    def told(self) -> list[str]:
+        """For the owner, a line each."""
+        lines = [f"records: {self.queries:,} queries of {self.accounts:,} accounts"]
+        if self.dropped:
+            names = ", ".join(f"{name} ({count:,})" for name, count in self.dropped[:SHOWN])
+            more = f" and {len(self.dropped) - SHOWN} more" if len(self.dropped) > SHOWN else ""
+            lines.append(
+                f"{len(self.dropped)} accounts are taken for no legitimate users and left out (queries): {names}{more}"
+            )
+        for count, what in (
+            (self.unnamed, "queries without a known key, which nobody can vouch for"),
+            (self.short, f"accounts of fewer than {SHORTEST} samples, which could be anybody's"),
+            (self.foreign, "queries that were measured with something else"),
+            (self.torn, "lines that were cut off"),
+        ):
+            if count:
+                lines.append(f"left out: {count:,} {what}")
+        return lines
+
+
+def read_records(path: Path, meter: str, classes: int, metrics: int) -> Recorded:
+    """Read what was recorded with this meter, of so many classes and metrics.
+
+    Raises RecordsError, with the line's number, for what is no record or does not fit, and where nothing is left.
+    """
+    costs: list[tuple[float, ...]] = []
+    labels: list[int] = []
+    owners: list[int] = []
+    queries: list[int] = []
+    names: dict[str, int] = {}
+    torn, others = 0, Counter[str]()
+    for number, record in _lines(path):
+        if record is None:
+            torn += 1
+        elif record.meter != meter:
+            others[record.meter] += 1
+        else:
+            if max(record.classes) >= classes or len(record.costs[0]) != metrics:
+                raise RecordsError(
+                    f"{path}, line {number}: class {max(record.classes)} and {len(record.costs[0])} costs a sample do"
+                    f" not fit {classes} classes and {metrics} metrics: it was altered, take the line out"
+                )
+            costs += record.costs
+            labels += record.classes
+            owners += [names.setdefault(record.account, len(names))] * len(record.classes)
+            queries += [number] * len(record.classes)
+    if not costs and others:
+        raise RecordsError(
+            f"{path} was measured with {', '.join(list(others)[:3])}, not with {meter}: give the victim, teachers and"
+            " metrics of the archive that observed, or observe with these"
+        )
+    if not costs:
+        raise RecordsError(f"{path} holds no records: serve an archive made with --mode observe for a while")
+    return Recorded(
+        np.array(costs, dtype=np.float64),
+        np.array(labels, dtype=np.int64),
+        np.array(owners, dtype=np.int64),
+        np.array(queries, dtype=np.int64),
+        tuple(names),
+        torn,
+        sum(others.values()),
+    )
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Record | None]]:
+    """Each record with its line's number; None for a line that was cut off."""
+    number = 0
+    try:
+        with path.open(encoding="utf-8") as file:
+            for line in tqdm(file, desc="records", unit="line", disable=None):
+                number += 1
+                if text := line.strip():
+                    yield number, Record.read(text)
+    except OSError as problem:
+        raise RecordsError(f"{path} cannot be read ({problem.strerror}): give the file of mode observe") from problem
+    except UnicodeDecodeError as problem:
+        raise RecordsError(f"{path} is no file of records: {problem}") from problem
+    except RecordError as problem:
+        raise RecordsError(f"{path}, line {number}: {problem}: take the line out") from problem
+
+
+def vet_records(recorded: Recorded, class_names: tuple[str, ...], ceilings: Floats, rng: np.random.Generator) -> Vetted:
+    """Leave out who is no legitimate user. Raises RecordsError where too few are left to calibrate with.
+
+    Where nobody showed a key, every query stands for itself, and there is nobody to leave out.
+    """
+    unnamed = recorded.accounts.index(ANONYMOUS) if ANONYMOUS in recorded.accounts else None
+    of_accounts = np.flatnonzero(recorded.owners != unnamed) if unnamed is not None else np.arange(len(recorded.owners))
+    if not len(of_accounts):
+        samples = _samples(recorded, recorded.queries, class_names, by_account=False)
+        _check_classes(samples, "queries")
+        return _vetted(samples, recorded, (), 0)
+    named = recorded.take(of_accounts)
+    lengths = np.bincount(named.owners)
+    short = int(((lengths > 0) & (lengths < SHORTEST)).sum())
+    capped = _capped(named.take(np.flatnonzero(lengths[named.owners] >= SHORTEST)), rng)
+    samples = _samples(capped, capped.owners, class_names, by_account=True)
+    seen = np.unique(samples.groups)
+    _check_accounts(len(seen), "there are")
+    kept = seen[vet(samples, ceilings)]
+    _check_accounts(len(kept), "without those that are no legitimate users, there are")
+    left = samples.take(np.flatnonzero(np.isin(samples.groups, kept)))
+    _check_classes(left, "accounts")
+    out = np.setdiff1d(seen, kept).tolist()
+    counts = {owner: _count(named.queries[named.owners == owner]) for owner in out}
+    dropped = sorted(((recorded.accounts[owner], count) for owner, count in counts.items()), key=lambda each: -each[1])
+    return _vetted(left, recorded, tuple(dropped), short)
+
+
+def _vetted(samples: Samples, recorded: Recorded, dropped: tuple[tuple[str, int], ...], short: int) -> Vetted:
+    queries = _count(recorded.queries)
+    named = [name for name in recorded.accounts if name != ANONYMOUS]
+    unnamed = 0
+    if named and ANONYMOUS in recorded.accounts:
+        unnamed = _count(recorded.queries[recorded.owners == recorded.accounts.index(ANONYMOUS)])
+    return Vetted(samples, len(named), queries, dropped, unnamed, short, recorded.torn, recorded.foreign)
+
+
+def _count(queries: Ints) -> int:
+    """How many there are, of numbers in ascending order."""
+    return int((np.diff(queries, prepend=-1) != 0).sum())
+
+
+def _samples(recorded: Recorded, groups: Ints, class_names: tuple[str, ...], *, by_account: bool) -> Samples:
+    """Nobody knows the true class of what users send: the victim's answer stands for it."""
+    return Samples(recorded.costs, recorded.labels, recorded.labels, groups, class_names, by_account)
+
+
+def _capped(recorded: Recorded, rng: np.random.Generator) -> Recorded:
+    """At most so many samples of each account, drawn at random: a thief may have sent more than all others."""
+    counts = np.unique(recorded.owners, return_counts=True)[1]
+    if not len(counts):
+        return recorded
+    cap = max(1, min(max(LEAST_CAP, int(np.median(counts))), MOST // len(counts)))
+    order = rng.permutation(len(recorded.owners))
+    order = order[np.argsort(recorded.owners[order], kind="stable")]
+    starts = np.repeat(np.cumsum(counts) - counts, counts)
+    return recorded.take(np.sort(order[np.arange(len(order)) - starts < cap]))
+
+
+def _check_accounts(count: int, said: str) -> None:
+    if count < FEWEST_PER_CLASS:
+        raise RecordsError(
+            f"{said} {count} accounts of {SHORTEST} samples or more in the records, at least {FEWEST_PER_CLASS} are"
+            " needed: observe for longer, or leave --from-records out"
+        )
+
+
+def _check_classes(samples: Samples, of: str) -> None:
+    counts = samples.groups_per_class()
+    fewest = int(counts.argmin())
+    if counts[fewest] < FEWEST_PER_CLASS:
+        raise RecordsError(
+            f"only {counts[fewest]} {of} were answered with class {samples.class_names[fewest]}, at least"
+            f" {FEWEST_PER_CLASS} are needed: observe for longer, or leave --from-records out"
+        )

@@ -1,0 +1,1 @@
+"""The owner's and the operator's subcommands, one module each."""

@@ -1,0 +1,1 @@
+"""Recorded attacks, replayed under the paper's rule."""

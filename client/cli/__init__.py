@@ -1,0 +1,1 @@
+"""The command `calpow` and the API consumer's subcommands."""

@@ -1,0 +1,1 @@
+"""The gate: challenges, their tokens, settling, and the problem documents it refuses with."""

@@ -1,0 +1,161 @@
+"""Every refusal the gate can answer with: RFC 9457 problem documents, their statuses and their public texts."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from email.utils import formatdate
+
+from calpow.puzzle.wire import Challenge, www_authenticate
+
+URN = "urn:calpow:problem:"
+CONTENT_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One refusal: what goes to the client, and nothing that a query cost or an account has spent."""
+
+    type: str
+    status: int
+    title: str
+    detail: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    challenge: Challenge | None = None
+
+    def document(self) -> dict[str, object]:
+        """The members of the problem document (RFC 9457, section 3)."""
+        members: dict[str, object] = {
+            "type": URN + self.type,
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+        }
+        if self.challenge is not None:
+            members["challenge"] = self.challenge.to_document()
+        return members
+
+    def body(self, **extensions: object) -> str:
+        """The document as JSON, with extension members after its own."""
+        return json.dumps({**self.document(), **extensions})
+
+
+IDENTITY_MISSING = Problem(
+    "identity-missing", 401, "No identity", "Send your API key in the header X-Api-Key; the operator gives out keys."
+)
+IDENTITY_UNKNOWN = Problem(
+    "identity-unknown", 401, "Unknown identity", "This API key is not known here or was revoked; ask for another."
+)
+LEDGER_UNAVAILABLE = Problem(
+    "ledger-unavailable",
+    503,
+    "Accounts unavailable",
+    "The account store cannot be reached, so nothing is answered; nothing was lost. Try again shortly.",
+    {"Retry-After": "5"},
+)
+PRICING_UNAVAILABLE = Problem(
+    "pricing-unavailable",
+    503,
+    "Pricing unavailable",
+    "The server has no resources left to look at this query. Try again shortly.",
+    {"Retry-After": "5"},
+)
+
+# What is wrong with a solution; each is sent with a challenge that can be solved instead.
+MALFORMED_SOLUTION = Problem(
+    "malformed-solution", 402, "Malformed solution", "Send 'PoW-Solution: TOKEN STAMP STAMP ...' of one challenge."
+)
+INVALID_SOLUTION = Problem(
+    "invalid-solution", 402, "Wrong work", "The stamps do not solve their challenge; solve the one below."
+)
+CHALLENGE_EXPIRED = Problem(
+    "challenge-expired",
+    402,
+    "Challenge expired",
+    "The challenge had expired when its solution came; solve the one below.",
+)
+CHALLENGE_SPENT = Problem(
+    "challenge-spent",
+    402,
+    "Solution spent",
+    "This solution has been used: one solution, one answer. Solve the challenge below.",
+)
+CHALLENGE_MISMATCH = Problem(
+    "challenge-mismatch",
+    402,
+    "Challenge of something else",
+    "The challenge was issued for another account, model or, where it asks for a rest, request; solve the one below.",
+)
+MORE_REQUIRED = Problem(
+    "more-required",
+    402,
+    "More work required",
+    "The work that came is not enough and is not lost: solve the challenge below and send the same request again.",
+)
+POW_REQUIRED = Problem("pow-required", 402, "Proof of work required", "")
+
+
+def bad_payload(reason: str) -> Problem:
+    """The victim cannot read the payload; the work stays good for another request."""
+    return Problem("bad-payload", 400, "Unreadable payload", f"{reason[:1].upper()}{reason[1:]}.")
+
+
+def too_many_samples(most: int) -> Problem:
+    """The request holds more samples than the owner allows."""
+    return Problem("too-large", 413, "Too many samples", f"A request may hold {most:,} samples: divide it.")
+
+
+def too_large(samples: int) -> Problem:
+    """The request takes more work than one challenge may ask for; so many samples would do, none where it is 0."""
+    if not samples:
+        return TOO_DEAR
+    return Problem(
+        "too-large",
+        413,
+        "Too much work",
+        f"At this account's price, one challenge asks for at most {samples:,} samples: divide the request.",
+    )
+
+
+TOO_DEAR = Problem(
+    "too-large",
+    413,
+    "Answer too dear",
+    "This answer takes more work than one challenge may ask for. Ask for less at once: fewer samples, a prediction.",
+)
+REST_TOO_LARGE = Problem(
+    "too-large",
+    413,
+    "Answer too dear",
+    "The answer takes more work than one challenge may ask for, and is withheld. Send fewer samples at once.",
+)
+EXPLANATION_REFUSED = Problem(
+    "explanation-refused", 403, "No explanations", "This model gives predictions only: ask for a prediction."
+)
+
+
+def challenged(why: Problem, challenge: Challenge, realm: str, seconds: float, now: float) -> Problem:
+    """`why` with a challenge to solve; `seconds` is what it takes the reference client.
+
+    `now`, in seconds since the epoch, goes into the Date header (RFC 9110, section 6.6.1): by it a client whose clock
+    is wrong knows how long the challenge stays open.
+    """
+    puzzle = challenge.puzzle
+    memory = "" if puzzle.cost is None else f" by scrypt, {puzzle.cost.memory >> 10:,} KiB a digest"
+    bits = f"{puzzle.bits} bit" if puzzle.bits == 1 else f"{puzzle.bits} bits"
+    ask = f"Find {puzzle.count} stamps of {bits}{memory}; about {_readable(seconds)} on the reference client."
+    return replace(
+        why,
+        detail=f"{why.detail} {ask}".strip(),
+        headers={
+            **why.headers,
+            "Date": formatdate(now, usegmt=True),
+            "WWW-Authenticate": www_authenticate(realm, challenge.token),
+        },
+        challenge=challenge,
+    )
+
+
+def _readable(seconds: float) -> str:
+    if seconds < 1:
+        return f"{1000 * seconds:.2g} ms"
+    return f"{seconds:.2g} s" if seconds < 100 else f"{seconds:,.0f} s"

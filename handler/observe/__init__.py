@@ -1,0 +1,1 @@
+"""Mode observe: account and record, never block."""

@@ -1,0 +1,30 @@
+"""Accuracies as counted by hand, and a word about teachers that are too weak."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from calpow.archiver.teachers.accuracy import Accuracy, measure_accuracy
+
+
+class Fixed:
+    """Three teachers whose ballots are the values themselves."""
+
+    classes = 3
+
+    def ballots(self, values: Tensor) -> Tensor:
+        return values.T
+
+
+def test_mean_worst_vote_and_chance_are_counted_over_all_batches() -> None:
+    truth = torch.tensor([0, 0, 1, 2] * 100)
+    cast = torch.stack([truth, truth, torch.zeros_like(truth)], dim=1)
+    found = measure_accuracy(Fixed(), cast, truth)
+    assert found == Accuracy(400, 2.5 / 3, 0.5, 1.0, 0.5)
+
+
+@pytest.mark.parametrize(("vote", "chance", "weak"), [(0.9, 0.1, False), (0.56, 0.1, False), (0.54, 0.1, True)])
+def test_teachers_hardly_better_than_guessing_are_called_weak(vote: float, chance: float, weak: bool) -> None:
+    said = Accuracy(100, 0.5, 0.1, vote, chance).weakness
+    assert (said is not None) == weak
+    assert said is None or "fewer --teachers" in said

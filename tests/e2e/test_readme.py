@@ -1,0 +1,124 @@
+"""What the README and the docs say, done: their lines are pasted and run against a protected server."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from calpow.puzzle.wire import Challenge
+from tests.support.guarded import Site
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+URL = "http://127.0.0.1:8080/predictions/digits"
+PAYLOAD = "0.1,0.9,0.3,0.2"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the lines are pasted: `digit.png` is there, and `calpow` is on the path."""
+    (tmp_path / "digit.png").write_text(PAYLOAD)
+    program = tmp_path / "bin" / "calpow"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m calpow.client "$@"\n')
+    program.chmod(0o755)
+    return tmp_path
+
+
+def paste(lines: str, site: Site, folder: Path, key: str) -> str:
+    """Run lines in a shell as the README has them, but for the address and the key; what they print."""
+    path = f"{folder / 'bin'}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-e"],
+        input=lines.replace(URL, site.server.url("vector")).replace("cp_...", key),
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "PATH": path, "CALPOW_KEY": key},
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def indented(first: str) -> str:
+    """The README's indented block that begins with this line."""
+    found = re.search(rf"(?m)^    {re.escape(first)}(?:.*\n(?:    .*\n)*)", README)
+    assert found, first
+    return "\n".join(line[4:] for line in found[0].splitlines()) + "\n"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_curl_lines_work_when_pasted(site: Site, folder: Path) -> None:
+    assert '"class": 1' in paste(indented("curl -s"), site, folder, site.key("readme-curl"))
+
+
+def test_the_command_line_works_when_pasted(site: Site, folder: Path) -> None:
+    assert '"class": 1' in paste(indented("export CALPOW_KEY"), site, folder, site.key("readme-cli"))
+    (line,) = (folder / "answers.jsonl").read_text().splitlines()
+    assert json.loads(line) == {"file": "digit.png", "status": 200, "answer": {"class": 1, "explained": False}}
+
+
+@pytest.mark.parametrize("library", ["requests", "httpx"])
+def test_the_python_lines_work_when_pasted(library: str, site: Site, folder: Path) -> None:
+    blocks: list[str] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (block,) = (block for block in blocks if f"import {library}" in block)
+    program = block.replace(URL, site.server.url("vector")).replace("PowAuth(key)", "PowAuth(KEY)")
+    done = subprocess.run(
+        [sys.executable, "-c", f"KEY = {site.key(f'readme-{library}')!r}\n{program}"],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == "{'class': 1, 'explained': False}\n"
+
+
+@pytest.mark.skipif(shutil.which("hashcash") is None, reason="Debian's hashcash is not installed")
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_debians_hashcash_and_curl_are_client_enough(site: Site, folder: Path) -> None:
+    key = site.key("readme-hashcash")
+    challenge = Challenge.from_problem(site.raw("vector", PAYLOAD.encode(), key).content)
+    puzzle = challenge.puzzle
+    mint = f"hashcash -mqC -b {puzzle.bits} -r {puzzle.resource} -x"
+    lines = f"""
+solution="{challenge.token}"
+for i in $(seq 0 {puzzle.count - 1}); do solution="$solution $({mint} $i)"; done
+curl -s -m 20 -H "X-Api-Key: $CALPOW_KEY" -H "PoW-Solution: $solution" -T digit.png {URL}
+"""
+    assert '"class": 1' in paste(lines, site, folder, key)
+
+
+def test_the_rooms_are_four_and_their_arrows_point_one_way() -> None:
+    allowed = {
+        "puzzle": {"puzzle"},
+        "client": {"client", "puzzle"},
+        "handler": {"handler", "puzzle"},
+        "archiver": {"archiver", "handler", "puzzle"},
+    }
+    for room, seen in allowed.items():
+        for file in (ROOT / room).rglob("*.py"):
+            found = set(re.findall(r"(?m)^\s*(?:from|import) calpow\.(\w+)", file.read_text()))
+            assert found <= seen, file
+
+
+def test_the_light_rooms_import_nothing_heavy_and_only_the_adapter_knows_torchserve() -> None:
+    for room in ("puzzle", "client"):
+        for file in (ROOT / room).rglob("*.py"):
+            assert not re.search(r"(?m)^\s*(?:from|import) (torch|numpy|scipy|ts)\b", file.read_text()), file
+    handler = (ROOT / "handler").rglob("*.py")
+    knows = {file.name for file in handler if re.search(r"(?m)^\s*(?:from|import) ts\b", file.read_text())}
+    assert knows == {"torchserve.py", "victim.py"}
+
+
+def test_the_links_of_the_documents_lead_somewhere() -> None:
+    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"

@@ -1,0 +1,77 @@
+"""Whoever does not pay costs the server a signature: no pass, no row, no memory, hardly any time."""
+
+import sqlite3
+import struct
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from calpow.client.httpx import PowAuth
+from tests.support.guarded import TIMEOUT, Site
+
+SIDE = 13_000
+REQUESTS = 1_000
+# What the worker's allocator may still take for bodies of half a megabyte.
+MOST_GROWTH_KIB = 40 << 10
+
+
+@pytest.fixture(scope="module")
+def picture() -> bytes:
+    """The beginning of a PNG file of 13000 x 13000 pixels, of half a megabyte."""
+    packer = zlib.compressobj()
+    packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(400))
+    header = struct.pack(">IIBBBBB", SIDE, SIDE, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed)
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def resident_kib(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+
+def rows(site: Site) -> list[int]:
+    path = site.ledger_uri.removeprefix("sqlite:///")
+    with sqlite3.connect(path) as connection:
+        tables = ("accounts", "uses", "outcomes")
+        return [connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables]
+
+
+def test_a_thousand_unpaid_pictures_leave_memory_and_ledger_as_they_were(site: Site, picture: bytes) -> None:
+    assert 350_000 < len(picture) < 600_000
+    key = site.key("painter")
+    (pid,) = site.server.worker_pids("eager")
+    for _ in range(50):
+        assert site.raw("eager", picture, key).status_code == 402
+    before, written = resident_kib(pid), rows(site)
+    with ThreadPoolExecutor(4) as pool:
+        statuses = list(pool.map(lambda _: site.raw("eager", picture, key).status_code, range(REQUESTS)))
+    assert set(statuses) == {402}
+    assert site.server.worker_pids("eager") == [pid]
+    assert resident_kib(pid) - before < MOST_GROWTH_KIB
+    assert rows(site) == written
+
+
+def test_refusing_a_picture_that_was_paid_for_keeps_none_of_its_memory(site: Site, picture: bytes) -> None:
+    key = site.key("refused-painter")
+    (pid,) = site.server.worker_pids("eager")
+    assert site.paid("eager", picture, key).status_code == 400
+    before = resident_kib(pid)
+    for _ in range(6):
+        assert site.paid("eager", picture, key).status_code == 400
+    assert site.server.worker_pids("eager") == [pid]
+    assert resident_kib(pid) - before < MOST_GROWTH_KIB
+
+
+def test_eight_threads_of_httpx_with_the_same_picture_are_all_answered(site: Site) -> None:
+    body = (site.folder / "colours" / "3" / "0.png").read_bytes()
+    auth = PowAuth(site.key("eight-httpx"))
+    with httpx.Client(auth=auth, timeout=TIMEOUT) as client, ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: client.post(site.server.url("eager"), content=body), range(40)))
+    assert [each.status_code for each in answers] == [200] * 40

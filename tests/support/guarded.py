@@ -1,0 +1,146 @@
+"""Victims with their protected twins: built once, served together by one TorchServe."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+import torch
+
+from calpow.archiver.packaging import Order, build
+from calpow.archiver.server import Server
+from calpow.archiver.teachers.training import Order as TeachersOrder
+from calpow.archiver.teachers.training import train
+from calpow.archiver.victim_archive import open_victim
+from calpow.client import PowAuth
+from calpow.handler.config import file_sha256
+from calpow.handler.leakage.ensemble import EnsembleCard
+from calpow.handler.leakage.output import OutputKind, recognise
+from calpow.handler.leakage.registry import MetricName
+from calpow.handler.ledger import open_ledger
+from calpow.handler.ledger.ledger import Ledger, Totals
+from calpow.handler.policy.calibration_file import Chosen, Rows, Shape
+from calpow.handler.policy.policies import Conditional
+from calpow.puzzle.profiles import DEFAULT_PROFILE, PROFILES
+from tests.support.parts import calibration, plain_standard
+from tests.support.victims import build as victims
+
+TIMEOUT = 30.0
+TEACHERS = 4
+
+
+@dataclass(frozen=True)
+class Protected:
+    """A victim's archive, its teachers, its calibration, and the archive that guards it."""
+
+    victim: Path
+    teachers: Path
+    calibration: Path
+    guarded: Path
+
+
+def protect(
+    folder: Path,
+    name: str,
+    victim: Path,
+    teachers: Path,
+    profile: str = DEFAULT_PROFILE,
+) -> Protected:
+    """Package a victim with teachers that fit it; every answer takes 200 hashes of work, whatever was asked before."""
+    from calpow.handler.leakage.ensemble import Ensemble
+
+    card = Ensemble.load(teachers, "cpu").card
+    measured = folder / f"{name}.json"
+    calibration(
+        shape=Shape(card.classes, card.input_shape),
+        victim_sha256=file_sha256(victim),
+        parts={"teachers.pt2": file_sha256(teachers)},
+        rows=Rows(in_order=True, counted=False),
+        output=output_of(victim, card),
+        metrics=(
+            Chosen(MetricName.pate, {"sigma": card.teachers / 25, "delta": 1e-5, "teachers": float(card.teachers)}),
+        ),
+        conditional=Conditional(
+            (plain_standard(card.classes),), (0.0,) * card.classes, (1e6,) * card.classes, 1.0, 1.0, 1.0, 2.0, 3.0
+        ),
+        puzzle=PROFILES[profile].kind,
+        floor_seconds=0.0002,
+    ).save(measured)
+    guarded = build(Order(victim, teachers, measured, folder, name, force=True))
+    return Protected(victim, teachers, measured, guarded)
+
+
+def output_of(victim: Path, card: EnsembleCard) -> OutputKind:
+    """What the output of the victim's model is."""
+    with open_victim(victim) as opened:
+        return recognise(opened.infer(torch.rand(16, *card.input_shape)), card.classes)
+
+
+def train_teachers(folder: Path, victim: Path, data: Path) -> Path:
+    """A small ensemble for a victim."""
+    output = folder / "teachers.pt2"
+    train(TeachersOrder(victim, data, output, teachers=TEACHERS))
+    return output
+
+
+def build_all(folder: Path) -> Mapping[str, Protected]:
+    """One protected victim of each kind, by name."""
+    made = {}
+    for part in ("vector", "function", "eager", "script", "guarded"):
+        (folder / part).mkdir()
+    vector = victims.vector_class(folder / "vector", batched=True)
+    on_vectors = train_teachers(folder / "vector", vector, victims.vectors(folder / "vectors"))
+    function = victims.vector_function(folder / "function")
+    eager = victims.pictures(folder / "eager", "eager", script=False)
+    script = victims.pictures(folder / "script", "script", script=True)
+    on_pictures = train_teachers(folder / "eager", eager, victims.colours(folder / "colours"))
+    target = folder / "guarded"
+    made["vector"] = protect(target, "vector", vector, on_vectors)
+    made["hard"] = protect(target, "hard", vector, on_vectors, profile="scrypt")
+    made["function"] = protect(target, "function", function, on_vectors)
+    made["eager"] = protect(target, "eager", eager, on_pictures)
+    made["script"] = protect(target, "script", script, on_pictures)
+    return made
+
+
+@dataclass(frozen=True)
+class Site:
+    """A running server with every victim twice: `NAME` guarded, `NAME-plain` as it was (that of `hard` is vector's)."""
+
+    server: Server
+    ledger_uri: str
+    parts: Mapping[str, Protected]
+    folder: Path
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger its workers share."""
+        return open_ledger(self.ledger_uri)
+
+    def key(self, account: str) -> str:
+        """A new key of an account."""
+        return self.ledger.add_key(account)
+
+    def totals(self, account: str, model: str = "vector") -> Totals:
+        """What an account has run up."""
+        return self.ledger.account(model, account).totals
+
+    def plain(self, model: str, payload: bytes, **options: object) -> requests.Response:
+        """Ask the victim as it was."""
+        return requests.post(self.server.url(f"{model}-plain"), data=payload, timeout=TIMEOUT, **options)  # type: ignore[arg-type]
+
+    def paid(self, model: str, payload: bytes, key: str, **options: object) -> requests.Response:
+        """Ask the guarded one and do the work."""
+        return requests.post(
+            self.server.url(model),
+            data=payload,
+            auth=PowAuth(key),
+            timeout=TIMEOUT,
+            **options,  # type: ignore[arg-type]
+        )
+
+    def raw(self, model: str, payload: bytes, key: str | None = None, solution: str | None = None) -> requests.Response:
+        """Ask the guarded one as `curl` would."""
+        headers = {"X-Api-Key": key, "PoW-Solution": solution}
+        given = {name: value for name, value in headers.items() if value is not None}
+        return requests.post(self.server.url(model), data=payload, headers=given, timeout=TIMEOUT)

@@ -1,0 +1,243 @@
+"""A process that works on a ledger by itself: `ledger_child.py ROLE URI ARGUMENTS...`. Not a test."""
+
+import json
+import os
+import resource
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from calpow.handler.ledger import open_ledger
+from calpow.handler.ledger.ledger import (
+    Admission,
+    Charge,
+    Ledger,
+    LedgerUnavailable,
+    Outcome,
+    Settlement,
+    Spending,
+    Use,
+)
+
+MODEL = "digits"
+CHARGE = Charge(3, -1, 1)
+BATCH = 3
+T = TypeVar("T")
+
+
+def until_done(action: Callable[[], T]) -> T:
+    """Try again while the ledger is busy: on a loaded machine a turn can take longer than a worker would wait."""
+    for _ in range(60):
+        try:
+            return action()
+        except LedgerUnavailable:
+            time.sleep(0.01)
+    return action()
+
+
+def use(*ids: str) -> Use:
+    return Use("+".join(ids), ids, "d", time.time() + 600)
+
+
+def settle(ledger: Ledger, account: str, *uses: Use) -> bool:
+    """Read the account, charge it once for each use, and tell whether the version was still the same."""
+    before = ledger.account(MODEL, account)
+    totals = before.totals
+    for _ in uses:
+        totals += CHARGE
+    spendings = [
+        Spending(each.ids, Outcome(each.solution, each.digest, time.time(), 4, 4, 0), each.expires) for each in uses
+    ]
+    settlement = Settlement(account, before.version, totals, before.owed - 1, tuple(spendings))
+    (written,) = ledger.settle(MODEL, [settlement], now=time.time())
+    return written
+
+
+def charge(ledger: Ledger, account: str) -> int:
+    """Settle one use of a new id, against all who settle the same account; how often it had to compute again."""
+    again = 0
+    while not settle(ledger, account, use(os.urandom(16).hex())):
+        again += 1
+    return again
+
+
+def in_threads(count: int, action: Callable[[], int]) -> int:
+    """The sum of what `count` threads return that start together."""
+    results: list[int] = []
+    barrier = threading.Barrier(count)
+
+    def run() -> None:
+        barrier.wait()
+        results.append(action())
+
+    threads = [threading.Thread(target=run) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == count
+    return sum(results)
+
+
+def hammer(ledger: Ledger, account: str, times: str) -> dict[str, int]:
+    """Settle new ids."""
+    return {"settled": int(times), "again": sum(until_done(lambda: charge(ledger, account)) for _ in range(int(times)))}
+
+
+def observe(ledger: Ledger, account: str, times: str) -> dict[str, int]:
+    """Charge the account for what nobody has to pay."""
+    for _ in range(int(times)):
+        until_done(lambda: ledger.charge(MODEL, {account: CHARGE}))
+    return {"settled": int(times)}
+
+
+def race(ledger: Ledger, account: str, version: str, times: str) -> dict[str, int]:
+    """Settle every version from the first one on, each with new ids; how many of them this process won."""
+    won = 0
+    for before in range(int(version), int(version) + int(times)):
+        totals = ledger.account(MODEL, account).totals + CHARGE
+        settlement = Settlement(account, before, totals, 0, ())
+        (written,) = until_done(partial(ledger.settle, MODEL, [settlement], now=time.time()))
+        won += written
+        while ledger.account(MODEL, account).version <= before:
+            time.sleep(0.001)
+    return {"won": won}
+
+
+def replay(ledger: Ledger, account: str, attempts: str, *ids: str) -> dict[str, int]:
+    """Admit and settle one solution from many threads, each until it is settled or refused."""
+    admitted: list[Admission] = []
+
+    def attempt() -> int:
+        wanted = use(*ids)
+        (result,) = until_done(lambda: ledger.admit([wanted], now=time.time()))
+        admitted.append(result.admission)
+        written = False
+        while result.admission is Admission.FRESH and not written:
+            written = until_done(lambda: settle(ledger, account, wanted))
+            if not written and ledger.standing(MODEL, account, ids).outcomes:
+                break
+        return written
+
+    won = in_threads(int(attempts), attempt)
+    return {"won": won} | {each.value: admitted.count(each) for each in Admission}
+
+
+def admit(ledger: Ledger, attempts: str, *ids: str) -> dict[str, int]:
+    """Admit one solution from many threads, and never settle it."""
+
+    def attempt() -> int:
+        (result,) = until_done(lambda: ledger.admit([use(*ids)], now=time.time()))
+        return result.admission is Admission.FRESH
+
+    return {"fresh": in_threads(int(attempts), attempt)}
+
+
+def fail(ledger: Ledger, account: str, times: str) -> dict[str, int]:
+    """Fail on new ids; how many of them are spent by it."""
+    ids = [os.urandom(16).hex() for _ in range(int(times))]
+    for name in ids:
+        until_done(partial(ledger.fail, MODEL, account, [name], expires=time.time() + 600, now=time.time()))
+    return {"spent": len(ledger.standing(MODEL, account, ids).outcomes)}
+
+
+def identify(ledger: Ledger) -> dict[str, int]:
+    """What a ledger is known by, as numbers."""
+    (secret,) = ledger.secrets()
+    return {"deployment": int(ledger.deployment(), 16), "secret": int.from_bytes(secret.value, "big")}
+
+
+def stream(ledger: Ledger, account: str) -> dict[str, int]:
+    """Admit and settle until killed; say what is going to be done, and what has been done."""
+    for turn in range(1_000_000):
+        names = [f"{os.getpid()}-{turn}-{index}" for index in range(BATCH)]
+        uses = [use(f"{name}-a", f"{name}-b") for name in names]
+        ids = [name for each in uses for name in each.ids]
+        print("admitting", *ids, flush=True)
+        assert [each.admission for each in ledger.admit(uses, now=time.time())] == [Admission.FRESH] * BATCH
+        print("admitted", *ids, flush=True)
+        while not settle(ledger, account, *uses):
+            pass
+        print("settled", *ids, flush=True)
+    return {}
+
+
+def fill(ledger: Ledger, account: str, size: str) -> dict[str, int]:
+    """Settle until no file may grow any more, then again when files may."""
+    settled = refused = 0
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), hard))
+    while refused < 3:
+        try:
+            charge(ledger, account)
+            settled += 1
+        except LedgerUnavailable:
+            refused += 1
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    charge(ledger, account)
+    return {"settled": settled + 1}
+
+
+def fork(ledger: Ledger, account: str, children: str) -> dict[str, int]:
+    """Fork while a thread keeps the ledger busy; parent and children settle."""
+    stop = threading.Event()
+    counted: list[int] = []
+
+    def keep_busy() -> None:
+        while not stop.is_set():
+            counted.append(until_done(lambda: charge(ledger, account)))
+
+    thread = threading.Thread(target=keep_busy)
+    thread.start()
+    pids = []
+    for _ in range(int(children)):
+        time.sleep(0.01)
+        pid = os.fork()
+        if pid == 0:
+            hammer(ledger, account, "20")
+            os._exit(0)
+        pids.append(pid)
+    statuses = [os.waitpid(pid, 0)[1] for pid in pids]
+    stop.set()
+    thread.join()
+    return {"settled": len(counted) + 20 * len(pids), "failed": sum(status != 0 for status in statuses)}
+
+
+def outlive(ledger: Ledger, account: str) -> dict[str, int]:
+    """Settle, fork, and end; the child settles, and again when told to."""
+    charge(ledger, account)
+    if os.fork():
+        os._exit(0)
+    charge(ledger, account)
+    print("alone", flush=True)
+    sys.stdin.readline()
+    hammer(ledger, account, "10")
+    return {"settled": 12}
+
+
+ROLES: dict[str, Callable[..., dict[str, int]]] = {
+    "hammer": hammer,
+    "observe": observe,
+    "race": race,
+    "replay": replay,
+    "admit": admit,
+    "fail": fail,
+    "identify": identify,
+    "stream": stream,
+    "fill": fill,
+    "fork": fork,
+    "outlive": outlive,
+}
+
+
+def main(role: str, uri: str, *arguments: str) -> None:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(json.dumps(ROLES[role](open_ledger(uri), *arguments)), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
