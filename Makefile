@@ -2,16 +2,31 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-ROOMS := -p calpow.puzzle -p calpow.handler -p calpow.archiver -p calpow.client
+PACKAGES := -p calpow.puzzle -p calpow.handler -p calpow.archiver -p calpow.client -p tests -p benchmarks
+# Processes that run tests side by side.
+WORKERS ?= 2
 
-.PHONY: help demo serve test lint clean
+# Tests of `make check`, of `make test` and of `make test-long`; each test belongs to one of the last two.
+QUICK := not server and not browser and not training and not timing and not slow and not long
+WHOLE := not timing and not long
+LONG := timing or long
+
+PYTEST := $(BIN)/python -m pytest
+# Tests that share a server or trained teachers stay together on one process: tests/conftest.py names the groups.
+GROUPED := -n $(WORKERS) --dist loadgroup
+# Prints the output of parallel targets one after the other, where this make can.
+TOGETHER := -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
+.PHONY: help demo serve check test test-long lint style types contracts javascript unit clean
 
 help:
-	@echo "make demo   protect a model, let an honest user and attackers query it, compare (a few minutes)"
-	@echo "make serve  the same model, left running, with a page to draw on and curl lines to paste"
-	@echo "make test   the whole test suite, against real servers"
-	@echo "make lint   ruff and mypy"
-	@echo "make clean  remove what the others made"
+	@echo "make demo       protect a model, let an honest user and attackers query it, compare (a few minutes)"
+	@echo "make serve      the same model, left running, with a page to draw on and curl lines to paste"
+	@echo "make check      make lint and the unit tests, without any server: under a minute"
+	@echo "make test       all tests, against real servers: under eight minutes"
+	@echo "make test-long  timing tests and what takes longer; wants an otherwise idle machine"
+	@echo "make lint       ruff, mypy, and which module may import which"
+	@echo "make clean      remove what the others made"
 
 # A strict editable install links each file into build/: it is made anew when a file comes or goes.
 SOURCES := $(sort $(shell find puzzle handler archiver client -name "*.py"))
@@ -33,13 +48,38 @@ demo: $(LISTING)
 serve: $(LISTING)
 	$(BIN)/python -m benchmarks.demo --serve
 
-test: $(LISTING)
-	$(BIN)/python -m pytest
+check: $(LISTING)
+	@$(MAKE) --no-print-directory $(TOGETHER) lint unit
 
-lint: $(LISTING)
+unit: $(LISTING)
+	$(PYTEST) -q -n $(WORKERS) --dist worksteal -m "$(QUICK)"
+
+test: $(LISTING)
+	$(PYTEST) $(GROUPED) -m "$(WHOLE)" --cov --cov-report=
+	@echo "Coverage in all, and of the modules under 90 %:"
+	@$(BIN)/coverage report --sort=cover | awk '$$NF + 0 < 90 || /^TOTAL/'
+
+test-long: $(LISTING)
+	$(PYTEST) -m "$(LONG)"
+
+lint: style types contracts javascript
+
+style: $(LISTING)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(ROOMS) -p tests -p benchmarks
+
+types: $(LISTING)
+	$(BIN)/mypy $(PACKAGES)
+
+contracts: $(LISTING)
+	$(BIN)/lint-imports --no-logo
+
+# node and npm come from PyPI with the extra `dev`; the compiler's version is pinned in package-lock.json.
+node_modules/.package-lock.json: package.json package-lock.json $(LISTING)
+	PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent --no-audit --no-fund --ignore-scripts
+
+javascript: node_modules/.package-lock.json
+	$(BIN)/node node_modules/typescript/bin/tsc --project .
 
 clean:
-	rm -rf $(VENV) build demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) node_modules build dist demo *.egg-info .coverage* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

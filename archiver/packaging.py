@@ -1,6 +1,5 @@
-"""`calpow archive`: a protected `.mar` out of a victim, its teachers and its calibration."""
+"""Packaging of a victim, its teachers and its calibration into a protected `.mar`."""
 
-import argparse
 import math
 import shutil
 import tempfile
@@ -10,6 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+from model_archiver.model_archiver_config import ModelArchiverConfig
+from model_archiver.model_archiver_error import ModelArchiverError
+from model_archiver.model_packaging import generate_model_archive
+
+import calpow.handler
+import calpow.puzzle
+from calpow.archiver.errors import ArchiveError
+from calpow.archiver.victim_archive import VictimArchive, copy_victim, open_copy
+from calpow.handler.archive_parts import load_parts
 from calpow.handler.config import (
     CALIBRATION_FILE,
     ENSEMBLE_FILE,
@@ -24,7 +33,9 @@ from calpow.handler.config import (
     file_sha256,
 )
 from calpow.handler.errors import GateMisconfigured
-from calpow.puzzle.errors import CalpowError
+from calpow.handler.ledger.uri import shared_uri
+from calpow.handler.model_archive import read_manifest
+from calpow.handler.observe.records import shared_path
 
 ENTRY_MODULE = "calpow_gate_entry"
 ENTRY = '''"""The handler that TorchServe loads: the gate in front of the embedded victim."""
@@ -36,28 +47,16 @@ class CalpowGate(GateHandler):
     """TorchServe wants exactly one class defined in a handler's own module."""
 '''
 ROOMS = ("puzzle", "handler")
-# Ways of running workers in which one request is not one call of one handler: the gate cannot guard them.
+# Settings of workers under which a request is not one call of one handler, which the gate cannot guard.
 UNGUARDABLE = ("asyncCommunication", "continuousBatching", "sequenceBatching", "parallelType")
-
-EXAMPLE = """example:
-  calpow archive --victim victim.mar --ensemble teachers.pt2 --calibration calibration.json \\
-      --model-name digits --export-path model_store
-
---mode observe is for a soft launch: everybody is answered as if there were no gate, and each query is recorded for
-calpow calibrate --from-records. What accounts run up meanwhile counts when a model of the same name enforces later.
-"""
-
-
-class ArchiveError(CalpowError):
-    """The protected archive cannot be built from these parts."""
 
 
 @dataclass(frozen=True)
-class Order:
-    """What goes into a protected archive and where it goes.
+class ArchiveOrder:
+    """The parts and settings of a protected archive, and where to write it.
 
-    max_samples: how many samples a request may hold. explanation_factor: price of an explanation in predictions; 0
-    refuses explanations.
+    max_samples: the most samples that a request may hold.
+    explanation_factor: the price of an explanation in predictions; 0 refuses explanations.
     """
 
     victim: Path
@@ -76,121 +75,58 @@ class Order:
 
     @property
     def parts(self) -> dict[str, Path]:
-        """The files that metrics need, by the name they get in the archive."""
+        """The files that scores need, by their names in the archive."""
         given = {ENSEMBLE_FILE: self.ensemble, NEIGHBOURS_FILE: self.neighbours}
         return {name: path for name, path in given.items() if path is not None}
 
-
-def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add `calpow archive`."""
-    parser = subparsers.add_parser(
-        "archive",
-        help="package a victim, its teachers and its calibration into a protected .mar",
-        description="Package a victim's .mar, its teachers and its calibration into a protected .mar that runs on"
-        " a stock TorchServe.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--victim", type=Path, required=True, help="the .mar to protect, embedded byte for byte")
-    parser.add_argument("--ensemble", type=Path, help="from calpow teachers, if the calibration uses it")
-    parser.add_argument("--neighbours", type=Path, help="from calpow neighbours, if the calibration uses it")
-    parser.add_argument("--calibration", type=Path, required=True, help="from calpow calibrate")
-    parser.add_argument("--model-name", help="name of the protected model (default: the victim's)")
-    parser.add_argument("--version", "-v", help="version of the protected model (default: the victim's)")
-    parser.add_argument("--export-path", type=Path, default=Path(), help="folder for the .mar (default: here)")
-    parser.add_argument(
-        "--ledger", metavar="URI", help="where accounts are kept (default: CALPOW_LEDGER, else ~/.calpow)"
-    )
-    parser.add_argument(
-        "--max-samples",
-        type=int,
-        default=MOST_SAMPLES,
-        metavar="N",
-        help="samples a request may hold, at least 1; larger requests are refused with 413 (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--explanation-factor",
-        type=float,
-        default=EXPLANATION_FACTOR,
-        metavar="X",
-        help="price of an explanation in predictions, at least 1; 0 refuses explanations (default: %(default)g)",
-    )
-    parser.add_argument(
-        "--mode",
-        choices=("enforce", "observe"),
-        default="enforce",
-        help="ask for work, or block nobody and only account and record (default: enforce)",
-    )
-    parser.add_argument(
-        "--records",
-        metavar="FILE",
-        help="where mode observe records queries (default: CALPOW_RECORDS, else ~/.calpow/records.jsonl)",
-    )
-    parser.add_argument("--force", "-f", action="store_true", help="overwrite an archive of that name")
-    parser.set_defaults(run=_run)
+    @property
+    def target(self) -> Path:
+        """The path of the archive."""
+        return self.export_path / f"{self.model_name}.mar"
 
 
-def _run(args: argparse.Namespace) -> int:
-    from calpow.handler.victim import read_manifest
-
-    name = args.model_name or str(read_manifest(args.victim).get("modelName"))
-    made = build(
-        Order(
-            victim=args.victim,
-            ensemble=args.ensemble,
-            neighbours=args.neighbours,
-            calibration=args.calibration,
-            export_path=args.export_path,
-            model_name=name,
-            version=args.version,
-            ledger=args.ledger,
-            max_samples=args.max_samples,
-            explanation_factor=args.explanation_factor,
-            mode=args.mode,
-            records=args.records,
-            force=args.force,
-        )
-    )
-    does = "guards" if args.mode == "enforce" else "observes and does not guard"
-    print(f"{made} ({made.stat().st_size / 1e6:.1f} MB) {does} {args.victim}")
-    return 0
-
-
-def build(order: Order) -> Path:
-    """Check that the parts fit each other and write the archive; its path.
+def build(order: ArchiveOrder) -> Path:
+    """Check that the parts fit each other, write the archive and return its path.
 
     Raises ArchiveError, GateMisconfigured, VictimError, CalibrationError or EnsembleError.
     """
-    from calpow.handler.victim import read_manifest
-
     _check_settings(order)
+    _check_paths(order)
+    with copy_victim(order.victim) as victim:
+        return write_archive(order, victim)
+
+
+def write_archive(order: ArchiveOrder, victim: VictimArchive) -> Path:
+    """Write the archive that an order describes around a copy of its victim, and return the archive's path.
+
+    Raises the errors of `build`.
+    """
+    manifest = read_manifest(victim.path)
+    with tempfile.TemporaryDirectory(prefix="calpow-archive-") as scratch:
+        stage = Path(scratch) / "stage"
+        carried = Path(scratch) / "carried"
+        stage.mkdir()
+        carried.mkdir()
+        _stage_parts(order, victim, stage)
+        _stage_code(stage)
+        _package(order, victim, manifest, stage, carried)
+    return order.target
+
+
+def _check_paths(order: ArchiveOrder) -> None:
+    target = order.target
     for path in (order.victim, *order.parts.values(), order.calibration):
         if not path.is_file():
             raise ArchiveError(f"{path} does not exist: give the file that its command wrote")
-    target = order.export_path / f"{order.model_name}.mar"
     if not order.export_path.is_dir():
         raise ArchiveError(f"{order.export_path} is not a folder: create it or give another --export-path")
     if target.exists() and not order.force:
         raise ArchiveError(f"{target} already exists: give --force to overwrite it")
     if target.resolve() == order.victim.resolve():
         raise ArchiveError(f"{target} is the victim itself: give another --model-name or --export-path")
-    manifest = read_manifest(order.victim)
-    with tempfile.TemporaryDirectory(prefix="calpow-archive-") as scratch:
-        stage = Path(scratch) / "stage"
-        carried = Path(scratch) / "carried"
-        stage.mkdir()
-        carried.mkdir()
-        _stage_parts(order, stage)
-        _check_parts(order, stage)
-        _stage_code(stage)
-        _package(order, manifest, stage, carried)
-    return target
 
 
-def _check_settings(order: Order) -> None:
-    from calpow.handler.ledger import shared_uri
-    from calpow.handler.observe.records import shared_path
-
+def _check_settings(order: ArchiveOrder) -> None:
     if order.records is not None:
         if order.mode != "observe":
             raise ArchiveError("--records is for --mode observe: leave it out, or observe")
@@ -205,14 +141,15 @@ def _check_settings(order: Order) -> None:
         )
 
 
-def _stage_parts(order: Order, stage: Path) -> None:
-    shutil.copyfile(order.victim, stage / VICTIM_FILE)
+def _stage_parts(order: ArchiveOrder, victim: VictimArchive, stage: Path) -> None:
+    """Copy the parts, write the gate's settings, and check all of it as a worker does when it loads the archive."""
+    shutil.copyfile(victim.path, stage / VICTIM_FILE)
     for name, path in order.parts.items():
         shutil.copyfile(path, stage / name)
     shutil.copyfile(order.calibration, stage / CALIBRATION_FILE)
     settings = GateConfig(
         schema=SCHEMA,
-        victim_sha256=file_sha256(stage / VICTIM_FILE),
+        victim_sha256=victim.sha256,
         parts={name: file_sha256(stage / name) for name in order.parts},
         calibration_sha256=file_sha256(stage / CALIBRATION_FILE),
         ledger=order.ledger,
@@ -222,23 +159,12 @@ def _stage_parts(order: Order, stage: Path) -> None:
         records=order.records,
     )
     (stage / FILE).write_text(settings.to_json())
-
-
-def _check_parts(order: Order, stage: Path) -> None:
-    """What a worker checks when it loads the archive, before the archive exists."""
-    from calpow.archiver.victim_archive import open_victim
-    from calpow.handler.parts import load_parts
-
-    settings = GateConfig.read(stage)
-    with open_victim(order.victim) as opened:
-        load_parts(stage, opened.victim, settings)
+    with open_copy(victim) as opened:
+        load_parts(stage, opened.victim, GateConfig.read(stage))
 
 
 def _stage_code(stage: Path) -> None:
-    """Ship our own rooms, so that a stock TorchServe needs nothing installed."""
-    import calpow.handler
-    import calpow.puzzle
-
+    """Copy our own rooms, so that the archive runs on a TorchServe with nothing else installed."""
     for room, package in zip(ROOMS, (calpow.puzzle, calpow.handler), strict=True):
         source = Path(package.__path__[0])
         for file in sorted(source.rglob("*.py")):
@@ -247,11 +173,9 @@ def _stage_code(stage: Path) -> None:
             shutil.copyfile(file, copy)
 
 
-def _package(order: Order, manifest: Mapping[str, object], stage: Path, carried: Path) -> None:
-    from model_archiver.model_archiver_config import ModelArchiverConfig
-    from model_archiver.model_archiver_error import ModelArchiverError
-    from model_archiver.model_packaging import generate_model_archive
-
+def _package(
+    order: ArchiveOrder, victim: VictimArchive, manifest: Mapping[str, object], stage: Path, carried: Path
+) -> None:
     entry = carried / f"{ENTRY_MODULE}.py"
     entry.write_text(ENTRY)
     settings = ModelArchiverConfig(
@@ -261,8 +185,8 @@ def _package(order: Order, manifest: Mapping[str, object], stage: Path, carried:
         extra_files=str(stage),
         export_path=str(order.export_path),
         force=order.force,
-        requirements_file=_carry(order.victim, manifest.get("requirementsFile"), carried),
-        config_file=_carry(order.victim, manifest.get("configFile"), carried),
+        requirements_file=_carry(victim.path, manifest.get("requirementsFile"), carried),
+        config_file=_carry(victim.path, manifest.get("configFile"), carried),
     )
     if settings.config_file:
         _check_guardable(Path(settings.config_file))
@@ -274,22 +198,22 @@ def _package(order: Order, manifest: Mapping[str, object], stage: Path, carried:
 
 
 def _carry(mar: Path, name: object, carried: Path) -> str | None:
-    """Take a file over from the victim's archive: TorchServe reads these from the outer archive only."""
+    """Copy a file that TorchServe reads from the outer archive only out of the victim's archive; return its path."""
     if not isinstance(name, str):
         return None
     with zipfile.ZipFile(mar) as archive:
         try:
             content = archive.read(name)
         except KeyError:
-            raise ArchiveError(f"{mar} names {name} in its manifest but does not hold it: archive it again") from None
+            raise ArchiveError(
+                f"{mar.name} names {name} in its manifest but does not hold it: archive it again"
+            ) from None
     copy = carried / Path(name).name
     copy.write_bytes(content)
     return str(copy)
 
 
 def _check_guardable(config: Path) -> None:
-    import yaml
-
     try:
         settings = yaml.safe_load(config.read_text()) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
@@ -304,7 +228,7 @@ def _check_guardable(config: Path) -> None:
 
 @contextmanager
 def _private_tempdir(directory: Path) -> Iterator[None]:
-    """model_archiver stages under the model's name in the common temporary folder, and clears what it finds there."""
+    """Give model_archiver a temporary folder of its own: it stages under the model's name, and clears that first."""
     before = tempfile.tempdir
     tempfile.tempdir = str(directory / "staging")
     Path(tempfile.tempdir).mkdir()

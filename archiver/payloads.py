@@ -1,4 +1,4 @@
-"""Raw payloads as an owner keeps them: one folder a class, files below it, as torchvision's ImageFolder reads them."""
+"""Folders of raw payloads: one folder per class with files below it, as torchvision's ImageFolder reads them."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,28 +9,24 @@ from typing import Protocol
 from torch import Tensor
 from tqdm import tqdm
 
+from calpow.archiver.errors import FolderError
 from calpow.handler.errors import BadPayload
-from calpow.puzzle.errors import CalpowError
-
-
-class FolderError(CalpowError):
-    """A folder of payloads cannot be used as it is."""
 
 
 class Preprocessor(Protocol):
-    """What is needed of a victim here: OpenVictim of calpow.archiver.victims."""
+    """A victim's preprocessing; see OpenVictim."""
 
     def preprocess(self, rows: Sequence[Mapping[str, object]]) -> Tensor:
-        """The victim's input tensor `[samples, ...]` for rows."""
+        """Return the model's inputs `[samples, ...]` for rows."""
         ...
 
 
 @dataclass(frozen=True)
 class Payload:
-    """One request's body on disk, its class, and the unit of data it belongs to.
+    """The body of one request on disk, its class, and the unit of data that it belongs to.
 
-    A unit is what must never be divided: the sub-folder of the class the file lies in, if it lies in one (the
-    pictures of one person, the copies of one image), else the file by itself.
+    A unit is never divided between teachers or resamples. It is the sub-folder of the class that holds the file (the
+    pictures of one person, the copies of one image), or the file alone where there is no sub-folder.
     """
 
     path: Path
@@ -39,25 +35,26 @@ class Payload:
 
 
 @dataclass(frozen=True)
-class Folder:
-    """Classes in alphabetical order, and the payloads of each in the order of their paths."""
+class PayloadFolder:
+    """Classes in alphabetical order, and their payloads in the order of paths within each class."""
 
     class_names: tuple[str, ...]
     payloads: tuple[Payload, ...]
 
     def units_per_class(self) -> list[int]:
-        """How many units each class has."""
+        """Return the number of units of each class."""
         return [
-            len({each.unit for each in self.payloads if each.label == label}) for label in range(len(self.class_names))
+            len({payload.unit for payload in self.payloads if payload.label == label})
+            for label in range(len(self.class_names))
         ]
 
 
-def read_folder(path: Path) -> Folder:
-    """List a folder of payloads; hidden files are left out. Raises FolderError when it has no classes or files."""
+def read_folder(path: Path) -> PayloadFolder:
+    """List a folder of payloads without hidden files. Raises FolderError unless it has two classes, all with files."""
     path = path.resolve()
     if not path.is_dir():
-        raise FolderError(f"{path} is no folder: give one with a sub-folder of payload files for each class")
-    classes = sorted(each.name for each in path.iterdir() if each.is_dir() and not each.name.startswith("."))
+        raise FolderError(f"{path} is not a folder: give one with a sub-folder of payload files for each class")
+    classes = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if len(classes) < 2:
         raise FolderError(f"{path} has {len(classes)} class folders: put the payload files of each class in its own")
     payloads: list[Payload] = []
@@ -66,21 +63,21 @@ def read_folder(path: Path) -> Folder:
         if not files:
             raise FolderError(f"{path / name} has no files: add payloads of this class or remove the folder")
         payloads.extend(Payload(file, label, f"{name}/{file.relative_to(path / name).parts[0]}") for file in files)
-    return Folder(tuple(classes), tuple(payloads))
+    return PayloadFolder(tuple(classes), tuple(payloads))
 
 
 def list_payloads(path: Path) -> tuple[Payload, ...]:
-    """All payload files below a folder, whatever their class: label 0, each a unit by itself. Raises FolderError."""
+    """List all payload files below a folder, with label 0 and a unit each. Raises FolderError when there are none."""
     if not path.is_dir():
-        raise FolderError(f"{path} is no folder: give one with payload files")
+        raise FolderError(f"{path} is not a folder: give one with payload files")
     files = _files(path.resolve())
     if not files:
         raise FolderError(f"{path} has no files: add payloads")
     return tuple(Payload(file, 0, str(file)) for file in files)
 
 
-def row(payload: Payload) -> dict[str, object]:
-    """The row TorchServe would hand to a handler: the body in bytes, parsed where it is a `.json` file.
+def read_row(payload: Payload) -> dict[str, object]:
+    """Return the row that TorchServe would pass to a handler: the body, parsed if the file is `.json`, else its bytes.
 
     Raises FolderError when the file cannot be read.
     """
@@ -93,26 +90,26 @@ def row(payload: Payload) -> dict[str, object]:
         raise FolderError(f"{payload.path} is not the JSON its name says: {problem}") from problem
 
 
-def samples(victim: Preprocessor, payloads: Sequence[Payload], progress: str | None = None) -> Iterator[Tensor]:
-    """The victim's input tensor `[samples, *input_shape]` of each payload in turn, on the victim's device.
+def model_inputs(victim: Preprocessor, payloads: Sequence[Payload], progress: str | None = None) -> Iterator[Tensor]:
+    """Yield the model's inputs `[samples, *input_shape]` for each payload, on the victim's device.
 
-    `progress` names a progress bar. Raises FolderError at the first payload that the victim cannot read or makes
-    another shape of than of the first.
+    `progress` names a progress bar. Raises FolderError at the first payload that the victim cannot read, or whose
+    inputs differ in shape from those of the first payload.
     """
     shape: tuple[int, ...] | None = None
     for payload in tqdm(payloads, desc=progress, unit="payload", disable=None if progress else True):
         try:
-            made = victim.preprocess([row(payload)])
+            inputs = victim.preprocess([read_row(payload)])
         except BadPayload as problem:
             raise FolderError(f"{payload.path}: {problem}") from problem
-        found = tuple(made.shape[1:])
-        shape = shape or found
-        if found != shape:
+        input_shape = tuple(inputs.shape[1:])
+        shape = shape or input_shape
+        if input_shape != shape:
             raise FolderError(
-                f"{payload.path}: the victim's handler makes an input of shape {found} of it and of {shape} of the"
-                " others: teachers need one shape"
+                f"{payload.path}: the victim's handler makes an input of shape {input_shape} of it and of {shape} of"
+                " the others: teachers need one shape"
             )
-        yield made
+        yield inputs
 
 
 def _files(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""A real TorchServe, started for a while and stopped without a trace: for measuring, the demo and the tests."""
+"""A temporary TorchServe, for measurements, the demo and the tests."""
 
 import contextlib
 import os
@@ -16,12 +16,12 @@ from pathlib import Path
 import psutil
 import requests
 
-from calpow.puzzle.errors import CalpowError
+from calpow.archiver.errors import ServerFailed
 
 START_SECONDS = 120.0
 STOP_SECONDS = 15.0
 
-# Properties of a server that only this machine can reach and that serves nothing but what it is given.
+# Properties of a server that only this machine can reach and that serves only the given archives.
 PRIVATE = {
     "default_response_timeout": "60",
     "disable_token_authorization": "true",
@@ -30,10 +30,6 @@ PRIVATE = {
     "install_py_dep_per_model": "false",
     "default_workers_per_model": "1",
 }
-
-
-class ServerFailed(CalpowError):
-    """TorchServe did not start, or a model did not load."""
 
 
 @dataclass(frozen=True)
@@ -73,29 +69,29 @@ class Server:
         return f"{self.inference}/predictions/{model}"
 
     def log(self) -> str:
-        """All that the server and its workers have printed so far."""
+        """Return the output of the server and its workers so far."""
         return (self.home / "server.log").read_text(errors="replace")
 
     def worker_pids(self, model: str) -> list[int]:
-        """Process ids of the model's workers that are ready."""
-        answer = requests.get(f"{self.management}/models/{model}", timeout=10)
-        workers = answer.json()[0]["workers"] if answer.status_code == 200 else []
+        """Return the process ids of the model's workers that are ready."""
+        response = requests.get(f"{self.management}/models/{model}", timeout=10)
+        workers = response.json()[0]["workers"] if response.status_code == 200 else []
         return [int(worker["pid"]) for worker in workers if worker["status"] == "READY"]
 
 
 def free_ports(count: int) -> list[int]:
-    """TCP ports of the loopback interface that nobody listens on now."""
+    """Return TCP ports of the loopback interface that are unused at the moment."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        for listener in sockets:
+            listener.bind(("127.0.0.1", 0))
+        return [listener.getsockname()[1] for listener in sockets]
 
 
 def java_home() -> str:
-    """The Java runtime TorchServe runs on: JAVA_HOME if set, else the one that came from PyPI.
+    """Return the Java runtime for TorchServe: JAVA_HOME if set, else the one installed from PyPI.
 
-    Raises ServerFailed where there is neither.
+    Raises ServerFailed when there is neither.
     """
     chosen = os.environ.get("JAVA_HOME")
     if chosen:
@@ -117,11 +113,11 @@ def served(
     ports: Sequence[int] | None = None,
     wait: bool = True,
 ) -> Iterator[Server]:
-    """Serve archives, a mapping of model name to `.mar`, on loopback ports and stop when the block ends.
+    """Context manager that serves archives, `.mar` files by model name, on loopback ports.
 
-    `config` is a config.properties to start from, `properties` override it; `ports` are those of inference,
-    management, metrics and gRPC (free ones where not given). With `wait`, the block begins when every model
-    has a worker ready. Raises ServerFailed when the server stops or a model is not up after two minutes.
+    `config` is a config.properties to start from, which `properties` override. `ports` are those of inference,
+    management, metrics and gRPC, unused ones by default. With `wait`, every model has a ready worker when the block
+    begins. Raises ServerFailed when the server stops or a model has none after two minutes.
     """
     home = Path(tempfile.mkdtemp(prefix="calpow-served-"))
     chosen = list(ports) if ports is not None else free_ports(4)
@@ -150,7 +146,7 @@ def served(
 
 
 def wait_until_ready(server: Server, models: Sequence[str], seconds: float = START_SECONDS) -> None:
-    """Wait until every model has a worker; raises ServerFailed with the reason the log gives."""
+    """Wait until every model has a ready worker. Raises ServerFailed, with the log's reason, after so many seconds."""
     deadline = time.monotonic() + seconds
     missing = list(models)
     while missing:
@@ -200,7 +196,7 @@ def _start(
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """End the server and every process it started, also workers that outlive it."""
+    """End the server and every process that it started, including workers that outlive it."""
     try:
         family = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:

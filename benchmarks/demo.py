@@ -1,4 +1,4 @@
-"""The main job from end to end on scikit-learn's optical digits: train, protect, serve, use, attack, compare.
+"""The demo: train, protect, serve, use and attack a model of scikit-learn's optical digits, and compare.
 
 python -m benchmarks.demo            protect, let users and attackers query, compare, stop
 python -m benchmarks.demo --serve    protect and leave the server running
@@ -21,10 +21,10 @@ from benchmarks.digits import attacks
 from benchmarks.digits import victim as digits_victim
 from benchmarks.pages import pages
 from benchmarks.picture import draw
-from benchmarks.users import Caller, Record, run
+from benchmarks.users import Caller, UserHistory, run
 from calpow.archiver.server import Server, free_ports, served
 from calpow.client.cli.main import main as calpow
-from calpow.handler.ledger import open_ledger
+from calpow.handler.ledger.uri import open_ledger
 
 ROOT = Path(__file__).resolve().parents[1]
 # Paths are printed and given to the commands as one would type them in the project's folder.
@@ -34,9 +34,9 @@ CONFIG = Path("config.properties")
 MODEL = "digits"
 TEACHERS = 50
 QUERIES = 300
-# A thief is stopped after this long: what he pays by then says enough.
+# A user is stopped after this many seconds; the multiple is clear by then.
 PATIENCE_SECONDS = 30.0
-# What a user pays grows: what the last answers came to says where he has got to.
+# Payments grow with the queries: the multiple of the last answers is shown beside the whole.
 LAST = 10
 DEFAULT_PORTS = (8080, 8081, 8082, 7070)
 # What pages of another origin need to ask: docs/operating.md.
@@ -56,7 +56,7 @@ def main() -> int:
         keep_accounts(HOME.resolve())
         serve(HOME / "users")
         return 0
-    # Users of an earlier run would go on where they were: thieves at the dearest.
+    # A new ledger: the accounts of an earlier run would keep their prices.
     with TemporaryDirectory(prefix="calpow-demo-") as fresh:
         keep_accounts(Path(fresh))
         with served({MODEL: STORE / f"{MODEL}.mar", "unprotected": HOME / "victim.mar"}, config=CONFIG) as server:
@@ -69,12 +69,12 @@ def main() -> int:
 
 
 def keep_accounts(folder: Path) -> None:
-    """Say where the ledger is, to the server and to this program alike."""
+    """Set the ledger of the server and of this program."""
     os.environ["CALPOW_LEDGER"] = f"sqlite:///{folder / 'ledger.db'}"
 
 
 def protect() -> None:
-    """Everything an owner does once, with the commands he would type."""
+    """Protect the model, with the commands that an owner would type."""
     heading("1. A victim: a network on scikit-learn's digits, archived with torch-model-archiver")
     trained = digits_victim.build(HOME)
     print(f"demo/victim.mar reads {trained.accuracy:.1%} of the held-out digits right.")
@@ -82,7 +82,7 @@ def protect() -> None:
     victim, teachers, measured = HOME / "victim.mar", HOME / "teachers.pt2", HOME / "calibration.json"
     heading("2. Protect it")
     command("teachers", "--victim", victim, "--data", data, "--teachers", str(TEACHERS), "--output", teachers)
-    # Two metrics: with so few pictures one alone tells strangers late.
+    # Two metrics: with so few pictures, one alone is late to recognise strangers. Decision 0015.
     own = ("--metric", "pate", "entropy")
     command("calibrate", "--victim", victim, "--ensemble", teachers, "--data", calibration, *own, "--output", measured)
     parts = ("--victim", victim, "--ensemble", teachers, "--calibration", measured)
@@ -90,21 +90,21 @@ def protect() -> None:
 
 
 def command(*words: str | Path) -> None:
-    """Print a calpow command as one would type it, and run it."""
+    """Print a calpow command as it would be typed, and run it."""
     typed = [str(word) for word in words]
     print(f"\n$ calpow {' '.join(typed)}", flush=True)
     if calpow(typed) != 0:
         raise SystemExit(1)
 
 
-def compare(server: Server, users: Path) -> list[Record]:
-    """Let every user query, honest ones first, and print what each went through."""
+def compare(server: Server, users: Path) -> list[UserHistory]:
+    """Run the users, honest ones first, and print a line for each of them."""
     heading("3. Users and thieves query it over HTTP")
     ledger = open_ledger(os.environ["CALPOW_LEDGER"])
     records = []
     print(f"{'user':<28}{'queries':>8}{'same answers':>14}{'without':>10}{'with':>10}{'multiple':>11}{'last ten':>11}")
     for name, honest, payloads in cast(users):
-        record = Record(name, honest)
+        record = UserHistory(name, honest)
         caller = Caller(server.url(MODEL), server.url("unprotected"), ledger.add_key(name))
         run(record, caller, payloads, PATIENCE_SECONDS, show_live)
         print(f"\r{line(record)}", flush=True)
@@ -113,7 +113,7 @@ def compare(server: Server, users: Path) -> list[Record]:
 
 
 def cast(users: Path) -> Iterator[tuple[str, bool, list[bytes]]]:
-    """Everybody who queries: name, whether honest, payloads."""
+    """Yield the users: name, whether honest, and payloads."""
     rng = np.random.default_rng(7)
     digits = sorted(users.rglob("*.png"))
     yield "honest, all digits", True, pick(digits, rng)
@@ -124,13 +124,13 @@ def cast(users: Path) -> Iterator[tuple[str, bool, list[bytes]]]:
 
 
 def pick(files: Sequence[Path], rng: np.random.Generator) -> list[bytes]:
-    """As many different payloads as one user sends, in random order."""
+    """Return QUERIES different payloads in random order."""
     chosen = rng.permutation(len(files))[:QUERIES]
     return [files[index].read_bytes() for index in chosen]
 
 
-def line(record: Record) -> str:
-    """One line of the table."""
+def line(record: UserHistory) -> str:
+    """Return a user's line of the table."""
     return (
         f"{record.name:<28}{len(record.queries):>8}{record.matching:>14}"
         f"{record.unprotected_seconds:>8.2f} s{record.protected_seconds:>8.2f} s"
@@ -138,14 +138,14 @@ def line(record: Record) -> str:
     )
 
 
-def show_live(record: Record) -> None:
-    """Redraw the user's line on a terminal, now and then."""
+def show_live(record: UserHistory) -> None:
+    """Redraw the user's line on a terminal from time to time."""
     if sys.stdout.isatty() and (len(record.queries) % 10 == 0 or not record.honest):
         print(f"\r{line(record)}", end="", flush=True)
 
 
 def serve(users: Path) -> None:
-    """Serve the protected model until Ctrl-C, and a page that asks it, and say how."""
+    """Serve the protected model and a page that queries it until Ctrl-C, and print how to use them."""
     ledger = open_ledger(os.environ["CALPOW_LEDGER"])
     key = ledger.add_key("demo")
     example = sorted(users.rglob("*.png"))[0]
@@ -164,7 +164,7 @@ def serve(users: Path) -> None:
 
 
 def instructions(url: str, key: str, example: str, site: str) -> str:
-    """What to open in a browser, and lines to paste into another terminal, in the project's folder."""
+    """Return what to open in a browser, and lines to paste into a terminal in the project's folder."""
     return f"""
 Draw a digit in a browser, with the key {key}, which the page already has:
   {site}/demo.html
@@ -178,7 +178,7 @@ Or both at once:
 
 
 def usable_ports() -> Sequence[int]:
-    """The ports of config.properties when they are free, others when not."""
+    """Return the ports of config.properties if they are free, else others."""
     with suppress(OSError), occupied(DEFAULT_PORTS):
         return DEFAULT_PORTS
     return free_ports(len(DEFAULT_PORTS))
@@ -186,19 +186,19 @@ def usable_ports() -> Sequence[int]:
 
 @contextmanager
 def occupied(ports: Sequence[int]) -> Iterator[None]:
-    """Hold ports for a moment; raises OSError when one is taken."""
+    """Context manager that holds ports. Raises OSError when one is taken."""
     sockets = [socket.socket() for _ in ports]
     try:
-        for each, port in zip(sockets, ports, strict=True):
-            each.bind(("127.0.0.1", port))
+        for listener, port in zip(sockets, ports, strict=True):
+            listener.bind(("127.0.0.1", port))
         yield
     finally:
-        for each in sockets:
-            each.close()
+        for listener in sockets:
+            listener.close()
 
 
 def heading(text: str) -> None:
-    """Print what comes next."""
+    """Print a heading."""
     print(f"\n{text}\n{'-' * len(text)}", flush=True)
 
 

@@ -1,9 +1,9 @@
 """Answered queries a second, unprotected and protected, on one real TorchServe.
 
-Two views. *Users*: each connection is a process of its own that asks as a user does, with `requests` and PowAuth, and
-solves what it is asked (beforehand, once it knows the price); clients and server share the machine. *Server*: a light
-client fetches challenges, they are solved while the server rests, then the solutions are redeemed; the same for stamps
-that are prepaid. Only the server's part is timed.
+*Users*: a connection is a process of its own that sends queries with `requests` and PowAuth and pays for them
+(beforehand, once it knows the price); clients and server share the machine. *Server*: a light client fetches
+challenges, solves them while the server rests, and redeems the solutions; the same with prepaid stamps. Only the
+server is timed.
 """
 
 import itertools
@@ -17,7 +17,7 @@ import requests
 
 from benchmarks.wire import Burst, burst, request
 from calpow.client import PowAuth
-from calpow.handler.ledger import open_ledger
+from calpow.handler.ledger.uri import open_ledger
 from calpow.puzzle.prepaid import prepaid_resource
 from calpow.puzzle.puzzle import Puzzle
 from calpow.puzzle.solving.solver import solve
@@ -33,17 +33,17 @@ from calpow.puzzle.wire import (
 CONNECTIONS = (1, 8)
 ROUNDS = 5
 USER_SECONDS = 1.5
-# Processes that ask at once are told when to begin, so far ahead.
+# Seconds until processes begin that send queries at once.
 HEAD_START = 0.3
 QUERIES = 240
-# A few honest answers turn out dearer than their account's past, and are withheld, after the same work of the server.
+# A few honest answers cost more than the past of their account, and are withheld after the same work of the server.
 MOST_WITHHELD = 0.1
 TIMEOUT = 30.0
 
 
 @dataclass(frozen=True)
-class Site:
-    """Where the same model is served without and with the gate (URLs), the gate's ledger, and what users send."""
+class ServedModel:
+    """One model, served without and with the gate: its URLs, the URI of the gate's ledger, and payloads of users."""
 
     unprotected: str
     protected: str
@@ -52,8 +52,8 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A user's job: ask `url` for so many seconds from a moment on (seconds since the epoch)."""
+class UserJob:
+    """Job of a user: send queries to `url` for some seconds from `begin` on (seconds since the epoch)."""
 
     url: str
     key: str | None
@@ -63,8 +63,8 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Served:
-    """What the server did in one round, answers a second; `client_share` is the light client's part of one core."""
+class ServerRates:
+    """Answers a second of the server in one round; `client_share` is the light client's share of one core."""
 
     unprotected: float
     challenges: float
@@ -85,10 +85,10 @@ class Round:
     connections: int
     unprotected: float
     protected: float
-    server: Served
+    server: ServerRates
 
 
-def measure(site: Site) -> list[Round]:
+def measure(site: ServedModel) -> list[Round]:
     """Rounds of everything in turn, so that other load on the machine falls on all alike; the first is thrown away.
 
     Raises BadAnswer or requests.RequestException when an honest query is not answered.
@@ -102,7 +102,7 @@ def measure(site: Site) -> list[Round]:
 class Load:
     """Loads a site in both ways; `pool` has a process for each connection."""
 
-    def __init__(self, site: Site, pool: ProcessPoolExecutor) -> None:
+    def __init__(self, site: ServedModel, pool: ProcessPoolExecutor) -> None:
         self._site = site
         self._pool = pool
         self._ledger = open_ledger(site.ledger)
@@ -117,10 +117,10 @@ class Load:
 
     def _users(self, url: str, keys: Sequence[str | None], shares: Sequence[Sequence[bytes]]) -> float:
         begin = time.time() + HEAD_START
-        jobs = [Asked(url, key, share, begin, USER_SECONDS) for key, share in zip(keys, shares, strict=True)]
+        jobs = [UserJob(url, key, share, begin, USER_SECONDS) for key, share in zip(keys, shares, strict=True)]
         return sum(self._pool.map(ask_as_a_user, jobs))
 
-    def _server(self, connections: int) -> Served:
+    def _server(self, connections: int) -> ServerRates:
         plain = self._site.unprotected
         wall, cpu = time.perf_counter(), time.process_time()
         answered = burst(plain, [request(plain, body, {}) for body in self._take(QUERIES)], connections, 200)
@@ -134,7 +134,7 @@ class Load:
         offer = challenged.answers[0].header("WWW-Authenticate")
         stamps = self._pool.map(prepay, [key for key, _ in orders], itertools.repeat(offer), chunksize=20)
         prepaid = self._pay(connections, orders, stamps)
-        return Served(answered.rate, challenged.rate, redeemed.rate, prepaid.rate, share)
+        return ServerRates(answered.rate, challenged.rate, redeemed.rate, prepaid.rate, share)
 
     def _pay(self, connections: int, orders: Sequence[tuple[str, bytes]], solutions: Iterable[str]) -> Burst:
         paying = [self._post(*order, solution) for order, solution in zip(orders, solutions, strict=True)]
@@ -152,7 +152,7 @@ class Load:
         return [self._ledger.add_key(f"user-{time.time_ns()}") for _ in range(count)]
 
 
-def ask_as_a_user(job: Asked) -> float:
+def ask_as_a_user(job: UserJob) -> float:
     """Answers a second of one user with one connection. Raises requests.HTTPError when one is refused."""
     with requests.Session() as session:
         session.auth = PowAuth(job.key) if job.key else None

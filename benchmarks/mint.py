@@ -1,4 +1,4 @@
-"""How fast stamps are minted: every solver, the least that hashlib could take, and the program `hashcash`.
+"""Rates of minting stamps: all solvers, a bare loop of hashlib, and the program `hashcash`.
 
 python -m benchmarks.mint
 """
@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from calpow.puzzle.algorithms import ScryptCost
 from calpow.puzzle.puzzle import Puzzle
-from calpow.puzzle.solving.engines import FAST, MEMORY_HARD, PYTHON, Engine, has_fast, usable_cores
-from calpow.puzzle.solving.solver import mint
+from calpow.puzzle.solving.engines import FAST, MEMORY_HARD, PYTHON, Engine, has_fast_engine, usable_cores
+from calpow.puzzle.solving.solver import run_solver
 
 # Other load comes and goes by the half second: one core is timed often and briefly, for the medians to agree.
 ROUNDS = 41
@@ -83,7 +83,7 @@ def _sources() -> Iterator[tuple[tuple[str, str], Callable[[], float]]]:
 def _engines() -> Iterator[tuple[Engine, str]]:
     for algorithm in (SHA1, SHA256):
         yield PYTHON, algorithm
-        if has_fast():
+        if has_fast_engine():
             yield FAST, algorithm
     yield MEMORY_HARD, SCRYPT
 
@@ -96,7 +96,7 @@ def small_puzzles_rate() -> float:
     """Hashes a second of the pure-Python solver, everything it does for a puzzle included."""
     asked = [Puzzle(SHA1, secrets.token_hex(8), SMALL_BITS, SMALL_COUNT) for _ in range(SMALL_PUZZLES)]
     begun = time.perf_counter()
-    digests = sum(mint(puzzle, PYTHON, workers=1).digests for puzzle in asked)
+    digests = sum(run_solver(puzzle, PYTHON, workers=1).digests for puzzle in asked)
     return digests / (time.perf_counter() - begun)
 
 
@@ -106,7 +106,7 @@ def solver_rate(engine: Engine, algorithm: str, workers: int = 1, seconds: float
     cost = COST if engine is MEMORY_HARD else None
     digests, begun = 0, time.perf_counter()
     while (spent := time.perf_counter() - begun) < seconds:
-        digests += mint(Puzzle(algorithm, secrets.token_hex(8), bits, 16, cost), engine, workers=workers).digests
+        digests += run_solver(Puzzle(algorithm, secrets.token_hex(8), bits, 16, cost), engine, workers=workers).digests
     return digests / spent
 
 
@@ -115,7 +115,7 @@ def all_cores(engine: Engine, algorithm: str) -> float:
     bits = {MEMORY_HARD: 10, PYTHON: 18, FAST: 23}[engine]
     cost = COST if engine is MEMORY_HARD else None
     puzzle = Puzzle(algorithm, secrets.token_hex(8), bits, 16, cost)
-    alone, together = mint(puzzle, engine, workers=1), mint(puzzle, engine, workers=usable_cores())
+    alone, together = run_solver(puzzle, engine, workers=1), run_solver(puzzle, engine, workers=usable_cores())
     return (together.digests / together.seconds) / (alone.digests / alone.seconds)
 
 

@@ -1,4 +1,4 @@
-"""The browser client's folder as a web site of its own: another origin than the model's, as in real use."""
+"""The web site of the demo page: another origin than the model's server, as in real use."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from contextlib import contextmanager, suppress
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parents[1] / "client" / "js"
-# Only this site's scripts run, requests may go to any model, and no other page may frame it.
+ROOT = Path(__file__).resolve().parents[1]
+CLIENT_FOLDER = ROOT / "client" / "js"
+PAGE_FOLDER = ROOT / "benchmarks" / "page"
+# Only scripts of this site run, requests may go to any model, and no other page may show this one in a frame.
 POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; "
     "img-src 'self' blob: data:; connect-src *; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -19,20 +21,21 @@ PREFERRED_PORT = 8090
 
 
 @contextmanager
-def pages(documents: Mapping[str, bytes], folder: Path = FOLDER, port: int = PREFERRED_PORT) -> Iterator[str]:
-    """Serve a folder, and JSON documents beside it by path, on loopback until the block ends; gives the base URL.
+def pages(documents: Mapping[str, bytes], port: int = PREFERRED_PORT) -> Iterator[str]:
+    """Serve the demo page and the browser client on loopback until the block ends; yields the base URL.
 
-    Where the port is taken, another one is used.
+    Both folders are served as one, and so are the JSON documents, by their paths. If the port is taken, another one is
+    used.
     """
-    served = type("Handler", (_Handler,), {"documents": documents, "folder": folder})
-    http = _listen(served, port)
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    handler = type("Handler", (_Handler,), {"documents": documents})
+    server = _listen(handler, port)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{http.server_port}"
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
-        http.shutdown()
-        http.server_close()
+        server.shutdown()
+        server.server_close()
         thread.join()
 
 
@@ -44,13 +47,18 @@ def _listen(handler: type[SimpleHTTPRequestHandler], port: int) -> ThreadingHTTP
 
 class _Handler(SimpleHTTPRequestHandler):
     documents: Mapping[str, bytes]
-    folder: Path
 
-    def __init__(self, *arguments: object) -> None:
-        super().__init__(*arguments, directory=str(self.folder))  # type: ignore[arg-type]
+    def translate_path(self, path: str) -> str:
+        """Return the file of a path: the client's if it has one, else the page's."""
+        self.directory = str(CLIENT_FOLDER)
+        file = super().translate_path(path)
+        if os.path.isfile(file):
+            return file
+        self.directory = str(PAGE_FOLDER)
+        return super().translate_path(path)
 
     def guess_type(self, path: str | os.PathLike[str]) -> str:
-        # Some machines' registries call scripts text/plain, and browsers then run no module.
+        # Some systems register scripts as text/plain, and browsers then refuse to run modules.
         return "text/javascript" if str(path).endswith(".js") else super().guess_type(path)
 
     def do_GET(self) -> None:  # the name the base class looks for

@@ -1,15 +1,15 @@
-"""The picture of a demo: cumulative work against queries, one line a user."""
+"""Picture of a demo: cumulative work against queries, one line a user."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.users import Record
+from benchmarks.users import UserHistory
 
 HONEST = "#1b7f5c"
 THIEVES = ("#c1272d", "#e07b00", "#8e44ad", "#4b4b4b")
 
 
-def draw(records: Sequence[Record], path: Path) -> None:
+def draw(records: Sequence[UserHistory], path: Path) -> None:
     """Save the picture as a PNG."""
     import matplotlib
 

@@ -1,4 +1,4 @@
-"""What prepaying saves an honest user, end to end, on one real TorchServe: run after `make demo`, takes a minute.
+"""Time that prepaid stamps save an honest user, on one real TorchServe: run after `make demo`, takes a minute.
 
 python -m benchmarks.prepay
 """
@@ -19,7 +19,7 @@ import requests
 from benchmarks.speed import HOME, PROTECTED, ROOT, UNPROTECTED, shuffled
 from calpow.archiver.server import served
 from calpow.client import PowAuth
-from calpow.handler.ledger import open_ledger
+from calpow.handler.ledger.uri import open_ledger
 from calpow.puzzle.errors import CalpowError
 from calpow.puzzle.solving.solver import Progress
 
@@ -31,7 +31,7 @@ TIMEOUT = 30.0
 
 @dataclass
 class User:
-    """One who asks: seconds of each query, and how many of them took a second round trip, or waited for stamps."""
+    """A user: the seconds of the queries, and how many of these took a second round trip or waited for stamps."""
 
     name: str
     url: str
@@ -43,7 +43,7 @@ class User:
     _worked: bool = False
 
     def watch(self, _: Progress) -> None:
-        """Told by PowAuth of work that the user waits for."""
+        """Note that the user waits for work; PowAuth calls it."""
         self._worked = True
 
     def ask(self, payload: bytes, *, count: bool) -> None:
@@ -79,7 +79,7 @@ def main() -> int:
 
 
 def measure(victim: Path, archive: Path, payloads: Sequence[bytes]) -> Iterator[tuple[float, list[User]]]:
-    """For each time to think, what the users went through."""
+    """Yield the pauses between queries, with the users after their queries."""
     scratch = Path(tempfile.mkdtemp(prefix="prepay-"))
     uri = f"sqlite:///{scratch / 'ledger.db'}"
     try:
@@ -92,7 +92,7 @@ def measure(victim: Path, archive: Path, payloads: Sequence[bytes]) -> Iterator[
 
 
 def table(think: float, users: Sequence[User]) -> list[str]:
-    """The figures of one time to think."""
+    """Return the lines of the table for one pause between queries."""
     lines = [
         f"{1000 * think:.0f} ms between queries: median ms (quartiles), share that took a second trip / waited for work"
     ]
@@ -104,7 +104,7 @@ def table(think: float, users: Sequence[User]) -> list[str]:
 
 
 def _rounds(protected: str, unprotected: str, uri: str, think: float, payloads: Sequence[bytes]) -> list[User]:
-    """Blocks of queries by each user in turn, so that other load on the machine falls on all alike."""
+    """Send blocks of queries by the users in turn, so that other load affects all of them alike."""
     ledger = open_ledger(uri)
     keys = [ledger.add_key(f"user-{time.time_ns()}-{number}") for number in range(2)]
     plain = User("unprotected", unprotected)

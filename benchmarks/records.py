@@ -1,10 +1,11 @@
-"""How many thieves among the users `calpow calibrate --from-records` stands, on scikit-learn's digits.
+"""Detection of thieves by `calpow calibrate --from-records`, on scikit-learn's digits.
 
 python -m benchmarks.records
 
-Real costs, simulated accounts: each user sends mostly a few classes, and only every second image there is; a thief
-sends ten times as much. First table: who of them is found. Second: what users and thieves pay under the policy that is
-then fitted, the mean over their first queries in multiples of the floor (1.25 is what the budget leaves).
+Costs are real, accounts are simulated: a user sends mostly a few classes, and only half of the images; a thief sends
+ten times as many queries. The first table shows how many thieves are detected, for rising shares of thieves. The second
+shows what users and thieves pay under the policy that is then fitted: the mean over their first queries, in multiples
+of the floor (the budget leaves 1.25).
 """
 
 import argparse
@@ -21,36 +22,28 @@ from benchmarks.digits import attacks as digits_attacks
 from benchmarks.digits import victim as digits_victim
 from benchmarks.digits.handler import read_digit
 from calpow.archiver.calibration.fitting import conditional_multiples, excesses_of, fit_conditional
-from calpow.archiver.calibration.instrument import make_instrument, reference_attacks
-from calpow.archiver.calibration.recorded_samples import Recorded, RecordsError, vet_records
-from calpow.archiver.calibration.samples import price_folder, price_inputs, some_inputs
-from calpow.archiver.calibration.simulated_users import (
-    CONCENTRATION,
-    Course,
-    Floats,
-    Ints,
-    Samples,
-    stream_means,
-    streams,
-)
-from calpow.archiver.cli.calibrate import Order
+from calpow.archiver.calibration.order import CalibrationOrder
+from calpow.archiver.calibration.recorded_samples import RecordedSamples, vet_records
+from calpow.archiver.calibration.samples import Floats, Ints, Samples, price_folder, price_inputs, some_inputs
+from calpow.archiver.calibration.score_setup import reference_attacks, set_up_scores
+from calpow.archiver.calibration.simulated_users import CONCENTRATION, StreamLengths, stream_means, streams
+from calpow.archiver.errors import RecordsError
 from calpow.archiver.payloads import read_folder
-from calpow.archiver.teachers.training import Order as TeachersOrder
-from calpow.archiver.teachers.training import train
+from calpow.archiver.teachers.training import TeacherOrder, train
 from calpow.archiver.victim_archive import open_victim
-from calpow.handler.leakage.score import Priced
+from calpow.handler.leakage.score import ScoredSamples
 from calpow.handler.policy.policies import Conditional
 
 TEACHERS = 50
 STRANGERS = ("natural", "letters", "noise")
 STRANGERS_EACH = 1_000
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
-# Fewer where a crowd is its own average.
+# Seeds by the number of accounts; large crowds differ little from seed to seed.
 SEEDS = {20: 5, 100: 3, 500: 1}
 # Queries of a user: log-normal around the median.
 MEDIAN_QUERIES, SCATTER = 300, 1.0
 SHORTEST, LONGEST = 5, 5_000
-COURSE = Course(10_000)
+LENGTHS = StreamLengths(10_000)
 FITTED_ACCOUNTS = 100
 FITTED_SHARE = 0.4
 FRESH_USERS = 500
@@ -58,38 +51,38 @@ THIEVES = 50
 
 
 @dataclass(frozen=True)
-class Thief:
-    """What a thief sends: strangers in this share of his queries, or legitimate inputs perturbed; how many queries."""
+class ThiefKind:
+    """Behaviour of a thief: the share of strangers among his queries, or all of them perturbed legitimate inputs."""
 
     share: float = 1.0
     perturbed: bool = False
     queries: int = 10 * MEDIAN_QUERIES
 
 
-KINDS: Mapping[str, Thief] = {
-    "strangers": Thief(),
-    "half strangers": Thief(0.5),
-    "one stranger in five": Thief(0.2),
-    "perturbed": Thief(perturbed=True),
-    "strangers, 30 queries": Thief(queries=30),
-    "half, 30 queries": Thief(0.5, queries=30),
-    "strangers, 5 queries": Thief(queries=5),
+KINDS: Mapping[str, ThiefKind] = {
+    "strangers": ThiefKind(),
+    "half strangers": ThiefKind(0.5),
+    "one stranger in five": ThiefKind(0.2),
+    "perturbed": ThiefKind(perturbed=True),
+    "strangers, 30 queries": ThiefKind(queries=30),
+    "half, 30 queries": ThiefKind(0.5, queries=30),
+    "strangers, 5 queries": ThiefKind(queries=5),
 }
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Priced queries to make accounts of: users', strangers' and perturbed ones; `highest` is the most."""
+    """Priced queries from which accounts are drawn; `highest` `[scores]` are the highest possible costs."""
 
     honest: Samples
-    strangers: Priced
-    perturbed: Priced
+    strangers: ScoredSamples
+    perturbed: ScoredSamples
     highest: Floats
 
 
 @dataclass(frozen=True)
-class Sent:
-    """What one account sent: costs `[n, metrics]`, classes `[n]`."""
+class AccountQueries:
+    """Queries of one account: costs `[n, scores]` and classes `[n]`."""
 
     costs: Floats
     labels: Ints
@@ -97,7 +90,7 @@ class Sent:
 
 @dataclass(frozen=True)
 class Vetting:
-    """The samples that are left, None where they are too few; the shares of thieves found and of users dropped."""
+    """The samples that are left, None if they are too few, and the shares of thieves detected and of users dropped."""
 
     left: Samples | None
     found: float
@@ -105,66 +98,71 @@ class Vetting:
 
 
 def priced_pool(home: Path) -> Pool:
-    """Train victim and teachers below `home` and price everything."""
+    """Train a victim and its teachers below `home`, and price all queries."""
     digits_victim.build(home)
-    train(TeachersOrder(home / "victim.mar", home / "victim-train", home / "teachers.pt2", teachers=TEACHERS))
-    order = Order(home / "victim.mar", home / "calibration", home / "c.json", ensemble=home / "teachers.pt2")
+    train(TeacherOrder(home / "victim.mar", home / "victim-train", home / "teachers.pt2", teachers=TEACHERS))
+    order = CalibrationOrder(home / "victim.mar", home / "calibration", home / "c.json", ensemble=home / "teachers.pt2")
     folder = read_folder(order.data)
     folder = replace(folder, payloads=folder.payloads + read_folder(home / "users").payloads)
     with open_victim(order.victim) as opened:
         inputs = some_inputs(opened, folder.payloads, STRANGERS_EACH, order.seed)
-        instrument = make_instrument(order, opened, folder, inputs)
-        made = [
+        setup = set_up_scores(order, opened, folder, inputs)
+        strangers = [
             read_digit(body).reshape(1, *inputs.shape[1:])
             for kind in STRANGERS
             for body in digits_attacks.payloads(kind, STRANGERS_EACH)
         ]
         return Pool(
-            price_folder(opened, folder, instrument.meter.price),
-            price_inputs(torch.cat(made), instrument.meter.price),
-            reference_attacks(inputs, instrument.meter, order.seed)["perturbed"],
-            instrument.highest,
+            price_folder(opened, folder, setup.meter.price),
+            price_inputs(torch.cat(strangers), setup.meter.price),
+            reference_attacks(inputs, setup.meter, order.seed)["perturbed"],
+            setup.highest,
         )
 
 
-def user(pool: Pool, queries: int, rng: np.random.Generator) -> Sent:
-    """What a user sends, of his own mixture of classes and of his own half of the images."""
+def user(pool: Pool, queries: int, rng: np.random.Generator) -> AccountQueries:
+    """Draw the queries of a user, from a mixture of classes and half of the images of his own."""
     honest = pool.honest
-    mine = rng.random(int(honest.groups.max()) + 1) < 0.5
+    own = rng.random(int(honest.groups.max()) + 1) < 0.5
     mixture = rng.dirichlet(np.full(len(honest.class_names), CONCENTRATION))
-    weights = mixture[honest.classes] * mine[honest.groups]
+    weights = mixture[honest.classes.numpy()] * own[honest.groups.numpy()]
     picks = rng.choice(len(weights), queries, p=weights / weights.sum())
-    return Sent(honest.costs[picks], honest.labels[picks])
+    return AccountQueries(honest.costs.numpy()[picks], honest.labels.numpy()[picks])
 
 
-def thief(pool: Pool, kind: Thief, rng: np.random.Generator) -> Sent:
-    """What a thief sends."""
+def thief(pool: Pool, kind: ThiefKind, rng: np.random.Generator) -> AccountQueries:
+    """Draw the queries of a thief."""
     source = pool.perturbed if kind.perturbed else pool.strangers
     picks = rng.integers(len(source.costs), size=round(kind.share * kind.queries))
     rest = rng.integers(len(pool.honest.costs), size=kind.queries - len(picks))
-    return Sent(
-        np.concatenate([source.costs.numpy()[picks], pool.honest.costs[rest]]),
-        np.concatenate([source.labels.numpy()[picks], pool.honest.labels[rest]]),
+    return AccountQueries(
+        np.concatenate([source.costs.numpy()[picks], pool.honest.costs.numpy()[rest]]),
+        np.concatenate([source.labels.numpy()[picks], pool.honest.labels.numpy()[rest]]),
     )
 
 
-def recorded(pool: Pool, accounts: int, share: float, kind: Thief, rng: np.random.Generator) -> tuple[Recorded, int]:
-    """Accounts, the first of which are thieves, and how many these are."""
+def recorded(
+    pool: Pool, accounts: int, share: float, kind: ThiefKind, rng: np.random.Generator
+) -> tuple[RecordedSamples, int]:
+    """Return recorded accounts, the thieves first, and the number of thieves."""
     thieves = round(accounts * share)
     lengths = rng.lognormal(np.log(MEDIAN_QUERIES), SCATTER, accounts - thieves).clip(SHORTEST, LONGEST).astype(int)
     sent = [thief(pool, kind, rng) for _ in range(thieves)] + [user(pool, n, rng) for n in lengths.tolist()]
-    owners = np.repeat(np.arange(accounts), [len(each.labels) for each in sent])
-    costs, labels = np.concatenate([each.costs for each in sent]), np.concatenate([each.labels for each in sent])
+    owners = np.repeat(np.arange(accounts), [len(account.labels) for account in sent])
+    costs, labels = (
+        np.concatenate([account.costs for account in sent]),
+        np.concatenate([account.labels for account in sent]),
+    )
     names = tuple(f"{number}" for number in range(accounts))
-    return Recorded(costs, labels, owners, np.arange(len(owners)), names, 0, 0), thieves
+    return RecordedSamples(costs, labels, owners, np.arange(len(owners)), names, 0, 0), thieves
 
 
-def vetted(pool: Pool, accounts: int, share: float, kind: Thief, seed: int) -> Vetting:
-    """Let a crowd of accounts be looked at."""
+def vetted(pool: Pool, accounts: int, share: float, kind: ThiefKind, seed: int) -> Vetting:
+    """Draw a crowd of accounts and vet it."""
     rng = np.random.default_rng(seed)
-    made, thieves = recorded(pool, accounts, share, kind, rng)
+    crowd, thieves = recorded(pool, accounts, share, kind, rng)
     try:
-        left = vet_records(made, pool.honest.class_names, pool.highest, rng)
+        left = vet_records(crowd, pool.honest.class_names, pool.highest, rng)
     except RecordsError:
         return Vetting(None, np.nan, np.nan)
     dropped = [int(name) for name, _ in left.dropped]
@@ -172,18 +170,18 @@ def vetted(pool: Pool, accounts: int, share: float, kind: Thief, seed: int) -> V
     return Vetting(left.samples, found / thieves if thieves else np.nan, (len(dropped) - found) / (accounts - thieves))
 
 
-def paid(policy: Conditional, sent: Sequence[Sent], rng: np.random.Generator) -> Floats:
-    """Mean multiples of the floor over 1,000 and 10,000 queries of accounts that go on so: `[accounts, 2]`."""
+def paid(policy: Conditional, sent: Sequence[AccountQueries], rng: np.random.Generator) -> Floats:
+    """Return the mean multiples of the floor over 1,000 and 10,000 queries of such accounts: `[accounts, 2]`."""
     rows = []
-    for each in sent:
-        excess = excesses_of(policy, each.costs, each.labels)
-        rows.append(streams(excess, [np.ones(len(excess))], COURSE, rng)[0])
-    multiples = partial(conditional_multiples, policy, COURSE.checkpoints)
-    return stream_means(multiples(np.stack(rows)), COURSE, (1_000, 10_000))
+    for account in sent:
+        excess = excesses_of(policy, torch.from_numpy(account.costs), torch.from_numpy(account.labels))
+        rows.append(streams(excess, [np.ones(len(excess))], LENGTHS, rng)[0])
+    multiples = partial(conditional_multiples, policy, LENGTHS.checkpoints)
+    return stream_means(multiples(np.stack(rows)), LENGTHS, (1_000, 10_000))
 
 
 def print_vetting(pool: Pool) -> None:
-    """The first table."""
+    """Print the first table."""
     print("Thieves found / users dropped by mistake, per cent")
     print(f"{'thieves send':<24}{'accounts':>9}" + "".join(f"{share:>14.0%}" for share in SHARES))
     for name, kind in KINDS.items():
@@ -191,22 +189,22 @@ def print_vetting(pool: Pool) -> None:
             cells = []
             for share in SHARES:
                 runs = [vetted(pool, accounts, share, kind, seed) for seed in range(seeds)]
-                done = [each for each in runs if each.left is not None]
+                done = [run for run in runs if run.left is not None]
                 cells.append(cell(done, share) if done else "too few")
             print(f"{name:<24}{accounts:>9}" + "".join(f"{cell:>14}" for cell in cells), flush=True)
 
 
 def cell(runs: Sequence[Vetting], share: float) -> str:
-    """Thieves found / users dropped."""
-    found = f"{100 * np.mean([each.found for each in runs]):.0f}" if share else "-"
-    return f"{found} / {100 * np.mean([each.wrong for each in runs]):.1f}"
+    """Return a cell of the first table: thieves detected / users dropped, in per cent."""
+    found = f"{100 * np.mean([run.found for run in runs]):.0f}" if share else "-"
+    return f"{found} / {100 * np.mean([run.wrong for run in runs]):.1f}"
 
 
 def print_payments(pool: Pool) -> None:
-    """The second table."""
+    """Print the second table."""
     print(f"\nMultiples of the floor, from {FITTED_ACCOUNTS} accounts: users' 99th percentile, thieves' median")
     print(f"{'thieves send':<24}{'share':>6}{'users 1,000':>14}{'10,000':>10}{'thieves 1,000':>16}{'10,000':>10}")
-    nobody = fitted(pool, 0.0, Thief())
+    nobody = fitted(pool, 0.0, ThiefKind())
     for name, kind in KINDS.items():
         for share, policy in ((0.0, nobody), (FITTED_SHARE, fitted(pool, FITTED_SHARE, kind))):
             rng = np.random.default_rng(1)
@@ -219,11 +217,11 @@ def print_payments(pool: Pool) -> None:
             )
 
 
-def fitted(pool: Pool, share: float, kind: Thief) -> Conditional:
-    """The policy fitted to what is left of a crowd."""
+def fitted(pool: Pool, share: float, kind: ThiefKind) -> Conditional:
+    """Return the policy fitted to the samples that vetting leaves of a crowd."""
     left = vetted(pool, FITTED_ACCOUNTS, share, kind, 0).left
     assert left is not None
-    return fit_conditional(left, pool.highest, COURSE, np.random.default_rng(1), quiet=True).policy
+    return fit_conditional(left, pool.highest, LENGTHS, np.random.default_rng(1), quiet=True).policy
 
 
 def main() -> None:

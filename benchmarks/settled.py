@@ -1,11 +1,11 @@
-"""What paying first asks of honest users and of thieves, by the gate's own arithmetic and without a server.
+"""Work of honest users and of thieves when they pay first, by the gate's own arithmetic and without a server.
 
 python -m benchmarks.settled --domain digits     after make demo; a minute
 python -m benchmarks.settled --domain fashion    builds the victim and teachers of a seed first; half an hour
 
-Each user walks through his queries: he presents what his account's past asks, the query is settled, and where its
-answer is withheld he pays the rest. Beside it stands what the same queries cost when each is paid at the price after
-its own evidence, as before: exactly, and rounded up to a quarter of a bit as prices are now. In floors an answer.
+A user presents the work that his account's past asks for, the query is settled, and he pays the rest if the answer is
+withheld. The tables compare this with the price after the query's own evidence: exactly, and rounded up to a quarter of
+a bit, as prices are. Figures are in floors an answer.
 """
 
 import argparse
@@ -15,18 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from calpow.archiver.calibration.fitting import CAP, excesses_of
-from calpow.archiver.calibration.simulated_users import Floats, Samples
+from calpow.archiver.calibration.samples import Floats, Samples
 from calpow.handler.gate.settling import settle, settle_rest
-from calpow.handler.leakage.input_range import Limits
+from calpow.handler.leakage.input_range import InputRange
 from calpow.handler.leakage.output import OutputKind
-from calpow.handler.leakage.registry import MetricName
+from calpow.handler.leakage.registry import ScoreName, ScoreSpec
+from calpow.handler.leakage.score import VictimShape
 from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account, Charge, Outcome
-from calpow.handler.policy.calibration_file import SCHEMA, Calibration, Chosen, PolicyName, Rows, Shape
+from calpow.handler.policy.calibrated_policy import BatchRows, CalibratedPolicy, PolicyName
+from calpow.handler.policy.calibration_file import load_policy
 from calpow.handler.policy.policies import MICRO, Bounds, Conditional, Paper, SolverFit
-from calpow.handler.policy.rehearsal_evidence import Evidence
 from calpow.handler.policy.tariff import Tariff, TooLarge
 from calpow.puzzle.errors import CalpowError
 from calpow.puzzle.profiles import DEFAULT_PROFILE, PROFILES
@@ -46,7 +48,7 @@ FELL_SHORT = 1
 
 @dataclass(frozen=True)
 class Domain:
-    """A fitted policy, honest samples, and what strangers exceed their class by, by their kind and what they do."""
+    """A fitted policy, honest samples, and strangers' excesses by their kind and the way they are mixed."""
 
     name: str
     policy: Conditional
@@ -56,12 +58,13 @@ class Domain:
 
 @dataclass
 class Walk:
-    """One account's way through its queries: hashes paid, answers had, answers that took a second challenge.
+    """Simulation of one account: hashes paid, answers received, and answers that took a second challenge.
 
-    `exact` sums the prices after each query's own evidence, `priced` the same in steps of a quarter of a bit.
+    exact: the summed prices after the evidence of every query itself.
+    priced: the same, in steps of a quarter of a bit.
     """
 
-    rule: Calibration
+    rule: CalibratedPolicy
     tariff: Tariff
     account: Account = NEW_ACCOUNT
     paid: int = 0
@@ -72,7 +75,7 @@ class Walk:
     second: int = 0
 
     def ask(self, excess: Sequence[int]) -> None:
-        """Send one request of these samples, pay what is asked, and collect its answer."""
+        """Send one request of samples with these excesses, pay its price, and collect its answer."""
         asked = self.tariff.asked(self.account, len(excess), 1.0)
         if isinstance(asked, TooLarge):
             for start in range(0, len(excess), asked.samples):
@@ -81,10 +84,10 @@ class Walk:
         self.requests += 1
         self.paid += asked
         totals = self.account.totals
-        for each in excess:
-            totals += Charge(0, each, 1)
+        for sample in excess:
+            totals += Charge(0, sample, 1)
             self.exact += self.rule.work(totals)
-        settled = settle(self.tariff, self.account, [Charge(0, each, 1) for each in excess], asked, asked, 1.0)
+        settled = settle(self.tariff, self.account, [Charge(0, sample, 1) for sample in excess], asked, asked, 1.0)
         self.account = Account(settled.totals, settled.owed, 0)
         self.priced += settled.price
         self.answers += len(excess)
@@ -101,7 +104,7 @@ class Walk:
 
 
 def main() -> int:
-    """Walk through both domains, print the tables; 1 where a must is missed."""
+    """Simulate the accounts of a domain and print the tables. Return 1 when a requirement is missed."""
     parser = argparse.ArgumentParser(prog="benchmarks.settled", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--domain", choices=(DIGITS, FASHION), default=DIGITS, help="default: digits")
     parser.add_argument("--seed", type=int, default=0, help="of Fashion's victim, teachers and split (default: 0)")
@@ -120,13 +123,13 @@ def main() -> int:
 
 
 def report(domain: Domain, rng: np.random.Generator) -> Iterator[str]:
-    """Print both tables; what falls short."""
-    rule = calibration(domain.policy)
+    """Print both tables and yield a line for every requirement that is missed."""
+    rule = calibrated_policy(domain.policy)
     print(f"\n{domain.name}, {QUERIES:,} queries a user\n")
     print(f"{'honest users':<26}{'second challenges':>18}{'floors an answer':>18}")
     for name, pool in profiles(domain).items():
         users = [walk(rule, rng.choice(pool, QUERIES), 1) for _ in range(USERS)]
-        share = sum(each.second for each in users) / sum(each.requests for each in users)
+        share = sum(user.second for user in users) / sum(user.requests for user in users)
         print(f"{name:<26}{share:>17.2%} {mean_floors(users):>17.2f}")
         if share > MOST_SECOND_CHALLENGES:
             yield f"{domain.name}, {name}: {share:.2%} second challenges"
@@ -134,12 +137,15 @@ def report(domain: Domain, rng: np.random.Generator) -> Iterator[str]:
     print(f"\n{'thieves':<34}{'before':>10}{'rounded':>10}{lists}{'five, new':>12}")
     for name, pool in domain.strangers.items():
         sent = [rng.choice(pool, QUERIES) for _ in range(THIEVES)]
-        walks = {n: [walk(rule, each, n) for each in sent] for n in LISTS}
-        answers = sum(each.answers for each in walks[1]) * walks[1][0].tariff.floor
-        exact, before = sum(each.exact for each in walks[1]) / answers, sum(each.priced for each in walks[1]) / answers
+        walks = {n: [walk(rule, queries, n) for queries in sent] for n in LISTS}
+        answers = sum(thief.answers for thief in walks[1]) * walks[1][0].tariff.floor
+        exact, before = (
+            sum(thief.exact for thief in walks[1]) / answers,
+            sum(thief.priced for thief in walks[1]) / answers,
+        )
         paid = [mean_floors(walks[n]) for n in LISTS]
         short = [walk(rule, rng.choice(pool, SHORT), 1) for _ in range(10 * THIEVES)]
-        figures = "".join(f"{each:>14,.1f}" for each in paid)
+        figures = "".join(f"{floors:>14,.1f}" for floors in paid)
         print(f"{name:<34}{exact:>10,.1f}{before:>10,.1f}{figures}{mean_floors(short):>12.1f}")
         if abs(paid[0] / before - 1) > SAME:
             yield f"{domain.name}, {name}: {paid[0]:.1f} floors an answer, {before:.1f} before"
@@ -147,56 +153,52 @@ def report(domain: Domain, rng: np.random.Generator) -> Iterator[str]:
             yield f"{domain.name}, {name}: {min(paid[1:]):.1f} floors an answer in lists, {paid[0]:.1f} one by one"
 
 
-def walk(rule: Calibration, excess: Floats, size: int) -> Walk:
-    """One user's queries, in requests of so many samples."""
-    made = Walk(rule, Tariff(rule))
+def walk(rule: CalibratedPolicy, excess: Floats, size: int) -> Walk:
+    """Return the account that sends these samples in requests of `size`."""
+    account = Walk(rule, Tariff(rule))
     micro = (excess * MICRO).round().astype(np.int64).tolist()
     for start in range(0, len(micro), size):
-        made.ask(micro[start : start + size])
-    return made
+        account.ask(micro[start : start + size])
+    return account
 
 
 def mean_floors(walks: Sequence[Walk]) -> float:
-    """Floors paid an answer, over all users."""
-    return sum(each.paid for each in walks) / max(1, sum(each.answers for each in walks)) / walks[0].tariff.floor
+    """Return the floors paid an answer, over all users."""
+    return sum(walk.paid for walk in walks) / max(1, sum(walk.answers for walk in walks)) / walks[0].tariff.floor
 
 
 def profiles(domain: Domain) -> dict[str, Floats]:
-    """What honest users of each class mix exceed their class by."""
+    """Return the excesses of honest users' samples, by class mix."""
     samples = domain.honest
     excess = excesses_of(domain.policy, samples.costs, samples.labels)
     by_class = {f"class {name}": excess[samples.classes == index] for index, name in enumerate(samples.class_names)}
     return {"uniform": excess, **by_class}
 
 
-def calibration(policy: Conditional) -> Calibration:
-    """A calibration around a policy; its floor is of the size that a model of some milliseconds has."""
+def calibrated_policy(policy: Conditional) -> CalibratedPolicy:
+    """Return a calibrated policy with a floor of the size that a model of some milliseconds has."""
     classes = len(policy.class_means)
-    return Calibration(
-        schema=SCHEMA,
-        shape=Shape(classes, (1,)),
+    return CalibratedPolicy(
+        shape=VictimShape(classes, (1,)),
         victim_sha256="0" * 64,
         parts={},
         output=OutputKind.logits,
-        rows=Rows(in_order=False, counted=True),
-        metrics=tuple(Chosen(MetricName.entropy, {}) for _ in policy.standards),
-        limits=Limits((0.0,), (1.0,)),
-        policy=PolicyName.conditional,
+        rows=BatchRows(in_order=False, counted=True),
+        scores=tuple(ScoreSpec(ScoreName.entropy, {}) for _ in policy.standards),
+        input_range=InputRange((0.0,), (1.0,)),
+        name=PolicyName.conditional,
         conditional=policy,
         paper=Paper(1.0, 0.0, 1.0),
         bounds=Bounds(0.0, 0.0, 0.0, 0.0, 1.0),
         puzzle=PROFILES[DEFAULT_PROFILE].kind,
         floor_seconds=FLOOR_SECONDS,
         cap=CAP,
-        latency_seconds=FLOOR_SECONDS,
         solver=SolverFit(0.0, HASHES_PER_SECOND),
-        evidence=Evidence("", QUERIES, 2.0, (), (), 0.0, 0.0, ()),
-        provenance={},
     )
 
 
 def mixed(strangers: Floats, honest: Floats, rng: np.random.Generator) -> dict[str, Floats]:
-    """What a thief may do with strangers."""
+    """Return strangers' excesses alone and mixed with honest ones, by the share of strangers."""
     n = len(strangers)
     return {
         "": strangers,
@@ -207,7 +209,7 @@ def mixed(strangers: Floats, honest: Floats, rng: np.random.Generator) -> dict[s
 
 
 def digits_domain() -> Domain:
-    """The demo's model, its calibration, and its users and thieves."""
+    """Return the demo's model, calibration, users and thieves."""
     from benchmarks.digits import attacks
     from calpow.archiver.calibration.samples import price_folder, price_inputs
     from calpow.archiver.payloads import read_folder
@@ -216,14 +218,14 @@ def digits_domain() -> Domain:
     from calpow.handler.leakage.meter import Artefacts, make_meter
 
     home = ROOT / "demo"
-    made = Calibration.load(home / "calibration.json")
+    made = load_policy(home / "calibration.json")
     folder = read_folder(home / "users")
     ensemble = Ensemble.load(home / "teachers.pt2")
     rng = np.random.default_rng(3)
     with open_victim(home / "victim.mar") as opened:
         recorder = opened.victim.recorder
         meter = make_meter(
-            recorder, opened.device, made.shape, made.output, made.metrics, made.limits, Artefacts(ensemble)
+            recorder, opened.device, made.shape, made.output, made.scores, made.input_range, Artefacts(ensemble)
         )
         honest = price_folder(opened, folder, meter.price)
         excess = excesses_of(made.conditional, honest.costs, honest.labels)
@@ -232,20 +234,20 @@ def digits_domain() -> Domain:
             rows = [{"body": body} for body in attacks.payloads(kind, 300)]
             inputs = opened.preprocess(rows)
             priced = price_inputs(inputs, meter.price)
-            found = excesses_of(made.conditional, priced.costs.numpy(), priced.labels.numpy())
+            found = excesses_of(made.conditional, priced.costs, priced.labels)
             strangers |= {f"{kind}{way}": pool for way, pool in mixed(found, excess, rng).items()}
     return Domain("digits", made.conditional, honest, strangers)
 
 
 def fashion_domain(folder: Path, seed: int) -> Domain:
-    """One seed of Fashion-MNIST, PATE alone."""
+    """Return one seed of Fashion-MNIST, priced by PATE alone."""
     from benchmarks.fashion.data import CLASS_FOLDERS, CLASSES, split, tensor
     from benchmarks.fashion.strangers import NEAR, Stock, make_all
     from benchmarks.fashion.victim import TEACHERS, Home, build
     from calpow.archiver.calibration.fitting import fit_conditional
-    from calpow.archiver.calibration.instrument import output_kind, vote_settings
     from calpow.archiver.calibration.samples import price_inputs
-    from calpow.archiver.calibration.simulated_users import Course
+    from calpow.archiver.calibration.score_setup import output_kind, vote_settings
+    from calpow.archiver.calibration.simulated_users import StreamLengths
     from calpow.archiver.victim_archive import open_victim
     from calpow.handler.leakage.ensemble import Ensemble
     from calpow.handler.leakage.meter import Artefacts, make_meter
@@ -257,13 +259,13 @@ def fashion_domain(folder: Path, seed: int) -> Domain:
     rng = np.random.default_rng((seed, 5))
     sets = {"calibration": halves.calibration.images, "fresh": halves.fresh.images}
     kinds = make_all(Stock(halves.fresh, folder, rng), 1_000)
-    chosen = (Chosen(MetricName.pate, vote_settings(TEACHERS, None)),)
+    chosen = (ScoreSpec(ScoreName.pate, vote_settings(TEACHERS, None)),)
     with open_victim(home.victim) as opened:
         inputs = tensor(halves.calibration.images[:1_000])
-        shape = Shape(len(CLASS_FOLDERS), tuple(inputs.shape[1:]))
+        shape = VictimShape(len(CLASS_FOLDERS), tuple(inputs.shape[1:]))
         output = output_kind(opened, inputs, shape.classes, graded=False)
         artefacts = Artefacts(Ensemble.load(home.ensemble))
-        limits = Limits.of(inputs)
+        limits = InputRange.of(inputs)
         meter = make_meter(opened.victim.recorder, opened.device, shape, output, chosen, limits, artefacts)
         priced = {
             name: price_inputs(tensor(images), meter.price)
@@ -271,16 +273,20 @@ def fashion_domain(folder: Path, seed: int) -> Domain:
         }
     honest = {
         name: Samples(
-            priced[name].costs.numpy(), priced[name].labels.numpy(), half.labels, np.arange(len(half.labels)), CLASSES
+            priced[name].costs,
+            priced[name].labels,
+            torch.from_numpy(half.labels),
+            torch.arange(len(half.labels)),
+            CLASSES,
         )
         for name, half in (("calibration", halves.calibration), ("fresh", halves.fresh))
     }
-    highest = np.array([metric.highest for metric in meter.metrics])
-    policy = fit_conditional(honest["calibration"], highest, Course(10_000), rng).policy
+    highest = np.array([score.highest for score in meter.scores])
+    policy = fit_conditional(honest["calibration"], highest, StreamLengths(10_000), rng).policy
     excess = excesses_of(policy, honest["fresh"].costs, honest["fresh"].labels)
     strangers: dict[str, Floats] = {}
     for kind in kinds:
-        found = excesses_of(policy, priced[kind].costs.numpy(), priced[kind].labels.numpy())
+        found = excesses_of(policy, priced[kind].costs, priced[kind].labels)
         ways = {"": found} if kind in NEAR else mixed(found, excess, rng)
         strangers |= {f"{kind}{way}": pool for way, pool in ways.items()}
     return Domain(f"Fashion-MNIST, seed {seed}", policy, honest["fresh"], strangers)

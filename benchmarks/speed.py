@@ -1,4 +1,4 @@
-"""How fast a protected model answers and where the time goes: run after `make demo`, takes about two minutes.
+"""Throughput of a protected model, and the time of a query by stage: run after `make demo`, takes two minutes.
 
 python -m benchmarks.speed
 """
@@ -67,7 +67,7 @@ def measure(victim: Path, archive: Path, payloads: Sequence[bytes], folder: Path
         uri = f"sqlite:///{scratch / 'served.db'}"
         archives = {PROTECTED: archive, UNPROTECTED: victim}
         with served(archives, config=ROOT / "config.properties", environment={"CALPOW_LEDGER": uri}) as server:
-            site = load.Site(server.url(UNPROTECTED), server.url(PROTECTED), uri, payloads)
+            site = load.ServedModel(server.url(UNPROTECTED), server.url(PROTECTED), uri, payloads)
             print("a TorchServe under load ...", flush=True)
             rounds = load.measure(site)
             print("the stages of a query ...", flush=True)
@@ -78,7 +78,7 @@ def measure(victim: Path, archive: Path, payloads: Sequence[bytes], folder: Path
     return Figures(rounds, stages, batches, rates)
 
 
-def measure_stages(archive: Path, scratch: Path, site: load.Site) -> "tuple[Stages, Batches]":
+def measure_stages(archive: Path, scratch: Path, site: load.ServedModel) -> "tuple[Stages, Batches]":
     """`benchmarks.stages.measure`, which brings torch into whoever calls it."""
     from benchmarks import stages
 

@@ -1,4 +1,4 @@
-"""The figures of `benchmarks.speed` as one table to read."""
+"""The figures of `benchmarks.speed` as one table."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ WIDTH = 34
 
 @dataclass(frozen=True)
 class Figures:
-    """All that was measured."""
+    """All figures of a run."""
 
     rounds: Sequence[Round]
     stages: "Stages"
@@ -26,7 +26,7 @@ class Figures:
 
 
 def table(figures: Figures) -> Iterator[str]:
-    """The table, line by line."""
+    """Yield the lines of the table."""
     yield from _throughput(figures.rounds)
     yield from _query(figures.stages)
     yield from _batches(figures.batches)

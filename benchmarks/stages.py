@@ -1,8 +1,8 @@
-"""Where the time of a protected query goes, by stage, on the archive's own parts.
+"""Time of a protected query by stage, measured on the parts of an archive.
 
-A worker's work is done in this process: TorchServe's own `Service.predict` is called as a worker calls it, the ledger
-is a real file. In turns with it the same is asked over HTTP: what that takes longer is HTTP. Run it in a process of
-its own: the victim changes the working directory, and TorchServe's metrics go to standard output.
+The work of a worker is done in this process: TorchServe's own `Service.predict` is called as a worker calls it, and the
+ledger is a real file. The same queries are sent over HTTP in turns with it; the difference is the time of HTTP. Run it
+in a process of its own: the victim changes the working directory, and TorchServe prints metrics to standard output.
 """
 
 import contextlib
@@ -28,21 +28,22 @@ from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 from ts.model_loader import ModelLoaderFactory
 from ts.service import Service
 
-from benchmarks.load import Site, prepay
+from benchmarks.load import ServedModel, prepay
 from benchmarks.wire import BadAnswer, Connection, request
 from calpow.archiver.victim_archive import open_victim
 from calpow.handler.config import CALIBRATION_FILE, ENSEMBLE_FILE, VICTIM_FILE
-from calpow.handler.gate import gate
+from calpow.handler.gate import entry_check
 from calpow.handler.gate.challenges import Issuer
 from calpow.handler.gate.tokens import Signer
 from calpow.handler.leakage.ensemble import Ensemble
 from calpow.handler.leakage.gnmax.accountant import Accountant
-from calpow.handler.leakage.pate import Pate
-from calpow.handler.ledger import URI_VARIABLE, open_ledger
+from calpow.handler.leakage.votes import VoteScore
 from calpow.handler.ledger.sqlite import SqliteLedger
-from calpow.handler.policy.calibration_file import Calibration
+from calpow.handler.ledger.uri import URI_VARIABLE, open_ledger
+from calpow.handler.model_archive import read_manifest, unpack
+from calpow.handler.policy.calibration_file import load_policy
 from calpow.handler.torchserve import GateHandler
-from calpow.handler.victim import Victim, read_manifest, unpack
+from calpow.handler.victim import Victim
 from calpow.puzzle.solving.solver import solve
 from calpow.puzzle.wire import KEY_HEADER, SOLUTION_HEADER, Challenge, format_solution
 
@@ -53,7 +54,7 @@ WARM_UP = 100
 QUERIES = 400
 BATCHES = (1, 16, 64)
 REPETITIONS = 60
-# A few honest answers turn out dearer than their account's past, and are withheld: they are left out.
+# A few honest answers cost more than the past of their account, and are withheld: they are left out.
 LEAST_ANSWERED = 0.9
 ACCOUNTED = 64
 
@@ -61,12 +62,12 @@ LEDGER_CALLS = ("account_of", "account", "standing", "admit", "settle", "fail", 
 PASS = "the victim's pass"
 PLACES: Sequence[tuple[type | ModuleType, str, str]] = (
     (Ensemble, "votes", "ensemble"),
-    (Pate, "price", "accounting"),
+    (VoteScore, "price", "accounting"),
     *((SqliteLedger, name, "ledger") for name in LEDGER_CALLS),
     (Signer, "sign", "signing"),
     (Signer, "verify", "verifying"),
     (Issuer, "read", "verifying"),
-    (gate, "is_solved", "verifying"),
+    (entry_check, "is_solved", "verifying"),
     (Victim, "run", PASS),
 )
 STAGES = tuple(dict.fromkeys(stage for _, _, stage in PLACES))
@@ -79,7 +80,7 @@ Lap = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Column:
-    """Where one kind of request spends its time: medians in microseconds, by stage in the worker, and outside it."""
+    """Medians in microseconds of one kind of request: by stage in the worker, all of the worker, and outside it."""
 
     stages: Mapping[str, float]
     worker: float
@@ -88,10 +89,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Stages:
-    """The victim's own request, the two of a protected query, and the one of a query that is paid beforehand.
+    """Times of an unprotected request, of the two requests of a protected query, and of a prepaid query.
 
-    `challenge` is the unpaid request's, of which the victim sees nothing. `solving` is the client's time for a
-    challenge, in microseconds.
+    challenge: of the unpaid request, which does not reach the victim.
+    solving: the client's time for a challenge, in microseconds.
     """
 
     unprotected: Column
@@ -104,17 +105,17 @@ class Stages:
 
 @dataclass(frozen=True)
 class Batches:
-    """Medians in microseconds: accounting for 64 queries, and ensemble and victim by batch size."""
+    """Medians in microseconds of accounting for 64 queries, and of ensemble and victim by batch size."""
 
     accounting_64: float
     ensemble: Mapping[int, float]
     victim: Mapping[int, float]
 
 
-def measure(archive: Path, scratch: Path, site: Site) -> tuple[Stages, Batches]:
-    """Measure a protected archive, here and at `site`; `scratch` is a folder on the disk where a ledger would be.
+def measure(archive: Path, scratch: Path, site: ServedModel) -> tuple[Stages, Batches]:
+    """Measure a protected archive in this process and on the server of `site`.
 
-    Raises BadAnswer when a request is answered otherwise than it should be.
+    `scratch` is a folder on the disk where a ledger would be. Raises BadAnswer for an unexpected answer.
     """
     torch.set_num_threads(1)
     logging.getLogger("ts").setLevel(logging.ERROR)
@@ -130,8 +131,8 @@ def measure(archive: Path, scratch: Path, site: Site) -> tuple[Stages, Batches]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def measure_stages(home: Path, site: Site) -> Stages:
-    """Ask the parts in `home`, an unpacked archive, and the server at `site` in turns."""
+def measure_stages(home: Path, site: ServedModel) -> Stages:
+    """Send queries to the unpacked archive in `home` and to the server of `site` in turns."""
     os.environ[URI_VARIABLE] = f"sqlite:///{home / 'ledger.db'}"
     key, key_there = open_ledger(os.environ[URI_VARIABLE]).add_key("user"), open_ledger(site.ledger).add_key("user")
     stopwatch = Stopwatch()
@@ -160,14 +161,14 @@ def _column(laps: Sequence[tuple[Lap, Lap]]) -> Column:
 
 
 class Stopwatch:
-    """Adds up the seconds of each stage; a stage inside another counts for itself alone."""
+    """Sums of seconds by stage. The time of a stage that runs inside another counts for the inner one alone."""
 
     def __init__(self) -> None:
         self._spent: dict[str, float] = {}
         self._inner = [0.0]
 
     def timed(self, stage: str, function: Callable[P, R]) -> Callable[P, R]:
-        """`function`, its time added to a stage."""
+        """Return `function` with its time added to a stage."""
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -183,7 +184,7 @@ class Stopwatch:
         return call
 
     def lap(self, function: Callable[[], object]) -> Lap:
-        """Seconds of each stage during one call, of the WHOLE call, and the REST that no stage took."""
+        """Return the seconds of each stage during one call, of the WHOLE call, and of the REST, outside all stages."""
         self._spent = {}
         begun = time.perf_counter()
         function()
@@ -193,7 +194,7 @@ class Stopwatch:
 
 @contextlib.contextmanager
 def watched(stopwatch: Stopwatch) -> Iterator[None]:
-    """Time every stage of whatever runs meanwhile."""
+    """Context manager that times all stages within its block."""
     with contextlib.ExitStack() as stack:
         for owner, name, stage in PLACES:
             stack.enter_context(patch.object(owner, name, stopwatch.timed(stage, getattr(owner, name))))
@@ -201,24 +202,24 @@ def watched(stopwatch: Stopwatch) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Reply:
-    """What one request brought, and the time it took. `offer` is the WWW-Authenticate header's value."""
+class TimedReply:
+    """The status of an answer, its WWW-Authenticate header (`offer`), and the time that it took."""
 
     status: int
     lap: Lap
     offer: str
 
 
-class Way(Protocol):
-    """A way to ask the two models."""
+class ModelAccess(Protocol):
+    """Access to the protected and to the unprotected model."""
 
-    def send(self, gated: bool, payload: bytes, headers: Mapping[str, str]) -> Reply:
-        """Ask the protected or the unprotected model."""
+    def send(self, gated: bool, payload: bytes, headers: Mapping[str, str]) -> TimedReply:
+        """Send a payload to one of the two models."""
 
 
 @dataclass(frozen=True)
-class Query:
-    """One query: asked of the victim alone, of the gate, of the gate again with the work; another, paid beforehand."""
+class TimedQuery:
+    """Times of one query: without the gate, for its challenge, for its answer, and of another query that is prepaid."""
 
     unprotected: Lap
     challenge: Lap
@@ -228,10 +229,10 @@ class Query:
     expected_hashes: int
 
 
-def ask(way: Way, key: str, payload: bytes, another: bytes) -> Query | None:
-    """Ask one query without and with the gate, then `another`; None where an answer is withheld for its price.
+def ask(way: ModelAccess, key: str, payload: bytes, another: bytes) -> TimedQuery | None:
+    """Send one query without and with the gate, then `another`, prepaid. Return None when an answer is withheld.
 
-    Raises BadAnswer when one is not answered for another reason.
+    Raises BadAnswer for any other answer than expected.
     """
     plain = way.send(False, payload, {})
     offered = way.send(True, payload, {KEY_HEADER: key})
@@ -248,41 +249,41 @@ def ask(way: Way, key: str, payload: bytes, another: bytes) -> Query | None:
         return None
     if statuses != (200, 200, 200):
         raise BadAnswer(f"a query was answered {statuses} without the gate, with it, and paid beforehand")
-    return Query(plain.lap, offered.lap, answered.lap, prepaid.lap, solving, challenge.puzzle.expected_hashes)
+    return TimedQuery(plain.lap, offered.lap, answered.lap, prepaid.lap, solving, challenge.puzzle.expected_hashes)
 
 
 class Inside:
-    """Both models in this process, asked as a worker is asked."""
+    """Both models in this process, called as a worker calls them."""
 
     def __init__(self, home: Path, stopwatch: Stopwatch) -> None:
         self._stopwatch = stopwatch
         self._protected = _load_protected(home)
         self._unprotected = _load_unprotected(home)
 
-    def send(self, gated: bool, payload: bytes, headers: Mapping[str, str]) -> Reply:
-        """Let the service handle a batch of one."""
+    def send(self, gated: bool, payload: bytes, headers: Mapping[str, str]) -> TimedReply:
+        """Pass the payload to the service as a batch of one."""
         service = self._protected if gated else self._unprotected
         batch = [_incoming(payload, headers)]
         lap = self._stopwatch.lap(lambda: service.predict(batch))
         offer = service.context.get_response_headers(0).get("WWW-Authenticate", "")
-        return Reply(service.context.get_response_status(0)[0], lap, offer)
+        return TimedReply(service.context.get_response_status(0)[0], lap, offer)
 
 
 class Outside:
-    """Both models on a server, asked over a connection each."""
+    """Both models on a server, over one connection for each of them."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: ServedModel) -> None:
         self._urls = (site.unprotected, site.protected)
         self._connections = tuple(Connection(url) for url in self._urls)
 
-    def send(self, gated: bool, payload: bytes, headers: Mapping[str, str]) -> Reply:
-        """Post it."""
+    def send(self, gated: bool, payload: bytes, headers: Mapping[str, str]) -> TimedReply:
+        """Post the payload."""
         answer = self._connections[gated].ask(request(self._urls[gated], payload, headers))
-        return Reply(answer.status, {WHOLE: answer.seconds}, answer.header("WWW-Authenticate"))
+        return TimedReply(answer.status, {WHOLE: answer.seconds}, answer.header("WWW-Authenticate"))
 
 
 def _incoming(payload: bytes, headers: Mapping[str, str]) -> Mapping[str, object]:
-    """A request as TorchServe's codec hands it to a worker's service."""
+    """Return a request as TorchServe's codec passes it to a worker's service."""
     sent = {"Content-Type": "application/octet-stream", **headers}
     return {
         "requestId": b"0d9c2c0f-5a2b-4a61-9b0e-3a52f0c5c0aa",
@@ -316,9 +317,9 @@ def _metrics() -> MetricsCacheYamlImpl:
 
 
 def measure_batches(home: Path, payloads: Sequence[bytes]) -> Batches:
-    """Time ensemble and victim for whole batches, and the accounting for 64 queries."""
+    """Time ensemble and victim on whole batches, and the accounting for 64 queries."""
     ensemble = Ensemble.load(home / ENSEMBLE_FILE)
-    settings = Calibration.load(home / CALIBRATION_FILE).metrics[0].settings
+    settings = load_policy(home / CALIBRATION_FILE).scores[0].settings
     accountant = Accountant.epsilon_at(settings["delta"], settings["sigma"], int(settings["teachers"]))
     with open_victim(home / VICTIM_FILE) as victim:
         inputs = victim.preprocess([{"body": body} for body in payloads[: max(*BATCHES, ACCOUNTED)]])
@@ -336,14 +337,14 @@ def measure_batches(home: Path, payloads: Sequence[bytes]) -> Batches:
 
 
 def _in_turns(calls: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """Median microseconds of each call; all take turns, so that other load on the machine falls on all alike."""
+    """Return the median microseconds of the calls. They take turns, so that other load affects all of them alike."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(REPETITIONS):
         for name, call in calls.items():
             begun = time.perf_counter()
             call()
             seconds[name].append(time.perf_counter() - begun)
-    return {name: _microseconds(each) for name, each in seconds.items()}
+    return {name: _microseconds(durations) for name, durations in seconds.items()}
 
 
 def _microseconds(seconds: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""Users of a protected model, honest and not: what they send, and what each answer took them."""
+"""Users of a protected model, honest and not: the queries that they send, and what the answers cost them."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -14,8 +14,8 @@ TIMEOUT = 60.0
 
 
 @dataclass(frozen=True)
-class Query:
-    """One answered query: seconds with and without the defence, hashes it took in the mean, and whether they agree."""
+class ComparedQuery:
+    """A query answered with and without the gate: seconds, expected hashes, and whether both answers are the same."""
 
     protected_seconds: float
     unprotected_seconds: float
@@ -24,39 +24,39 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Record:
-    """What one user went through."""
+class UserHistory:
+    """The answered queries of one user."""
 
     name: str
     honest: bool
-    queries: list[Query] = field(default_factory=list)
+    queries: list[ComparedQuery] = field(default_factory=list)
 
-    def last(self, count: int) -> "Record":
-        """The same of the last queries alone."""
-        return Record(self.name, self.honest, self.queries[-count:])
+    def last(self, count: int) -> "UserHistory":
+        """Return the history of the last `count` queries."""
+        return UserHistory(self.name, self.honest, self.queries[-count:])
 
     @property
     def protected_seconds(self) -> float:
-        """Seconds of all queries with the defence, end to end."""
+        """Seconds of all queries with the gate, end to end."""
         return sum(query.protected_seconds for query in self.queries)
 
     @property
     def unprotected_seconds(self) -> float:
-        """Seconds of the same queries without it."""
+        """Seconds of the same queries without the gate."""
         return sum(query.unprotected_seconds for query in self.queries)
 
     @property
     def multiple(self) -> float:
-        """How many times longer the defence made it, end to end."""
+        """The time with the gate over the time without it, end to end."""
         return self.protected_seconds / self.unprotected_seconds
 
     @property
     def matching(self) -> int:
-        """Answers that are the unprotected victim's, byte for byte."""
+        """Number of answers that equal the unprotected victim's, byte for byte."""
         return sum(query.same_answer for query in self.queries)
 
     def cumulative_hashes(self) -> list[int]:
-        """Work of the first query, the first two, and so on."""
+        """Return the work of the first query, of the first two, and so on."""
         sums, total = [], 0
         for query in self.queries:
             total += query.expected_hashes
@@ -65,7 +65,7 @@ class Record:
 
 
 class Caller:
-    """Sends payloads to the protected and to the unprotected model, side by side, on connections kept alive."""
+    """Client that sends every payload to the unprotected and to the protected model, over kept connections."""
 
     def __init__(self, protected: str, unprotected: str, key: str) -> None:
         self._protected = protected
@@ -74,7 +74,7 @@ class Caller:
         self._plain = requests.Session()
         self._session.auth = PowAuth(key)
 
-    def ask(self, payload: bytes) -> Query:
+    def ask(self, payload: bytes) -> ComparedQuery:
         """Send one payload both ways. Raises requests.HTTPError when either is not answered."""
         start = time.perf_counter()
         plain = self._plain.post(self._unprotected, data=payload, timeout=TIMEOUT)
@@ -83,17 +83,17 @@ class Caller:
         end = time.perf_counter()
         plain.raise_for_status()
         paid.raise_for_status()
-        return Query(end - middle, middle - start, _hashes(paid), paid.content == plain.content)
+        return ComparedQuery(end - middle, middle - start, _hashes(paid), paid.content == plain.content)
 
 
 def run(
-    record: Record,
+    record: UserHistory,
     caller: Caller,
     payloads: Sequence[bytes],
     seconds: float,
-    watch: Callable[[Record], None],
+    watch: Callable[[UserHistory], None],
 ) -> None:
-    """Ask payload after payload until they are used up or `seconds` have gone by."""
+    """Send payloads in order until all are sent or `seconds` have passed; `watch` is called after each of them."""
     deadline = time.monotonic() + seconds
     for payload in payloads:
         record.queries.append(caller.ask(payload))
@@ -103,6 +103,6 @@ def run(
 
 
 def _hashes(answer: requests.Response) -> int:
-    """Expected hashes of every stamp that was sent for an answer, prepaid ones that were not enough too."""
-    sent = [each.request.headers.get(SOLUTION_HEADER, "") for each in (*answer.history, answer)]
+    """Return the expected hashes of all stamps sent for an answer, including prepaid ones that did not suffice."""
+    sent = [response.request.headers.get(SOLUTION_HEADER, "") for response in (*answer.history, answer)]
     return sum(1 << Stamp.parse(stamp).bits for header in sent for stamp in str(header).split()[1:])

@@ -1,4 +1,4 @@
-"""A light HTTP client: ready-made bytes out, whole answers in. What it takes itself is small beside the server."""
+"""Light HTTP client: sends prepared bytes and reads whole answers, in a small part of the server's time."""
 
 import socket
 import time
@@ -13,12 +13,12 @@ PIECE = 65_536
 
 
 class BadAnswer(Exception):
-    """The server answered with another status than the benchmark counts on, or not at all."""
+    """The server answered with an unexpected status, or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer: its status, its head and body, and the seconds until it was there."""
+class HttpAnswer:
+    """An answer: its status, head and body, and the seconds until all of it had arrived."""
 
     status: int
     head: str
@@ -26,7 +26,7 @@ class Answer:
     seconds: float
 
     def header(self, name: str) -> str:
-        """A header's value; empty where there is none."""
+        """Return a header's value, or an empty string when there is none."""
         for line in self.head.splitlines():
             found, _, value = line.partition(":")
             if found.lower() == name.lower():
@@ -36,9 +36,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """Answers in the order of their requests, and the seconds until the last was there."""
+    """Answers in the order of their requests, and the seconds until the last had arrived."""
 
-    answers: tuple[Answer, ...]
+    answers: tuple[HttpAnswer, ...]
     seconds: float
 
     @property
@@ -70,7 +70,7 @@ class Connection:
             self._socket.close()
             self._socket = None
 
-    def ask(self, sent: bytes) -> Answer:
+    def ask(self, sent: bytes) -> HttpAnswer:
         """Send a request and wait for the whole answer. Raises BadAnswer when the server hangs up before that."""
         begun = time.perf_counter()
         if self._socket is None:
@@ -79,7 +79,7 @@ class Connection:
         self._socket.sendall(sent)
         head, body = self._receive(self._socket)
         seconds = time.perf_counter() - begun
-        answer = Answer(int(head[9:12]), head.decode("latin-1"), body, seconds)
+        answer = HttpAnswer(int(head[9:12]), head.decode("latin-1"), body, seconds)
         if answer.header("Connection").lower() == "close":
             self.close()
         return answer
@@ -124,7 +124,7 @@ def burst(
     return Burst(answers, seconds)
 
 
-def _ask_all(url: str, requests: Sequence[bytes]) -> list[Answer]:
+def _ask_all(url: str, requests: Sequence[bytes]) -> list[HttpAnswer]:
     connection = Connection(url)
     try:
         return [connection.ask(sent) for sent in requests]

@@ -1,7 +1,9 @@
-"""What the API consumer runs: proof-of-work authentication for requests and httpx, and the command line.
+"""Proof-of-work authentication for requests and httpx, and the command line for those who call a protected model.
 
-`calpow.client.PowAuth` is for requests; `calpow.client.httpx.PowAuth` for httpx (pip install 'calpow[httpx]').
+`calpow.client.PowAuth` is for requests, `calpow.client.httpx.PowAuth` for httpx (pip install 'calpow[httpx]').
 """
+
+from typing import TYPE_CHECKING
 
 from calpow.client.errors import (
     BodyNotRewindable,
@@ -15,8 +17,10 @@ from calpow.client.errors import (
     UnusableKey,
     WorkLimitExceeded,
 )
-from calpow.client.protocol.exchange import DEFAULT_MAX_HASHES, DEFAULT_MAX_SECONDS, DEFAULT_MAX_WAIT
-from calpow.client.requests import PowAuth
+from calpow.client.protocol.budget import DEFAULT_MAX_HASHES, DEFAULT_MAX_SECONDS, DEFAULT_MAX_WAIT
+
+if TYPE_CHECKING:
+    from calpow.client.requests import PowAuth
 
 __all__ = [
     "DEFAULT_MAX_HASHES",
@@ -34,3 +38,16 @@ __all__ = [
     "UnusableKey",
     "WorkLimitExceeded",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def __getattr__(name: str) -> object:
+    """Import PowAuth when it is first used: users of httpx and `calpow --help` need not wait for requests."""
+    if name == "PowAuth":
+        from calpow.client.requests import PowAuth
+
+        return PowAuth
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

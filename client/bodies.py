@@ -8,10 +8,10 @@ from calpow.client.errors import BodyNotRewindable
 
 
 def rewinder(body: object) -> Callable[[], object]:
-    """Return what takes `body` back to where it stands now, however much of it is read by then.
+    """Return a function that takes `body` back to its present position.
 
-    Bytes, str, None and collections need nothing; files and streams are asked to seek, here once already.
-    Raises BodyNotRewindable for what can be read only once.
+    It does nothing for bytes, str, None and collections. Files and streams have to seek, which is tried once here.
+    Raises BodyNotRewindable if the body can be read only once.
     """
     if hasattr(body, "read"):
         return _stream_rewinder(body)
@@ -40,7 +40,7 @@ def _nothing() -> None:
 
 
 def not_rewindable(body: object) -> BodyNotRewindable:
-    """The error that says so."""
+    """Return the error for a body that can be read only once."""
     return BodyNotRewindable(
         f"a body of type {type(body).__name__} can be read only once, and a challenged request is sent twice: "
         "read it into bytes, or give a file that can seek"

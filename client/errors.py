@@ -1,19 +1,26 @@
-"""What can go wrong between asking and being answered.
+"""The errors of the client.
 
 CalpowError
-└── ClientError              it carries .request and .response, those of the HTTP library, where they exist
-    ├── UnusableKey          the key cannot stand in a header
-    ├── BodyNotRewindable    the body could be sent once only; nothing was sent
-    ├── HeadersDropped       something between client and server drops the headers of this protocol
-    ├── ChallengeUnreadable  a 402 whose challenge this version cannot solve
-    ├── ChallengeExpired     the challenge had expired when it came; nothing was solved for it
-    ├── UnsolvableInTime     the challenge expires before it can be solved here
-    ├── WorkLimitExceeded    the server asks for more work than was allowed; nothing was solved for it
-    ├── TimeLimitExceeded    the work takes more seconds than were allowed
-    └── Cancelled            the caller ended the work or the waiting
+├── ClientError              .request and .response are those of the HTTP library, or None
+│   ├── UnusableKey          the key cannot be sent in a header
+│   ├── BodyNotRewindable    the body can be sent only once; nothing was sent
+│   ├── HeadersDropped       something between client and server drops the headers of this protocol
+│   ├── ChallengeUnreadable  this version cannot solve the challenge of a 402
+│   ├── ChallengeExpired     the challenge had expired when it arrived; nothing was solved for it
+│   ├── UnsolvableInTime     the challenge expires before it can be solved here
+│   ├── WorkLimitExceeded    the server asks for more work than is allowed; nothing was solved for it
+│   ├── TimeLimitExceeded    the work takes more seconds than are allowed
+│   └── Cancelled            the caller ended the work or the waiting
+└── CommandError             a command of `calpow` cannot do its work
+    ├── PackageMissing       a package that the command needs is not installed
+    ├── FolderGiven          a folder was given where a file is needed
+    ├── OutputUnusable       the output is written by another process, or is not a file of results
+    ├── NothingToSolve       a saved response contains no challenge
+    ├── ChallengeTooOld      a saved challenge has expired
+    └── MeasurementFailed    a program that was to be timed does not do what it should
 
-What the PowAuth of requests raises is a requests.RequestException as well, what that of httpx raises an
-httpx.RequestError: `except WorkLimitExceeded`, `except ClientError` and the library's own root all catch it.
+The PowAuth of requests raises a ClientError as requests.RequestException as well, that of httpx as httpx.RequestError:
+`except WorkLimitExceeded`, `except ClientError` and the library's own root all catch them.
 """
 
 from __future__ import annotations
@@ -24,51 +31,60 @@ from calpow.puzzle.errors import CalpowError
 
 
 class ClientError(CalpowError):
-    """A request that PowAuth could not bring to an answer; the server's last word is in `response`."""
+    """PowAuth could not obtain an answer.
+
+    request, response: the HTTP library's own, where they exist; the response is the server's last one.
+    library_error: the root of the library's errors that this class belongs to as well, if any.
+    """
 
     request: Any = None
     response: Any = None
-    library: ClassVar[type[Exception] | None] = None
+    library_error: ClassVar[type[Exception] | None] = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Pickled by what they are made of: the classes that `in_tree_of` makes stand in no module. The request and
-        # the response, which hold locks and sockets, stay in their process.
-        kind = type(self) if self.library is None else type(self).__bases__[0]
-        evidence = {name: value for name, value in self.__dict__.items() if name not in ("request", "response")}
-        return _restored, (kind, self.library, self.args, evidence)
+        # A class that `_joint_class` created is in no module, so pickle gets its two bases. The request and the
+        # response hold locks and sockets, which stay in their process.
+        kind = type(self) if self.library_error is None else type(self).__bases__[0]
+        attributes = {name: value for name, value in vars(self).items() if name not in ("request", "response")}
+        return _build, (kind, self.library_error, self.args, attributes)
 
 
 class UnusableKey(ClientError):
-    """The API key holds characters that cannot stand in a header; its text does not repeat the key."""
+    """The API key has characters that cannot be sent in a header. The message does not repeat the key."""
 
 
 class BodyNotRewindable(ClientError):
-    """The body is a generator, a pipe or the like, and a challenged request has to be sent twice."""
+    """The body is a generator or a pipe, for example, and a challenged request has to be sent twice."""
 
 
 class HeadersDropped(ClientError):
-    """A proxy or gateway on the way drops X-Api-Key, PoW-Solution or WWW-Authenticate: have it let them through."""
+    """A proxy or gateway drops X-Api-Key, PoW-Solution or WWW-Authenticate, and must be configured to keep them."""
 
 
 class ChallengeUnreadable(ClientError):
-    """The server sent a challenge that is malformed, absurd, or of an unknown algorithm."""
+    """The challenge is malformed, absurd, or of an unknown algorithm."""
 
 
 class ChallengeExpired(ClientError):
-    """The challenge had expired when it came: `seconds` before, by the server's clock or, without Date, by our own."""
+    """The challenge had expired when it arrived.
+
+    seconds: the time between its expiry and its arrival.
+    by_own_clock: whether that is by the clock of this machine, since the server sends no Date.
+    """
 
     def __init__(self, seconds: float, *, by_own_clock: bool) -> None:
-        whose = (
+        clock = (
             "by this machine's clock, for the server sends no Date: set the clock"
             if by_own_clock
             else "by the server's own clock: its operator should look at it"
         )
-        super().__init__(f"the challenge had expired {seconds:,.0f} s before it came, {whose}")
+        super().__init__(f"the challenge had expired {seconds:,.0f} s before it came, {clock}")
         self.seconds = seconds
+        self.by_own_clock = by_own_clock
 
 
 class UnsolvableInTime(ClientError):
-    """The challenge takes `expected_seconds` here and expires in `seconds_left`."""
+    """Solving the challenge takes about `expected_seconds` here, but it expires in `seconds_left`."""
 
     def __init__(self, expected_seconds: float, seconds_left: float) -> None:
         super().__init__(
@@ -80,9 +96,9 @@ class UnsolvableInTime(ClientError):
 
 
 class WorkLimitExceeded(ClientError):
-    """The answer would take more expected hashes in all than `limit` allows: `expected_hashes`.
+    """The answer takes `expected_hashes` in all, which is more than `limit`.
 
-    The text gives the reason for which the last solution was refused, if one was.
+    refusal: the reason for which the last solution was refused; empty if none was.
     """
 
     def __init__(self, expected_hashes: int, limit: int, refusal: str = "") -> None:
@@ -92,12 +108,13 @@ class WorkLimitExceeded(ClientError):
         )
         self.expected_hashes = expected_hashes
         self.limit = limit
+        self.refusal = refusal
 
 
 class TimeLimitExceeded(ClientError):
-    """The work of one answer takes `expected_seconds` here, more than is left of `limit`.
+    """The work for one answer takes about `expected_seconds` here, which is more than is left of `limit`.
 
-    The text gives the reason for which the last solution was refused, if one was.
+    refusal: the reason for which the last solution was refused; empty if none was.
     """
 
     def __init__(self, expected_seconds: float, limit: float, refusal: str = "") -> None:
@@ -107,36 +124,76 @@ class TimeLimitExceeded(ClientError):
         )
         self.expected_seconds = expected_seconds
         self.limit = limit
+        self.refusal = refusal
 
 
 class Cancelled(ClientError):
-    """The work or the waiting was ended by the event given as `cancel`."""
+    """The work or the waiting was ended by the event that was given as `cancel`."""
+
+
+class CommandError(CalpowError):
+    """A command of `calpow` cannot do its work."""
+
+
+class PackageMissing(CommandError):
+    """The command needs a package that is not installed: `package`."""
+
+    def __init__(self, package: str) -> None:
+        super().__init__(f"this command needs {package}: pip install 'calpow[owner]'")
+        self.package = package
+
+
+class FolderGiven(CommandError):
+    """A folder was given where a file is needed."""
+
+
+class OutputUnusable(CommandError):
+    """The output is being written by another process, or is not a file of results."""
+
+
+class NothingToSolve(CommandError):
+    """A saved response contains no challenge."""
+
+
+class ChallengeTooOld(CommandError):
+    """A saved challenge has expired."""
+
+
+class MeasurementFailed(CommandError):
+    """A program that was to be timed does not do what it should."""
 
 
 def _after(refusal: str) -> str:
     return f" (the last solution was refused: {refusal})" if refusal else ""
 
 
-def in_tree_of(library: type[Exception], error: ClientError, *, request: Any, response: Any = None) -> ClientError:
-    """The same error as one that `except library` catches too, with the library's own request and response."""
-    return _restored(type(error), library, error.args, {**error.__dict__, "request": request, "response": response})
-
-
-def _restored(
-    kind: type[ClientError], library: type[Exception] | None, args: tuple[Any, ...], state: dict[str, Any]
+def as_library_error(
+    error: ClientError, library_error: type[Exception], *, request: Any = None, response: Any = None
 ) -> ClientError:
-    made_of = kind if library is None else _both(kind, library)
-    # Not by its own __init__, which each error and each library has another of.
-    error = made_of.__new__(made_of)
+    """Return the same error as one that `except library_error` catches, too, with a request and a response."""
+    return _build(type(error), library_error, error.args, {**vars(error), "request": request, "response": response})
+
+
+def _build(
+    kind: type[ClientError],
+    library_error: type[Exception] | None,
+    args: tuple[Any, ...],
+    attributes: dict[str, Any],
+) -> ClientError:
+    error_class = kind if library_error is None else _joint_class(kind, library_error)
+    # __init__ is not called: its parameters differ from class to class, and from library to library.
+    error = error_class.__new__(error_class)
     error.args = args
-    error.__dict__.update(state)
+    vars(error).update(attributes)
     return error
 
 
-_made: dict[tuple[type[ClientError], type[Exception]], type[ClientError]] = {}
+_joint_classes: dict[tuple[type[ClientError], type[Exception]], type[ClientError]] = {}
 
 
-def _both(kind: type[ClientError], library: type[Exception]) -> type[ClientError]:
-    if (kind, library) not in _made:
-        _made[kind, library] = type(kind.__name__, (kind, library), {"__doc__": kind.__doc__, "library": library})
-    return _made[kind, library]
+def _joint_class(kind: type[ClientError], library_error: type[Exception]) -> type[ClientError]:
+    """Return the subclass of both classes, with the name of the first."""
+    if (kind, library_error) not in _joint_classes:
+        members = {"__doc__": kind.__doc__, "library_error": library_error}
+        _joint_classes[kind, library_error] = type(kind.__name__, (kind, library_error), members)
+    return _joint_classes[kind, library_error]

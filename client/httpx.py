@@ -1,4 +1,4 @@
-"""Proof-of-work authentication for httpx. `key`, `url` and `image` are yours:
+"""Proof-of-work authentication for httpx. In this example, `key`, `url` and `image` are yours:
 
     import asyncio
     import httpx
@@ -14,15 +14,14 @@
 
     answer = asyncio.run(ask())
 
-One PowAuth for many requests: it remembers what answers cost.
+Use one PowAuth for many requests: it remembers what answers cost.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 try:
@@ -34,229 +33,216 @@ except ModuleNotFoundError as error:
         f"calpow.client.httpx needs {error.name}: pip install 'calpow[httpx]'", name=error.name
     ) from error
 
-from calpow.client.errors import ClientError, in_tree_of
-from calpow.client.protocol.exchange import (
-    DEFAULT_MAX_HASHES,
-    DEFAULT_MAX_SECONDS,
-    DEFAULT_MAX_WAIT,
-    Exchange,
-    Limits,
-    Payer,
-    Solve,
-    Wait,
-)
+from calpow.client.auth import BasePowAuth, perform
+from calpow.client.errors import ClientError
+from calpow.client.protocol.exchange import Actions, FoundStamps, Send, Solve, Wait, next_action
 from calpow.client.protocol.origin import same_origin
-from calpow.client.protocol.reply import Reply, reads_body
-from calpow.client.protocol.work import pause, perform
-from calpow.client.streams import rewinding
-from calpow.puzzle.solving.solver import Progress
+from calpow.client.reply import Reply, needs_body
+from calpow.client.streams import rewinding_stream
 from calpow.puzzle.wire import KEY_HEADER, SOLUTION_HEADER
 
 _HEADERS_EVENT = "send_request_headers.started"
+_Trace = Callable[[str, dict[str, Any]], Any]
 
 
-class PowAuth(httpx.Auth):
-    """Sends the API key, and pays for an answer when the server asks for work (status 402).
+class PowAuth(BasePowAuth, httpx.Auth):
+    """Proof-of-work authentication for httpx: `httpx.Client(auth=PowAuth(key))`, and the same with AsyncClient.
 
-    The first request then becomes two, and `response.history` holds the 402. Every answer says what the next one takes.
-    This is paid beforehand, which saves that round trip: stamps are minted before asking, and from the second request
-    to a URL on in the background, while the client waits or does something else. The body may be anything that can be
-    read twice, and is not gathered in memory; a generator raises BodyNotRewindable before anything is sent. One object
-    serves any number of requests, clients, threads and tasks.
+    PowAuth sends the API key, and does the work that a server asks for with status 402. The request is then sent again
+    with the solution, and `response.history` holds the 402. Every answer announces the work of the next one. PowAuth
+    does it beforehand, which saves that round trip: it mints stamps before it sends a request and, from the second
+    request to a URL on, in a background thread while the client waits or is idle. Use one PowAuth for many requests,
+    since it remembers what answers cost; any number of clients, threads and tasks can share it.
 
     In an AsyncClient the work is done in a thread, off the event loop (asyncio or trio), and ends at once when the
     task is cancelled.
 
-    A solution that is refused (say, because it expired while it was solved) brings a new challenge, and one that is too
-    little a challenge for the rest. These are solved as well, until `max_hashes` or `max_seconds` ends it, or httpx,
-    which counts them as redirects (`max_redirects`, 20 if not given). A busy server that says `Retry-After` (429, 503)
-    is asked again then. A 402 without a challenge is returned as it is, and so is every other status. When a redirect
-    leaves the origin asked for, the key stays behind and challenges are not solved; with `follow_redirects=True` this
-    needs httpx's own transports. After an error of the connection nothing is sent again. You may:
-    `client.send(error.request, auth=None)` sends the same request with the same solution, for which the server repeats
-    within ten minutes what it has settled, so that nothing is paid twice.
+    The body may be anything that can be read twice, and is not gathered in memory; a generator raises
+    BodyNotRewindable before anything is sent.
 
-    key: the API key; None sends none, for servers that know their callers by other means.
-    max_hashes: the most expected hashes one request may cost in all; beyond it, WorkLimitExceeded is raised
-        before the work that would exceed it.
-    max_seconds: the most seconds of solving for one request; beyond it, TimeLimitExceeded. The round trip of a
-        refused solution counts, as one second at most.
-    max_wait: the most seconds to wait for a busy server; the response that asks for more is returned as it is.
-    progress: told the Progress before the first stamp and after each, in the thread that does the work.
-        What it raises ends the work and reaches the caller.
+    A solution may be refused, for example because it expired while it was computed, or be too little work. The server
+    then sends another challenge, which is solved as well, until `max_hashes` or `max_seconds` is reached. httpx counts
+    the requests that are sent again as redirects (`max_redirects`, 20 if not given). A request to a busy server (429 or
+    503) is sent again after the time that `Retry-After` gives. Every other response is returned as it is, also a 402
+    without a challenge. When a redirect leaves the origin of the request, the key is not sent there, and no challenge
+    is solved; with `follow_redirects=True` this needs httpx's own transports.
 
-    Every error of its own is a ClientError: an httpx.RequestError and a CalpowError.
+    After a connection error PowAuth sends nothing again. `client.send(error.request, auth=None)` sends the request with
+    the same solution: for ten minutes the server repeats the outcome that it has settled, so that nothing is paid
+    twice.
+
+    key: the API key; None sends none, for servers that identify callers by other means.
+    max_hashes: the most expected hashes for one request in all. A challenge that would exceed it is not solved, and
+        WorkLimitExceeded is raised.
+    max_seconds: the most seconds of solving for one request; TimeLimitExceeded is raised beyond it. The round trip of
+        a refused solution counts, as one second at most.
+    max_wait: the most seconds to wait for a busy server; a response that asks for more is returned as it is.
+    progress: called with a Progress before the first stamp and after each, in the thread that does the work. An
+        exception that it raises ends the work and reaches the caller.
+
+    The errors that PowAuth raises are ClientErrors: each is an httpx.RequestError and a CalpowError.
     """
 
-    def __init__(
-        self,
-        key: str | None,
-        *,
-        max_hashes: int = DEFAULT_MAX_HASHES,
-        max_seconds: float = DEFAULT_MAX_SECONDS,
-        max_wait: float = DEFAULT_MAX_WAIT,
-        progress: Callable[[Progress], None] | None = None,
-    ) -> None:
-        with _errors_of_httpx():
-            self._payer = Payer(key, Limits(max_hashes, max_seconds, max_wait))
-        self._progress = progress
+    _library_error = httpx.RequestError
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Send one request until it is answered; called by httpx.Client."""
-        sending = _Sending(self._payer, request)
-        step = sending.start()
-        while True:
-            if step is not None:
-                with sending.errors():
-                    self._perform(sending.exchange, step)
-            response = yield sending.next_request(_guarded)
-            if sending.reads(response):
-                response.read()
-            step = sending.receive(response)
-            if step is None:
-                return
+        """Yield one request until it is answered. Called by httpx.Client."""
+        flow = _Flow(request, _guarding_trace)
+        with self._errors_of(flow):
+            flow.make_rewindable()
+            actions = self._exchange(flow.home).run()
+            send = self._next_send(actions)
+            while send is not None:
+                response = yield flow.next_request(send.headers)
+                if flow.needs_body(response):
+                    response.read()
+                reply = flow.receive(response)
+                send = self._next_send(actions, reply) if reply is not None else None
+            flow.finish()
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Send one request until it is answered; called by httpx.AsyncClient."""
-        sending = _Sending(self._payer, request)
-        step = sending.start()
-        while True:
-            if step is not None:
-                with sending.errors():
-                    await self._perform_in_thread(sending.exchange, step)
-            response = yield sending.next_request(_guarded_async)
-            if sending.reads(response):
-                await response.aread()
-            step = sending.receive(response)
-            if step is None:
-                return
+        """Yield one request until it is answered. Called by httpx.AsyncClient."""
+        flow = _Flow(request, _guarding_async_trace)
+        with self._errors_of(flow):
+            flow.make_rewindable()
+            actions = self._exchange(flow.home).run()
+            send = await self._next_send_async(actions)
+            while send is not None:
+                response = yield flow.next_request(send.headers)
+                if flow.needs_body(response):
+                    await response.aread()
+                reply = flow.receive(response)
+                send = await self._next_send_async(actions, reply) if reply is not None else None
+            flow.finish()
 
-    def _perform(self, exchange: Exchange, step: Solve | Wait) -> None:
-        if isinstance(step, Wait):
-            pause(step.seconds, None)
-        else:
-            perform(exchange, step, progress=self._progress)
+    async def _next_send_async(self, actions: Actions, reply: Reply | None = None) -> Send | None:
+        action = next_action(actions, reply)
+        while isinstance(action, Solve | Wait):
+            action = next_action(actions, await self._perform_async(action))
+        return action
 
-    async def _perform_in_thread(self, exchange: Exchange, step: Solve | Wait) -> None:
-        if isinstance(step, Wait):
-            await anyio.sleep(step.seconds)
-            return
+    async def _perform_async(self, action: Solve | Wait) -> FoundStamps | None:
+        if isinstance(action, Wait):
+            await anyio.sleep(action.seconds)
+            return None
         cancel = threading.Event()
-        work = partial(perform, exchange, step, progress=self._progress, cancel=cancel)
         try:
-            await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+            return await anyio.to_thread.run_sync(perform, action, self._progress, cancel, abandon_on_cancel=True)
         finally:
             cancel.set()
 
+    @contextmanager
+    def _errors_of(self, flow: _Flow) -> Iterator[None]:
+        """Raise ClientErrors as errors of httpx, with the request and the response that they are about."""
+        try:
+            yield
+        except ClientError as error:
+            raise self._as_library_error(error, flow.request, flow.response) from error.__cause__
 
-_Trace = Callable[[str, dict[str, Any]], Any]
-_Guard = Callable[["httpx.Request", "_Trace | None"], _Trace]
 
+class _Flow:
+    """One request on its way through an auth flow, and the last response to it.
 
-class _Sending:
-    """One request on its way through an auth flow: what the flows of both kinds of client share."""
+    Errors of the connection reach the caller, and nothing is sent again: see docs/decisions/0031.
 
-    def __init__(self, payer: Payer, request: httpx.Request) -> None:
-        self._home = str(request.url)
-        self._request = request
-        self._response: httpx.Response | None = None
+    guarding_trace: creates the trace extension of a request to send, from the request and the caller's own trace.
+    """
+
+    def __init__(
+        self, request: httpx.Request, guarding_trace: Callable[[httpx.Request, _Trace | None], _Trace]
+    ) -> None:
+        self.home = str(request.url)
+        self.request = request
+        self.response: httpx.Response | None = None
+        self._guarding_trace = guarding_trace
         self._trace: _Trace | None = request.extensions.get("trace")
-        self.exchange = Exchange(payer, self._home)
 
-    def start(self) -> Solve | Wait | None:
-        """What to do before sending."""
-        with self.errors():
-            self._request.stream = rewinding(self._request.stream)
-            return self.exchange.start()
+    def make_rewindable(self) -> None:
+        """Let the body be sent any number of times. Raises BodyNotRewindable."""
+        self.request.stream = rewinding_stream(self.request.stream)
 
-    def next_request(self, guard: _Guard) -> httpx.Request:
-        """The request to send next, with what pays for it."""
-        request = self._request
-        if self._response is not None:
-            request = _copy(self._response.request)
-            _renew_cookies(request, self._response)
+    def next_request(self, headers: Mapping[str, str]) -> httpx.Request:
+        """Return the request to send next, with these headers."""
+        request = self.request
+        if self.response is not None:
+            request = _copy(self.response.request)
+            _renew_cookies(request, self.response)
         request.headers.pop(SOLUTION_HEADER, None)
-        request.headers.update(self.exchange.headers)
-        request.extensions = {**request.extensions, "trace": guard(request, self._trace)}
-        self._request = request
+        request.headers.update(headers)
+        request.extensions = {**request.extensions, "trace": self._guarding_trace(request, self._trace)}
+        self.request = request
         return request
 
-    def reads(self, response: httpx.Response) -> bool:
-        """Whether its body has to be read before `receive`."""
-        return reads_body(response.status_code) and self._is_home(response.request)
+    def needs_body(self, response: httpx.Response) -> bool:
+        """Return whether the body of a response has to be read before `receive`."""
+        return needs_body(response.status_code) and self._is_home(response.request)
 
-    def receive(self, response: httpx.Response) -> Solve | Wait | None:
-        """What to do about it; None is to hand it over."""
-        self._response = response
-        if response.request is not self._request:  # `_strip_elsewhere` took the solution from it
-            self.exchange.lose_solution()
-        if self._is_home(response.request):
-            with self.errors():
-                step = self.exchange.receive(_reply(response))
-            if step is not None:
-                return step
-        self._let_go(response)
-        return None
+    def receive(self, response: httpx.Response) -> Reply | None:
+        """Return the parts of a response that the protocol reads; None if it is from another origin."""
+        self.response = response
+        if not self._is_home(response.request):
+            return None
+        body = response.content if needs_body(response.status_code) else b""
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        # A redirected request went without the solution: `_remove_headers` took it away.
+        solution = self.request.headers.get(SOLUTION_HEADER) if response.request is self.request else None
+        return Reply(response.status_code, headers, body, response.reason_phrase, solution)
 
-    @contextmanager
-    def errors(self) -> Iterator[None]:
-        """Make what is raised an error of httpx, with the request and the response it is about."""
-        with _errors_of_httpx(self._request, self._response):
-            yield
-
-    def _is_home(self, request: httpx.Request) -> bool:
-        return same_origin(self._home, str(request.url))
-
-    def _let_go(self, response: httpx.Response) -> None:
-        """Leave no trace of ours, and no key in a request that the caller might send elsewhere."""
-        following = response.next_request
+    def finish(self) -> None:
+        """Remove our trace from the requests, and the key from one that the caller might send to another origin."""
+        if self.response is None:
+            return
+        following = self.response.next_request
         if following is not None:
             following.headers.pop(SOLUTION_HEADER, None)
             if not self._is_home(following):
                 following.headers.pop(KEY_HEADER, None)
-        for request in (self._request, response.request, following):
+        for request in (self.request, self.response.request, following):
             if request is not None:
-                traced = {} if self._trace is None else {"trace": self._trace}
+                callers = {} if self._trace is None else {"trace": self._trace}
                 others = {name: value for name, value in request.extensions.items() if name != "trace"}
-                request.extensions = {**others, **traced}
+                request.extensions = {**others, **callers}
+
+    def _is_home(self, request: httpx.Request) -> bool:
+        return same_origin(self.home, str(request.url))
 
 
-def _guarded(request: httpx.Request, trace: _Trace | None) -> _Trace:
-    """Keep the headers of a request on its way, which httpx would copy to wherever a redirect leads.
+def _guarding_trace(request: httpx.Request, trace: _Trace | None) -> _Trace:
+    """Return a trace that keeps the headers of a request from other URLs, to which httpx copies them in a redirect.
 
-    `trace` is httpx's documented extension: told of every event of the transport, also of redirected requests.
+    The trace extension is called with every event of the transport, also those of redirected requests.
     """
 
     def guard(event: str, info: dict[str, Any]) -> None:
         if event.endswith(_HEADERS_EVENT):
-            _strip_elsewhere(request, info["request"])
+            _remove_headers(request, info["request"])
         if trace is not None:
             trace(event, info)
 
     return guard
 
 
-def _guarded_async(request: httpx.Request, trace: _Trace | None) -> _Trace:
+def _guarding_async_trace(request: httpx.Request, trace: _Trace | None) -> _Trace:
     async def guard(event: str, info: dict[str, Any]) -> None:
         if event.endswith(_HEADERS_EVENT):
-            _strip_elsewhere(request, info["request"])
+            _remove_headers(request, info["request"])
         if trace is not None:
             await trace(event, info)
 
     return guard
 
 
-def _strip_elsewhere(meant: httpx.Request, sent: Any) -> None:
-    """Take from a request of the transport what is not meant for where it goes: the key, or the solution alone."""
+def _remove_headers(request: httpx.Request, sent: Any) -> None:
+    """Remove the headers that are not for the URL of a request of the transport: key and solution, or the solution."""
     target: bytes = sent.url.target
-    whole = target if target.startswith(b"http") else bytes(sent.url)  # a proxy is asked for the whole URL
-    to = httpx.URL(whole.decode("ascii"))
-    drop = set()
-    if to.raw_path != meant.url.raw_path:
-        drop = {SOLUTION_HEADER}
-    if not same_origin(str(meant.url), str(to)):
-        drop = {KEY_HEADER, SOLUTION_HEADER}
-    names = {name.lower().encode("ascii") for name in drop}
+    whole = target if target.startswith(b"http") else bytes(sent.url)  # for a proxy, the target is the whole URL
+    url = httpx.URL(whole.decode("ascii"))
+    unwanted = set()
+    if url.raw_path != request.url.raw_path:
+        unwanted = {SOLUTION_HEADER}
+    if not same_origin(str(request.url), str(url)):
+        unwanted = {KEY_HEADER, SOLUTION_HEADER}
+    names = {name.lower().encode("ascii") for name in unwanted}
     sent.headers[:] = [(name, value) for name, value in sent.headers if name.lower() not in names]
 
 
@@ -270,22 +256,8 @@ def _copy(request: httpx.Request) -> httpx.Request:
     )
 
 
-def _reply(response: httpx.Response) -> Reply:
-    body = response.content if reads_body(response.status_code) else b""
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    return Reply(response.status_code, headers, body, response.reason_phrase)
-
-
-@contextmanager
-def _errors_of_httpx(request: httpx.Request | None = None, response: httpx.Response | None = None) -> Iterator[None]:
-    try:
-        yield
-    except ClientError as error:
-        raise in_tree_of(httpx.RequestError, error, request=request, response=response) from error.__cause__
-
-
 def _renew_cookies(request: httpx.Request, response: httpx.Response) -> None:
-    """Send the cookies that came with a response beside those of the request."""
+    """Add the cookies of a response to those of the request."""
     fresh = httpx.Request("GET", request.url)
     httpx.Cookies(response.cookies).set_cookie_header(fresh)
     if "Cookie" in fresh.headers:
@@ -294,4 +266,5 @@ def _renew_cookies(request: httpx.Request, response: httpx.Response) -> None:
 
 
 def _pairs(cookie: str) -> list[tuple[str, str]]:
-    return [(name, value) for name, _, value in (part.partition("=") for part in cookie.split("; ") if part)]
+    parts = (part.partition("=") for part in cookie.split("; ") if part)
+    return [(name, value) for name, _, value in parts]

@@ -1,4 +1,4 @@
-"""Proof-of-work authentication for requests. `key`, `url` and `image` are yours:
+"""Proof-of-work authentication for requests. In this example, `key`, `url` and `image` are yours:
 
     import requests
     from calpow.client import PowAuth
@@ -8,15 +8,14 @@
         answer = session.post(url, data=image)
         answer.raise_for_status()
 
-One PowAuth for many requests: it remembers what answers cost.
+Use one PowAuth for many requests: it remembers what answers cost.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http.cookiejar import CookieJar
@@ -27,54 +26,53 @@ from requests import PreparedRequest, RequestException, Response
 from requests.auth import AuthBase
 from requests.cookies import extract_cookies_to_jar, get_cookie_header
 
+from calpow.client.auth import BasePowAuth
 from calpow.client.bodies import rewinder
-from calpow.client.errors import ClientError, in_tree_of
-from calpow.client.protocol.exchange import (
-    DEFAULT_MAX_HASHES,
-    DEFAULT_MAX_SECONDS,
-    DEFAULT_MAX_WAIT,
-    Exchange,
-    Limits,
-    Payer,
-    Solve,
-    Wait,
-)
+from calpow.client.errors import ClientError
+from calpow.client.protocol.budget import DEFAULT_MAX_HASHES, DEFAULT_MAX_SECONDS, DEFAULT_MAX_WAIT
+from calpow.client.protocol.exchange import Exchange
 from calpow.client.protocol.origin import leads_home, same_origin
-from calpow.client.protocol.reply import Reply, reads_body
-from calpow.client.protocol.work import pause, perform
+from calpow.client.reply import Reply, needs_body, reason_of
 from calpow.puzzle.solving.solver import Progress
 from calpow.puzzle.wire import KEY_HEADER, SOLUTION_HEADER
 
 
-class PowAuth(AuthBase):
-    """Sends the API key, and pays for an answer when the server asks for work (status 402).
+class PowAuth(BasePowAuth, AuthBase):
+    """Proof-of-work authentication for requests: `session.auth = PowAuth(key)`.
 
-    The first request then becomes two, and `response.history` holds the 402. Every answer says what the next one
-    takes. This is paid beforehand, which saves that round trip: stamps are minted before asking, and from the second
-    request to a URL on in the background, while the client waits or does something else. The body may be
-    bytes, str, or a file or stream that can seek; a generator raises BodyNotRewindable before anything is sent. One
-    object serves any number of requests, sessions and threads.
+    PowAuth sends the API key, and does the work that a server asks for with status 402. The request is then sent again
+    with the solution, and `response.history` holds the 402. Every answer announces the work of the next one. PowAuth
+    does it beforehand, which saves that round trip: it mints stamps before it sends a request and, from the second
+    request to a URL on, in a background thread while the client waits or is idle. Use one PowAuth for many requests,
+    since it remembers what answers cost; any number of sessions and threads can share it.
 
-    A solution that is refused (say, because it expired while it was solved) brings a new challenge, and one that is too
-    little a challenge for the rest. These are solved as well, until `max_hashes` or `max_seconds` ends it. A busy
-    server that says `Retry-After` (429, 503) is asked again then. A 402 without a challenge is returned as it is, and
-    so is every other status. When a redirect leaves the origin asked for, the key stays behind and challenges are not
-    solved. After an error of the connection nothing is sent again. You may: `session.send(error.request)` sends the
-    same request with the same solution (rewind its body if that is a file), for which the server repeats within ten
-    minutes what it has settled, so that nothing is paid twice.
+    The body may be bytes, str, or a file or stream that can seek; a generator raises BodyNotRewindable before anything
+    is sent.
 
-    key: the API key; None sends none, for servers that know their callers by other means.
-    max_hashes: the most expected hashes one request may cost in all; beyond it, WorkLimitExceeded is raised
-        before the work that would exceed it.
-    max_seconds: the most seconds of solving for one request; beyond it, TimeLimitExceeded. The round trip of a
-        refused solution counts, as one second at most.
-    max_wait: the most seconds to wait for a busy server; the response that asks for more is returned as it is.
-    progress: told the Progress before the first stamp and after each, in the thread
-        that sends the request. What it raises ends the work and reaches the caller.
-    cancel: when set, from any thread, work and waiting end at once with Cancelled.
+    A solution may be refused, for example because it expired while it was computed, or be too little work. The server
+    then sends another challenge, which is solved as well, until `max_hashes` or `max_seconds` is reached. A request to
+    a busy server (429 or 503) is sent again after the time that `Retry-After` gives. Every other response is returned
+    as it is, also a 402 without a challenge. When a redirect leaves the origin of the request, the key is not sent
+    there, and no challenge is solved.
 
-    Every error of its own is a ClientError: a requests.RequestException and a CalpowError.
+    After a connection error PowAuth sends nothing again. `session.send(error.request)` sends the request with the same
+    solution (rewind its body if that is a file): for ten minutes the server repeats the outcome that it has settled,
+    so that nothing is paid twice.
+
+    key: the API key; None sends none, for servers that identify callers by other means.
+    max_hashes: the most expected hashes for one request in all. A challenge that would exceed it is not solved, and
+        WorkLimitExceeded is raised.
+    max_seconds: the most seconds of solving for one request; TimeLimitExceeded is raised beyond it. The round trip of
+        a refused solution counts, as one second at most.
+    max_wait: the most seconds to wait for a busy server; a response that asks for more is returned as it is.
+    progress: called with a Progress before the first stamp and after each, in the thread that sends the request. An
+        exception that it raises ends the work and reaches the caller.
+    cancel: an event that, once it is set, ends work and waiting with Cancelled; it may be set from any thread.
+
+    The errors that PowAuth raises are ClientErrors: each is a requests.RequestException and a CalpowError.
     """
+
+    _library_error = RequestException
 
     def __init__(
         self,
@@ -86,78 +84,75 @@ class PowAuth(AuthBase):
         progress: Callable[[Progress], None] | None = None,
         cancel: threading.Event | None = None,
     ) -> None:
-        with _errors_of_requests():
-            self._payer = Payer(key, Limits(max_hashes, max_seconds, max_wait))
-        self._progress = progress
+        super().__init__(key, max_hashes=max_hashes, max_seconds=max_seconds, max_wait=max_wait, progress=progress)
         self._cancel = cancel
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        """Prepare one request; called by requests."""
-        with _errors_of_requests(request):
-            sending = _Sending(
-                Exchange(self._payer, str(request.url)),
-                ref(request),
-                str(request.url),
-                rewinder(request.body),
-                self._progress,
-                self._cancel,
-            )
-            if (step := sending.first.start()) is not None:
-                sending.perform(sending.first, step)
-        request.headers.update(sending.first.headers)
-        request.register_hook("response", sending.receive)
+        """Prepare one request: pay beforehand if its price is known. Called by requests."""
+        exchange = self._exchange(str(request.url))
+        try:
+            hook = _ResponseHook(self, exchange, ref(request), rewinder(request.body))
+            send = self._next_send(exchange.run())
+        except ClientError as error:
+            raise self._as_library_error(error, request) from error.__cause__
+        if send is not None:
+            request.headers.update(send.headers)
+        request.register_hook("response", hook)
         return request
 
 
 @dataclass(frozen=True)
-class _Sending:
-    """What one prepared request needs to be paid for, as often as it is sent."""
+class _ResponseHook:
+    """Exchanges the 402 of a prepared request for its answer, as often as the request is sent.
 
-    first: Exchange
+    Errors of the connection reach the caller, and nothing is sent again: see docs/decisions/0031.
+
+    exchange: what the request had spent before it was sent for the first time.
+    redirects: the exchange to go on with after a redirect, which requests follows in the same thread and with another
+        request that has this hook, too.
+    """
+
+    auth: PowAuth
+    exchange: Exchange
     request: ref[PreparedRequest]
-    url: str
     rewind: Callable[[], object]
-    progress: Callable[[Progress], None] | None
-    cancel: threading.Event | None
-    chain: threading.local = field(default_factory=threading.local)
+    redirects: threading.local = field(default_factory=threading.local)
 
-    def receive(self, response: Response, **options: Any) -> Response:
-        """Hook: exchange a challenge for the answer. `options` are those of HTTPAdapter.send."""
-        request = response.request  # what a redirect would copy, also when our own copy got the answer
-        if same_origin(self.url, response.url):
+    def __call__(self, response: Response, **options: Any) -> Response:
+        """Return the last response, which the caller gets. `options` are those of HTTPAdapter.send."""
+        request = response.request  # a redirect copies its headers, even if a copy of ours gets the last response
+        home = self.exchange.url
+        if same_origin(home, response.url):
             response = self._pay(response, options)
-        if response.is_redirect and not leads_home(self.url, response.url, response.headers["location"]):
+        if response.is_redirect and not leads_home(home, response.url, response.headers["location"]):
             request.headers.pop(KEY_HEADER, None)
             request.headers.pop(SOLUTION_HEADER, None)
         return response
 
-    def perform(self, exchange: Exchange, step: Solve | Wait) -> None:
-        """Work or wait."""
-        if isinstance(step, Wait):
-            pause(step.seconds, self.cancel)
-        else:
-            perform(exchange, step, progress=self.progress, cancel=self.cancel)
-
     def _pay(self, response: Response, options: dict[str, Any]) -> Response:
-        # Not `first` itself: a request that is sent twice has its own limits each time. A redirect is sent by the same
-        # thread as another request, and has what is left of them.
-        redirected = None if response.request is self.request() else getattr(self.chain, "exchange", None)
-        exchange = self.first.again(redirected)
-        while True:
-            with _errors_of_requests(response.request, response):
-                step = exchange.receive(_reply(response))
-                if step is None:
-                    self.chain.exchange = exchange if response.is_redirect else None
-                    return response
-                self.perform(exchange, step)
-            response = self._resend(response, exchange, options)
+        exchange = self._exchange_of(response.request)
+        actions = exchange.proceed(_reply(response))
+        try:
+            send = self.auth._next_send(actions)
+            while send is not None:
+                response = self._resend(response, send.headers, options)
+                send = self.auth._next_send(actions, _reply(response))
+        except ClientError as error:
+            raise self.auth._as_library_error(error, response.request, response) from error.__cause__
+        self.redirects.exchange = exchange if response.is_redirect else None
+        return response
 
-    def _resend(self, refused: Response, exchange: Exchange, options: dict[str, Any]) -> Response:
-        _ = refused.content  # read to its end, the connection is free for the next request
+    def _exchange_of(self, request: PreparedRequest) -> Exchange:
+        """Return a redirected request's exchange as it stands; a request that is sent again has limits of its own."""
+        redirected: Exchange | None = getattr(self.redirects, "exchange", None)
+        return self.exchange.again() if redirected is None or request is self.request() else redirected
+
+    def _resend(self, refused: Response, headers: Mapping[str, str], options: dict[str, Any]) -> Response:
+        _ = refused.content  # read to its end, it leaves the connection to the next request
         refused.close()
         request = refused.request.copy()
         _renew_cookies(request, refused)
-        request.headers.update(exchange.headers)
+        request.headers.update(headers)
         self.rewind()
         began = time.perf_counter()
         answer = refused.connection.send(request, **options)
@@ -166,23 +161,22 @@ class _Sending:
         return answer
 
 
+def reason_in(response: Response) -> str:
+    """Return the reason that a response gives, as one printable line; reads its body to the end."""
+    return reason_of(response.content or b"", response.reason or "")
+
+
 def _reply(response: Response) -> Reply:
-    body = response.content if reads_body(response.status_code) else b""
+    body = response.content if needs_body(response.status_code) else b""
     headers = {name.lower(): value for name, value in response.headers.items()}
-    return Reply(response.status_code, headers, body or b"", response.reason or "")
-
-
-@contextmanager
-def _errors_of_requests(request: PreparedRequest | None = None, response: Response | None = None) -> Iterator[None]:
-    try:
-        yield
-    except ClientError as error:
-        raise in_tree_of(RequestException, error, request=request, response=response) from error.__cause__
+    header: str | bytes | None = response.request.headers.get(SOLUTION_HEADER)
+    solution = header if isinstance(header, str) else None
+    return Reply(response.status_code, headers, body or b"", response.reason or "", solution)
 
 
 def _renew_cookies(request: PreparedRequest, response: Response) -> None:
-    # As requests' own digest authentication does, through the same private jar; a Cookie header that the
-    # caller wrote himself is kept.
+    # Through a private attribute, as requests' own digest authentication does. A Cookie header that the caller has
+    # written is kept.
     jar: CookieJar | None = getattr(request, "_cookies", None)
     if jar is None:
         return

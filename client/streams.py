@@ -1,4 +1,4 @@
-"""Bodies of httpx requests that can be sent again."""
+"""Streams of httpx requests that can be sent again. Separate from `bodies`, which must not import httpx."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from calpow.client.bodies import not_rewindable, rewinder
 Stream = httpx.SyncByteStream | httpx.AsyncByteStream
 
 
-class _Rewinding(httpx.SyncByteStream):
-    """A stream that begins anew every time it is read; also for a redirect, which httpx sends the same stream to."""
+class _RewindingStream(httpx.SyncByteStream):
+    """A stream that begins anew each time it is read, also when httpx sends it to the target of a redirect."""
 
     def __init__(self, stream: httpx.SyncByteStream, rewind: Callable[[], object]) -> None:
-        self._whole = stream
+        self._stream = stream
         self._rewind = rewind
 
     def __iter__(self) -> Iterator[bytes]:
         self._rewind()
-        yield from self._whole
+        yield from self._stream
 
     def close(self) -> None:
-        self._whole.close()
+        self._stream.close()
 
 
-def rewinding(stream: Stream) -> Stream:
-    """The stream of a request, made to be read any number of times. Raises BodyNotRewindable.
+def rewinding_stream(stream: Stream) -> Stream:
+    """Return a request's stream as one that can be read any number of times. Raises BodyNotRewindable.
 
-    httpx has no public way from the stream of a request to the body that it was made of, hence the private names;
-    a stream of another make is taken to be what the protocol of streams says, a collection of parts.
+    httpx offers no public way from a stream to the body that it was made of, hence the private names. A stream that is
+    not httpx's own is taken for a collection of parts, which can be read again.
     """
-    if isinstance(stream, httpx.ByteStream | _Rewinding):
+    if isinstance(stream, httpx.ByteStream | _RewindingStream):
         return stream
-    for field in getattr(stream, "fields", ()):  # multipart: httpx rewinds the files by itself, if they can
+    for field in getattr(stream, "fields", ()):  # multipart: httpx itself rewinds the files that can seek
         rewinder(getattr(field, "file", b""))
     body = getattr(stream, "_stream", None)
     if body is None:
         return stream
     if isinstance(stream, httpx.SyncByteStream):
-        return _Rewinding(stream, rewinder(body))
+        return _RewindingStream(stream, rewinder(body))
     if isinstance(body, AsyncIterator) or hasattr(body, "read") or hasattr(body, "aread"):
         raise not_rewindable(body)
     return stream

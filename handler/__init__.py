@@ -1,1 +1,1 @@
-"""What runs inside the TorchServe worker: the gate, its ledger, leakage metrics and calibration."""
+"""The part of Calpow that runs inside the TorchServe worker: gate, ledger, leakage scores and policy."""

@@ -1,4 +1,4 @@
-"""What an archive holds besides the victim, and whether its parts are the ones that were put together."""
+"""The settings of a protected archive, and the check that its files are the ones that were packaged."""
 
 import json
 from collections.abc import Mapping
@@ -7,8 +7,8 @@ from enum import Enum
 from hashlib import sha256
 from pathlib import Path
 
-from calpow.handler.decoding import DecodingError, decode
-from calpow.handler.errors import GateMisconfigured
+from calpow.handler.errors import DecodingError, GateMisconfigured
+from calpow.handler.json_documents import read_document
 
 SCHEMA = 3
 FILE = "calpow.json"
@@ -21,7 +21,7 @@ CALIBRATION_FILE = "calibration.json"
 
 
 class Mode(Enum):
-    """What a worker does about queries: ask for work before it answers, or only account and record them."""
+    """Treatment of queries by a worker: ask for work before answering, or only account and record them."""
 
     enforce = "enforce"
     observe = "observe"
@@ -31,10 +31,10 @@ class Mode(Enum):
 class GateConfig:
     """Settings of one protected archive, written by `calpow archive`, read by the worker.
 
-    The hashes are hexadecimal SHA-256 of files in the archive; `parts` are those that the metrics need, by name.
-    `ledger` is a URI, or None for CALPOW_LEDGER and the default; `max_samples` is how many samples a request may hold;
-    `explanation_factor` is what an explanation costs in predictions, 0 where explanations are refused. `records` is
-    where queries are recorded in mode observe, or None for CALPOW_RECORDS and the default.
+    The hashes are hexadecimal SHA-256 of files in the archive; `parts` are the files that the scores need, by name.
+    `ledger` is a URI, or None for CALPOW_LEDGER and the default; `max_samples` is the largest number of samples in a
+    request; `explanation_factor` is the price of an explanation in predictions, 0 where explanations are refused.
+    `records` is the file that mode observe records queries in, or None for CALPOW_RECORDS and the default.
     """
 
     schema: int
@@ -48,49 +48,44 @@ class GateConfig:
     records: str | None
 
     def to_json(self) -> str:
-        """The file's text."""
+        """Return the file's text."""
         return json.dumps(asdict(self) | {"mode": self.mode.value}, indent=2) + "\n"
 
     @classmethod
     def read(cls, directory: Path) -> "GateConfig":
-        """Read and check an archive's settings. Raises GateMisconfigured."""
+        """Read and check the settings in an archive's directory. Raises GateMisconfigured."""
         try:
-            members = json.loads((directory / FILE).read_text())
-        except (OSError, ValueError) as problem:
+            return read_document(cls, (directory / FILE).read_text(), SCHEMA, FILE)
+        except DecodingError as error:
+            raise GateMisconfigured(f"{error}: build the archive again with calpow archive") from error
+        except (OSError, UnicodeDecodeError) as error:
             raise GateMisconfigured(
-                f"{FILE} cannot be read ({problem}): build the archive with calpow archive"
-            ) from problem
-        schema = members.get("schema") if isinstance(members, dict) else None
-        if type(schema) is int and schema != SCHEMA:
-            raise GateMisconfigured(f"{FILE} has schema {schema}, this version reads {SCHEMA}: archive it again")
-        try:
-            return decode(cls, members)
-        except DecodingError as problem:
-            raise GateMisconfigured(f"{FILE}: {problem}: build the archive with calpow archive") from problem
+                f"{FILE} cannot be read ({error}): build the archive with calpow archive"
+            ) from error
 
     def check_files(self, directory: Path) -> None:
-        """Compare every part with the hash recorded for it. Raises GateMisconfigured."""
+        """Raise GateMisconfigured unless every file in `directory` has the hash that is recorded for it."""
         recorded: Mapping[str, str] = {
             VICTIM_FILE: self.victim_sha256,
             **self.parts,
             CALIBRATION_FILE: self.calibration_sha256,
         }
         for name, expected in recorded.items():
-            found = file_sha256(directory / name)
-            if found != expected:
+            actual = file_sha256(directory / name)
+            if actual != expected:
                 raise GateMisconfigured(
-                    f"{name} was altered: its SHA-256 is {found[:12]}..., the archive recorded {expected[:12]}...;"
+                    f"{name} was altered: its SHA-256 is {actual[:12]}..., the archive recorded {expected[:12]}...;"
                     " build the archive again with calpow archive"
                 )
 
 
 def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes. Raises GateMisconfigured when it cannot be read."""
+    """Return the hexadecimal SHA-256 of a file's bytes. Raises GateMisconfigured when it cannot be read."""
     digest = sha256()
     try:
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
-    except OSError as problem:
-        raise GateMisconfigured(f"{path} cannot be read: {problem.strerror}") from problem
+    except OSError as error:
+        raise GateMisconfigured(f"{path} cannot be read: {error.strerror}") from error
     return digest.hexdigest()

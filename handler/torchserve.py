@@ -1,4 +1,4 @@
-"""The adapter between TorchServe's handler interface and the gate; all that knows both, and nothing more."""
+"""Adapter between TorchServe's handler interface and the gate."""
 
 import inspect
 import json
@@ -11,20 +11,22 @@ from pathlib import Path
 from ts.context import Context, RequestProcessor
 from ts.utils.util import PredictionException
 
+from calpow.handler.archive_parts import load_parts
 from calpow.handler.config import VICTIM_FILE, GateConfig, Mode
 from calpow.handler.errors import GateMisconfigured
 from calpow.handler.gate import problems
-from calpow.handler.gate.decision import Decision, Refused, Released
-from calpow.handler.gate.gate import Allowance, Gate
+from calpow.handler.gate.case import UNDECIDED, log_refusal, refusal_after
+from calpow.handler.gate.gate import Gate
+from calpow.handler.gate.interface import Allowance, AnswerStrategy, Decision, Refused
 from calpow.handler.gate.problems import Problem
-from calpow.handler.incoming import Incoming, read_request
-from calpow.handler.ledger import open_ledger, shared_uri
-from calpow.handler.ledger.ledger import LedgerUnavailable
+from calpow.handler.ledger.ledger import Ledger
+from calpow.handler.ledger.uri import open_ledger, shared_uri
 from calpow.handler.observe.observer import Observer
 from calpow.handler.observe.records import shared_path
-from calpow.handler.parts import load_parts
-from calpow.handler.passes import Passes
-from calpow.handler.victim import Held, Surroundings, Victim
+from calpow.handler.pass_runner import PassRunner
+from calpow.handler.policy.calibrated_policy import CalibratedPolicy
+from calpow.handler.torchserve_request import Row, TorchServeRequest, is_grpc
+from calpow.handler.victim import HeldAnswer, LoadSettings, Victim
 from calpow.puzzle.errors import CalpowError
 from calpow.puzzle.wire import NEXT_HEADER
 
@@ -32,126 +34,121 @@ log = logging.getLogger(__name__)
 
 
 class GateHandler:
-    """TorchServe's handler: admits and refuses requests, and releases what the victim answers to the admitted ones.
-
-    In mode `observe` everything is released.
-    """
+    """TorchServe's handler: refuses requests, or releases what the victim answers to them, as its strategy decides."""
 
     def initialize(self, context: Context) -> None:
-        """Load everything the archive holds; a part that does not fit ends the worker with one line in the log."""
+        """Load the archive. A part that does not fit ends the worker with one line in the log."""
         caller = inspect.currentframe()
         try:
             _refuse_envelope(caller.f_back.f_locals if caller and caller.f_back else {})
             self._load(context)
-        except CalpowError as problem:
-            log.error("calpow: model %s not loaded: %s", context.model_name, problem)
+        except CalpowError as error:
+            log.error("calpow: model %s not loaded: %s", context.model_name, error)
             raise SystemExit(1) from None
 
     def _load(self, context: Context) -> None:
-        properties = context.system_properties
-        home = Path(os.path.realpath(properties["model_dir"]))
+        home = Path(os.path.realpath(context.system_properties["model_dir"]))
         config = GateConfig.read(home)
         config.check_files(home)
-        # What can be refused at once is, before the victim takes its time to load.
+        # Everything that can be refused early is, because the victim takes time to load.
         ledger = open_ledger(shared_uri(config.ledger))
-        around = Surroundings(
-            model_name=context.model_name,
-            gpu_id=properties.get("gpu_id"),
-            batch_size=properties.get("batch_size") or 1,
-            limit_max_image_pixels=bool(properties.get("limit_max_image_pixels")),
-            metrics=context.metrics,
-        )
-        victim = Victim.load(home / VICTIM_FILE, home / "victim", around)
+        victim = Victim.load(home / VICTIM_FILE, home / "victim", _load_settings(context))
         parts = load_parts(home, victim, config)
-        calibration = parts.calibration
-        self._passes = Passes(victim, parts.meter, calibration.rows)
-        self._counted = calibration.rows.counted
+        self._passes = PassRunner(victim, parts.meter, parts.policy.rows)
+        self._counted = parts.policy.rows.counted
         self._version = str((context.manifest or {}).get("model", {}).get("modelVersion"))
-        self._gate: Gate | Observer
-        if config.mode is Mode.observe:
-            records = shared_path(config.records)
-            self._gate = Observer(context.model_name, ledger, calibration, records)
-            log.info("calpow: observing %s, nobody is blocked, records go to %s", context.model_name, records)
-            return
-        factor = config.explanation_factor if victim.explains else 0.0
-        self._gate = Gate(context.model_name, ledger, calibration, Allowance(config.max_samples, factor))
-        log.info(
-            "calpow: guarding %s, policy %s, metrics %s",
-            context.model_name,
-            calibration.policy.name,
-            " and ".join(each.name.value for each in calibration.metrics),
-        )
+        self._strategy = _strategy(context.model_name, config, ledger, parts.policy, explains=victim.explains)
 
-    def handle(self, data: Sequence[Mapping[str, object]], context: Context) -> object:
-        """Answer a batch: problem documents for the refused, the victim's own answers for the others."""
-        batch = [
-            read_request(context.request_ids[index], row, processor.get_request_properties())
-            for index, (row, processor) in enumerate(zip(data, context.request_processor, strict=True))
-        ]
-        asking = [index for index, each in enumerate(batch) if not each.describes]
-        requests = [batch[index].request(self._version, counted=self._counted) for index in asking]
-        decisions: dict[int, Decision] = dict(zip(asking, self._gate.answer(requests, self._passes.run), strict=True))
-        decisions |= {index: self._describe(each) for index, each in enumerate(batch) if each.describes}
+    def handle(self, data: Sequence[Row], context: Context) -> object:
+        """Answer a batch: problem documents for the refused requests, the victim's own answers for the others."""
+        requests = {index: request for index, row in enumerate(data) if (request := self._read(context, index, row))}
+        answered = self._strategy.answer(list(requests.values()), self._passes.run)
+        decisions = dict(zip(requests, answered, strict=True))
         context.metrics.request_ids = context.request_ids
-        answers = [_release(context, index, batch[index], decisions[index]) for index in range(len(batch))]
-        _end_streams(batch, context)
-        return answers
+        grpc = [is_grpc(processor.get_request_properties()) for processor in context.request_processor]
+        return [_write(context, index, decisions.get(index, UNDECIDED), grpc=grpc[index]) for index in range(len(data))]
 
-    def _describe(self, incoming: Incoming) -> Decision:
-        """A description of the model is free for whoever has a key."""
-        if isinstance(self._gate, Gate):
-            try:
-                account = self._gate.identify(incoming.key)
-            except LedgerUnavailable as problem:
-                log.error("calpow: ledger unavailable, refusing: %s", problem)
-                return Refused(problems.LEDGER_UNAVAILABLE)
-            if isinstance(account, Problem):
-                return Refused(account)
-        ran = self._passes.describe(incoming)
-        return Released(ran.answer, None) if ran.problem is None else Refused(ran.problem)
+    def _read(self, context: Context, index: int, row: Row) -> TorchServeRequest | None:
+        """Read one request of a batch. Return None when that fails in an unexpected way, which concerns it alone."""
+        try:
+            return TorchServeRequest.read(
+                context.request_ids[index],
+                row,
+                context.request_processor[index].get_request_properties(),
+                version=self._version,
+                counted=self._counted,
+            )
+        except Exception as error:
+            log_refusal(refusal_after(error))
+            return None
 
 
-def _release(context: Context, index: int, incoming: Incoming, decision: Decision) -> object:
-    """Write a decision into TorchServe's context; return the body.
+def _load_settings(context: Context) -> LoadSettings:
+    properties = context.system_properties
+    return LoadSettings(
+        model_name=context.model_name,
+        gpu_id=properties.get("gpu_id"),
+        batch_size=properties.get("batch_size") or 1,
+        limit_max_image_pixels=bool(properties.get("limit_max_image_pixels")),
+        metrics=context.metrics,
+    )
 
-    Raises the victim's failure of a gRPC request that came alone: only so does its client see an error.
+
+def _strategy(
+    model: str, config: GateConfig, ledger: Ledger, policy: CalibratedPolicy, *, explains: bool
+) -> AnswerStrategy:
+    """Return the strategy of the archive's mode. `explains` says whether explanations can be priced."""
+    if config.mode is Mode.observe:
+        records = shared_path(config.records)
+        log.info("calpow: observing %s, nobody is blocked, records go to %s", model, records)
+        return Observer(model, ledger, policy, records)
+    scores = " and ".join(score.name.value for score in policy.scores)
+    log.info("calpow: guarding %s, policy %s, metrics %s", model, policy.name.value, scores)
+    factor = config.explanation_factor if explains else 0.0
+    return Gate(model, ledger, policy, Allowance(config.max_samples, factor))
+
+
+def _write(context: Context, index: int, decision: Decision[HeldAnswer], *, grpc: bool) -> object:
+    """Write a decision into TorchServe's context and return the body.
+
+    Raises the victim's failure of a gRPC request that came alone, because only then its client sees an error.
     """
     if isinstance(decision, Refused):
-        return _refuse(context, index, incoming, decision.problem)
-    held = decision.answer
-    assert isinstance(held, Held)
-    if held.error is not None:
-        if incoming.grpc and len(context.request_processor) == 1:
-            raise held.error
-        return _failed(context, index, held.error)
+        body: object = _refuse(context, index, decision.problem, grpc=grpc)
+    elif decision.answer.error is None:
+        body = _release(context, index, decision.answer, decision.next_hashes)
+    elif grpc and len(context.request_processor) == 1:
+        raise decision.answer.error
+    else:
+        body = _fail(context, index, decision.answer.error)
+    if grpc and "ts_stream_next" not in context.get_response_headers(index):
+        # Without it, TorchServe waits for more messages of a stream, and the worker dies.
+        context.set_response_header(index, "ts_stream_next", "false")
+    return body
+
+
+def _release(context: Context, index: int, held: HeldAnswer, next_hashes: int | None) -> object:
     context.request_processor[index] = held.processor
-    if decision.next_hashes is not None:
-        context.set_response_header(index, NEXT_HEADER, str(decision.next_hashes))
+    if next_hashes is not None:
+        context.set_response_header(index, NEXT_HEADER, str(next_hashes))
     for message in held.sent:
         context.cl_socket.sendall(message)
     return held.body
 
 
-def _end_streams(batch: Sequence[Incoming], context: Context) -> None:
-    """Say that each answer is the last of its gRPC stream: without that it would kill the worker."""
-    for index, each in enumerate(batch):
-        if each.grpc and "ts_stream_next" not in context.get_response_headers(index):
-            context.set_response_header(index, "ts_stream_next", "false")
-
-
-def _refuse(context: Context, index: int, incoming: Incoming, problem: Problem) -> str:
+def _refuse(context: Context, index: int, problem: Problem, *, grpc: bool) -> str:
     context.set_response_status(problem.status, HTTPStatus(problem.status).phrase, index)
     context.set_response_content_type(index, problems.CONTENT_TYPE)
     for name, value in problem.headers.items():
         context.set_response_header(index, name, value)
-    if not incoming.grpc:
+    if not grpc:
         return problem.body()
-    # KServe's gRPC codec reads these from any answer and kills the worker when they are missing.
+    # KServe's gRPC codec reads these members of every answer, and kills the worker when they are missing.
     return problem.body(id=context.request_ids[index], model_name=context.model_name, model_version="", outputs=[])
 
 
-def _failed(context: Context, index: int, failure: Exception) -> str:
-    """TorchServe's own error document, for a victim that failed beside requests that did not reach it."""
+def _fail(context: Context, index: int, failure: Exception) -> str:
+    """Write TorchServe's own error document, for a victim that failed on one request of a batch."""
     if isinstance(failure, PredictionException):
         code, message = _status(failure.error_code), str(failure.message)
     elif isinstance(failure, MemoryError) or "CUDA" in str(failure):
@@ -168,14 +165,17 @@ def _failed(context: Context, index: int, failure: Exception) -> str:
 
 
 def _phrase(code: int) -> str:
-    """The reason phrase that TorchServe's frontend (Netty) gives a status."""
+    """Return the reason phrase that TorchServe's frontend (Netty) gives a status."""
     if code in {status.value for status in HTTPStatus}:
         return HTTPStatus(code).phrase
     return f"{'Server' if code >= 500 else 'Client'} Error ({code})" if 400 <= code < 600 else ""
 
 
 def _refuse_envelope(loader_locals: Mapping[str, object]) -> None:
-    """A service envelope would unpack requests before the gate sees them; only the loader's frame knows of it."""
+    """Raise GateMisconfigured for a service envelope, which would unpack requests before the gate reads them.
+
+    TorchServe names it nowhere but in the frame of its model loader. Decision 0010.
+    """
     if loader_locals.get("envelope") is not None:
         raise GateMisconfigured(
             f"the server sets service_envelope={loader_locals['envelope']}, which unpacks requests before the gate"

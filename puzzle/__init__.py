@@ -1,1 +1,1 @@
-"""The proof of work: stamps, difficulty, solvers and the wire form. Standard library only."""
+"""The proof of work: stamps, puzzles, solvers and their form on the wire. Needs the standard library only."""

@@ -1,4 +1,7 @@
-"""The registry of puzzles: the ways to take a stamp's digest, whose leading zero bits are the work."""
+"""Registry of the digests that a stamp can have: SHA-1, SHA-256 (FIPS 180-4) and scrypt (RFC 7914).
+
+The leading zero bits of a stamp's digest are its work.
+"""
 
 from __future__ import annotations
 
@@ -13,27 +16,27 @@ from calpow.puzzle.errors import PuzzleError, UnknownAlgorithm
 
 SCRYPT = "scrypt"
 SCRYPT_DIGEST_SIZE = 32
-# What one digest may take of a client's memory, whatever a server asks for.
-MOST_SCRYPT_BYTES = 64 << 20
-MOST_SCRYPT_LANES = 16
+# The most memory that a client spends on one digest, whatever a server asks for.
+MAX_SCRYPT_MEMORY = 64 << 20
+MAX_SCRYPT_PARALLELIZATION = 16
 
 Digest = Callable[[bytes], bytes]
 
 
 class HashState(Protocol):
-    """What a hash needs for its midstate to be reused: hashlib's objects have it."""
+    """The part of a hashlib object that is needed to reuse a midstate."""
 
     def copy(self) -> HashState:
         """Return an independent state that has seen the same bytes."""
 
     def update(self, data: bytes, /) -> None:
-        """Take in more bytes."""
+        """Hash more bytes."""
 
     def digest(self) -> bytes:
         """Return the digest of the bytes seen so far."""
 
 
-# Stamps hide nothing: also where policy forbids SHA-1 for security, it may count work.
+# A stamp hides nothing, so SHA-1 may count work also where it is forbidden for security.
 HASHES: Mapping[str, Callable[[bytes], HashState]] = MappingProxyType(
     {
         "hashcash-sha1": partial(hashlib.sha1, usedforsecurity=False),
@@ -45,9 +48,10 @@ ALGORITHMS = (*HASHES, SCRYPT)
 
 @dataclass(frozen=True, slots=True)
 class ScryptCost:
-    """What one digest of scrypt takes (RFC 7914, section 2): `128 * r * n` bytes, and time in `n * r * p`.
+    """The parameters of scrypt (RFC 7914, section 2): n is the cost, r the block size, p the parallelization.
 
-    Raises PuzzleError where OpenSSL would refuse, or beyond 64 MiB.
+    A digest takes about 128 r n bytes of memory, and time proportional to n r p. Raises PuzzleError for parameters that
+    OpenSSL refuses, or that take more than 64 MiB.
     """
 
     n: int
@@ -55,29 +59,29 @@ class ScryptCost:
     p: int
 
     def __post_init__(self) -> None:
-        if self.n < 2 or self.n & (self.n - 1) or self.r < 1 or not 1 <= self.p <= MOST_SCRYPT_LANES:
+        if self.n < 2 or self.n & (self.n - 1) or self.r < 1 or not 1 <= self.p <= MAX_SCRYPT_PARALLELIZATION:
             raise PuzzleError(f"scrypt with n={self.n}, r={self.r}, p={self.p}: n is a power of two, r and p positive")
-        # p times the memory is what it takes in time, and no digest can be interrupted.
-        if max(self.memory, 128 * self.r * self.n * self.p) > MOST_SCRYPT_BYTES:
-            # Without saying how much: Python prints no number of more than 4300 digits.
-            raise PuzzleError(f"scrypt that takes more memory than the {MOST_SCRYPT_BYTES >> 20} MiB that are spent")
+        # A digest cannot be interrupted, and its time is that of filling the memory p times: so p counts as well.
+        if max(self.memory, 128 * self.r * self.n * self.p) > MAX_SCRYPT_MEMORY:
+            # The text does not say how much, because Python refuses to print numbers of more than 4300 digits.
+            raise PuzzleError(f"scrypt that takes more memory than the {MAX_SCRYPT_MEMORY >> 20} MiB that are spent")
         if self.n >= 1 << min(16 * self.r, 62):
             raise PuzzleError(f"scrypt with n={self.n}, r={self.r}: n must be below 2^(16 r)")
 
     @property
     def memory(self) -> int:
-        """Bytes that one digest takes."""
+        """The memory that one digest takes, in bytes."""
         return 128 * self.r * (self.n + self.p)
 
     def digest(self, stamp: bytes) -> bytes:
-        """The digest of a stamp: the stamp is the password, the salt is empty, 32 bytes."""
-        # OpenSSL counts two blocks more than the formula says.
+        """Return the digest of a stamp: 32 bytes, with the stamp as password and an empty salt."""
+        # OpenSSL counts two blocks more than the formula.
         limit = 128 * self.r * (self.n + self.p + 2)
         return hashlib.scrypt(stamp, salt=b"", n=self.n, r=self.r, p=self.p, maxmem=limit, dklen=SCRYPT_DIGEST_SIZE)
 
 
 def digest_of(algorithm: str, cost: ScryptCost | None) -> Digest:
-    """How this algorithm takes a stamp's digest. Raises UnknownAlgorithm, or PuzzleError for scrypt without a cost."""
+    """Return the function from a stamp to its digest. Raises as `check_algorithm` does."""
     check_algorithm(algorithm, cost)
     if cost is not None:
         return cost.digest
@@ -86,7 +90,10 @@ def digest_of(algorithm: str, cost: ScryptCost | None) -> Digest:
 
 
 def check_algorithm(algorithm: str, cost: ScryptCost | None) -> None:
-    """Scrypt has a cost, the others have none. Raises UnknownAlgorithm or PuzzleError."""
+    """Check that the algorithm is known, and that it has a cost if it is scrypt and none if it is not.
+
+    Raises UnknownAlgorithm or PuzzleError.
+    """
     if algorithm not in ALGORITHMS:
         raise UnknownAlgorithm(
             f"puzzle algorithm {algorithm[:40]!a} is not known here, only {', '.join(ALGORITHMS)}: upgrade calpow"

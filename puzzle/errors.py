@@ -1,4 +1,4 @@
-"""The root of every error of Calpow, and the errors of the puzzle.
+"""The root of all errors of Calpow, and the errors of the puzzle.
 
 CalpowError
 ├── PuzzleError
@@ -9,17 +9,25 @@ CalpowError
 │   ├── UnknownAlgorithm
 │   ├── TooMuchWork
 │   ├── SolvingCancelled
-│   └── SolvingTooLong
-└── (each room adds its own)
+│   ├── SolvingTooLong
+│   └── MinerDied
+└── (the other packages add their own)
 """
+
+from __future__ import annotations
+
+from typing import Literal
+
+# A field of the stamp, the number of stamps, too little work, or a stamp that is there twice.
+StampFault = Literal["resource", "ext", "bits", "count", "work", "repeated"]
 
 
 class CalpowError(Exception):
-    """Something a person can put right; its text is one line that says what was wrong and what to do."""
+    """An error that a person can put right. Its text is one line that says what is wrong and what to do."""
 
 
 class PuzzleError(CalpowError):
-    """A stamp, a challenge or a solution is not what it should be."""
+    """A stamp, a challenge or a solution is not as it should be."""
 
 
 class MalformedStamp(PuzzleError):
@@ -27,23 +35,30 @@ class MalformedStamp(PuzzleError):
 
 
 class WrongStamp(PuzzleError):
-    """A well-formed stamp that does not answer this puzzle: other resource, extension, bits or too little work."""
+    """A well-formed stamp is not one that the puzzle asks for; `fault` is the field or property that is wrong."""
+
+    def __init__(self, message: str, fault: StampFault) -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 class MalformedChallenge(PuzzleError):
-    """A challenge document or token that cannot be read, or asks for something absurd."""
+    """A challenge document or token cannot be read, or asks for something absurd."""
 
 
 class MalformedSolution(PuzzleError):
-    """A PoW-Solution header that cannot be read."""
+    """A PoW-Solution header cannot be read."""
 
 
 class UnknownAlgorithm(PuzzleError):
-    """A puzzle this version cannot solve or verify."""
+    """The puzzle has an algorithm that this version of Calpow cannot solve or verify."""
 
 
 class TooMuchWork(PuzzleError):
-    """The puzzle takes more expected hashes than the caller allows: `expected_hashes`, `limit`. Nothing was solved."""
+    """The puzzle is expected to take more hashes than the caller allows; no work was done.
+
+    `expected_hashes` is the work of the puzzle, `limit` the number of hashes allowed.
+    """
 
     def __init__(self, expected_hashes: int, limit: int) -> None:
         super().__init__(
@@ -55,13 +70,13 @@ class TooMuchWork(PuzzleError):
 
 
 class SolvingCancelled(PuzzleError):
-    """The caller ended the work before the puzzle was solved."""
+    """The caller cancelled the work before the puzzle was solved."""
 
 
 class SolvingTooLong(PuzzleError):
     """The puzzle takes, or took, more seconds than the caller allows.
 
-    `expected_seconds` is the estimate for the whole puzzle on this machine, `limit` what was allowed.
+    `expected_seconds` is the estimate for the whole puzzle on this machine, `limit` the number of seconds allowed.
     """
 
     def __init__(self, expected_seconds: float, limit: float) -> None:
@@ -71,3 +86,7 @@ class SolvingTooLong(PuzzleError):
         )
         self.expected_seconds = expected_seconds
         self.limit = limit
+
+
+class MinerDied(PuzzleError):
+    """A miner's process ended by itself, or could not be started."""

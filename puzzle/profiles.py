@@ -1,4 +1,4 @@
-"""Named puzzles: which digest, at what cost, in how many stamps, and why one would choose it."""
+"""Named puzzles that an owner can choose from: the digest, its cost, and the number of stamps."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from calpow.puzzle.algorithms import SCRYPT, ScryptCost, check_algorithm
-from calpow.puzzle.difficulty import LEAST_STAMPS, puzzle_size
-from calpow.puzzle.puzzle import Puzzle
+from calpow.puzzle.puzzle import LEAST_STAMPS, Puzzle, puzzle_size
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """What all puzzles of one model have in common: the digest, and from how many stamps on bits are added.
+class PuzzleKind:
+    """The properties that all puzzles of one model share: the digest, and the range of the number of stamps.
 
-    Counts lie between `least_stamps` and twice that: steps of at most 1 / least_stamps, and a spread of solving times
-    of 1 / sqrt(count); verifying takes `count` digests. Raises UnknownAlgorithm or PuzzleError.
+    A puzzle has `least_stamps` to 2 x `least_stamps` - 1 stamps, and fewer only where the work is very small. So sizes
+    differ in steps of at most 1 / least_stamps, solving times have a relative standard deviation of 1 / sqrt(count),
+    and verification takes `count` digests. Raises UnknownAlgorithm or PuzzleError.
     """
 
     algorithm: str
@@ -29,46 +29,47 @@ class Kind:
 
     @property
     def most_stamps(self) -> int:
-        """The largest count of a puzzle of this kind."""
+        """The largest number of stamps in a puzzle of this kind."""
         return 2 * self.least_stamps - 1
 
     def puzzle(self, work: float, resource: str) -> Puzzle:
-        """The puzzle whose expected digests are nearest to `work`. Raises PuzzleError."""
+        """Return the puzzle whose expected digests are nearest to `work`. Raises PuzzleError."""
         bits, count = puzzle_size(work, self.least_stamps)
         return Puzzle(self.algorithm, resource, bits, count, self.cost)
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
-    """A kind that an owner can choose by its name, and the reason to."""
+class PuzzleProfile:
+    """A kind of puzzle under a name, and the reason to choose it."""
 
     name: str
-    kind: Kind
+    kind: PuzzleKind
     reason: str
 
 
-PROFILES: Mapping[str, Profile] = MappingProxyType(
+# See docs/decisions/0028.
+PROFILES: Mapping[str, PuzzleProfile] = MappingProxyType(
     {
         profile.name: profile
         for profile in (
-            Profile(
+            PuzzleProfile(
                 "hashcash-sha1",
-                Kind("hashcash-sha1"),
+                PuzzleKind("hashcash-sha1"),
                 "the HashCash that exists: verified in microseconds, minted by Debian's program too",
             ),
-            Profile(
+            PuzzleProfile(
                 "hashcash-sha256",
-                Kind("hashcash-sha256"),
+                PuzzleKind("hashcash-sha256"),
                 "where SHA-1 may not be used; no harder to build hardware for",
             ),
-            Profile(
+            PuzzleProfile(
                 "scrypt",
-                Kind(SCRYPT, ScryptCost(n=32, r=8, p=1)),
+                PuzzleKind(SCRYPT, ScryptCost(n=32, r=8, p=1)),
                 "33 KiB a digest, the most with which 31 stamps are verified in 5 ms: against thieves with GPUs",
             ),
-            Profile(
+            PuzzleProfile(
                 "scrypt-hard",
-                Kind(SCRYPT, ScryptCost(n=1024, r=8, p=1), least_stamps=4),
+                PuzzleKind(SCRYPT, ScryptCost(n=1024, r=8, p=1), least_stamps=4),
                 "1 MiB a digest: for models that take a second, since verifying takes some 20 ms",
             ),
         )

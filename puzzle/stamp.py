@@ -1,4 +1,7 @@
-"""HashCash version 1 stamps: `1:bits:date:resource:ext:rand:counter` (hashcash(1), "stamp format")."""
+"""HashCash version 1 stamps, `1:bits:date:resource:ext:rand:counter`, and the work in a digest.
+
+The format is that of the program `hashcash`: hashcash(1), section "Stamp format".
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from dataclasses import dataclass
 
 from calpow.puzzle.errors import MalformedStamp
 
-# The program `hashcash` pads the counter of a stamp to fill a block of SHA-1, so honest stamps reach 183
-# characters with a long resource.
+# The program `hashcash` pads the counter so that a stamp fills its last block of SHA-1: with a long resource, honest
+# stamps have up to 183 characters.
 MAX_STAMP_LENGTH = 256
 
 _FORM = re.compile(
@@ -24,9 +27,10 @@ _FORM = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """The fields of a stamp, and the text its digest is taken over.
+    """The fields of a stamp, and its text, which is what is hashed.
 
-    `bits` is what the stamp claims, not what it has; `date` is YYMMDD[hhmm[ss]] in UTC, digits unchecked.
+    `bits` is the number of leading zero bits that the stamp claims; only its digest shows whether it has them. `date`
+    is YYMMDD[hhmm[ss]] in UTC; its digits are not checked to be a date.
     """
 
     bits: int
@@ -39,9 +43,9 @@ class Stamp:
 
     @classmethod
     def parse(cls, text: str) -> Stamp:
-        """Read a stamp strictly: printable ASCII, version 1, seven fields, their alphabets, a bounded length.
+        """Parse a stamp: version 1, seven fields of printable ASCII, at most MAX_STAMP_LENGTH characters.
 
-        Raises MalformedStamp. Says nothing about the work in the stamp.
+        Does not check the work in the stamp. Raises MalformedStamp.
         """
         if len(text) > MAX_STAMP_LENGTH:
             raise MalformedStamp(f"a stamp of {len(text)} characters: at most {MAX_STAMP_LENGTH} are read")
@@ -53,5 +57,5 @@ class Stamp:
 
 
 def leading_zero_bits(digest: bytes) -> int:
-    """Count the zero bits before the first one bit; all of them if there is none."""
+    """Return the number of zero bits before the first one bit, or of all bits if every one is zero."""
     return 8 * len(digest) - int.from_bytes(digest, "big").bit_length()

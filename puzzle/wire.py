@@ -1,4 +1,4 @@
-"""The wire form: the 402's challenge, its token, and the header that answers it."""
+"""The protocol's headers and documents: a 402's challenge and its token, and the header PoW-Solution."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ KEY_HEADER = "X-Api-Key"
 PREPAID = "prepaid"
 PROBLEM_TYPE = "application/problem+json"
 
-MAX_TOKEN_LENGTH = 5120  # of a rest that names 64 prepaid stamps
+MAX_TOKEN_LENGTH = 5120  # the token of a rest that names 64 prepaid stamps
 MAX_SOLUTION_LENGTH = 8192  # TorchServe's own limit for a header
 
-_LARGEST_NUMBER = 2**53  # JSON's, RFC 8259, section 6: a longer one would fill a screen in a message
+_LARGEST_NUMBER = 2**53  # the largest that every JSON reader keeps exact: RFC 8259, section 6
 _LATEST_EXPIRY = 253_402_300_799  # the end of the year 9999
 _TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # RFC 7515, compact serialisation
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
-# RFC 9110, section 11.6.1: parts between commas, a scheme's name before its first parameter.
-# A quoted string may lack its end: looked for again from every quote, a header of 60 KB would take a minute.
+# RFC 9110, section 11.6.1: parts are separated by commas, and a scheme's name precedes its first parameter. A quoted
+# string without an end is accepted: otherwise its end is searched again from every quote, for a minute in 60 KB.
 _PART = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.?)*(?:"|\Z))+')
 _PARAMETER = re.compile(
     r'(?:(?P<scheme>[^\s="]+)[ \t]+)?(?P<name>[^\s="]+)[ \t]*=[ \t]*(?P<value>"(?:[^"\\]|\\.)*"|[^\s"]+)'
 )
 
-_Kind = TypeVar("_Kind", str, int)
+_FieldType = TypeVar("_FieldType", str, int)
 
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """A puzzle the server has signed; its solution pays once, until it expires.
+    """A puzzle that the server has signed; a solution of it is good once, until `expires`.
 
-    `expires` is in UTC, whole seconds on the wire. Raises MalformedChallenge if the token does not have
-    the shape of a JWT, or `expires` is in no or another time zone.
+    `expires` is in UTC, in whole seconds on the wire. Raises MalformedChallenge if the token does not have the shape of
+    a JWT, or if the time zone of `expires` is not UTC.
     """
 
     token: str
@@ -56,7 +56,7 @@ class Challenge:
             raise MalformedChallenge("the challenge's expiry is not in UTC: give it timezone.utc")
 
     def to_document(self) -> dict[str, object]:
-        """Return the "challenge" member of the 402's body."""
+        """Return the "challenge" member of a 402's body."""
         return {
             "token": self.token,
             "id": self.puzzle.resource,
@@ -70,17 +70,17 @@ class Challenge:
 
     @classmethod
     def from_document(cls, document: Mapping[str, object]) -> Challenge:
-        """Read the "challenge" member of a 402's body.
+        """Parse the "challenge" member of a 402's body.
 
-        The work is computed from bits and count, whatever the document says of it. Raises MalformedChallenge
-        or UnknownAlgorithm.
+        The work is computed from bits and count; "expected_hashes" is ignored. Raises MalformedChallenge or
+        UnknownAlgorithm.
         """
         puzzle = _puzzle(document, resource="id")
         return cls(_field(document, "token", str), puzzle, _parse_time(_field(document, "expires", str)))
 
     @classmethod
     def from_problem(cls, body: bytes | str) -> Challenge:
-        """Read the body of a 402, or the challenge object alone as a user may have saved it.
+        """Parse the body of a 402, or its "challenge" member alone, as a user may have saved it.
 
         Raises MalformedChallenge or UnknownAlgorithm.
         """
@@ -92,7 +92,7 @@ class Challenge:
 
     @classmethod
     def from_token(cls, token: str) -> Challenge:
-        """Read the claims of a token without verifying its signature: the client cannot, and need not.
+        """Parse the claims of a token. Its signature is not verified: a client cannot, and need not.
 
         Raises MalformedChallenge or UnknownAlgorithm.
         """
@@ -112,7 +112,7 @@ class Challenge:
 
     @classmethod
     def from_www_authenticate(cls, header: str) -> Challenge:
-        """Read the PoW challenge of a WWW-Authenticate header, which may hold other schemes beside it.
+        """Parse the PoW challenge of a WWW-Authenticate header, which may list other schemes too.
 
         Raises MalformedChallenge or UnknownAlgorithm.
         """
@@ -124,7 +124,7 @@ class Challenge:
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """What a client sends back for a challenge: its token and the stamps, neither verified yet."""
+    """A client's answer to a challenge, not verified yet: the challenge's token and the stamps."""
 
     token: str
     stamps: tuple[str, ...]
@@ -132,13 +132,13 @@ class Solution:
 
 @dataclass(frozen=True, slots=True)
 class Prepaid:
-    """Stamps minted before any challenge, not verified yet."""
+    """Prepaid stamps as a client sends them, not verified yet."""
 
     stamps: tuple[str, ...]
 
 
 def cost_fields(cost: ScryptCost | None) -> dict[str, int]:
-    """Return the members that scrypt's cost takes beside the algorithm's name, in documents and in tokens."""
+    """Return the members "n", "r" and "p" of a document or token; none if there is no cost."""
     return {} if cost is None else asdict(cost)
 
 
@@ -154,12 +154,12 @@ def www_authenticate(realm: str, token: str) -> str:
 
 
 def find_token(www_authenticate: str) -> str | None:
-    """Return the token of the PoW challenge in a WWW-Authenticate header, unread; None if there is none."""
+    """Return the token of the PoW challenge in a WWW-Authenticate header, not parsed, or None."""
     return _find_parameter(www_authenticate, "challenge")
 
 
 def find_realm(www_authenticate: str) -> str | None:
-    """Return the realm of the PoW challenge in a WWW-Authenticate header; None if there is none."""
+    """Return the realm of the PoW challenge in a WWW-Authenticate header, or None."""
     realm = _find_parameter(www_authenticate, "realm")
     return None if realm is None else re.sub(r"\\(.)", r"\1", realm)
 
@@ -178,17 +178,17 @@ def _find_parameter(www_authenticate: str, name: str) -> str | None:
 
 
 def format_solution(token: str, stamps: Sequence[str]) -> str:
-    """Return the value of the PoW-Solution header."""
+    """Return the value of the PoW-Solution header for the stamps of a challenge."""
     return " ".join((token, *stamps))
 
 
 def format_prepaid(stamps: Sequence[str]) -> str:
-    """Return the value of the PoW-Solution header for stamps minted before any challenge."""
+    """Return the value of the PoW-Solution header for prepaid stamps."""
     return " ".join((PREPAID, *stamps))
 
 
 def parse_solution(value: str) -> Solution | Prepaid:
-    """Split the value of a PoW-Solution header; the stamps themselves are for Puzzle.verify to read.
+    """Split the value of a PoW-Solution header. The stamps are not parsed: `Puzzle.verify` does that.
 
     Raises MalformedSolution.
     """
@@ -221,11 +221,11 @@ def _puzzle(fields: Mapping[str, object], *, resource: str) -> Puzzle:
 
 
 def read_cost(fields: Mapping[str, object]) -> ScryptCost:
-    """Read scrypt's cost from a document or a token's claims. Raises MalformedChallenge or PuzzleError."""
+    """Parse the cost of scrypt in a document or in the claims of a token. Raises MalformedChallenge or PuzzleError."""
     return ScryptCost(n=_field(fields, "n", int), r=_field(fields, "r", int), p=_field(fields, "p", int))
 
 
-def _field(fields: Mapping[str, object], name: str, kind: type[_Kind]) -> _Kind:
+def _field(fields: Mapping[str, object], name: str, kind: type[_FieldType]) -> _FieldType:
     value = fields.get(name)
     if not isinstance(value, kind) or isinstance(value, bool):
         wanted = "a string" if kind is str else "an integer"

@@ -1,14 +1,14 @@
-"""Reference attackers: what thieves send, made of nothing but the owner's legitimate inputs.
+"""Reference attackers, who make their queries from the owner's legitimate inputs.
 
-They work on the victim's input tensors, in the range that legitimate ones have there, so that any handler and any
-kind of input will do.
+They work on the victim's input tensors, within the range of legitimate ones, so that they suit any handler and any kind
+of input.
 """
 
 from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812  # the name everybody knows it by
+from torch.nn import functional as F  # noqa: N812  # the customary name
 
 from calpow.archiver.teachers.trunks import is_image
 

@@ -1,4 +1,4 @@
-"""What mode `observe` recorded, read back and vetted: legitimate samples as real accounts sent them."""
+"""Samples recorded in mode `observe`: read back, vetted, and used as legitimate samples that real accounts sent."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -10,28 +10,26 @@ from tqdm import tqdm
 
 from calpow.archiver.calibration.fitting import FEWEST_PER_CLASS
 from calpow.archiver.calibration.outliers import vet
-from calpow.archiver.calibration.simulated_users import Floats, Ints, Samples
-from calpow.handler.observe.records import ANONYMOUS, Record, RecordError
-from calpow.puzzle.errors import CalpowError
+from calpow.archiver.calibration.samples import Floats, Ints, Samples
+from calpow.archiver.errors import RecordsError
+from calpow.handler.errors import RecordError
+from calpow.handler.observe.records import ANONYMOUS, Record
 
-# No account counts for more samples than the median one, or than these where it has fewer; nor all for more than MOST.
+# An account counts for at most as many samples as the median one, or as these if that is more; all together for MOST.
 LEAST_CAP = 200
-# A shorter account cannot be told from a thief's, of which one may have many: nothing is learnt from it.
+# Shorter accounts are left out: they could belong to a thief with many accounts.
 SHORTEST = 30
 MOST = 300_000
+# Names of dropped accounts that are listed.
 SHOWN = 10
 
 
-class RecordsError(CalpowError):
-    """Records cannot be used to calibrate with."""
-
-
 @dataclass(frozen=True)
-class Recorded:
-    """Samples as recorded with one meter: `costs` `[n, metrics]`, `labels` `[n]` and `owners` `[n]`, of `accounts`.
+class RecordedSamples:
+    """Samples recorded with one meter: `costs` `[n, scores]`, `labels` `[n]` and `owners` `[n]`, indices of `accounts`.
 
-    `queries` `[n]` numbers the query that each sample came with. torn: lines that were not written to their end.
-    foreign: queries measured with another meter.
+    `queries` `[n]` holds the number of each sample's query. torn: lines that were cut off while being written. foreign:
+    queries measured with another meter.
     """
 
     costs: Floats
@@ -42,8 +40,8 @@ class Recorded:
     torn: int
     foreign: int
 
-    def take(self, index: Ints) -> "Recorded":
-        """The samples at these positions."""
+    def take(self, index: Ints) -> "RecordedSamples":
+        """Return the samples at these positions."""
         return replace(
             self,
             costs=self.costs[index],
@@ -54,11 +52,11 @@ class Recorded:
 
 
 @dataclass(frozen=True)
-class Vetted:
-    """Samples of the accounts that are taken for legitimate, and the names of those that are not, with their queries.
+class VettedSamples:
+    """Samples of the accounts that pass for legitimate, and the other accounts' names with their numbers of queries.
 
-    accounts, queries: how many there were in all. unnamed: queries of no account, left out. short: accounts of fewer
-    samples than SHORTEST, left out.
+    accounts, queries: the numbers of all that were recorded. unnamed: queries without an account, left out. short:
+    accounts of fewer samples than SHORTEST, left out. torn, foreign: as in RecordedSamples.
     """
 
     samples: Samples
@@ -72,7 +70,7 @@ class Vetted:
 
     @property
     def facts(self) -> dict[str, str | int | float]:
-        """For a calibration's provenance."""
+        """Members for a calibration's provenance."""
         return {
             "recorded_accounts": self.accounts,
             "recorded_queries": self.queries,
@@ -84,30 +82,32 @@ class Vetted:
             "recorded_lines_cut_off": self.torn,
         }
 
-    def told(self) -> list[str]:
-        """For the owner, a line each."""
+    def describe(self) -> list[str]:
+        """Return what the owner should know, one sentence a line."""
         lines = [f"records: {self.queries:,} queries of {self.accounts:,} accounts"]
         if self.dropped:
             names = ", ".join(f"{name} ({count:,})" for name, count in self.dropped[:SHOWN])
             more = f" and {len(self.dropped) - SHOWN} more" if len(self.dropped) > SHOWN else ""
             lines.append(
-                f"{len(self.dropped)} accounts are taken for no legitimate users and left out (queries): {names}{more}"
+                f"{len(self.dropped)} accounts do not look like legitimate users and are left out (queries):"
+                f" {names}{more}"
             )
-        for count, what in (
-            (self.unnamed, "queries without a known key, which nobody can vouch for"),
+        for count, reason in (
+            (self.unnamed, "queries without a known key, whose sender is unknown"),
             (self.short, f"accounts of fewer than {SHORTEST} samples, which could be anybody's"),
             (self.foreign, "queries that were measured with something else"),
             (self.torn, "lines that were cut off"),
         ):
             if count:
-                lines.append(f"left out: {count:,} {what}")
+                lines.append(f"left out: {count:,} {reason}")
         return lines
 
 
-def read_records(path: Path, meter: str, classes: int, metrics: int) -> Recorded:
-    """Read what was recorded with this meter, of so many classes and metrics.
+def read_records(path: Path, meter: str, classes: int, metrics: int) -> RecordedSamples:
+    """Read the samples recorded with this meter, for so many classes and scores.
 
-    Raises RecordsError, with the line's number, for what is no record or does not fit, and where nothing is left.
+    Raises RecordsError, with the line's number, for a line that is not a record or does not fit, and when no samples
+    are left.
     """
     costs: list[tuple[float, ...]] = []
     labels: list[int] = []
@@ -137,7 +137,7 @@ def read_records(path: Path, meter: str, classes: int, metrics: int) -> Recorded
         )
     if not costs:
         raise RecordsError(f"{path} holds no records: serve an archive made with --mode observe for a while")
-    return Recorded(
+    return RecordedSamples(
         np.array(costs, dtype=np.float64),
         np.array(labels, dtype=np.int64),
         np.array(owners, dtype=np.int64),
@@ -149,7 +149,7 @@ def read_records(path: Path, meter: str, classes: int, metrics: int) -> Recorded
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Record | None]]:
-    """Each record with its line's number; None for a line that was cut off."""
+    """Yield each line's number and record; None for a line that was cut off."""
     number = 0
     try:
         with path.open(encoding="utf-8") as file:
@@ -160,15 +160,18 @@ def _lines(path: Path) -> Iterator[tuple[int, Record | None]]:
     except OSError as problem:
         raise RecordsError(f"{path} cannot be read ({problem.strerror}): give the file of mode observe") from problem
     except UnicodeDecodeError as problem:
-        raise RecordsError(f"{path} is no file of records: {problem}") from problem
+        raise RecordsError(f"{path} is not a file of records: {problem}") from problem
     except RecordError as problem:
         raise RecordsError(f"{path}, line {number}: {problem}: take the line out") from problem
 
 
-def vet_records(recorded: Recorded, class_names: tuple[str, ...], ceilings: Floats, rng: np.random.Generator) -> Vetted:
-    """Leave out who is no legitimate user. Raises RecordsError where too few are left to calibrate with.
+def vet_records(
+    recorded: RecordedSamples, class_names: tuple[str, ...], ceilings: Floats, rng: np.random.Generator
+) -> VettedSamples:
+    """Leave out accounts that do not look like legitimate users; `ceilings` `[scores]` are the highest possible costs.
 
-    Where nobody showed a key, every query stands for itself, and there is nobody to leave out.
+    When no query came with a key, every query counts as a user, and none is left out. Raises RecordsError when too few
+    accounts or samples are left to calibrate with.
     """
     unnamed = recorded.accounts.index(ANONYMOUS) if ANONYMOUS in recorded.accounts else None
     of_accounts = np.flatnonzero(recorded.owners != unnamed) if unnamed is not None else np.arange(len(recorded.owners))
@@ -181,39 +184,44 @@ def vet_records(recorded: Recorded, class_names: tuple[str, ...], ceilings: Floa
     short = int(((lengths > 0) & (lengths < SHORTEST)).sum())
     capped = _capped(named.take(np.flatnonzero(lengths[named.owners] >= SHORTEST)), rng)
     samples = _samples(capped, capped.owners, class_names, by_account=True)
-    seen = np.unique(samples.groups)
-    _check_accounts(len(seen), "there are")
-    kept = seen[vet(samples, ceilings)]
-    _check_accounts(len(kept), "without those that are no legitimate users, there are")
-    left = samples.take(np.flatnonzero(np.isin(samples.groups, kept)))
+    owners = np.unique(samples.groups.numpy())
+    _check_accounts(len(owners), "there are")
+    kept = owners[vet(samples, ceilings)]
+    _check_accounts(len(kept), "without those that do not look like legitimate users, there are")
+    left = samples.take(np.flatnonzero(np.isin(samples.groups.numpy(), kept)))
     _check_classes(left, "accounts")
-    out = np.setdiff1d(seen, kept).tolist()
+    out = np.setdiff1d(owners, kept).tolist()
     counts = {owner: _count(named.queries[named.owners == owner]) for owner in out}
-    dropped = sorted(((recorded.accounts[owner], count) for owner, count in counts.items()), key=lambda each: -each[1])
+    dropped = sorted(
+        ((recorded.accounts[owner], count) for owner, count in counts.items()), key=lambda account: -account[1]
+    )
     return _vetted(left, recorded, tuple(dropped), short)
 
 
-def _vetted(samples: Samples, recorded: Recorded, dropped: tuple[tuple[str, int], ...], short: int) -> Vetted:
+def _vetted(
+    samples: Samples, recorded: RecordedSamples, dropped: tuple[tuple[str, int], ...], short: int
+) -> VettedSamples:
     queries = _count(recorded.queries)
     named = [name for name in recorded.accounts if name != ANONYMOUS]
     unnamed = 0
     if named and ANONYMOUS in recorded.accounts:
         unnamed = _count(recorded.queries[recorded.owners == recorded.accounts.index(ANONYMOUS)])
-    return Vetted(samples, len(named), queries, dropped, unnamed, short, recorded.torn, recorded.foreign)
+    return VettedSamples(samples, len(named), queries, dropped, unnamed, short, recorded.torn, recorded.foreign)
 
 
 def _count(queries: Ints) -> int:
-    """How many there are, of numbers in ascending order."""
+    """Count the distinct numbers among numbers in ascending order."""
     return int((np.diff(queries, prepend=-1) != 0).sum())
 
 
-def _samples(recorded: Recorded, groups: Ints, class_names: tuple[str, ...], *, by_account: bool) -> Samples:
-    """Nobody knows the true class of what users send: the victim's answer stands for it."""
-    return Samples(recorded.costs, recorded.labels, recorded.labels, groups, class_names, by_account)
+def _samples(recorded: RecordedSamples, groups: Ints, class_names: tuple[str, ...], *, by_account: bool) -> Samples:
+    """Take the victim's answers for the true classes, which are unknown."""
+    labels = recorded.labels
+    return Samples.of_arrays(recorded.costs, labels, labels, groups, class_names, by_account=by_account)
 
 
-def _capped(recorded: Recorded, rng: np.random.Generator) -> Recorded:
-    """At most so many samples of each account, drawn at random: a thief may have sent more than all others."""
+def _capped(recorded: RecordedSamples, rng: np.random.Generator) -> RecordedSamples:
+    """Draw at most so many samples of each account: a thief may have sent more than all others together."""
     counts = np.unique(recorded.owners, return_counts=True)[1]
     if not len(counts):
         return recorded
@@ -224,17 +232,17 @@ def _capped(recorded: Recorded, rng: np.random.Generator) -> Recorded:
     return recorded.take(np.sort(order[np.arange(len(order)) - starts < cap]))
 
 
-def _check_accounts(count: int, said: str) -> None:
+def _check_accounts(count: int, intro: str) -> None:
     if count < FEWEST_PER_CLASS:
         raise RecordsError(
-            f"{said} {count} accounts of {SHORTEST} samples or more in the records, at least {FEWEST_PER_CLASS} are"
+            f"{intro} {count} accounts of {SHORTEST} samples or more in the records, at least {FEWEST_PER_CLASS} are"
             " needed: observe for longer, or leave --from-records out"
         )
 
 
 def _check_classes(samples: Samples, of: str) -> None:
     counts = samples.groups_per_class()
-    fewest = int(counts.argmin())
+    fewest = counts.index(min(counts))
     if counts[fewest] < FEWEST_PER_CLASS:
         raise RecordsError(
             f"only {counts[fewest]} {of} were answered with class {samples.class_names[fewest]}, at least"

@@ -1,20 +1,23 @@
-"""How legitimate users and attackers fare under a fitted policy: the evidence of a calibration."""
+"""Rehearsal of a fitted policy with simulated legitimate users and attackers: the evidence of a calibration."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from sklearn.metrics import roc_auc_score
+from torch import Tensor
 
-from calpow.archiver.calibration.simulated_users import Course, Floats, Ints, Samples, Users, stream_sums, streams
-from calpow.handler.leakage.score import Priced
+from calpow.archiver.calibration.calibration_document import Band, RehearsalEvidence, Role, SimulatedProfile
+from calpow.archiver.calibration.samples import Floats, Samples
+from calpow.archiver.calibration.simulated_users import StreamLengths, Users, stream_sums, streams
+from calpow.handler.leakage.score import ScoredSamples
 from calpow.handler.policy.policies import Standard
-from calpow.handler.policy.rehearsal_evidence import Band, Evidence, Profile, Role
 
 ATTACKERS = 100
-# For attackers who know how the price is made: strangers' cheapest queries, or strangers hidden among legitimate ones.
+# The share of strangers' queries, the cheapest, that an attacker sends who knows how prices are computed.
 CHEAPEST = 0.3
-# Made of legitimate queries, and nothing that hides among them.
+# Attackers whose queries are not mixed with legitimate ones.
 NO_STRANGERS = frozenset({"perturbed", "scaled"})
 MIXTURES = {"half strangers, half legitimate": 1, "one stranger in five": 4}
 
@@ -27,23 +30,23 @@ SEPARATES = 0.6
 
 
 @dataclass(frozen=True)
-class Rule:
+class RehearsedPolicy:
     """A fitted policy as the rehearsal needs it.
 
-    score: what each of `costs` `[n, metrics]` with its `labels` adds to an account, `[n]`. multiples: what a query
-    costs in floors at the checkpoints, from summed scores there `[users, checkpoints]`.
+    score: maps costs `[n, scores]` and labels `[n]` to what each sample adds to an account, `[n]`. multiples: maps
+    summed scores at the checkpoints, `[users, checkpoints]`, to the price of a query in floors.
     """
 
     score_name: str
-    score: Callable[[Floats, Ints], Floats]
+    score: Callable[[Tensor, Tensor], Floats]
     multiples: Callable[[Floats], Floats]
     standards: Sequence[Standard]
     metrics: Sequence[str]
 
 
 @dataclass(frozen=True)
-class Clock:
-    """Seconds a query takes: unprotected, what the gate adds, and the least puzzle."""
+class QueryTimes:
+    """Seconds per query: unprotected latency, time added by the gate, and solving time of the least puzzle."""
 
     latency: float
     added: float
@@ -51,43 +54,45 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class Stage:
-    """What is given to a rehearsal: legitimate users' summed scores by profile, samples, attackers' priced queries."""
+class RehearsalInputs:
+    """Legitimate users' summed scores by profile, legitimate samples, and each attacker's priced queries."""
 
     users: Users
     legitimate: Samples
-    attacks: Mapping[str, Priced]
-    course: Course
-    clock: Clock
+    attacks: Mapping[str, ScoredSamples]
+    lengths: StreamLengths
+    times: QueryTimes
 
 
-def rehearse(rule: Rule, stage: Stage, rng: np.random.Generator) -> tuple[Profile, ...]:
-    """Profiles of legitimate users, of each attacker, and of attackers who hide among or choose the cheapest."""
+def rehearse(
+    policy: RehearsedPolicy, inputs: RehearsalInputs, rng: np.random.Generator
+) -> tuple[SimulatedProfile, ...]:
+    """Return profiles of legitimate users, of each attacker, and of attackers who mix or choose strangers' queries."""
     profiles = [
-        _profile(name, Role.legitimate, _drawn_from(stage, name), sums, rule, stage)
-        for name, sums in stage.users.items()
+        _profile(name, Role.legitimate, _drawn_from(inputs, name), sums, policy, inputs)
+        for name, sums in inputs.users.items()
     ]
     strangers = []
-    for name, priced in stage.attacks.items():
-        scores = rule.score(priced.costs.numpy(), priced.labels.numpy())
-        profiles.append(_attacker(name, scores, rule, stage, rng, _auroc(priced, rule, stage.legitimate)))
+    for name, priced in inputs.attacks.items():
+        scores = policy.score(priced.costs, priced.labels)
+        profiles.append(_attacker(name, scores, policy, inputs, rng, _auroc(priced, policy, inputs.legitimate)))
         strangers += [] if name in NO_STRANGERS else [scores]
     pool = np.concatenate(strangers)
-    honest = rule.score(stage.legitimate.costs, stage.legitimate.labels)
+    honest = policy.score(inputs.legitimate.costs, inputs.legitimate.labels)
     cheapest = np.sort(pool)[: max(1, round(CHEAPEST * len(pool)))]
-    profiles.append(_attacker(f"cheapest {CHEAPEST:.0%} of strangers", cheapest, rule, stage, rng, {}))
+    profiles.append(_attacker(f"cheapest {CHEAPEST:.0%} of strangers", cheapest, policy, inputs, rng, {}))
     for name, share in MIXTURES.items():
         mixed = np.concatenate([pool, rng.choice(honest, share * len(pool))])
-        profiles.append(_attacker(name, mixed, rule, stage, rng, {}))
+        profiles.append(_attacker(name, mixed, policy, inputs, rng, {}))
     return tuple(profiles)
 
 
-def warnings(evidence: Evidence, stage: Stage, *, with_teachers: bool) -> list[str]:
-    """What an owner should know before he deploys, one sentence each."""
+def warnings(evidence: RehearsalEvidence, inputs: RehearsalInputs, *, with_teachers: bool) -> list[str]:
+    """Return what an owner should know before deploying, one sentence each."""
     found = []
-    legitimate, clock = stage.legitimate, stage.clock
+    legitimate, times = inputs.legitimate, inputs.times
     counts = legitimate.groups_per_class()
-    fewest = int(counts.argmin())
+    fewest = counts.index(min(counts))
     if counts[fewest] < FEW_SAMPLES:
         found.append(
             f"Class {legitimate.class_names[fewest]} has only {counts[fewest]} independent samples: with"
@@ -95,8 +100,8 @@ def warnings(evidence: Evidence, stage: Stage, *, with_teachers: bool) -> list[s
         )
     if with_teachers and evidence.vote_accuracy < WEAK_VOTE:
         found.append(f"The teachers' vote is right in {evidence.vote_accuracy:.0%} only: give them more data.")
-    if clock.latency + clock.added + clock.floor > evidence.overhead_budget * clock.latency:
-        least = (clock.latency + clock.added + clock.floor) / clock.latency
+    if times.latency + times.added + times.floor > evidence.overhead_budget * times.latency:
+        least = (times.latency + times.added + times.floor) / times.latency
         found.append(
             f"The overhead budget of {evidence.overhead_budget:g} cannot be kept for a model this fast: pricing,"
             f" accounting and the least puzzle bring an answer to {least:.1f} times its time."
@@ -104,7 +109,7 @@ def warnings(evidence: Evidence, stage: Stage, *, with_teachers: bool) -> list[s
     return found + _attack_warnings(evidence)
 
 
-def _attack_warnings(evidence: Evidence) -> list[str]:
+def _attack_warnings(evidence: RehearsalEvidence) -> list[str]:
     found = []
     attackers = [each for each in evidence.profiles if each.role is Role.attacker]
     cheap = [each.name for each in attackers if each.work.middle[-1] < AIM * evidence.checkpoints[-1]]
@@ -117,19 +122,24 @@ def _attack_warnings(evidence: Evidence) -> list[str]:
     return found
 
 
-def _drawn_from(stage: Stage, profile: str) -> int:
-    """How many different samples a profile's users send."""
-    names = [f"class {name}" for name in stage.legitimate.class_names]
+def _drawn_from(inputs: RehearsalInputs, profile: str) -> int:
+    """Return the number of different samples that a profile's users send."""
+    names = [f"class {name}" for name in inputs.legitimate.class_names]
     if profile not in names:
-        return len(stage.legitimate.costs)
-    return int((stage.legitimate.classes == names.index(profile)).sum())
+        return len(inputs.legitimate.costs)
+    return int((inputs.legitimate.classes == names.index(profile)).sum())
 
 
 def _attacker(
-    name: str, scores: Floats, rule: Rule, stage: Stage, rng: np.random.Generator, auroc: Mapping[str, float]
-) -> Profile:
-    sums = streams(scores, [np.ones(len(scores))] * ATTACKERS, stage.course, rng)
-    return _profile(name, Role.attacker, len(scores), sums, rule, stage, auroc)
+    name: str,
+    scores: Floats,
+    policy: RehearsedPolicy,
+    inputs: RehearsalInputs,
+    rng: np.random.Generator,
+    auroc: Mapping[str, float],
+) -> SimulatedProfile:
+    sums = streams(scores, [np.ones(len(scores))] * ATTACKERS, inputs.lengths, rng)
+    return _profile(name, Role.attacker, len(scores), sums, policy, inputs, auroc)
 
 
 def _profile(
@@ -137,15 +147,15 @@ def _profile(
     role: Role,
     samples: int,
     sums: Floats,
-    rule: Rule,
-    stage: Stage,
+    policy: RehearsedPolicy,
+    inputs: RehearsalInputs,
     auroc: Mapping[str, float] | None = None,
-) -> Profile:
-    work = stream_sums(rule.multiples(sums), stage.course)
-    clock = stage.clock
-    mean = work[:, -1] / stage.course.horizon
-    overhead = (clock.latency + clock.added + clock.floor * mean) / clock.latency
-    return Profile(
+) -> SimulatedProfile:
+    work = stream_sums(policy.multiples(sums), inputs.lengths)
+    times = inputs.times
+    mean = work[:, -1] / inputs.lengths.horizon
+    overhead = (times.latency + times.added + times.floor * mean) / times.latency
+    return SimulatedProfile(
         name=name,
         role=role,
         samples=samples,
@@ -161,13 +171,13 @@ def _band(values: Floats) -> Band:
     return Band(tuple(low), tuple(middle), tuple(high))
 
 
-def _auroc(priced: Priced, rule: Rule, legitimate: Samples) -> dict[str, float]:
-    """How well each metric alone, standardised by class, tells the attacker's queries from legitimate ones."""
+def _auroc(priced: ScoredSamples, policy: RehearsedPolicy, legitimate: Samples) -> dict[str, float]:
+    """Return each score's AUROC, standardised by class, for the attacker's queries against legitimate ones."""
     truth = np.repeat([1, 0], [len(priced.costs), len(legitimate.costs)])
-    costs = np.concatenate([priced.costs.numpy(), legitimate.costs])
-    labels = np.concatenate([priced.labels.numpy(), legitimate.labels])
+    costs = torch.cat([priced.costs, legitimate.costs]).numpy()
+    labels = torch.cat([priced.labels, legitimate.labels]).numpy()
     found = {}
-    for name, column, standard in zip(rule.metrics, costs.T, rule.standards, strict=True):
+    for name, column, standard in zip(policy.metrics, costs.T, policy.standards, strict=True):
         scores = (column - np.array(standard.means)[labels]) / np.array(standard.deviations)[labels]
         found[name] = float(roc_auc_score(truth, scores))
     return found

@@ -1,29 +1,28 @@
-"""Simulated users, drawn from held-out samples, and what a policy makes them pay.
+"""Simulated users, drawn from held-out samples, and the work that a policy asks of them.
 
-A sample of n costs tells the mean of its source only to within its own scatter, and a legitimate user brings a source
-of his own. The bootstrap has both: what is expected is fitted on one resample while users draw their queries from
-another, drawn independently of it. Samples of one group (an original and its copies, say) are resampled together,
-so that a copy never vouches for its original.
+n samples determine the mean cost of their source only up to their own scatter, and every legitimate user is a source of
+his own. A bootstrap accounts for both: expectations are fitted to one resample, while users draw their queries from
+another, independent one. Samples of one group (an original and its copies, for example) are resampled together, so that
+a copy never vouches for its original.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-# Summed values of simulated users after a course's checkpoints, `[users, checkpoints]`, by profile.
+from calpow.archiver.calibration.samples import Floats, Ints, Samples
+
+# Summed values of simulated users at the checkpoints, `[users, checkpoints]`, by profile.
 Users = Mapping[str, Floats]
 
 PERCENTILE = 99.0
 RESAMPLES = 400
 USERS_PER_RESAMPLE = 2
-# Dirichlet concentration of the mixtures: most of a user's queries are of two or three classes.
+# Dirichlet concentration of the mixtures; most of a user's queries are then of two or three classes.
 CONCENTRATION = 0.3
-# Queries are drawn one by one up to here; further ones are summed by their mean and variance.
+# So many queries are drawn one by one; the sum of further ones is drawn by its mean and variance.
 DRAWN_SINGLY = 100
 SHORTEST_HORIZON = 10
 TINY = 1e-12
@@ -32,65 +31,35 @@ UNIFORM, MIXTURE, RECORDED = "uniform", "mixture", "accounts as recorded"
 
 
 @dataclass(frozen=True)
-class Course:
-    """How many queries simulated users send: up to `horizon`, looked at on the way."""
+class StreamLengths:
+    """The numbers of queries, up to `horizon`, after which simulated users are examined."""
 
     horizon: int
 
     @cached_property
     def horizons(self) -> tuple[int, ...]:
-        """Lengths at which users must have room: the powers of ten up to the horizon, and the horizon."""
+        """Lengths at which users must stay within the budget: the powers of ten below the horizon, and the horizon."""
         powers = (10**power for power in range(1, 10))
         return (*(length for length in powers if length < self.horizon), self.horizon)
 
     @cached_property
     def checkpoints(self) -> Ints:
-        """Numbers of queries at which sums are kept, from 1 to the horizon, the horizons among them."""
+        """Lengths at which sums are kept, from 1 to the horizon; they include `horizons`."""
         spaced = np.geomspace(1, self.horizon, 49).round()
         return np.unique(np.concatenate([spaced, self.horizons])).astype(np.int64)
 
     @cached_property
     def steps(self) -> Ints:
-        """Queries from one checkpoint to the next."""
+        """Numbers of queries from each checkpoint to the next."""
         steps: Ints = np.diff(self.checkpoints, prepend=0)
         return steps
 
 
 @dataclass(frozen=True)
-class Samples:
-    """Held-out legitimate samples: `costs` is `[n, metrics]`, the others `[n]`.
+class Payments:
+    """The work of the profile that pays most, in multiples of the floor, mean over a user's queries.
 
-    `labels` is the class of the victim's answer, `classes` the true class; samples of one of `groups` belong together.
-    With `by_account` a group is what one account sent, in the mixture in which it did.
-    """
-
-    costs: Floats
-    labels: Ints
-    classes: Ints
-    groups: Ints
-    class_names: tuple[str, ...]
-    by_account: bool = False
-
-    def take(self, index: Ints) -> "Samples":
-        """The samples at these positions, repeats and all."""
-        return replace(
-            self,
-            costs=self.costs[index],
-            labels=self.labels[index],
-            classes=self.classes[index],
-            groups=self.groups[index],
-        )
-
-    def groups_per_class(self) -> Ints:
-        """How many groups each class has, `[classes]`."""
-        return np.array([len(np.unique(self.groups[self.classes == index])) for index in range(len(self.class_names))])
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What the dearest profile of simulated users pays, in multiples of the floor, mean over a user's queries.
-
-    `mean` and `percentile` (the 99th) are over users; `profile` and `queries` say whose percentile it is.
+    `mean` and `percentile` (the 99th) are over users; `profile` and `queries` name the users of the percentile.
     """
 
     mean: float
@@ -100,9 +69,9 @@ class Outcome:
 
 
 def resampled_pairs(samples: Samples, rng: np.random.Generator) -> Iterator[tuple[Samples, Samples]]:
-    """Pairs of independent resamples, each with as many groups of each class as there are."""
-    order = np.lexsort((samples.groups, samples.classes))
-    classes, groups = samples.classes[order], samples.groups[order]
+    """Yield pairs of independent resamples, each with as many groups of each class as there are."""
+    order = np.lexsort((samples.groups.numpy(), samples.classes.numpy()))
+    classes, groups = samples.classes.numpy()[order], samples.groups.numpy()[order]
     starts = np.flatnonzero(np.diff(classes, prepend=-1) | np.diff(groups, prepend=-1))
     sizes = np.diff(starts, append=len(order))
     of_class = np.bincount(classes[starts], minlength=len(samples.class_names))
@@ -118,38 +87,40 @@ def resampled_pairs(samples: Samples, rng: np.random.Generator) -> Iterator[tupl
         yield resample(), resample()
 
 
-def simulate(values: Floats, samples: Samples, course: Course, rng: np.random.Generator) -> dict[str, Floats]:
-    """A few users of every profile, who send these samples: the sums of their `values`, one a sample."""
-    return {profile: streams(values, weights, course, rng) for profile, weights in _profiles(samples, rng)}
+def simulate(values: Floats, samples: Samples, lengths: StreamLengths, rng: np.random.Generator) -> dict[str, Floats]:
+    """Draw a few users of every profile from these samples; return the sums of their `values`, one per sample."""
+    return {profile: streams(values, weights, lengths, rng) for profile, weights in _profiles(samples, rng)}
 
 
-def simulate_standard(values: Floats, course: Course, rng: np.random.Generator) -> dict[str, Floats]:
-    """A few of the paper's standard users, who send samples of all classes in random order."""
-    return {UNIFORM: streams(values, _uniform(len(values)), course, rng)}
+def simulate_standard(values: Floats, lengths: StreamLengths, rng: np.random.Generator) -> dict[str, Floats]:
+    """Draw a few of the paper's standard users, who send samples of all classes in random order."""
+    return {UNIFORM: streams(values, _uniform(len(values)), lengths, rng)}
 
 
-def simulate_accounts(values: Floats, samples: Samples, course: Course, rng: np.random.Generator) -> dict[str, Floats]:
-    """A few users who each send what one recorded account did: the sums of their `values`, one a sample.
+def simulate_accounts(
+    values: Floats, samples: Samples, lengths: StreamLengths, rng: np.random.Generator
+) -> dict[str, Floats]:
+    """Draw a few users who each send what one recorded account sent; return the sums of their `values`.
 
-    None where no accounts were recorded. The mean of a short account is mostly chance, and a long stream of it would
-    magnify that: means are drawn together so far that they scatter as the accounts' true ones do (constrained
-    empirical Bayes, Louis 1984).
+    Without recorded accounts there are none. The mean of a short account is mostly chance, which a long stream would
+    magnify: means are shrunk until they scatter as the accounts' true means do (constrained empirical Bayes, Louis
+    1984).
     """
     if not samples.by_account:
         return {}
-    owners, means, errors = account_means(values, samples.groups)
+    owners, means, errors = account_means(values, samples.groups.numpy())
     spread = between_spread(means, errors)
     centre = np.average(means, weights=1 / (errors + spread**2))
     drawn = centre + np.sqrt(spread**2 / (errors + spread**2)) * (means - centre)
     picks = rng.integers(len(means), size=USERS_PER_RESAMPLE)
     rows = [values[owners == pick] - means[pick] + drawn[pick] for pick in picks]
-    return {RECORDED: np.concatenate([streams(row, [np.ones(len(row))], course, rng) for row in rows])}
+    return {RECORDED: np.concatenate([streams(row, [np.ones(len(row))], lengths, rng) for row in rows])}
 
 
 def account_means(values: Floats, groups: Ints) -> tuple[Ints, Floats, Floats]:
-    """The account of each value as a number from 0, each account's mean, and the variance of that mean.
+    """Return the account of each value, numbered from 0, each account's mean, and the variance of that mean.
 
-    The variance of single values is taken for the same in all accounts, and for more than nothing.
+    Single values are taken to have the same variance in all accounts, and more than none.
     """
     names, owners = np.unique(groups, return_inverse=True)
     counts = np.bincount(owners)
@@ -159,7 +130,7 @@ def account_means(values: Floats, groups: Ints) -> tuple[Ints, Floats, Floats]:
 
 
 def between_spread(means: Floats, errors: Floats) -> float:
-    """The deviation of true means, of which `means` were measured with these variances (Paule and Mandel 1982)."""
+    """Return the deviation of true means that were measured as `means` with these variances (Paule and Mandel 1982)."""
 
     def surplus(spread: float) -> float:
         weights = 1 / (errors + spread**2)
@@ -174,41 +145,41 @@ def between_spread(means: Floats, errors: Floats) -> float:
 
 
 def merge(parts: Sequence[Users]) -> Users:
-    """All users of each profile."""
+    """Concatenate the users of each profile."""
     return {profile: np.concatenate([part[profile] for part in parts]) for profile in parts[0]}
 
 
-def outcome(users: Users, multiples: Callable[[Floats], Floats], course: Course) -> Outcome:
-    """What users pay over streams of every horizon of the course, where `multiples` is what sums pay a query."""
-    horizons = course.horizons
+def payments(users: Users, multiples: Callable[[Floats], Floats], lengths: StreamLengths) -> Payments:
+    """Return what the dearest users pay over any of the horizons; `multiples` maps summed values to work per query."""
+    horizons = lengths.horizons
     worst_mean, worst = 0.0, (0.0, "", 0)
     for profile, sums in users.items():
-        paid = stream_means(multiples(sums), course, horizons)
+        paid = stream_means(multiples(sums), lengths, horizons)
         worst_mean = max(worst_mean, float(paid.mean(axis=0).max()))
         percentiles = np.percentile(paid, PERCENTILE, axis=0)
         worst = max(worst, *((float(p), profile, h) for p, h in zip(percentiles, horizons, strict=True)))
-    return Outcome(worst_mean, *worst)
+    return Payments(worst_mean, *worst)
 
 
-def stream_sums(paid: Floats, course: Course) -> Floats:
-    """What is paid a query at the checkpoints, `[users, checkpoints]`, summed over all queries up to each."""
-    sums: Floats = np.cumsum(paid * course.steps, axis=1)
+def stream_sums(paid: Floats, lengths: StreamLengths) -> Floats:
+    """Sum what a query pays at the checkpoints, `[users, checkpoints]`, over all queries up to each of them."""
+    sums: Floats = np.cumsum(paid * lengths.steps, axis=1)
     return sums
 
 
-def stream_means(paid: Floats, course: Course, horizons: Sequence[int]) -> Floats:
-    """Mean of what is paid a query at the checkpoints over the first queries: `[users, horizons]`.
+def stream_means(paid: Floats, lengths: StreamLengths, horizons: Sequence[int]) -> Floats:
+    """Average what a query pays at the checkpoints over the first queries: `[users, horizons]`.
 
-    `horizons` are among the checkpoints.
+    All of `horizons` are checkpoints.
     """
-    whole = stream_sums(paid, course)[:, np.searchsorted(course.checkpoints, horizons)]
+    whole = stream_sums(paid, lengths)[:, np.searchsorted(lengths.checkpoints, horizons)]
     means: Floats = whole / np.asarray(horizons)
     return means
 
 
-def streams(values: Floats, weights: Sequence[Floats], course: Course, rng: np.random.Generator) -> Floats:
-    """Sums of values drawn with these weights, one row a user, at the course's checkpoints."""
-    checkpoints = course.checkpoints
+def streams(values: Floats, weights: Sequence[Floats], lengths: StreamLengths, rng: np.random.Generator) -> Floats:
+    """Return the sums at the checkpoints, `[users, checkpoints]`, of values drawn with each user's weights."""
+    checkpoints = lengths.checkpoints
     far = checkpoints > DRAWN_SINGLY
     steps = np.diff(checkpoints[far], prepend=DRAWN_SINGLY)
     rows = []
@@ -224,13 +195,14 @@ def streams(values: Floats, weights: Sequence[Floats], course: Course, rng: np.r
 
 
 def _profiles(samples: Samples, rng: np.random.Generator) -> Iterator[tuple[str, list[Floats]]]:
-    """Each profile's name and, for each of its users, how often he sends each sample, up to a factor."""
-    per_class = np.bincount(samples.classes, minlength=len(samples.class_names))
+    """Yield each profile's name and, for each of its users, the relative frequency of each sample."""
+    classes = samples.classes.numpy()
+    per_class = np.bincount(classes, minlength=len(samples.class_names))
     yield UNIFORM, _uniform(len(samples.costs))
     mixtures = rng.dirichlet(np.full(len(per_class), CONCENTRATION), USERS_PER_RESAMPLE)
-    yield MIXTURE, [(mixture / per_class)[samples.classes] for mixture in mixtures]
+    yield MIXTURE, [(mixture / per_class)[classes] for mixture in mixtures]
     for index, name in enumerate(samples.class_names):
-        yield f"class {name}", [(samples.classes == index).astype(np.float64)] * USERS_PER_RESAMPLE
+        yield f"class {name}", [(classes == index).astype(np.float64)] * USERS_PER_RESAMPLE
 
 
 def _uniform(samples: int) -> list[Floats]:

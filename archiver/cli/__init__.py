@@ -1,1 +1,15 @@
-"""The owner's and the operator's subcommands, one module each."""
+"""The owner's and the operator's commands, one module each.
+
+COMMANDS is the room's entry in the group `calpow.commands`: the name of each command, the click command as
+"module:attribute", and one line of help, in the order in which the commands are used. Importing it imports no command.
+"""
+
+COMMANDS = (
+    ("teachers", "calpow.archiver.cli.teachers:teachers", "Train the ensemble whose votes price the queries."),
+    ("neighbours", "calpow.archiver.cli.neighbours:neighbours", "Represent training data for the metric pknn."),
+    ("calibrate", "calpow.archiver.cli.calibrate:calibrate", "Measure what legitimate use of a model costs and takes."),
+    ("report", "calpow.archiver.cli.report:report", "Show what a calibration means for users and attackers."),
+    ("archive", "calpow.archiver.cli.archive:archive", "Package a victim and its parts into a protected .mar."),
+    ("keys", "calpow.archiver.cli.keys:keys", "Add API keys, list them and revoke them."),
+    ("simulate", "calpow.archiver.cli.simulate:simulate", "Replay recorded attacks with and without proof of work."),
+)

@@ -1,14 +1,12 @@
-"""`calpow report`: what a calibration shows, as one page for the owner to read before he deploys."""
+"""`calpow report`: one page on what a calibration means, for the owner to read before deploying."""
 
-import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from calpow.archiver.report.verdicts import Facts
-    from calpow.handler.policy.calibration_file import Calibration, Chosen
+import click
 
-EPILOG = """\
+from calpow.archiver.cli.option_types import FILE
+
+_EPILOG = """\b
 Example:
   calpow report calibration.json -o report.html
 
@@ -16,55 +14,25 @@ The page loads nothing from anywhere: open it in a browser, print it, or send it
 """
 
 
-def add_command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add `calpow report`."""
-    parser = subparsers.add_parser(
-        "report",
-        help="show what a calibration means for honest users and for attackers",
-        description="Write one self-contained HTML page: what honest users and attackers pay under a calibration, how"
-        " well they are told apart, and what to look at before deploying.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("calibration", type=Path, metavar="calibration.json", help="from calpow calibrate")
-    parser.add_argument(
-        "-o", "--output", type=Path, default=Path("report.html"), metavar="FILE.html", help="default: report.html"
-    )
-    parser.set_defaults(run=_run)
+@click.command(epilog=_EPILOG)
+@click.argument("calibration", type=FILE, metavar="calibration.json")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("report.html"),
+    show_default=True,
+    metavar="FILE.html",
+    help="Where to write the page.",
+)
+def report(calibration: Path, output: Path) -> None:
+    """Write one self-contained HTML page about a calibration.
 
+    It shows what honest users and attackers pay under it, how well they are told apart, and what to look at before
+    deploying.
+    """
+    from calpow.archiver.calibration.calibration_document import Calibration
+    from calpow.archiver.report.page import write_report
 
-def _run(args: argparse.Namespace) -> int:
-    from calpow.archiver.report.page import render
-    from calpow.archiver.report.verdicts import ReportError
-    from calpow.handler.policy.calibration_file import Calibration
-
-    made = Calibration.load(args.calibration)
-    page = render(made.evidence, facts_of(made))
-    try:
-        args.output.write_text(page, encoding="utf-8")
-    except OSError as problem:
-        raise ReportError(f"{args.output} cannot be written ({problem.strerror}): give another --output") from problem
-    print(f"{args.output}: open it in a browser")
-    return 0
-
-
-def facts_of(made: "Calibration") -> "Facts":
-    """What the page says of a calibration beside its evidence."""
-    from calpow.archiver.report.verdicts import Facts
-
-    return Facts(
-        victim_sha256=made.victim_sha256,
-        parts=made.parts,
-        policy=made.policy.value,
-        metrics=tuple(_described(each) for each in made.metrics),
-        floor_seconds=made.floor_seconds,
-        latency_seconds=made.latency_seconds,
-        cap=made.cap,
-        hashes_per_second=made.solver.hashes_per_second,
-        provenance=made.provenance,
-    )
-
-
-def _described(metric: "Chosen") -> str:
-    settings = ", ".join(f"{name} {value:g}" for name, value in metric.settings.items())
-    return f"{metric.name.value}: {settings}" if settings else metric.name.value
+    write_report(Calibration.load(calibration), output)
+    print(f"{output}: open it in a browser")

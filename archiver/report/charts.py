@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable, Sequence
 from operator import truediv
 
-from calpow.archiver.report.svg import Chart, Line, Scale, Tick, decades, escape, linear, steps
+from calpow.archiver.calibration.calibration_document import Band, RehearsalEvidence, SimulatedProfile
+from calpow.archiver.report.svg import Chart, Scale, Series, Tick, decades, escape, linear, steps
 from calpow.archiver.report.verdicts import (
     attackers,
     duration,
@@ -15,7 +16,6 @@ from calpow.archiver.report.verdicts import (
     multiple,
     times,
 )
-from calpow.handler.policy.rehearsal_evidence import Band, Evidence, Profile
 
 # Colours and dashes the page's style knows: s0, s1, ...
 STYLES = 6
@@ -44,10 +44,10 @@ def style(index: int) -> str:
     return f"s{index % STYLES}"
 
 
-def score_chart(evidence: Evidence) -> Chart:
+def score_chart(evidence: RehearsalEvidence) -> Chart:
     """Score a query, mean so far, against queries: honest users close in on a value, attackers on another."""
 
-    def mean(profile: Profile) -> Band:
+    def mean(profile: SimulatedProfile) -> Band:
         rows = (profile.score.low, profile.score.middle, profile.score.high)
         return Band(*(tuple(map(truediv, row, evidence.checkpoints)) for row in rows))
 
@@ -58,7 +58,7 @@ def score_chart(evidence: Evidence) -> Chart:
     return _chart(evidence, "score a query", scale, ticks, (), mean)
 
 
-def work_chart(evidence: Evidence, floor_seconds: float) -> Chart:
+def work_chart(evidence: RehearsalEvidence, floor_seconds: float) -> Chart:
     """Summed work against queries, both log: in floors on the left, as time of the reference client on the right."""
     bands = [each.work for each in evidence.profiles]
     low, high = min(min(band.low) for band in bands), max(max(band.high) for band in bands)
@@ -74,7 +74,7 @@ def work_chart(evidence: Evidence, floor_seconds: float) -> Chart:
     )
 
 
-def overhead_rows(evidence: Evidence) -> str:
+def overhead_rows(evidence: RehearsalEvidence) -> str:
     """One row a legitimate profile: 1st to 99th percentile, the middle half, the median, and the budget."""
     scale, ticks = _overhead_axis(evidence)
     rows = sorted(honest(evidence), key=lambda each: -each.overhead[99])
@@ -88,7 +88,7 @@ def overhead_rows(evidence: Evidence) -> str:
     )
 
 
-def accuracy_bars(evidence: Evidence) -> str:
+def accuracy_bars(evidence: RehearsalEvidence) -> str:
     """Accuracy of a single teacher and of the vote."""
     return "".join(
         f'<div class="row wide"><span>{name}</span><svg width="100%" height="18" role="img" aria-label="{value:.1%}">'
@@ -99,20 +99,20 @@ def accuracy_bars(evidence: Evidence) -> str:
 
 
 def _chart(
-    evidence: Evidence,
+    evidence: RehearsalEvidence,
     what: str,
     scale: Scale,
     y_ticks: tuple[Tick, ...],
     right_ticks: tuple[Tick, ...],
-    band_of: Callable[[Profile], Band],
+    band_of: Callable[[SimulatedProfile], Band],
 ) -> Chart:
     first, last = evidence.checkpoints[0], evidence.checkpoints[-1]
     across = Scale(first, max(last, 10 * first), math.log10)
     x = [across(point) for point in evidence.checkpoints]
 
-    def line(profile: Profile, style: str, badge: str = "", badge_at: float = 0.0) -> Line:
+    def line(profile: SimulatedProfile, style: str, badge: str = "", badge_at: float = 0.0) -> Series:
         points = tuple(zip(x, map(scale, band_of(profile).middle), strict=True))
-        return Line(profile.name, style, points, _hint(evidence, profile), badge, badge_at)
+        return Series(profile.name, style, points, _hint(evidence, profile), badge, badge_at)
 
     thieves = attackers(evidence)
     places = [0.3 + 0.68 * (index + 0.5) / len(thieves) for index in range(len(thieves))]
@@ -130,12 +130,12 @@ def _chart(
     )
 
 
-def _hint(evidence: Evidence, profile: Profile) -> str:
+def _hint(evidence: RehearsalEvidence, profile: SimulatedProfile) -> str:
     paid = ", ".join(f"{times(multiple(evidence, profile, each))} at {each:,}" for each in milestones(evidence))
     return f"{profile.name}: {paid} queries"
 
 
-def _alternative(evidence: Evidence, what: str) -> str:
+def _alternative(evidence: RehearsalEvidence, what: str) -> str:
     names = ", ".join(each.name for each in attackers(evidence)) or "none"
     return (
         f"{what.capitalize()} against queries, up to {evidence.checkpoints[-1]:,}: the band of {len(honest(evidence))}"
@@ -143,7 +143,7 @@ def _alternative(evidence: Evidence, what: str) -> str:
     )
 
 
-def _overhead_axis(evidence: Evidence) -> tuple[Scale, list[float]]:
+def _overhead_axis(evidence: RehearsalEvidence) -> tuple[Scale, list[float]]:
     most = max(evidence.overhead_budget, *(each.overhead[99] for each in honest(evidence)))
     least = min(1.0, *(each.overhead[1] for each in honest(evidence)))
     if most <= _LINEAR_UP_TO:
@@ -153,7 +153,7 @@ def _overhead_axis(evidence: Evidence) -> tuple[Scale, list[float]]:
     return scale, decades(scale.low, scale.high, 5)
 
 
-def _overhead_row(profile: Profile, scale: Scale, ticks: Sequence[float], budget: float) -> str:
+def _overhead_row(profile: SimulatedProfile, scale: Scale, ticks: Sequence[float], budget: float) -> str:
     low, quarter, middle, three, high = (scale(profile.overhead[each]) for each in (1, 25, 50, 75, 99))
     state = "over" if profile.overhead[99] > budget else "within"
     said = (

@@ -1,11 +1,15 @@
 """The report's page: one HTML file that loads nothing, made from evidence and facts."""
 
+from pathlib import Path
+
+from calpow.archiver.calibration.calibration_document import Calibration, RehearsalEvidence, SimulatedProfile
+from calpow.archiver.errors import ReportError
 from calpow.archiver.report.charts import accuracy_bars, letter, overhead_rows, score_chart, style, work_chart
+from calpow.archiver.report.facts import ReportFacts
 from calpow.archiver.report.style import CSS
 from calpow.archiver.report.svg import escape
 from calpow.archiver.report.verdicts import (
     AIM,
-    Facts,
     Verdict,
     attackers,
     check,
@@ -20,10 +24,18 @@ from calpow.archiver.report.verdicts import (
     verdicts,
     work_at,
 )
-from calpow.handler.policy.rehearsal_evidence import Evidence, Profile
 
 
-def render(evidence: Evidence, facts: Facts) -> str:
+def write_report(calibration: Calibration, output: Path) -> None:
+    """Write the page of a calibration. Raises ReportError for incomplete evidence and unwritable output."""
+    page = render(calibration.rehearsal, ReportFacts.of(calibration))
+    try:
+        output.write_text(page, encoding="utf-8")
+    except OSError as problem:
+        raise ReportError(f"{output} cannot be written ({problem.strerror}): give another --output") from problem
+
+
+def render(evidence: RehearsalEvidence, facts: ReportFacts) -> str:
     """The whole page. Raises ReportError where the evidence is empty or lacks values."""
     check(evidence)
     body = "\n".join(
@@ -57,7 +69,7 @@ def render(evidence: Evidence, facts: Facts) -> str:
 """
 
 
-def _head(facts: Facts) -> str:
+def _head(facts: ReportFacts) -> str:
     made = f", made on {str(facts.provenance['made'])[:10]}" if "made" in facts.provenance else ""
     return f"""<header>
 <h1>What answers will cost honest users and thieves</h1>
@@ -76,14 +88,14 @@ def _card(verdict: Verdict) -> str:
 </section>"""
 
 
-def _warnings(evidence: Evidence) -> str:
+def _warnings(evidence: RehearsalEvidence) -> str:
     if not evidence.warnings:
         return '<p class="soft" style="margin-top:16px">The calibration gave no warnings.</p>'
     items = "".join(f"<li>{escape(each)}</li>" for each in evidence.warnings)
     return f'<section class="warnings"><h2>⚠ Before you deploy</h2><ul>{items}</ul></section>'
 
 
-def _score(evidence: Evidence) -> str:
+def _score(evidence: RehearsalEvidence) -> str:
     return _figure(
         "How attackers stand out",
         f"The score the policy acts on ({evidence.score_name}), mean over an account's queries so far. Grey: honest"
@@ -95,7 +107,7 @@ def _score(evidence: Evidence) -> str:
     )
 
 
-def _work(evidence: Evidence, facts: Facts) -> str:
+def _work(evidence: RehearsalEvidence, facts: ReportFacts) -> str:
     return _figure(
         "What they have to work for it",
         "Summed solving time of the median user of each kind, in floors and as time of the reference client. Grey:"
@@ -107,14 +119,14 @@ def _work(evidence: Evidence, facts: Facts) -> str:
     )
 
 
-def _figure(title: str, caption: str, drawing: str, evidence: Evidence) -> str:
+def _figure(title: str, caption: str, drawing: str, evidence: RehearsalEvidence) -> str:
     return (
         f"<figure><h2>{escape(title)}</h2><figcaption>{escape(caption)}</figcaption>{drawing}"
         f'<p class="axis-name below">queries (log scale)</p>{_legend(evidence)}</figure>'
     )
 
 
-def _legend(evidence: Evidence) -> str:
+def _legend(evidence: RehearsalEvidence) -> str:
     grey = (
         '<li><svg class="swatch" aria-hidden="true"><rect class="band" width="34" height="18"/></svg>honest users</li>'
     )
@@ -132,7 +144,7 @@ def _swatch(index: int) -> str:
     )
 
 
-def _attackers(evidence: Evidence, facts: Facts) -> str:
+def _attackers(evidence: RehearsalEvidence, facts: ReportFacts) -> str:
     if not attackers(evidence):
         return '<section><h2>What attackers pay</h2><p class="soft">No attacker was simulated.</p></section>'
     points = milestones(evidence)
@@ -145,7 +157,7 @@ reference client works for it. Less than {exactly(AIM)} is marked !, the cap is 
 <tbody>{rows}</tbody></table></div></section>"""
 
 
-def _attacker(evidence: Evidence, facts: Facts, index: int, profile: Profile) -> str:
+def _attacker(evidence: RehearsalEvidence, facts: ReportFacts, index: int, profile: SimulatedProfile) -> str:
     cells = []
     for point in milestones(evidence):
         paid = multiple(evidence, profile, point)
@@ -158,7 +170,7 @@ def _attacker(evidence: Evidence, facts: Facts, index: int, profile: Profile) ->
     )
 
 
-def _overhead(evidence: Evidence) -> str:
+def _overhead(evidence: RehearsalEvidence) -> str:
     return f"""<figure><h2>What honest users pay, kind by kind</h2>
 <figcaption>Time of a query with proof of work over its time without, mean over {evidence.horizon:,} queries. \
 Line: 1st to 99th percentile of the users; box: the middle half; bar: the median; dot and number: the 99th percentile. \
@@ -166,14 +178,14 @@ Dashed: the budget of {exactly(evidence.overhead_budget)}.</figcaption>
 {overhead_rows(evidence)}</figure>"""
 
 
-def _accuracy(evidence: Evidence) -> str:
+def _accuracy(evidence: RehearsalEvidence) -> str:
     return f"""<figure><h2>Does the ensemble know its trade?</h2>
 <figcaption>Accuracy on legitimate samples that no teacher was trained on. Teachers who err vote apart on honest \
 queries too.</figcaption>
 {accuracy_bars(evidence)}</figure>"""
 
 
-def _metrics(evidence: Evidence) -> str:
+def _metrics(evidence: RehearsalEvidence) -> str:
     names = metric_names(evidence)
     if not names:
         return ""
@@ -186,7 +198,7 @@ of a row.</p>
 <tbody>{rows}</tbody></table></div></section>"""
 
 
-def _separation(names: tuple[str, ...], index: int, profile: Profile) -> str:
+def _separation(names: tuple[str, ...], index: int, profile: SimulatedProfile) -> str:
     best = max(profile.auroc.values(), default=0.0)
     cells = []
     for name in names:
@@ -200,7 +212,7 @@ def _separation(names: tuple[str, ...], index: int, profile: Profile) -> str:
     return f"<tr><td>{letter(index)} · {escape(profile.name)}</td>{''.join(cells)}</tr>"
 
 
-def _details(evidence: Evidence, facts: Facts) -> str:
+def _details(evidence: RehearsalEvidence, facts: ReportFacts) -> str:
     members = {
         "victim (SHA-256)": facts.victim_sha256,
         **{f"{name} (SHA-256)": sha256 for name, sha256 in facts.parts.items()},

@@ -37,7 +37,7 @@ class Tick:
 
 
 @dataclass(frozen=True)
-class Line:
+class Series:
     """A line to draw: `style` is its CSS class, `hint` shows when it is pointed at, `badge` is a letter put on it."""
 
     name: str
@@ -57,7 +57,7 @@ class Chart:
     y_ticks: tuple[Tick, ...]
     right_ticks: tuple[Tick, ...]
     band: tuple[tuple[float, float], ...]
-    lines: tuple[Line, ...]
+    lines: tuple[Series, ...]
 
     def draw(self) -> str:
         """The `<svg>` element; its ticks stand in the margin around it."""
@@ -110,14 +110,14 @@ def _labels(x_ticks: Sequence[Tick], y_ticks: Sequence[Tick], right_ticks: Seque
     return f'<g class="ticks" aria-hidden="true">{"".join(below + left + right)}</g>'
 
 
-def _line(line: Line) -> str:
+def _line(line: Series) -> str:
     return (
         f'<polyline class="{line.style}" data-series="{escape(line.name)}" points="{_points(line.points)}">'
         f"<title>{escape(line.hint)}</title></polyline>"
     )
 
 
-def _badge(line: Line) -> str:
+def _badge(line: Series) -> str:
     if not line.badge:
         return ""
     x, y = line.badge_at, _height(line.points, line.badge_at)

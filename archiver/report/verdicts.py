@@ -1,12 +1,12 @@
-"""What a calibration's evidence says to its owner: verdicts, and the numbers and words they are made of."""
+"""Verdicts on a calibration for its owner, and the numbers and words that they consist of."""
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from calpow.handler.policy.rehearsal_evidence import Band, Evidence, Profile, Role
-from calpow.puzzle.errors import CalpowError
+from calpow.archiver.calibration.calibration_document import Band, RehearsalEvidence, Role, SimulatedProfile
+from calpow.archiver.errors import ReportError
 
 # Queries after which the report says what attackers pay.
 MILESTONES = (1_000, 10_000)
@@ -17,28 +17,9 @@ PERCENTILES = 101
 _UNITS = ((365.25 * 86_400, "years"), (86_400, "days"), (3_600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"))
 
 
-class ReportError(CalpowError):
-    """A calibration cannot be reported on."""
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the report says beside the evidence; members as in Calibration, `metrics` a description each."""
-
-    victim_sha256: str
-    parts: Mapping[str, str]
-    policy: str
-    metrics: tuple[str, ...]
-    floor_seconds: float
-    latency_seconds: float
-    cap: float
-    hashes_per_second: float
-    provenance: Mapping[str, str | int | float]
-
-
 @dataclass(frozen=True)
 class Verdict:
-    """One answer for the owner: is it as it should be, a figure to remember, and a sentence."""
+    """The answer to one question of the owner: whether all is well, a figure to remember, and a sentence."""
 
     good: bool
     question: str
@@ -46,7 +27,7 @@ class Verdict:
     sentence: str
 
 
-def check(evidence: Evidence) -> None:
+def check(evidence: RehearsalEvidence) -> None:
     """Raise ReportError unless there is something to show and every profile has all its values."""
     if not honest(evidence) or not evidence.checkpoints:
         raise ReportError("the calibration holds no evidence: make it again with calpow calibrate")
@@ -60,42 +41,42 @@ def check(evidence: Evidence) -> None:
             raise ReportError(f"profile {profile.name} takes no time: make the calibration again with calpow calibrate")
 
 
-def _values(profile: Profile) -> tuple[tuple[float, ...], ...]:
+def _values(profile: SimulatedProfile) -> tuple[tuple[float, ...], ...]:
     return tuple(row for band in (profile.score, profile.work) for row in (band.low, band.middle, band.high))
 
 
-def honest(evidence: Evidence) -> tuple[Profile, ...]:
+def honest(evidence: RehearsalEvidence) -> tuple[SimulatedProfile, ...]:
     """Profiles of legitimate users."""
     return tuple(each for each in evidence.profiles if each.role is Role.legitimate)
 
 
-def attackers(evidence: Evidence) -> tuple[Profile, ...]:
+def attackers(evidence: RehearsalEvidence) -> tuple[SimulatedProfile, ...]:
     """Profiles of attackers."""
     return tuple(each for each in evidence.profiles if each.role is Role.attacker)
 
 
-def metric_names(evidence: Evidence) -> tuple[str, ...]:
-    """Every metric that some attacker was told by."""
+def metric_names(evidence: RehearsalEvidence) -> tuple[str, ...]:
+    """Return every score that some attacker's AUROC is known for."""
     return tuple(dict.fromkeys(name for each in attackers(evidence) for name in each.auroc))
 
 
-def milestones(evidence: Evidence) -> tuple[int, ...]:
+def milestones(evidence: RehearsalEvidence) -> tuple[int, ...]:
     """Those of MILESTONES that were simulated; the last checkpoint where none was."""
     last = evidence.checkpoints[-1]
     return tuple(each for each in MILESTONES if each <= last) or (last,)
 
 
-def dearest(evidence: Evidence) -> Profile:
+def dearest(evidence: RehearsalEvidence) -> SimulatedProfile:
     """The legitimate users with the highest 99th percentile."""
     return max(honest(evidence), key=lambda each: each.overhead[99])
 
 
-def cheapest(evidence: Evidence, queries: int) -> Profile:
+def cheapest(evidence: RehearsalEvidence, queries: int) -> SimulatedProfile:
     """The attacker who pays least after so many queries."""
     return min(attackers(evidence), key=lambda each: multiple(evidence, each, queries))
 
 
-def work_at(evidence: Evidence, profile: Profile, queries: float) -> float:
+def work_at(evidence: RehearsalEvidence, profile: SimulatedProfile, queries: float) -> float:
     """Median summed work after so many queries, in floors; between checkpoints linear in logarithms."""
     points, work = evidence.checkpoints, profile.work.middle
     after = next((index for index, point in enumerate(points) if point >= queries), len(points) - 1)
@@ -106,7 +87,7 @@ def work_at(evidence: Evidence, profile: Profile, queries: float) -> float:
     return float(work[before] * (work[after] / work[before]) ** share)
 
 
-def multiple(evidence: Evidence, profile: Profile, queries: int) -> float:
+def multiple(evidence: RehearsalEvidence, profile: SimulatedProfile, queries: int) -> float:
     """Work of the median user after so many queries over the least that so many queries take."""
     return work_at(evidence, profile, queries) / queries
 
@@ -117,7 +98,7 @@ def envelope(bands: Sequence[Band]) -> tuple[tuple[float, ...], tuple[float, ...
     return tuple(map(min, lows)), tuple(map(max, highs))
 
 
-def verdicts(evidence: Evidence) -> tuple[Verdict, ...]:
+def verdicts(evidence: RehearsalEvidence) -> tuple[Verdict, ...]:
     """Honest users first, then what attackers pay at each milestone."""
     found = [_honest_verdict(evidence)]
     if attackers(evidence):
@@ -125,7 +106,7 @@ def verdicts(evidence: Evidence) -> tuple[Verdict, ...]:
     return tuple(found)
 
 
-def _honest_verdict(evidence: Evidence) -> Verdict:
+def _honest_verdict(evidence: RehearsalEvidence) -> Verdict:
     worst = dearest(evidence)
     most, budget = worst.overhead[99], evidence.overhead_budget
     return Verdict(
@@ -137,7 +118,7 @@ def _honest_verdict(evidence: Evidence) -> Verdict:
     )
 
 
-def _attack_verdict(evidence: Evidence, queries: int) -> Verdict:
+def _attack_verdict(evidence: RehearsalEvidence, queries: int) -> Verdict:
     least = cheapest(evidence, queries)
     paid = multiple(evidence, least, queries)
     short = [each.name for each in attackers(evidence) if multiple(evidence, each, queries) < AIM]

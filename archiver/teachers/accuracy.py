@@ -1,4 +1,4 @@
-"""How good teachers and their vote are on samples that none of them has seen."""
+"""Accuracy of teachers and of their vote on samples held back from training."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -7,26 +7,27 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from calpow.archiver.teachers.voting import count_votes
+from calpow.archiver.teachers.ensembles import count_votes
 from calpow.handler.leakage.ensemble import LARGEST_BATCH
 
-# Of the way from guessing to certainty: votes of weaker teachers scatter over legitimate queries as over others.
+# A vote that covers less than this part of the way from guessing to certainty is weak: weaker teachers disagree on
+# legitimate queries as often as on an attacker's.
 WEAK = 0.5
 
 
-class Balloting(Protocol):
-    """What is measured: teachers that each name a class."""
+class Voters(Protocol):
+    """Teachers that each name a class."""
 
     classes: int
 
     def ballots(self, values: Tensor) -> Tensor:
-        """Values `[n, ...]` -> each teacher's class, int64 `[teachers, n]`."""
+        """Return each teacher's class for values `[n, ...]`: int64 `[teachers, n]`."""
         ...
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Shares of right answers: teachers' mean and worst, the vote's, and that of always naming the commonest class."""
+    """Shares of right answers: of the mean and the worst teacher, the vote, and always naming the commonest class."""
 
     samples: int
     mean: float
@@ -36,7 +37,7 @@ class Accuracy:
 
     @property
     def weakness(self) -> str | None:
-        """What to say of teachers too weak to be useful; None of others."""
+        """A sentence of warning if the vote is too weak to be useful, else None."""
         if self.vote >= self.chance + WEAK * (1 - self.chance):
             return None
         return (
@@ -46,18 +47,18 @@ class Accuracy:
         )
 
 
-def measure_accuracy(ensemble: Balloting, values: Tensor, labels: Tensor) -> Accuracy:
-    """Of samples `values` `[n, ...]` and their classes int64 `[n]`, both on the ensemble's device."""
+def measure_accuracy(ensemble: Voters, values: Tensor, labels: Tensor) -> Accuracy:
+    """Measure an ensemble on samples `values` `[n, ...]` with classes `labels` int64 `[n]`, both on its device."""
     right: list[Tensor] = []
-    voted = 0
+    right_votes = 0
     batches = tqdm(torch.split(values, LARGEST_BATCH), desc="measuring", unit="batch", disable=None)
     with torch.inference_mode():
         for batch, truth in zip(batches, torch.split(labels, LARGEST_BATCH), strict=True):
             cast = ensemble.ballots(batch)
             right.append((cast == truth).sum(dim=1))
-            voted += int((count_votes(cast, ensemble.classes).argmax(dim=1) == truth).sum())
+            right_votes += int((count_votes(cast, ensemble.classes).argmax(dim=1) == truth).sum())
     teachers = torch.stack(right).sum(dim=0).double() / len(labels)
     commonest = int(torch.bincount(labels).max())
     return Accuracy(
-        len(labels), float(teachers.mean()), float(teachers.min()), voted / len(labels), commonest / len(labels)
+        len(labels), float(teachers.mean()), float(teachers.min()), right_votes / len(labels), commonest / len(labels)
     )

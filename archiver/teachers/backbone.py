@@ -1,4 +1,4 @@
-"""A frozen public network as the trunk: torchvision's architectures, with weights from a file the owner gives."""
+"""Trunks from torchvision: a frozen public network whose weights come from a file of the owner's."""
 
 import warnings
 from collections.abc import Mapping
@@ -8,17 +8,17 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from calpow.archiver.teachers.trunks import TrunkError
+from calpow.archiver.errors import TrunkError
 
 PREFIX = "torchvision:"
 
 
 def make_backbone(name: str, weights: Path | None, input_shape: tuple[int, ...]) -> nn.Module:
-    """`torchvision:NAME` without its last linear layer: float32 `[n, *input_shape]` -> features `[n, f]`.
+    """Load `torchvision:NAME` without its last linear layer: float32 `[n, *input_shape]` -> features `[n, f]`.
 
     `weights` is a state_dict of that architecture, saved with torch.save; its classifier may have any number of
-    classes. Raises TrunkError when there is no such network, the weights are not its own, or it does not take
-    inputs of this shape.
+    classes. Raises TrunkError when there is no such network, when the weights are not of this architecture, or when it
+    does not take inputs of this shape.
     """
     architecture = name.removeprefix(PREFIX)
     if architecture not in models.list_models(module=models):
@@ -26,7 +26,7 @@ def make_backbone(name: str, weights: Path | None, input_shape: tuple[int, ...])
     if weights is None:
         raise TrunkError(f"--trunk {name} needs its weights: give --weights FILE, a state_dict saved with torch.save")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of initial weights, which are replaced
+        warnings.simplefilter("ignore")  # about the initial weights, which are replaced
         network: nn.Module = models.get_model(architecture, weights=None)
     classifier = _last_linear(network)
     if not classifier:
@@ -35,7 +35,7 @@ def make_backbone(name: str, weights: Path | None, input_shape: tuple[int, ...])
     state = {name: value for name, value in _read(weights).items() if not name.startswith(f"{classifier}.")}
     _load(network, architecture, state, weights)
     network.eval().requires_grad_(False)
-    _try(network, architecture, input_shape)
+    _check_inputs(network, architecture, input_shape)
     return network
 
 
@@ -49,33 +49,35 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as problem:
         raise TrunkError(f"--weights {path} cannot be read: {problem.strerror}") from problem
-    except Exception as problem:  # torch.load raises what its readers of zip and pickle raise
-        raise TrunkError(f"--weights {path} is no state_dict: save one with torch.save") from problem
+    except Exception as problem:  # torch.load raises whatever its zip and pickle readers raise
+        raise TrunkError(f"--weights {path} is not a state_dict: save one with torch.save") from problem
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise TrunkError(f"--weights {path} is no state_dict, a mapping of names to tensors: save one with torch.save")
+        raise TrunkError(
+            f"--weights {path} is not a state_dict, a mapping of names to tensors: save one with torch.save"
+        )
     return state
 
 
 def _load(network: nn.Module, architecture: str, state: Mapping[str, Tensor], weights: Path) -> None:
     expected = network.state_dict()
-    odd = sorted(
+    misfits = sorted(
         name
         for name in expected.keys() | state.keys()
         if name not in expected or name not in state or expected[name].shape != state[name].shape
     )
-    if odd:
+    if misfits:
         raise TrunkError(
-            f"--weights {weights} is not of {architecture}: {len(odd)} tensors are missing, too many or of another"
-            f" shape, the first is {odd[0]}; give the weights of this architecture"
+            f"--weights {weights} is not of {architecture}: {len(misfits)} tensors are missing, unknown or of another"
+            f" shape, the first is {misfits[0]}; give the weights of this architecture"
         )
     if not all(bool(torch.isfinite(value).all()) for value in state.values()):
         raise TrunkError(f"--weights {weights} has NaN or infinite numbers: give whole weights")
-    # Tensor by tensor: some architectures' own way of loading asks for a version that a plain mapping lacks.
+    # Tensor by tensor: the load_state_dict of some architectures needs a version that a plain mapping lacks.
     for name, value in expected.items():
         value.copy_(state[name])
 
 
-def _try(network: nn.Module, architecture: str, input_shape: tuple[int, ...]) -> None:
+def _check_inputs(network: nn.Module, architecture: str, input_shape: tuple[int, ...]) -> None:
     channels = next((module.in_channels for module in network.modules() if isinstance(module, nn.Conv2d)), None)
     if len(input_shape) != 3 or input_shape[0] != channels:
         raise TrunkError(
@@ -85,7 +87,7 @@ def _try(network: nn.Module, architecture: str, input_shape: tuple[int, ...]) ->
     try:
         with torch.inference_mode():
             features = network(torch.zeros(2, *input_shape))
-    except Exception as problem:  # whatever the architecture says to a size that it does not take
+    except Exception as problem:  # architectures raise various errors for a size that they do not take
         raise TrunkError(f"{architecture} does not take images of {input_shape}: take another --trunk") from problem
     if features.dim() != 2:
         raise TrunkError(f"{architecture} makes no vector of an image: take one like {PREFIX}resnet18")

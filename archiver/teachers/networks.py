@@ -1,4 +1,4 @@
-"""The architectures of independent teachers: the paper's, and the owner's own by `module:factory`."""
+"""Architectures of independent teachers: the paper's MnistNet, and the owner's own, named as `module:factory`."""
 
 import importlib
 import importlib.util
@@ -11,7 +11,7 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from calpow.puzzle.errors import CalpowError
+from calpow.archiver.errors import NetworkError
 
 MNISTNET = "mnistnet"
 MNISTNET_SHAPE = (1, 28, 28)
@@ -19,22 +19,18 @@ MNISTNET_SHAPE = (1, 28, 28)
 Factory = Callable[[int, tuple[int, ...]], nn.Module]
 
 
-class NetworkError(CalpowError):
-    """The owner's architecture cannot be made, or is not one of teachers."""
-
-
 @dataclass(frozen=True)
 class Architecture:
-    """What makes a new network: `name` is `mnistnet`, `FILE.py:FACTORY` with an absolute path, or `module:factory`."""
+    """A factory of networks; its `name` is `mnistnet`, `FILE.py:FACTORY` with an absolute path, or `module:factory`."""
 
     name: str
     classes: int
     input_shape: tuple[int, ...]
 
     def make(self) -> nn.Module:
-        """A new network with weights of torch's generator: inputs `[n, *input_shape]` -> scores `[n, classes]`.
+        """Make a network, inputs `[n, *input_shape]` -> scores `[n, classes]`, initialised by torch's generator.
 
-        Raises NetworkError when it cannot be made.
+        Raises NetworkError when the factory fails.
         """
         factory = _factory(self.name)
         try:
@@ -44,7 +40,7 @@ class Architecture:
         except Exception as problem:  # the owner's code
             raise NetworkError(
                 f"--network {self.name}: the factory raises {type(problem).__name__} for {self.classes} classes and"
-                f" inputs {self.input_shape}: {_line(problem)}"
+                f" inputs {self.input_shape}: {_first_line(problem)}"
             ) from problem
         if not isinstance(network, nn.Module):
             raise NetworkError(
@@ -54,7 +50,7 @@ class Architecture:
 
 
 def mnistnet(classes: int, input_shape: tuple[int, ...]) -> nn.Module:
-    """The paper's network for MNIST (appendix B.2). Raises NetworkError for anything but grey images of 28x28."""
+    """Make the paper's network for MNIST (appendix B.2). Raises NetworkError unless inputs are grey 28x28 images."""
     if input_shape != MNISTNET_SHAPE:
         raise NetworkError(
             f"mnistnet is for inputs of shape {MNISTNET_SHAPE}, the victim's handler makes {input_shape}:"
@@ -75,21 +71,24 @@ def mnistnet(classes: int, input_shape: tuple[int, ...]) -> nn.Module:
 
 
 def absolute(name: str) -> str:
-    """The same name with the path of its file made absolute: it outlasts a change of directory."""
+    """Return the name with the path of its file made absolute, so that it survives a change of directory."""
     target, colon, factory = name.rpartition(":")
     return f"{Path(target).resolve()}{colon}{factory}" if target.endswith(".py") else name
 
 
 def source_file(name: str) -> Path | None:
-    """The file an architecture of the owner's comes from. Raises NetworkError when there is none."""
+    """Return the file that defines an architecture of the owner's, None for MnistNet.
+
+    Raises NetworkError when it does not exist.
+    """
     file = None if name == MNISTNET else _module(name).__file__
     return Path(file) if file else None
 
 
 def try_network(architecture: Architecture, inputs: Tensor) -> None:
-    """Make one, and see that it gives scores of these inputs `[n, *input_shape]` and can be trained.
+    """Make a network and check that it scores these inputs `[n, *input_shape]` and has parameters to train.
 
-    Raises NetworkError.
+    Raises NetworkError when it does not.
     """
     network = architecture.make().eval()
     named = f"--network {architecture.name}"
@@ -98,29 +97,29 @@ def try_network(architecture: Architecture, inputs: Tensor) -> None:
             scores = network(inputs)
     except Exception as problem:  # the owner's code
         raise NetworkError(
-            f"{named}: the network fails on inputs of shape {tuple(inputs.shape)}: {_line(problem)}"
+            f"{named}: the network fails on inputs of shape {tuple(inputs.shape)}: {_first_line(problem)}"
         ) from problem
     expected = (len(inputs), architecture.classes)
     if not isinstance(scores, Tensor) or tuple(scores.shape) != expected or not scores.is_floating_point():
-        found = f"{scores.dtype} {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
+        output = f"{scores.dtype} {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
         raise NetworkError(
-            f"{named}: the network makes {found} of {len(inputs)} inputs, let it make scores of shape {expected}"
+            f"{named}: the network makes {output} of {len(inputs)} inputs, let it make scores of shape {expected}"
         )
     if not bool(torch.isfinite(scores).all()):
         raise NetworkError(f"{named}: the network gives NaN or infinite scores before any training: mend it")
-    if not any(each.requires_grad for each in network.parameters()):
+    if not any(parameter.requires_grad for parameter in network.parameters()):
         raise NetworkError(f"{named}: the network has no parameters to train")
 
 
 def _factory(name: str) -> Factory:
     if name == MNISTNET:
         return mnistnet
-    found = getattr(_module(name), name.rpartition(":")[2], None)
-    if found is None:
+    attribute = getattr(_module(name), name.rpartition(":")[2], None)
+    if attribute is None:
         raise NetworkError(f"--network {name}: there is no {name.rpartition(':')[2]} in it")
-    if not callable(found):
-        raise NetworkError(f"--network {name}: {name.rpartition(':')[2]} is {type(found).__name__}, no function")
-    factory: Factory = found
+    if not callable(attribute):
+        raise NetworkError(f"--network {name}: {name.rpartition(':')[2]} is {type(attribute).__name__}, not a function")
+    factory: Factory = attribute
     return factory
 
 
@@ -135,9 +134,9 @@ def _module(name: str) -> ModuleType:
     except ModuleNotFoundError as problem:
         raise NetworkError(f"--network {name}: there is no module {problem.name}") from problem
     except Exception as problem:  # the owner's code
-        raise NetworkError(f"--network {name} cannot be imported: {type(problem).__name__}: {_line(problem)}") from (
-            problem
-        )
+        raise NetworkError(
+            f"--network {name} cannot be imported: {type(problem).__name__}: {_first_line(problem)}"
+        ) from (problem)
 
 
 def _module_of_file(path: Path) -> ModuleType:
@@ -149,7 +148,7 @@ def _module_of_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise FileNotFoundError(2, "no Python file", str(path))
     module = importlib.util.module_from_spec(spec)
-    # Its neighbours are found as they are when it is run as a script.
+    # As when it is run as a script, it can import the modules beside it.
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     sys.modules[name] = module
@@ -161,5 +160,5 @@ def _module_of_file(path: Path) -> ModuleType:
     return module
 
 
-def _line(problem: Exception) -> str:
+def _first_line(problem: Exception) -> str:
     return next((line.strip() for line in str(problem).splitlines() if line.strip()), "no reason given")

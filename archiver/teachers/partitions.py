@@ -1,74 +1,91 @@
-"""Disjoint, stratified parts of a training set: one a teacher, and one that no teacher sees."""
+"""Partitions of a training set: disjoint, stratified, one per teacher, and one held back from all of them."""
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from tqdm import tqdm
 
-from calpow.archiver.payloads import Folder
-from calpow.puzzle.errors import CalpowError
+from calpow.archiver.errors import FolderError, PartitionError
+from calpow.archiver.payloads import PayloadFolder
 
-# The paper takes 250 for MNIST and SVHN (section 4.1); more make no better vote.
+# The paper has 250 teachers for MNIST and SVHN (section 4.1); more of them do not improve the vote.
 MOST_TEACHERS = 250
 UNITS_PER_CLASS = 2
 HELD_OUT = 0.1
-
-
-class PartitionError(CalpowError):
-    """The training set cannot be divided among so many teachers."""
+# In place of a teacher, for the payloads that measure accuracy.
+HELD_BACK = -1
 
 
 @dataclass(frozen=True)
 class Partition:
-    """The teacher of each payload, counted from 0; HELD_BACK for those that measure accuracy."""
+    """The teacher of each payload, counted from 0, or HELD_BACK."""
 
     teachers: int
     owners: tuple[int, ...]
 
 
-HELD_BACK = -1
+def payload_digests(folder: PayloadFolder) -> list[str]:
+    """Return the hexadecimal SHA-256 of each payload's bytes. Raises FolderError when a file cannot be read."""
+    digests = []
+    for payload in tqdm(folder.payloads, desc="reading", unit="payload", disable=None):
+        try:
+            digests.append(hashlib.sha256(payload.path.read_bytes()).hexdigest())
+        except OSError as problem:
+            raise FolderError(f"{payload.path} cannot be read: {problem.strerror}") from problem
+    return digests
 
 
-def divide(folder: Folder, teachers: int | None, seed: int) -> Partition:
-    """Deal each class's units to the teachers in turn, after holding a tenth back.
+def keep_copies_together(folder: PayloadFolder, digests: Sequence[str]) -> PayloadFolder:
+    """Return the same payloads with all units merged that have a payload's bytes in common.
 
-    Without `teachers`, as many as get two units of each class, up to 250. Raises PartitionError where a teacher
-    would lack a class.
+    `digests` are the payloads' own. Raises FolderError when two classes hold the same bytes.
+    """
+    units = _DisjointSets()
+    first: dict[str, int] = {}
+    for index, (payload, digest) in enumerate(zip(folder.payloads, digests, strict=True)):
+        original = folder.payloads[first.setdefault(digest, index)]
+        if original.label != payload.label:
+            raise FolderError(
+                f"{original.path} and {payload.path} hold the same bytes in two classes: remove one of them"
+            )
+        units.join(original.unit, payload.unit)
+    merged = tuple(replace(payload, unit=units.find(payload.unit)) for payload in folder.payloads)
+    return replace(folder, payloads=merged)
+
+
+def divide(folder: PayloadFolder, teachers: int | None, seed: int) -> Partition:
+    """Hold back a tenth of each class's units, and deal the others to the teachers in turn.
+
+    By default there are as many teachers as get two units of each class, at most 250. Raises PartitionError when a
+    teacher would get no unit of a class.
     """
     if seed < 0:
         raise PartitionError(f"the seed cannot be {seed}: give a number from 0")
-    units = _units_by_class(folder)
-    held_back = [max(1, round(HELD_OUT * len(each))) for each in units]
-    left = [len(each) - held for each, held in zip(units, held_back, strict=True)]
-    scarcest = min(range(len(left)), key=left.__getitem__)
+    classes = _units_by_class(folder)
+    held_back = [max(1, round(HELD_OUT * len(units))) for units in classes]
+    left = [len(units) - held for units, held in zip(classes, held_back, strict=True)]
+    smallest = min(range(len(left)), key=left.__getitem__)
     if teachers is None:
-        teachers = max(1, min(MOST_TEACHERS, left[scarcest] // UNITS_PER_CLASS))
+        teachers = max(1, min(MOST_TEACHERS, left[smallest] // UNITS_PER_CLASS))
     if teachers < 1:
         raise PartitionError(f"there cannot be {teachers} teachers: give at least one")
-    if left[scarcest] < teachers:
+    if left[smallest] < teachers:
         raise PartitionError(
-            f"class {folder.class_names[scarcest]} has {len(units[scarcest])} payloads, {held_back[scarcest]} of them"
-            f" held back: {teachers} teachers need one each; add data or give --teachers {max(1, left[scarcest])}"
+            f"class {folder.class_names[smallest]} has {len(classes[smallest])} payloads, {held_back[smallest]} of them"
+            f" held back: {teachers} teachers need one each; add data or give --teachers {max(1, left[smallest])}"
         )
-    owner_of: dict[str, int] = {}
-    rng = np.random.default_rng(seed)
-    turn = 0
-    for each, held in zip(units, held_back, strict=True):
-        shuffled = [each[index] for index in rng.permutation(len(each))]
-        owner_of.update(dict.fromkeys(shuffled[:held], HELD_BACK))
-        # The turn goes on over classes, so that partitions are of one size.
-        for unit in shuffled[held:]:
-            owner_of[unit] = turn % teachers
-            turn += 1
+    owner_of = _deal(classes, held_back, teachers, seed)
     return Partition(teachers, tuple(owner_of[payload.unit] for payload in folder.payloads))
 
 
-def seal(partition: Partition, digests: Sequence[str]) -> tuple[str, ...]:
-    """What is recorded of each teacher's data: the SHA-256 of its payloads' sorted SHA-256s, one a line.
+def partition_digests(partition: Partition, digests: Sequence[str]) -> tuple[str, ...]:
+    """Return, for each teacher, the SHA-256 of its payloads' sorted hexadecimal SHA-256s, one a line.
 
-    `digests` are the payloads' own. Whoever has the data can tell from it which were whose. Raises PartitionError
-    when the same bytes are in two parts, held back or a teacher's.
+    `digests` are the payloads' own. From the result, an owner of the data can verify which teacher had which part, and
+    nobody else learns what the teachers were trained on (decision 0022).
+    Raises PartitionError when the same bytes belong to two partitions, the one held back included.
     """
     owner_of: dict[str, int] = {}
     for digest, owner in zip(digests, partition.owners, strict=True):
@@ -81,8 +98,40 @@ def seal(partition: Partition, digests: Sequence[str]) -> tuple[str, ...]:
     return tuple(hashlib.sha256("\n".join(sorted(part)).encode()).hexdigest() for part in parts)
 
 
-def _units_by_class(folder: Folder) -> Sequence[list[str]]:
-    units: list[dict[str, None]] = [{} for _ in folder.class_names]
+def _deal(classes: Sequence[list[str]], held_back: Sequence[int], teachers: int, seed: int) -> dict[str, int]:
+    """Return the owner of each unit."""
+    owner_of: dict[str, int] = {}
+    rng = np.random.default_rng(seed)
+    turn = 0
+    for units, held in zip(classes, held_back, strict=True):
+        shuffled = [units[index] for index in rng.permutation(len(units))]
+        owner_of.update(dict.fromkeys(shuffled[:held], HELD_BACK))
+        # The next class begins with the next teacher, so that the sizes of partitions differ by one unit at most.
+        for unit in shuffled[held:]:
+            owner_of[unit] = turn % teachers
+            turn += 1
+    return owner_of
+
+
+def _units_by_class(folder: PayloadFolder) -> list[list[str]]:
+    classes: list[dict[str, None]] = [{} for _ in folder.class_names]
     for payload in folder.payloads:
-        units[payload.label][payload.unit] = None
-    return [list(each) for each in units]
+        classes[payload.label][payload.unit] = None
+    return [list(units) for units in classes]
+
+
+class _DisjointSets:
+    """Disjoint sets of units; each set is named by its first unit."""
+
+    def __init__(self) -> None:
+        self._parent: dict[str, str] = {}
+
+    def find(self, unit: str) -> str:
+        parent = self._parent
+        while (above := parent.setdefault(unit, unit)) != unit:
+            parent[unit] = parent.setdefault(above, above)
+            unit = parent[unit]
+        return unit
+
+    def join(self, one: str, other: str) -> None:
+        self._parent[self.find(other)] = self.find(one)

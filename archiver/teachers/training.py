@@ -1,4 +1,4 @@
-"""Training of the teacher ensemble: payloads -> trunk -> heads or networks -> an exported program."""
+"""The training behind `calpow teachers`: payloads -> trunk -> heads or networks -> an exported program."""
 
 import sys
 from collections.abc import Sequence
@@ -8,33 +8,41 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from calpow.archiver.payloads import Folder, read_folder, samples
+from calpow.archiver.errors import TrainingError, TrunkError
+from calpow.archiver.payloads import PayloadFolder, model_inputs, read_folder
 from calpow.archiver.teachers.accuracy import Accuracy, measure_accuracy
 from calpow.archiver.teachers.backbone import PREFIX, make_backbone
 from calpow.archiver.teachers.checkpoints import Checkpoints
-from calpow.archiver.teachers.duplicates import keep_copies_together, payload_digests
+from calpow.archiver.teachers.ensembles import HeadEnsemble, NetworkEnsemble
 from calpow.archiver.teachers.export import export, write_ensemble
-from calpow.archiver.teachers.heads import VotingTeachers, fit_heads
-from calpow.archiver.teachers.independent import IndependentTeachers, train_networks
+from calpow.archiver.teachers.heads import fit_heads
+from calpow.archiver.teachers.independent import train_networks
 from calpow.archiver.teachers.networks import MNISTNET, Architecture, absolute, source_file, try_network
-from calpow.archiver.teachers.partitions import HELD_BACK, Partition, divide, seal
-from calpow.archiver.teachers.training_set import TrainingError, TrainingSet, read_training_set
-from calpow.archiver.teachers.trunks import TRUNKS, TrunkError, is_image, make_trunk
+from calpow.archiver.teachers.partitions import (
+    HELD_BACK,
+    Partition,
+    divide,
+    keep_copies_together,
+    partition_digests,
+    payload_digests,
+)
+from calpow.archiver.teachers.training_set import TrainingSet, read_training_set
+from calpow.archiver.teachers.trunks import TRUNKS, is_image, make_trunk
 from calpow.archiver.victim_archive import OpenVictim, open_victim
 from calpow.handler.config import file_sha256
 from calpow.handler.leakage.ensemble import SCHEMA, EnsembleCard
 
 NO_TRUNK = "none"
 RIDGE_HEADS = "ridge"
-# MnistNet on 216 samples: the vote of more epochs is hardly better.
+# For MnistNet on 216 samples; more epochs hardly improve the vote.
 EPOCHS = 20
-# Independent teachers are slow to ask; a thousand samples tell their accuracy to 3 %.
+# Independent teachers take long to vote; a thousand samples tell their accuracy to within 3 %.
 MOST_MEASURED = 1000
 
 
 @dataclass(frozen=True)
-class Order:
-    """What to train, from what, and where to put it; None leaves the choice to the data."""
+class TeacherOrder:
+    """What to train, from which data, and where to write it. Members that are None are chosen by the data."""
 
     victim: Path
     data: Path
@@ -49,7 +57,7 @@ class Order:
 
 @dataclass(frozen=True)
 class _Plan:
-    """An order with everything chosen: what the training depends on besides its data."""
+    """An order with every choice made: all that the training depends on besides its data."""
 
     trunk: str
     network: str
@@ -64,59 +72,58 @@ class _Plan:
         return Architecture(self.network, self.classes, self.input_shape)
 
 
-def train(order: Order) -> EnsembleCard:
-    """Train an ensemble and write it to `order.output`; its card.
+@dataclass(frozen=True)
+class _Data:
+    """The training data on disk: payloads with their digests, and the partition that divides them."""
 
-    An interrupted run goes on where it stopped. Raises TrainingError, FolderError, PartitionError, TrunkError,
+    folder: PayloadFolder
+    digests: Sequence[str]
+    partition: Partition
+    partition_digests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """The training samples: `values` `[n, ...]`, their classes `labels` `[n]` and their teachers `owners` `[n]`."""
+
+    values: Tensor
+    labels: Tensor
+    owners: Tensor
+
+    @classmethod
+    def of(cls, training_set: TrainingSet, data: _Data) -> "_Samples":
+        labels = torch.tensor([payload.label for payload in data.folder.payloads])
+        owners = torch.tensor(data.partition.owners)
+        return cls(training_set.values, labels[training_set.payloads], owners[training_set.payloads])
+
+
+def train(order: TeacherOrder) -> EnsembleCard:
+    """Train an ensemble, write it to `order.output` and return its card.
+
+    An interrupted run continues where it stopped. Raises TrainingError, FolderError, PartitionError, TrunkError,
     NetworkError or VictimError.
     """
-    order = _checked(order)
-    folder = read_folder(order.data)
-    digests = payload_digests(folder)
-    together = keep_copies_together(folder, digests)
-    copies = len(digests) - len(set(digests))
-    if copies:
-        _tell(f"{copies} of {len(digests)} payloads are copies of others: each stays with its original")
-    partition = divide(together, order.teachers, order.seed)
-    sealed = seal(partition, digests)
+    order = _check(order)
+    data = _divide_data(order)
     with open_victim(order.victim) as victim:
-        plan, trunk = _planned(order, victim, folder, partition)
-        done = Checkpoints(order.output, _run(order, plan, victim.sha256, folder, partition, digests))
-        if done.resumes:
-            _tell(f"going on with the training of {order.output.name} that was interrupted")
-        data = read_training_set(victim, folder.payloads, trunk, plan.input_shape, done)
+        plan, trunk = _plan(order, victim, data)
+        checkpoints = Checkpoints(order.output, _describe_run(order, plan, victim.sha256, data))
+        if checkpoints.resumes:
+            _log(f"continuing the training of {order.output.name} that was interrupted")
+        training_set = read_training_set(victim, data.folder.payloads, trunk, plan.input_shape, checkpoints)
         victim_sha256 = victim.sha256
-    labels = torch.tensor([payload.label for payload in folder.payloads])[data.payloads]
-    owners = torch.tensor(partition.owners)[data.payloads]
-    ensemble, accuracy = _trained(plan, trunk, data, labels, owners, done)
-    card = EnsembleCard(
-        schema=SCHEMA,
-        classes=plan.classes,
-        class_names=folder.class_names,
-        input_shape=plan.input_shape,
-        teachers=plan.teachers,
-        trunk=plan.trunk,
-        network=Path(plan.network).name,
-        epochs=plan.epochs,
-        weights_sha256=file_sha256(order.weights) if order.weights else "",
-        seed=plan.seed,
-        partition_sizes=tuple(torch.bincount(owners[owners != HELD_BACK], minlength=plan.teachers).tolist()),
-        partition_digests=sealed,
-        measured_on=accuracy.samples,
-        teacher_accuracy=accuracy.mean,
-        worst_teacher_accuracy=accuracy.worst,
-        vote_accuracy=accuracy.vote,
-        victim_sha256=victim_sha256,
-    )
+    samples = _Samples.of(training_set, data)
+    ensemble, accuracy = _train_ensemble(plan, trunk, samples, checkpoints)
+    card = _card(order, plan, data, samples.owners, accuracy, victim_sha256)
     write_ensemble(ensemble.cpu(), card, order.output)
-    done.remove()
+    checkpoints.remove()
     if accuracy.weakness:
-        _tell(f"warning: {accuracy.weakness}")
+        _log(f"warning: {accuracy.weakness}")
     return card
 
 
-def _checked(order: Order) -> Order:
-    """The order with absolute paths. Raises TrainingError or TrunkError where its parts do not fit each other."""
+def _check(order: TeacherOrder) -> TeacherOrder:
+    """Return the order with absolute paths. Raises TrainingError or TrunkError when its members contradict."""
     output = order.output.resolve()
     if output.suffix != ".pt2" or not output.parent.is_dir():
         raise TrainingError(f"--output {order.output}: give a .pt2 file in a folder that exists")
@@ -134,35 +141,45 @@ def _checked(order: Order) -> Order:
     return replace(order, data=order.data.resolve(), output=output, weights=weights, network=network)
 
 
-def _planned(order: Order, victim: OpenVictim, folder: Folder, partition: Partition) -> tuple[_Plan, nn.Module]:
-    """What to train, once the first payload has shown what inputs are like; and the trunk."""
-    first = next(samples(victim, folder.payloads[:1])).to(torch.float32)
+def _divide_data(order: TeacherOrder) -> _Data:
+    folder = read_folder(order.data)
+    digests = payload_digests(folder)
+    together = keep_copies_together(folder, digests)
+    copies = len(digests) - len(set(digests))
+    if copies:
+        _log(f"{copies} of {len(digests)} payloads are copies of others: each stays with its original")
+    partition = divide(together, order.teachers, order.seed)
+    return _Data(folder, digests, partition, partition_digests(partition, digests))
+
+
+def _plan(order: TeacherOrder, victim: OpenVictim, data: _Data) -> tuple[_Plan, nn.Module]:
+    """Make all choices, for inputs like that of the first payload, and the trunk."""
+    first = next(model_inputs(victim, data.folder.payloads[:1])).to(torch.float32)
     shape = tuple(first.shape[1:])
-    classes = len(folder.class_names)
+    classes = len(data.folder.class_names)
     _compare_classes(victim, first, classes, order.data)
     name = order.trunk or ("scattering" if is_image(shape) else "random")
-    alone = name == NO_TRUNK
-    network = (order.network or MNISTNET) if alone else RIDGE_HEADS
-    epochs = (order.epochs or EPOCHS) if alone else 0
-    plan = _Plan(name, network, epochs, order.seed, partition.teachers, classes, shape)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if alone:
+    independent = name == NO_TRUNK
+    network = (order.network or MNISTNET) if independent else RIDGE_HEADS
+    epochs = (order.epochs or EPOCHS) if independent else 0
+    plan = _Plan(name, network, epochs, order.seed, data.partition.teachers, classes, shape)
+    if independent:
         try_network(plan.architecture, first[:1].cpu().repeat(2, *[1] * len(shape)))
-        # Whether they can be stored is known before the training, not after it.
+        # A network that cannot be exported is refused before the training, not after it.
         export(plan.architecture.make().eval(), shape)
         return plan, nn.Identity()
     if name.startswith(PREFIX):
         backbone = make_backbone(name, order.weights, shape)
         export(backbone, shape)
-        return plan, backbone.to(device)
-    return plan, make_trunk(name, shape, order.seed).to(device)
+        return plan, backbone.to(_device())
+    return plan, make_trunk(name, shape, order.seed).to(_device())
 
 
 def _compare_classes(victim: OpenVictim, inputs: Tensor, classes: int, data: Path) -> None:
-    """Refuse data of other classes than the victim's, as far as its output shows them."""
+    """Raise TrainingError when the victim's output shows fewer classes than the data has; warn of more."""
     try:
         output = victim.infer(inputs.to(victim.device))
-    except Exception:  # the owner's code; teachers do without the victim's answers
+    except Exception:  # the owner's code; teachers do not need the victim's answers
         return
     # A single output tells two classes apart.
     if output.dim() != 2 or output.shape[1] == 1 or output.shape[1] == classes:
@@ -170,42 +187,83 @@ def _compare_classes(victim: OpenVictim, inputs: Tensor, classes: int, data: Pat
     difference = f"the victim tells {output.shape[1]} classes apart, {data} has {classes} class folders"
     if output.shape[1] < classes:
         raise TrainingError(f"{difference}: give a folder for each of the victim's classes and no others")
-    _tell(f"warning: {difference}: teachers never vote for the others")
+    _log(f"warning: {difference}: teachers never vote for the others")
 
 
-def _run(
-    order: Order, plan: _Plan, victim_sha256: str, folder: Folder, partition: Partition, digests: Sequence[str]
-) -> dict[str, object]:
-    """Everything that decides what the run makes."""
+def _describe_run(order: TeacherOrder, plan: _Plan, victim_sha256: str, data: _Data) -> dict[str, object]:
+    """Return everything that determines the output of the run."""
     source = source_file(plan.network) if plan.trunk == NO_TRUNK else None
-    files = [file_sha256(each) for each in (order.weights, source) if each]
-    labels = [payload.label for payload in folder.payloads]
-    about = {"victim": victim_sha256, "files": files, "torch": torch.__version__}
-    data = {"names": folder.class_names, "labels": labels, "owners": partition.owners, "digests": list(digests)}
-    return {"plan": asdict(plan), "cuda": torch.cuda.is_available(), **about, **data}
+    return {
+        "plan": asdict(plan),
+        "cuda": torch.cuda.is_available(),
+        "victim": victim_sha256,
+        "files": [file_sha256(file) for file in (order.weights, source) if file],
+        "torch": torch.__version__,
+        "names": data.folder.class_names,
+        "labels": [payload.label for payload in data.folder.payloads],
+        "owners": data.partition.owners,
+        "digests": list(data.digests),
+    }
 
 
-def _trained(
-    plan: _Plan, trunk: nn.Module, data: TrainingSet, labels: Tensor, owners: Tensor, done: Checkpoints
+def _train_ensemble(
+    plan: _Plan, trunk: nn.Module, samples: _Samples, checkpoints: Checkpoints
 ) -> tuple[nn.Module, Accuracy]:
-    unseen = (owners == HELD_BACK).nonzero()[:, 0]
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    ensemble: VotingTeachers | IndependentTeachers
+    """Train on the samples that belong to teachers, and measure on those held back."""
+    held_back = (samples.owners == HELD_BACK).nonzero()[:, 0]
+    device = _device()
+    ensemble: HeadEnsemble | NetworkEnsemble
     if plan.trunk == NO_TRUNK:
-        chosen = torch.randperm(len(unseen), generator=torch.Generator().manual_seed(plan.seed))
-        unseen = unseen[chosen[:MOST_MEASURED]]
+        order = torch.randperm(len(held_back), generator=torch.Generator().manual_seed(plan.seed))
+        held_back = held_back[order[:MOST_MEASURED]]
         ensemble = train_networks(
-            plan.architecture, data.values, labels, owners, plan.teachers, plan.epochs, plan.seed, done
+            plan.architecture,
+            samples.values,
+            samples.labels,
+            samples.owners,
+            plan.teachers,
+            plan.epochs,
+            plan.seed,
+            checkpoints,
         )
     else:
-        values, owned = data.values.to(device), owners.to(device)
-        heads = fit_heads(values, labels.to(device), owned, plan.teachers, plan.classes)
+        values, labels, owners = (tensor.to(device) for tensor in (samples.values, samples.labels, samples.owners))
+        heads = fit_heads(values, labels, owners, plan.teachers, plan.classes)
         if not bool(torch.isfinite(heads.weight).all()):
             raise TrainingError("the trunk's features lead to NaN or infinite heads: scale the inputs in the handler")
-        ensemble = VotingTeachers(trunk, heads, plan.classes)
+        ensemble = HeadEnsemble(trunk, heads, plan.classes)
     ensemble = ensemble.to(device).eval()
-    return ensemble, measure_accuracy(ensemble, data.values[unseen].to(device), labels[unseen].to(device))
+    values, labels = samples.values[held_back].to(device), samples.labels[held_back].to(device)
+    return ensemble, measure_accuracy(ensemble, values, labels)
 
 
-def _tell(line: str) -> None:
+def _card(
+    order: TeacherOrder, plan: _Plan, data: _Data, owners: Tensor, accuracy: Accuracy, victim_sha256: str
+) -> EnsembleCard:
+    return EnsembleCard(
+        schema=SCHEMA,
+        classes=plan.classes,
+        class_names=data.folder.class_names,
+        input_shape=plan.input_shape,
+        teachers=plan.teachers,
+        trunk=plan.trunk,
+        network=Path(plan.network).name,
+        epochs=plan.epochs,
+        weights_sha256=file_sha256(order.weights) if order.weights else "",
+        seed=plan.seed,
+        partition_sizes=tuple(torch.bincount(owners[owners != HELD_BACK], minlength=plan.teachers).tolist()),
+        partition_digests=data.partition_digests,
+        measured_on=accuracy.samples,
+        teacher_accuracy=accuracy.mean,
+        worst_teacher_accuracy=accuracy.worst,
+        vote_accuracy=accuracy.vote,
+        victim_sha256=victim_sha256,
+    )
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _log(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

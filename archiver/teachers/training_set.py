@@ -1,4 +1,4 @@
-"""The training set as teachers see it: the victim's inputs, or what a frozen trunk makes of them."""
+"""The training set of teachers: the victim's inputs, or the features that a frozen trunk computes from them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,43 +7,43 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from calpow.archiver.payloads import Payload, Preprocessor, samples
+from calpow.archiver.errors import TrainingError
+from calpow.archiver.payloads import Payload, Preprocessor, model_inputs
 from calpow.archiver.teachers.checkpoints import Checkpoints
 from calpow.handler.leakage.ensemble import LARGEST_BATCH
-from calpow.puzzle.errors import CalpowError
 
 # Payloads between two checkpoints.
 PART = 512
 
 
-class TrainingError(CalpowError):
-    """The ensemble cannot be trained or stored as asked."""
-
-
 @dataclass(frozen=True)
 class TrainingSet:
-    """`values` float32 `[n, ...]`: what the trunk makes of each sample; `payloads` int64 `[n]`: whose sample it is."""
+    """The trunk's features of each sample, `values` float32 `[n, ...]`, and its payload, `payloads` int64 `[n]`."""
 
     values: Tensor
     payloads: Tensor
 
 
 def read_training_set(
-    victim: Preprocessor, payloads: Sequence[Payload], trunk: nn.Module, shape: tuple[int, ...], done: Checkpoints
+    victim: Preprocessor,
+    payloads: Sequence[Payload],
+    trunk: nn.Module,
+    shape: tuple[int, ...],
+    checkpoints: Checkpoints,
 ) -> TrainingSet:
-    """Run every payload through the victim's handler and the trunk, a part at a time; parts in `done` are kept.
+    """Run every payload through the victim's handler and the trunk, in parts; those in `checkpoints` are done.
 
-    `shape` is one input's. Raises FolderError, and TrainingError for values that teachers cannot learn from.
+    `shape` is that of one input. Raises FolderError, and TrainingError for values that teachers cannot learn from.
     """
     values, counts = [], []
     with tqdm(total=len(payloads), desc="payloads", unit="payload", disable=None) as progress:
         for start in range(0, len(payloads), PART):
             name = f"samples-{start:08d}"
             part = payloads[start : start + PART]
-            saved = done.load(name)
+            saved = checkpoints.load(name)
             if saved is None:
                 saved = _read_part(victim, part, trunk, shape)
-                done.save(name, saved)
+                checkpoints.save(name, saved)
             values.append(saved["values"])
             counts.append(saved["counts"])
             progress.update(len(part))
@@ -59,8 +59,8 @@ def read_training_set(
 def _read_part(
     victim: Preprocessor, payloads: Sequence[Payload], trunk: nn.Module, shape: tuple[int, ...]
 ) -> dict[str, Tensor]:
-    made = []
-    for payload, inputs in zip(payloads, samples(victim, payloads), strict=True):
+    parts = []
+    for payload, inputs in zip(payloads, model_inputs(victim, payloads), strict=True):
         if tuple(inputs.shape[1:]) != shape:
             raise TrainingError(
                 f"{payload.path}: the victim's handler makes an input of shape {tuple(inputs.shape[1:])} of it and"
@@ -70,16 +70,16 @@ def _read_part(
             raise TrainingError(
                 f"{payload.path}: the victim's handler makes NaN or infinite numbers of it: mend or remove it"
             )
-        made.append(inputs.cpu())
-    values = torch.cat([trunk_values(trunk, batch) for batch in torch.split(torch.cat(made), LARGEST_BATCH)])
+        parts.append(inputs.cpu())
+    values = torch.cat([trunk_values(trunk, batch) for batch in torch.split(torch.cat(parts), LARGEST_BATCH)])
     if not bool(torch.isfinite(values).all()):
         raise TrainingError("the trunk makes NaN or infinite features of the payloads: take another --trunk")
-    return {"values": values, "counts": torch.tensor([len(inputs) for inputs in made])}
+    return {"values": values, "counts": torch.tensor([len(inputs) for inputs in parts])}
 
 
 def trunk_values(trunk: nn.Module, inputs: Tensor) -> Tensor:
-    """What the trunk makes of a batch, on the CPU."""
-    device = next((each.device for each in _tensors(trunk)), torch.device("cpu"))
+    """Return the trunk's features of a batch, on the CPU."""
+    device = next((tensor.device for tensor in _tensors(trunk)), torch.device("cpu"))
     with torch.inference_mode():
         values: Tensor = trunk(inputs.to(device, torch.float32)).cpu()
     return values

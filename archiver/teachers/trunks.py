@@ -1,17 +1,17 @@
-"""Frozen feature extractors that teachers share. No weight of them depends on data, so they reveal nothing of it.
+"""Frozen feature extractors that teachers share. None of their weights depends on data, so they reveal none of it.
 
 `scattering` is a small wavelet scattering of the first order (Bruna and Mallat, "Invariant Scattering Convolution
 Networks", 2013) with Morlet wavelets of one scale, applied to an image that is halved again and again. `random` is
-random convolutions for images, and random features (Rahimi and Recht 2007, with rectifiers) for anything else.
+random convolutions for images, and random features (Rahimi and Recht 2007, with rectifiers) for other inputs.
 """
 
 import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812  # the name everybody knows it by
+from torch.nn import functional as F  # noqa: N812  # the customary name
 
-from calpow.puzzle.errors import CalpowError
+from calpow.archiver.errors import TrunkError
 
 TRUNKS = ("scattering", "random")
 SMALLEST_SIDE = 8
@@ -19,19 +19,15 @@ LARGEST_SIDE = 64
 GRID = 8
 
 
-class TrunkError(CalpowError):
-    """This trunk cannot be made, or not for inputs of this shape."""
-
-
 def is_image(input_shape: tuple[int, ...]) -> bool:
-    """Whether one input looks like an image `[channels, height, width]` of at least 8x8."""
+    """Return whether inputs of this shape look like images `[channels, height, width]` of at least 8x8."""
     return len(input_shape) == 3 and min(input_shape[1:]) >= SMALLEST_SIDE
 
 
 def make_trunk(name: str, input_shape: tuple[int, ...], seed: int) -> nn.Module:
-    """A frozen module: float32 `[n, *input_shape]` -> features `[n, f]`; the same for the same arguments.
+    """Make a frozen module, float32 `[n, *input_shape]` -> features `[n, f]`, which its arguments determine.
 
-    Raises TrunkError for an unknown name, and for a scattering of something that is no image.
+    Raises TrunkError for an unknown name, and for a scattering of inputs that are not images.
     """
     if name not in TRUNKS:
         raise TrunkError(f"there is no trunk {name}: take one of {', '.join(TRUNKS)}")
@@ -46,7 +42,7 @@ def make_trunk(name: str, input_shape: tuple[int, ...], seed: int) -> nn.Module:
 
 
 def morlet_bank(orientations: int, size: int) -> Tensor:
-    """Morlet wavelets, real parts then imaginary parts, `[2 * orientations, 1, size, size]`.
+    """Return Morlet wavelets, real parts before imaginary parts, `[2 * orientations, 1, size, size]`.
 
     Each has mean zero and L1 norm one; centre frequency 3 pi / 4, deviation 0.8 pixels, slant 1/2.
     """
@@ -64,7 +60,7 @@ def morlet_bank(orientations: int, size: int) -> Tensor:
 
 
 class _ImageTrunk(nn.Module):
-    """What the image trunks have in common: a bounded working size, and pooled pixels among the features."""
+    """Base class of the image trunks, which work on images of bounded size."""
 
     def __init__(self, input_shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -73,20 +69,20 @@ class _ImageTrunk(nn.Module):
         self.shrinks = self.size != (height, width)
 
     def working_size(self, images: Tensor) -> Tensor:
-        """Images no larger than LARGEST_SIDE."""
+        """Shrink images to LARGEST_SIDE at most."""
         return F.adaptive_avg_pool2d(images, self.size) if self.shrinks else images
 
 
 class Scattering(_ImageTrunk):
-    """Roots of the moduli of wavelet coefficients of the channels' mean, averaged over a grid a scale; and pixels.
+    """Square roots of the moduli of wavelet coefficients, averaged over one grid per scale, and the pooled pixels.
 
-    First-order paths alone: those of second order doubled the time, and the vote was no better for them. The root
-    evens strong and weak edges out, as a logarithm would.
+    The coefficients are of the channels' mean. Paths of second order are left out: they double the time and do not
+    improve the vote (decision 0022). The root brings strong and weak edges closer together, as a logarithm would.
     """
 
     ORIENTATIONS = 4
     FILTER_SIZE = 5
-    # Below a modulus of this size, rounding in a flat region would become visible features.
+    # Added to the moduli: without it, rounding errors in flat regions would become features.
     SMALLEST = 1e-4
 
     wavelets: Tensor
@@ -96,14 +92,14 @@ class Scattering(_ImageTrunk):
         super().__init__(input_shape)
         self.register_buffer("wavelets", morlet_bank(self.ORIENTATIONS, self.FILTER_SIZE))
         side = min(self.size)
-        # Every other position is enough where the grid is coarser still.
+        # Every other position suffices where the grid is coarser than that.
         self.stride = 2 if side >= 2 * GRID else 1
         finest = min(GRID, side // self.stride // 2)
         self.grids = [finest, (finest + 1) // 2] + [finest // 4] * (side >= LARGEST_SIDE)
         self.pixels = finest if self.stride == 2 else GRID
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images `[n, channels, height, width]` -> features `[n, f]`."""
+        """Return features `[n, f]` of images `[n, channels, height, width]`."""
         images = self.working_size(images)
         scaled = images if self.channels == 1 else images.mean(dim=1, keepdim=True)
         pooled = [F.adaptive_avg_pool2d(images, self.pixels)]
@@ -115,14 +111,14 @@ class Scattering(_ImageTrunk):
         return torch.cat([planes.flatten(1) for planes in pooled], dim=1)
 
     def _roots(self, planes: Tensor, stride: int) -> Tensor:
-        """Planes `[n, 1, h, w]` -> roots of moduli `[n, orientations, h, w]`, at every `stride`th position."""
+        """Return roots of moduli `[n, orientations, h, w]` of planes `[n, 1, h, w]`, at every `stride`th position."""
         waves = F.conv2d(planes, self.wavelets, stride=stride, padding=self.FILTER_SIZE // 2)
         real, imaginary = waves.chunk(2, dim=1)
         return (torch.hypot(real, imaginary) + self.SMALLEST).sqrt()
 
 
 class RandomConvolutions(_ImageTrunk):
-    """Two layers of random zero-mean convolutions with rectifiers, averaged over grids."""
+    """Two layers of random zero-mean convolutions with rectifiers, and the pixels, all averaged over grids."""
 
     CHANNELS = (32, 64)
 
@@ -135,11 +131,11 @@ class RandomConvolutions(_ImageTrunk):
         fan_in = (self.channels, self.CHANNELS[0])
         for name, inputs, outputs in zip(("first", "second"), fan_in, self.CHANNELS, strict=True):
             weights = torch.randn(outputs, inputs, 3, 3, generator=generator) / math.sqrt(9 * inputs)
-            # Without a mean, a filter answers to structure and not to brightness.
+            # A filter of mean zero responds to structure and not to brightness.
             self.register_buffer(name, weights - weights.mean(dim=(2, 3), keepdim=True))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images `[n, channels, height, width]` -> features `[n, f]`."""
+        """Return features `[n, f]` of images `[n, channels, height, width]`."""
         n = images.shape[0]
         images = self.working_size(images)
         first = F.conv2d(images, self.first, padding=1).relu()
@@ -157,7 +153,7 @@ class RandomFeatures(nn.Module):
     projection: Tensor
 
     def __init__(self, inputs: int, generator: torch.Generator) -> None:
-        """`inputs` is the number of values of one input; more than 4,096 are averaged down to as many."""
+        """`inputs` is the number of values of one input; more than 4,096 are averaged to that many."""
         super().__init__()
         self.width = min(inputs, self.LARGEST_INPUT)
         self.shrinks = inputs > self.width
@@ -165,7 +161,7 @@ class RandomFeatures(nn.Module):
         self.register_buffer("projection", projection)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Inputs `[n, ...]` -> features `[n, f]`."""
+        """Return features `[n, f]` of inputs `[n, ...]`."""
         flat = inputs.flatten(1)
         if self.shrinks:
             flat = F.adaptive_avg_pool1d(flat.unsqueeze(1), self.width).squeeze(1)

@@ -1,4 +1,4 @@
-"""What attackers send instead of digits, as 8x8 grey PNG files.
+"""Attackers' queries for the digits model, as 8x8 grey PNG files.
 
     python benchmarks/digits/attacks.py --out DIR --count 500
 

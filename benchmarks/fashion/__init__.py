@@ -1,1 +1,1 @@
-"""What the default policy makes honest users and thieves pay, measured on Fashion-MNIST."""
+"""Measurement on Fashion-MNIST of what honest users and thieves pay under the default policy."""

@@ -1,12 +1,12 @@
-"""What the default policy makes honest users and thieves pay on Fashion-MNIST, and what pricing takes.
+"""Measure what honest users and thieves pay on Fashion-MNIST under the default policy, and the time of pricing.
 
 python -m benchmarks.fashion                            three seeds, about an hour on one core
-python -m benchmarks.fashion --quick                    one seed on few samples: does it run?
+python -m benchmarks.fashion --quick                    one seed on few samples, to see that it runs
 python -m benchmarks.fashion --only timing              what pricing takes, on an idle machine
 python -m benchmarks.fashion --output docs/measured.md  the tables as Markdown
 
-Exits with 1 when something falls short of what must be reached (never with --quick, whose few samples leave attackers
-room), with 2 when it cannot be measured.
+Exits with 1 when a requirement is missed (never with --quick, whose few samples leave attackers room), with 2 when it
+cannot be measured.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.fashion import costs, timing
-from benchmarks.fashion.musts import Must, must_table, of_policy, of_timing
 from benchmarks.fashion.policies import CHOICES, DEFAULT, PAIRS, measure_all
+from benchmarks.fashion.requirements import Requirement, of_policy, of_timing, requirement_table
 from benchmarks.fashion.tables import policy_tables, timing_tables
 from benchmarks.fashion.victim import Home, build, build_independent
 from calpow.puzzle.errors import CalpowError
@@ -31,7 +31,7 @@ FELL_SHORT = 1
 
 
 def main() -> int:
-    """Measure, print the tables, say whether what must be reached is reached."""
+    """Measure, and print the tables and the requirements that are missed."""
     description, _, examples = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
         prog="benchmarks.fashion",
@@ -54,30 +54,30 @@ def main() -> int:
         parser.error("--seeds: give at least one")
     torch.set_num_threads(1)
     try:
-        lines, musts = _measure(args)
+        lines, requirements = _measure(args)
     except CalpowError as problem:
         parser.error(str(problem))
-    text = "\n".join([*must_table(musts), *lines])
+    text = "\n".join([*requirement_table(requirements), *lines])
     print(text)
     if args.output:
         args.output.write_text(text)
-    missed = [must.what for must in musts if not must.holds]
+    missed = [requirement.what for requirement in requirements if not requirement.holds]
     if missed:
         print(f"falls short: {'; '.join(missed)}", file=sys.stderr)
     return FELL_SHORT if missed and not args.quick else 0
 
 
-def _measure(args: argparse.Namespace) -> tuple[list[str], list[Must]]:
+def _measure(args: argparse.Namespace) -> tuple[list[str], list[Requirement]]:
     args.folder.mkdir(parents=True, exist_ok=True)
     lines: list[str] = []
-    musts: list[Must] = []
-    for made, reached in _parts(args):
-        lines += made
-        musts += reached
-    return lines, musts
+    requirements: list[Requirement] = []
+    for tables, limits in _parts(args):
+        lines += tables
+        requirements += limits
+    return lines, requirements
 
 
-def _parts(args: argparse.Namespace) -> Iterator[tuple[Iterator[str], Iterator[Must]]]:
+def _parts(args: argparse.Namespace) -> Iterator[tuple[Iterator[str], Iterator[Requirement]]]:
     folder = args.folder.resolve()
     if args.only != TIMING:
         choices = (DEFAULT, *PAIRS[:1]) if args.quick else CHOICES

@@ -1,27 +1,26 @@
-"""What every metric makes of every set of queries, priced as a worker prices them, once for each seed."""
+"""Costs of all sets of queries by all metrics, priced as a worker prices them, once for each seed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks.fashion.data import CLASS_FOLDERS, CLASSES, Grey, Images, Labels, split, tensor
 from benchmarks.fashion.shifts import SHIFTS, shifted
 from benchmarks.fashion.strangers import Stock, make_all
 from benchmarks.fashion.victim import TEACHERS, Home
-from calpow.archiver.calibration.calibrator import REFERENCE_INPUTS
-from calpow.archiver.calibration.instrument import Instrument, make_instrument, vote_settings
-from calpow.archiver.calibration.samples import price_inputs
-from calpow.archiver.calibration.simulated_users import Floats, Ints, Samples
-from calpow.archiver.cli.calibrate import METRICS as CALIBRATE_METRICS
-from calpow.archiver.cli.calibrate import Order
-from calpow.archiver.payloads import Folder
+from calpow.archiver.calibration.order import METRICS as CALIBRATE_METRICS
+from calpow.archiver.calibration.order import CalibrationOrder
+from calpow.archiver.calibration.samples import Floats, Samples, price_inputs
+from calpow.archiver.calibration.score_setup import ScoreSetup, set_up_scores, vote_settings
+from calpow.archiver.calibration.victim_scores import REFERENCE_INPUTS
+from calpow.archiver.payloads import PayloadFolder
 from calpow.archiver.victim_archive import OpenVictim, open_victim
 from calpow.handler.leakage.meter import Meter, make_meter
-from calpow.handler.leakage.registry import MetricName
-from calpow.handler.policy.calibration_file import Chosen
+from calpow.handler.leakage.registry import ScoreName, ScoreSpec
 
 RDP_ORDER = 8.0
 PATE, RDP, ENTROPY, GAP, PKNN, ODIN, MOVED = "PATE", "PATE (RDP 8)", "entropy", "gap", "pknn", "ODIN", "ODIN, moved"
@@ -31,30 +30,30 @@ PART = 512
 
 
 @dataclass(frozen=True)
-class Set:
+class PricedSet:
     """Priced queries: costs `[n, len(METRICS)]` and the victim's answers int64 `[n]`."""
 
-    costs: Floats
-    labels: Ints
+    costs: Tensor
+    labels: Tensor
 
 
 @dataclass(frozen=True)
 class Priced:
-    """One seed's queries, priced: honest ones to calibrate with and fresh ones, the fresh ones shifted, strangers'.
+    """Priced queries of one seed: honest ones for the calibration, fresh honest ones, shifted ones, and strangers'.
 
-    highest: the most that a query can cost by each metric.
+    highest: the highest possible cost by each metric.
     """
 
     calibration: Samples
     fresh: Samples
     shifted: Mapping[str, Samples]
-    strangers: Mapping[str, Set]
+    strangers: Mapping[str, PricedSet]
     highest: Floats
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many queries are priced: of each half of the test images, of each kind of stranger, and under each shift."""
+    """Numbers of queries to price: of either half of the test images, of a kind of stranger, and under a shift."""
 
     half: int
     strangers: int
@@ -62,7 +61,7 @@ class Sizes:
 
 
 def price(home: Home, sizes: Sizes) -> Priced:
-    """Price everything of one seed. Raises DataMissing."""
+    """Price all queries of one seed. Raises DataMissing."""
     halves = split(home.seed)
     rng = np.random.default_rng((home.seed, 1))
     calibration, fresh = (half.take(np.arange(sizes.half)) for half in (halves.calibration, halves.fresh))
@@ -82,35 +81,35 @@ def price(home: Home, sizes: Sizes) -> Priced:
         fresh=honest["fresh"],
         shifted={name: honest[name] for name in SHIFTS},
         strangers={name: found[name] for name in strangers},
-        highest=np.array([metric.highest for metric in meter.metrics]),
+        highest=np.array([score.highest for score in meter.scores]),
     )
 
 
 def all_metrics(opened: OpenVictim, home: Home, calibration: Images) -> Meter:
-    """A meter with a column for each of METRICS, with the settings that calibration gives them."""
-    instrument = calibrated(opened, home, calibration)
-    pate, entropy, gap, pknn, odin, moved = instrument.chosen
-    rdp = Chosen(MetricName.pate, vote_settings(TEACHERS, RDP_ORDER))
+    """Return a meter of METRICS, with the settings that calibration gives them."""
+    setup = calibrated(opened, home, calibration)
+    pate, entropy, gap, pknn, odin, moved = setup.scores
+    rdp = ScoreSpec(ScoreName.pate, vote_settings(TEACHERS, RDP_ORDER))
     chosen = (pate, rdp, entropy, gap, pknn, odin, moved)
-    return remade(opened, instrument, chosen)
+    return remade(opened, setup, chosen)
 
 
-def remade(opened: OpenVictim, instrument: Instrument, chosen: Sequence[Chosen]) -> Meter:
-    """The instrument's meter with other metrics."""
+def remade(opened: OpenVictim, setup: ScoreSetup, chosen: Sequence[ScoreSpec]) -> Meter:
+    """Return the setup's meter with other metrics."""
     return make_meter(
         opened.victim.recorder,
         opened.device,
-        instrument.shape,
-        instrument.output,
+        setup.shape,
+        setup.output,
         chosen,
-        instrument.limits,
-        instrument.artefacts,
+        setup.input_range,
+        setup.artefacts,
     )
 
 
-def calibrated(opened: OpenVictim, home: Home, calibration: Images) -> Instrument:
-    """The instrument that `calpow calibrate` would measure with, of all its metrics."""
-    order = Order(
+def calibrated(opened: OpenVictim, home: Home, calibration: Images) -> ScoreSetup:
+    """Return the setup of all metrics that `calpow calibrate` would measure with."""
+    order = CalibrationOrder(
         victim=home.victim,
         data=home.train,
         output=home.folder / "calibration.json",
@@ -119,15 +118,14 @@ def calibrated(opened: OpenVictim, home: Home, calibration: Images) -> Instrumen
         metrics=CALIBRATE_METRICS,
     )
     inputs = tensor(calibration.images[:REFERENCE_INPUTS])
-    return make_instrument(order, opened, Folder(CLASS_FOLDERS, ()), inputs)
+    return set_up_scores(order, opened, PayloadFolder(CLASS_FOLDERS, ()), inputs)
 
 
-def _price(images: Grey, meter: Meter, name: str) -> Set:
+def _price(images: Grey, meter: Meter, name: str) -> PricedSet:
     batches = torch.split(tensor(images), PART)
     parts = [price_inputs(batch, meter.price) for batch in tqdm(batches, name, unit="batch", disable=None)]
-    costs, labels = (torch.cat(each).numpy() for each in zip(*((p.costs, p.labels) for p in parts), strict=True))
-    return Set(costs, labels)
+    return PricedSet(torch.cat([part.costs for part in parts]), torch.cat([part.labels for part in parts]))
 
 
-def _samples(found: Set, classes: Labels) -> Samples:
-    return Samples(found.costs, found.labels, classes, np.arange(len(classes)), CLASSES)
+def _samples(found: PricedSet, classes: Labels) -> Samples:
+    return Samples(found.costs, found.labels, torch.from_numpy(classes), torch.arange(len(classes)), CLASSES)

@@ -1,4 +1,4 @@
-"""Fashion-MNIST from Debian's package, and the folders that the owner's commands read it from."""
+"""Fashion-MNIST from Debian's package, and the folders from which the owner's commands read it."""
 
 import gzip
 import shutil

@@ -1,4 +1,4 @@
-"""What honest users and attackers pay under a policy that is fitted on one half of the test images."""
+"""Payments of honest users and attackers under a policy that is fitted to one half of the test images."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks.fashion.costs import ENTROPY, GAP, METRICS, ODIN, PATE, PKNN, RDP, Priced
@@ -19,33 +20,31 @@ from calpow.archiver.calibration.fitting import (
     paper_multiples,
 )
 from calpow.archiver.calibration.rehearsal import ATTACKERS, CHEAPEST
+from calpow.archiver.calibration.samples import Floats, Samples
 from calpow.archiver.calibration.simulated_users import (
     PERCENTILE,
-    Course,
-    Floats,
-    Ints,
-    Samples,
+    StreamLengths,
     merge,
     simulate,
     stream_means,
     streams,
 )
 
-COURSE = Course(10_000)
+STREAMS = StreamLengths(10_000)
 LENGTHS = (1_000, 10_000)
-# Two users of every profile each time.
+# Each round draws two users of every profile.
 ROUNDS = 100
 # Of an attacker's legitimate queries, those he knows to be cheapest.
 FILLERS = 0.1
 HALF, FIFTH, CHEAP, FILLED = "half of them", "one in five", "cheapest 30 %", "with two fillers"
 
-# What is paid in the mean over the first LENGTHS queries, in times of the unprotected latency.
+# Mean payments over the first LENGTHS queries, in times of the unprotected latency.
 Paid = tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A policy to fit: on which metrics, and whether it is the paper's."""
+    """A policy to fit: its metrics, and whether it is the paper's."""
 
     name: str
     metrics: tuple[str, ...]
@@ -73,11 +72,12 @@ CHOICES = (DEFAULT, *ALONE, *PAIRS, PAPER)
 
 
 @dataclass(frozen=True)
-class Found:
-    """What one seed's users pay under one policy, each a number for each of LENGTHS.
+class PolicyFigures:
+    """Payments of one seed's users under one policy, one number for each of LENGTHS.
 
-    honest: the 99th percentile by profile; shifted: that of uniform users and of the dearest profile, by shift;
-    attackers: the mean by kind of stranger and by what the attacker does with them, "" for nothing but them.
+    honest: the 99th percentile by profile.
+    shifted: the same of uniform users and of the dearest profile, by shift.
+    attackers: the mean by kind of stranger and by the way they are mixed, "" for strangers alone.
     """
 
     honest: Mapping[str, Paid]
@@ -87,12 +87,12 @@ class Found:
 
 @dataclass(frozen=True)
 class _Fitted:
-    score: Callable[[Floats, Ints], Floats]
+    score: Callable[[Tensor, Tensor], Floats]
     multiples: Callable[[Floats], Floats]
 
 
-def measure(choice: Choice, priced: Priced, seed: int) -> Found:
-    """Fit a policy and let everybody query. Raises FittingError."""
+def measure(choice: Choice, priced: Priced, seed: int) -> PolicyFigures:
+    """Fit a policy, and simulate honest users and attackers under it. Raises FittingError."""
     rng = np.random.default_rng((seed, 2))
     columns = [METRICS.index(name) for name in choice.metrics]
     fitted = _fit(choice, priced.calibration, columns, priced.highest[columns], rng)
@@ -106,35 +106,37 @@ def measure(choice: Choice, priced: Priced, seed: int) -> Found:
     for name, found in priced.strangers.items():
         scores = fitted.score(found.costs[:, columns], found.labels)
         for way, pool in _ways(scores, legitimate, rng, near=name in NEAR):
-            sums = streams(pool, [np.ones(len(pool))] * ATTACKERS, COURSE, rng)
+            sums = streams(pool, [np.ones(len(pool))] * ATTACKERS, STREAMS, rng)
             attackers[name, way] = _times(fitted, sums).mean(axis=0)
-    return Found(honest, shifted, {key: tuple(paid.tolist()) for key, paid in attackers.items()})
+    return PolicyFigures(honest, shifted, {key: tuple(paid.tolist()) for key, paid in attackers.items()})
 
 
 def dearest(honest: Mapping[str, Paid]) -> Paid:
-    """The most that any profile pays, at each length."""
+    """Return the most that any profile pays, at each length."""
     return tuple(map(max, zip(*honest.values(), strict=True)))
 
 
 def _fit(choice: Choice, samples: Samples, columns: list[int], highest: Floats, rng: np.random.Generator) -> _Fitted:
     seen = Samples(samples.costs[:, columns], samples.labels, samples.classes, samples.groups, samples.class_names)
     if choice.paper:
-        paper = fit_paper(seen, highest, COURSE, rng).policy
-        return _Fitted(lambda costs, _: costs[:, 0] - paper.slope, partial(paper_multiples, math.log(paper.base)))
-    policy = fit_conditional(seen, highest, COURSE, rng).policy
-    return _Fitted(partial(excesses_of, policy), partial(conditional_multiples, policy, COURSE.checkpoints))
+        paper = fit_paper(seen, highest, STREAMS, rng).policy
+        return _Fitted(
+            lambda costs, _: costs[:, 0].numpy() - paper.slope, partial(paper_multiples, math.log(paper.base))
+        )
+    policy = fit_conditional(seen, highest, STREAMS, rng).policy
+    return _Fitted(partial(excesses_of, policy), partial(conditional_multiples, policy, STREAMS.checkpoints))
 
 
 def _honest(fitted: _Fitted, scores: Floats, samples: Samples, rng: np.random.Generator) -> dict[str, Paid]:
-    """The 99th percentile of what users of every profile pay."""
-    users = merge([simulate(scores, samples, COURSE, rng) for _ in range(ROUNDS)])
+    """Return the 99th percentile of the payments by profile."""
+    users = merge([simulate(scores, samples, STREAMS, rng) for _ in range(ROUNDS)])
     return {
         name: tuple(np.percentile(_times(fitted, sums), PERCENTILE, axis=0).tolist()) for name, sums in users.items()
     }
 
 
 def _ways(scores: Floats, legitimate: Floats, rng: np.random.Generator, *, near: bool) -> Iterator[tuple[str, Floats]]:
-    """What an attacker may do with queries of these scores; he knows every score."""
+    """Yield the ways in which an attacker who knows all scores may send queries of these scores."""
     yield "", scores
     if near:
         return
@@ -147,14 +149,14 @@ def _ways(scores: Floats, legitimate: Floats, rng: np.random.Generator, *, near:
 
 
 def _times(fitted: _Fitted, sums: Floats) -> Floats:
-    """What each user pays a query, `[users, lengths]`: the unprotected answer and a puzzle of ROOM-th of its time."""
-    multiples: Floats = stream_means(fitted.multiples(sums), COURSE, LENGTHS)
+    """Return a user's mean payments a query, `[users, lengths]`: the answer and a puzzle of a ROOM-th of its time."""
+    multiples: Floats = stream_means(fitted.multiples(sums), STREAMS, LENGTHS)
     return 1 + multiples / ROOM
 
 
-def measure_all(choices: tuple[Choice, ...], priced: Priced, seed: int) -> dict[str, Found]:
-    """Every policy on one seed, by its name. Raises FittingError."""
+def measure_all(choices: tuple[Choice, ...], priced: Priced, seed: int) -> dict[str, PolicyFigures]:
+    """Return the figures of all policies on one seed, by name. Raises FittingError."""
     return {
-        each.name: measure(each, priced, seed)
-        for each in tqdm(choices, f"policies, seed {seed}", unit="policy", disable=None)
+        choice.name: measure(choice, priced, seed)
+        for choice in tqdm(choices, f"policies, seed {seed}", unit="policy", disable=None)
     }

@@ -1,4 +1,4 @@
-"""Honest users whose pictures are taken otherwise: other lighting, another angle, another lens, another file."""
+"""Shifts of honest users' pictures: other lighting, another angle, another lens, another file format."""
 
 import io
 from collections.abc import Callable, Mapping

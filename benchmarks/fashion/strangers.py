@@ -1,4 +1,4 @@
-"""Queries that are no legitimate use: some the policy was chosen on, some it is only reported on."""
+"""Queries that are not legitimate: CHOSEN_ON, which policies were chosen by, and REPORTED_ON, which they were not."""
 
 import string
 import subprocess
@@ -32,7 +32,7 @@ Maker = Callable[["Stock", int], Grey]
 
 @dataclass(frozen=True)
 class Stock:
-    """What attackers make their queries of: legitimate images of their own, files in a folder, and chance."""
+    """Sources of attackers' queries: legitimate images of their own, a folder of files, and a random generator."""
 
     owned: Images
     folder: Path
@@ -40,7 +40,7 @@ class Stock:
 
 
 def reference(name: str) -> Maker:
-    """One of the attackers that calibration itself rehearses with."""
+    """Return one of the reference attackers of calibration."""
 
     def make(stock: Stock, count: int) -> Grey:
         generator = torch.Generator().manual_seed(int(stock.rng.integers(2**31)))
@@ -98,8 +98,8 @@ def letters(stock: Stock, count: int) -> Grey:
 
 def jacobian(stock: Stock, count: int) -> Grey:
     """Legitimate images moved along the sign of a substitute's gradient, 1 to 3 steps (Papernot et al. 2017)."""
-    mine = _some(stock, OWNED)
-    inputs, labels = tensor(mine.images), torch.from_numpy(mine.labels)
+    owned = _some(stock, OWNED)
+    inputs, labels = tensor(owned.images), torch.from_numpy(owned.labels)
     substitute = _substitute(inputs, labels, seed=int(stock.rng.integers(2**31)))
     chosen = torch.from_numpy(stock.rng.integers(len(labels), size=count))
     rounds = torch.from_numpy(stock.rng.integers(1, ROUNDS + 1, size=count))
@@ -118,7 +118,7 @@ NEAR = frozenset({"perturbed", "jacobian"})
 
 
 def make_all(stock: Stock, count: int) -> dict[str, Grey]:
-    """`count` queries of every kind. Raises DataMissing."""
+    """Return `count` queries of every kind. Raises DataMissing."""
     return {name: maker(stock, count) for name, maker in {**CHOSEN_ON, **REPORTED_ON}.items()}
 
 

@@ -1,4 +1,4 @@
-"""The figures as Markdown."""
+"""The figures of the benchmark as Markdown tables."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import median
@@ -14,17 +14,17 @@ from benchmarks.fashion.policies import (
     PAIRS,
     PAPER,
     Choice,
-    Found,
     Paid,
+    PolicyFigures,
     dearest,
 )
 from benchmarks.fashion.shifts import SHIFTS
 from benchmarks.fashion.strangers import CHOSEN_ON, NEAR
-from benchmarks.fashion.timing import BATCHES, Compared, Timings, Took
+from benchmarks.fashion.timing import BATCHES, Compared, PricingTime, Timings
 from calpow.archiver.calibration.fitting import CAP, ROOM
 
 # By seed, by the name of the policy.
-Results = Sequence[Mapping[str, Found]]
+Results = Sequence[Mapping[str, PolicyFigures]]
 
 # What else honest users under a shift might pay by.
 BESIDE = ("PATE + entropy", "PATE + ODIN")
@@ -171,7 +171,7 @@ def _ensembles(ensembles: Mapping[str, Compared]) -> Iterator[str]:
     yield ""
 
 
-def _timed(name: str, took: Took) -> str:
+def _timed(name: str, took: PricingTime) -> str:
     seconds = [f"{1e3 * took.seconds[size]:,.2f}" for size in BATCHES]
     return _row([name, *seconds, *(f"{took.times_victim[size]:,.2f}" for size in BATCHES)])
 
@@ -203,7 +203,7 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def _dearest_name(found: Found) -> str:
+def _dearest_name(found: PolicyFigures) -> str:
     by_end: Callable[[str], float] = lambda profile: found.honest[profile][-1]  # noqa: E731
     return max(found.honest, key=by_end)
 

@@ -1,4 +1,4 @@
-"""How long pricing takes beside the victim's own forward pass, all of it in turns in one run."""
+"""Times of pricing and of the victim's own forward pass, measured in turns in one run."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,15 +17,14 @@ from benchmarks.fashion.data import CLASSES, Images, split, tensor
 from benchmarks.fashion.policies import DEFAULT
 from benchmarks.fashion.strangers import Stock, make_all
 from benchmarks.fashion.victim import TEACHERS, Home
-from calpow.archiver.calibration.instrument import Instrument, vote_settings
 from calpow.archiver.calibration.samples import price_inputs
-from calpow.archiver.teachers.independent import IndependentTeachers
+from calpow.archiver.calibration.score_setup import ScoreSetup, vote_settings
+from calpow.archiver.teachers.ensembles import NetworkEnsemble
 from calpow.archiver.teachers.networks import MNISTNET_SHAPE, mnistnet
 from calpow.archiver.victim_archive import open_victim
 from calpow.handler.leakage.ensemble import Ensemble, EnsembleCard
-from calpow.handler.leakage.registry import MetricName, Sources, make_metric
-from calpow.handler.leakage.score import Seen
-from calpow.handler.policy.calibration_file import Chosen
+from calpow.handler.leakage.registry import ScoreName, ScoreSources, ScoreSpec, make_score
+from calpow.handler.leakage.score import SampleBatch, Score
 
 BATCHES = (1, 16, 64)
 ROUNDS = 200
@@ -38,7 +37,7 @@ VOTES = "default teachers: votes and accounting"
 INDEPENDENT = "the paper's 250 networks: votes and accounting"
 UNTRAINED = f"{INDEPENDENT}, of random weights"
 
-# They go through so much memory that whatever comes after finds the caches cold: in rounds of their own.
+# They fill the caches, which would slow down the run after them: they have rounds of their own.
 HEAVY = frozenset({"pknn", "odin-moved"})
 
 Run = Callable[[Tensor], object]
@@ -47,7 +46,7 @@ Rounds = Mapping[str, Sequence[float]]
 
 
 @dataclass(frozen=True)
-class Took:
+class PricingTime:
     """Median seconds, and the median of the ratios to the victim's forward pass of the same round; by batch size."""
 
     seconds: Mapping[int, float]
@@ -56,7 +55,7 @@ class Took:
 
 @dataclass(frozen=True)
 class Compared:
-    """How good an ensemble is: its card, and by kind of stranger the AUROC of its costs against honest queries'."""
+    """Quality of an ensemble: its card, and the AUROC of strangers' costs against honest ones, by kind of stranger."""
 
     card: EnsembleCard
     auroc: Mapping[str, float]
@@ -64,26 +63,31 @@ class Compared:
 
 @dataclass(frozen=True)
 class Timings:
-    """victim: its forward pass alone. votes: teachers alone. whole: the victim's pass, followed and priced. added: what
-    that takes more than the pass alone, which is what pricing adds to a protected answer."""
+    """Times of pricing, by metrics or ensemble.
 
-    victim: Took
-    votes: Mapping[str, Took]
-    added: Mapping[str, Took]
-    whole: Mapping[str, Took]
+    victim: the forward pass alone.
+    votes: the teachers alone.
+    added: the time that pricing adds to the victim's pass.
+    whole: the victim's pass, recorded and priced.
+    """
+
+    victim: PricingTime
+    votes: Mapping[str, PricingTime]
+    added: Mapping[str, PricingTime]
+    whole: Mapping[str, PricingTime]
     ensembles: Mapping[str, Compared]
 
 
 def measure(home: Home, *, quick: bool) -> Timings:
-    """Time everything on one seed's victim, with one thread. Raises the CalpowError of a part that does not load."""
+    """Time pricing on one seed's victim, with one thread. Raises the CalpowError of a part that does not load."""
     halves = split(home.seed)
     inputs = tensor(halves.fresh.images)
     rounds = ROUNDS // 10 if quick else ROUNDS
     with one_thread(), open_victim(home.victim) as opened:
-        instrument = calibrated(opened, home, halves.calibration)
-        pate = _pate(_teachers(instrument))
-        selections = _selections(instrument)
-        meters: dict[str, Run] = {name: remade(opened, instrument, each).price for name, each in selections.items()}
+        setup = calibrated(opened, home, halves.calibration)
+        pate = _pate(_teachers(setup))
+        selections = _selections(setup)
+        meters: dict[str, Run] = {name: remade(opened, setup, scores).price for name, scores in selections.items()}
         victim = _forward(opened.victim.recorder.model)
         light = {VICTIM: victim, VOTES: pate} | {n: run for n, run in meters.items() if n not in HEAVY}
         heavy = {VICTIM: victim} | {n: run for n, run in meters.items() if n in HEAVY}
@@ -96,20 +100,20 @@ def measure(home: Home, *, quick: bool) -> Timings:
             paper, slow_name, slow = None, UNTRAINED, _pate(_untrained())
         few = {VICTIM: victim, slow_name: slow}
         slow_times = {size: _interleaved(few, inputs, size, 1 if quick else FEW_ROUNDS) for size in BATCHES}
-    ensembles = {"default": instrument.artefacts.ensemble, "the paper's": paper}
+    ensembles = {"default": setup.artefacts.ensemble, "the paper's": paper}
     count = COMPARED // 10 if quick else COMPARED
     return Timings(
-        victim=_took(times, VICTIM),
-        votes={VOTES: _took(times, VOTES), slow_name: _took(slow_times, slow_name)},
-        added={name: _took(heavy_times if name in HEAVY else times, name, less=VICTIM) for name in meters},
-        whole={name: _took(heavy_times if name in HEAVY else times, name) for name in meters},
+        victim=_pricing_time(times, VICTIM),
+        votes={VOTES: _pricing_time(times, VOTES), slow_name: _pricing_time(slow_times, slow_name)},
+        added={name: _pricing_time(heavy_times if name in HEAVY else times, name, less=VICTIM) for name in meters},
+        whole={name: _pricing_time(heavy_times if name in HEAVY else times, name) for name in meters},
         ensembles={name: _compare(each, home, halves.fresh, count) for name, each in ensembles.items() if each},
     )
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Torch computes with one thread meanwhile."""
+    """Context manager within which torch computes with one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -119,7 +123,7 @@ def one_thread() -> Iterator[None]:
 
 
 def _forward(model: nn.Module) -> Run:
-    """The model as its handler calls it."""
+    """Return the model as its handler calls it."""
 
     def run(inputs: Tensor) -> object:
         with torch.inference_mode():
@@ -129,52 +133,57 @@ def _forward(model: nn.Module) -> Run:
 
 
 def _interleaved(runs: Mapping[str, Run], inputs: Tensor, size: int, rounds: int) -> Rounds:
-    """Seconds of each run in each round, all in turns, every round with other inputs; one more to warm up."""
-    found: dict[str, list[float]] = {name: [] for name in runs}
+    """Return the seconds of the runs in each round, in turns and with new inputs, after one round to warm up."""
+    durations: dict[str, list[float]] = {name: [] for name in runs}
     for number in tqdm(range(rounds + 1), f"batches of {size}", unit="round", disable=None):
         batch = inputs[torch.arange(number * size, (number + 1) * size) % len(inputs)]
         for name, run in runs.items():
             begun = time.perf_counter()
             run(batch)
-            found[name].append(time.perf_counter() - begun)
-    return {name: seconds[1:] for name, seconds in found.items()}
+            durations[name].append(time.perf_counter() - begun)
+    return {name: seconds[1:] for name, seconds in durations.items()}
 
 
-def _took(times: Mapping[int, Rounds], name: str, less: str | None = None) -> Took:
+def _pricing_time(times: Mapping[int, Rounds], name: str, less: str | None = None) -> PricingTime:
     seconds, ratios = {}, {}
-    for size, found in times.items():
-        mine = np.array(found[name])
+    for size, rounds in times.items():
+        durations = np.array(rounds[name])
         if less:
-            mine = mine - np.array(found[less])
-        seconds[size] = median(mine.tolist())
-        ratios[size] = median((mine / np.array(found[VICTIM])).tolist())
-    return Took(seconds, ratios)
+            durations = durations - np.array(rounds[less])
+        seconds[size] = median(durations.tolist())
+        ratios[size] = median((durations / np.array(rounds[VICTIM])).tolist())
+    return PricingTime(seconds, ratios)
 
 
-def _selections(instrument: Instrument) -> dict[str, tuple[Chosen, ...]]:
-    by_name = {each.name: each for each in instrument.chosen}
-    pate = by_name[MetricName.pate]
-    alone = {each.name.value: (each,) for each in instrument.chosen if each is not pate}
+def _selections(setup: ScoreSetup) -> dict[str, tuple[ScoreSpec, ...]]:
+    by_name = {each.name: each for each in setup.scores}
+    pate = by_name[ScoreName.pate]
+    alone = {each.name.value: (each,) for each in setup.scores if each is not pate}
     return {
         DEFAULT.name: (pate,),
-        "PATE + ODIN": (pate, by_name[MetricName.odin]),
-        "PATE + entropy": (pate, by_name[MetricName.entropy]),
+        "PATE + ODIN": (pate, by_name[ScoreName.odin]),
+        "PATE + entropy": (pate, by_name[ScoreName.entropy]),
         **alone,
     }
 
 
 def _pate(votes: Callable[[Tensor], Tensor]) -> Run:
-    metric = make_metric(MetricName.pate, vote_settings(TEACHERS, None), Sources(len(CLASSES), teachers=votes))
-    return lambda inputs: metric.price(Seen(inputs))
+    score = _pate_score(votes)
+    return lambda inputs: score.price(SampleBatch(inputs))
 
 
-def _teachers(instrument: Instrument) -> Callable[[Tensor], Tensor]:
-    assert instrument.artefacts.ensemble is not None
-    return instrument.artefacts.ensemble.votes
+def _pate_score(votes: Callable[[Tensor], Tensor]) -> Score:
+    spec = ScoreSpec(ScoreName.pate, vote_settings(TEACHERS, None))
+    return make_score(spec, ScoreSources(len(CLASSES), teachers=votes))
+
+
+def _teachers(setup: ScoreSetup) -> Callable[[Tensor], Tensor]:
+    assert setup.artefacts.ensemble is not None
+    return setup.artefacts.ensemble.votes
 
 
 def _untrained() -> Callable[[Tensor], Tensor]:
-    teachers = IndependentTeachers([mnistnet(len(CLASSES), MNISTNET_SHAPE) for _ in range(TEACHERS)], len(CLASSES))
+    teachers = NetworkEnsemble([mnistnet(len(CLASSES), MNISTNET_SHAPE) for _ in range(TEACHERS)], len(CLASSES))
 
     def votes(inputs: Tensor) -> Tensor:
         with torch.inference_mode():
@@ -185,10 +194,10 @@ def _untrained() -> Callable[[Tensor], Tensor]:
 
 def _compare(ensemble: Ensemble, home: Home, fresh: Images, count: int) -> Compared:
     strangers = make_all(Stock(fresh, home.folder, np.random.default_rng((home.seed, 3))), count)
-    metric = make_metric(MetricName.pate, vote_settings(TEACHERS, None), Sources(len(CLASSES), teachers=ensemble.votes))
+    score = _pate_score(ensemble.votes)
 
     def costs(inputs: Tensor) -> list[float]:
-        found: list[float] = price_inputs(inputs, lambda batch: metric.price(Seen(batch))).costs.tolist()
+        found: list[float] = price_inputs(inputs, lambda batch: score.price(SampleBatch(batch))).costs.tolist()
         return found
 
     honest = costs(tensor(fresh.images[:count]))

@@ -1,4 +1,4 @@
-"""One seed's victim and what guards it, each made once by the product's own commands and kept in a folder."""
+"""The victim of one seed, its teachers and its reference points, written once by the owner's commands to a folder."""
 
 import os
 import subprocess
@@ -12,8 +12,7 @@ from tqdm import tqdm
 
 from benchmarks.fashion.data import load, tensor, write_training_folder
 from benchmarks.fashion.model import MnistNet
-from calpow.archiver import reference_set as reference
-from calpow.archiver.cli import neighbours
+from calpow.archiver.reference_set import ReferenceOrder, write_reference_set
 from calpow.archiver.teachers import training
 
 HERE = Path(__file__).resolve().parent
@@ -74,15 +73,15 @@ def build(home: Home) -> None:
         archive(home)
     write_training_folder(home.train)
     if not home.ensemble.is_file():
-        training.train(training.Order(home.victim, home.train, home.ensemble, TEACHERS, seed=home.seed))
+        training.train(training.TeacherOrder(home.victim, home.train, home.ensemble, TEACHERS, seed=home.seed))
     if not home.neighbours.is_file():
-        reference.take(neighbours.Order(home.victim, home.train, home.neighbours, K))
+        write_reference_set(ReferenceOrder(home.victim, home.train, home.neighbours, K))
 
 
 def build_independent(home: Home) -> None:
     """Train the paper's 250 independent networks, which takes about ten minutes."""
     if not home.independent.is_file():
-        order = training.Order(home.victim, home.train, home.independent, TEACHERS, "none", seed=home.seed)
+        order = training.TeacherOrder(home.victim, home.train, home.independent, TEACHERS, "none", seed=home.seed)
         training.train(order)
 
 

@@ -1,27 +1,53 @@
-"""What went wrong, in the words of the command line."""
+"""Failures of commands: exit codes, and one line for each error."""
 
 from __future__ import annotations
 
-import requests
+import sys
 
-from calpow.client.protocol.problems import one_line
+import click
+
+from calpow.client.reply import one_line
 from calpow.puzzle.errors import CalpowError
+
+REFUSED = 1
+FAILED = 2
+INTERRUPTED = 130  # as shells report SIGINT
 
 
 def describe(error: Exception) -> str:
-    """Say in one line what was wrong and what to do."""
-    return one_line(_describe(error))
+    """Return one line that names the failure and, if possible, a remedy."""
+    return one_line(_message(error))
 
 
-def _describe(error: Exception) -> str:
+def complain(message: str) -> None:
+    """Print a message on stderr, after the program's name."""
+    print(f"calpow: {message}", file=sys.stderr)
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, click.UsageError):
+        return _usage_message(error)
     if isinstance(error, CalpowError):
         return str(error)
+    if isinstance(error, OSError):
+        return _os_message(error)
+    return f"internal error, {type(error).__name__}: {error} (calpow --debug COMMAND shows the traceback)"
+
+
+def _usage_message(error: click.UsageError) -> str:
+    hint = f" (see {error.ctx.command_path} --help)" if error.ctx is not None else ""
+    return error.format_message().rstrip(".") + hint
+
+
+def _os_message(error: OSError) -> str:
+    import requests  # `calpow --help` must not wait for this import
+
     if isinstance(error, requests.ConnectionError) and error.request is not None:
         return f"cannot reach {error.request.url!s}: is the server up, and the URL right?"
     if isinstance(error, requests.Timeout) and error.request is not None:
         return f"no answer from {error.request.url!s} in time: is the model loaded?"
     if isinstance(error, requests.exceptions.InvalidSchema):
         return f"{error}: give a URL that begins with http:// or https://"
-    if isinstance(error, OSError) and error.filename is not None:
+    if error.filename is not None:
         return f"{error.filename or repr('')}: {error.strerror}"
-    return str(error) or type(error).__name__
+    return error.strerror or str(error) or type(error).__name__

@@ -1,103 +1,138 @@
-"""The command `calpow`: every room adds its subcommands; every failure is one line, never a traceback."""
+"""The command `calpow`: finds the commands of the installed packages, runs one, and reports failures in one line."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from importlib.metadata import PackageNotFoundError, entry_points, version
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from pkgutil import resolve_name
+from typing import Any
 
-from calpow.client.cli import commands
-from calpow.client.cli.exit_codes import FAILED, INTERRUPTED
-from calpow.client.cli.failures import describe
-from calpow.puzzle.errors import CalpowError
+import click
 
-_COMMANDS = "calpow.commands"
-_EXAMPLE = """\
-Example (what it says about asking a server):
+from calpow.client.cli.failures import FAILED, INTERRUPTED, complain, describe
+from calpow.client.errors import PackageMissing
+
+ENTRY_POINTS = "calpow.commands"
+PROGRAM = "calpow"
+COMPLETION_VARIABLE = "_CALPOW_COMPLETE"
+
+_HELP = "Serve a model that is expensive to steal, and ask such a server for predictions."
+_EPILOG = """\b
+Example (shows how to ask a server):
   calpow predict --help
 """
 
-Add = Callable[["argparse._SubParsersAction[argparse.ArgumentParser]"], None]
+
+class LazyCommand(click.Command):
+    """Command whose module is imported when the command is used, not when it is listed.
+
+    target: the click command, as "module:attribute".
+    """
+
+    def __init__(self, name: str, target: str, summary: str) -> None:
+        super().__init__(name, help=summary)
+        self._target = target
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Return a context of the command itself. Raises ModuleNotFoundError when its packages are missing."""
+        command: click.Command = resolve_name(self._target)
+        return command.make_context(info_name, args, parent, **extra)
 
 
-class PackageMissing(CalpowError):
-    """A command of the model owner, without the packages it needs."""
+class CommandGroup(click.Group):
+    """The commands that installed packages register under the entry points `calpow.commands`.
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"this command needs {name}: pip install 'calpow[owner]'")
+    A package that cannot be imported leaves the commands of the others usable.
+    """
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self._fault: ModuleNotFoundError | None = None
+        for entry_point in entry_points(group=ENTRY_POINTS):
+            try:
+                table = entry_point.load()
+            except ModuleNotFoundError as fault:
+                self._fault = fault
+                continue
+            for name, target, summary in table:
+                self.add_command(LazyCommand(name, target, summary))
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the packages' tables."""
+        return list(self.commands)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command. Raises ModuleNotFoundError if it may belong to a package that cannot be imported."""
+        command = super().get_command(ctx, cmd_name)
+        if command is None and self._fault is not None:
+            raise self._fault
+        return command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand and return the exit code: its own, 2 for an error, 130 when interrupted.
+    """Run one command and return its exit code: its own, 2 for an error, 130 when interrupted.
 
-    argv: the arguments without the program's name; by default those of the process. Raises SystemExit for
-        --help, --version and a command line that cannot be read, as argparse does.
+    argv: the arguments without the program's name; by default those of the process.
     """
     _open_standard_streams()
+    debug = False
     try:
-        return _run(sys.argv[1:] if argv is None else argv)
+        program = _program()
+        if instruction := os.environ.get(COMPLETION_VARIABLE):
+            return _complete(program, instruction)
+        with program.make_context(PROGRAM, list(sys.argv[1:] if argv is None else argv)) as context:
+            debug = context.params["debug"]
+            code = program.invoke(context) or 0
+        sys.stdout.flush()
+        return code
+    except click.exceptions.Exit as stop:  # after --help and --version
+        return stop.exit_code
     except KeyboardInterrupt:
-        return _fail("interrupted", INTERRUPTED)
-    except (CalpowError, OSError) as error:  # requests' errors are OSErrors
-        return _fail(describe(error), FAILED)
+        return _fail("interrupted", INTERRUPTED, debug=debug)
+    except ModuleNotFoundError as error:
+        return _fail(describe(_missing_package(error)), FAILED, debug=debug)
+    except Exception as error:
+        return _fail(describe(error), FAILED, debug=debug)
+
+
+def _program() -> CommandGroup:
+    debug = click.Option(["--debug"], is_flag=True, help="Show the traceback of a failure.")
+    program = CommandGroup(name=PROGRAM, help=_HELP, epilog=_EPILOG, params=[debug], no_args_is_help=False)
+    version = click.version_option(package_name="calpow", message="%(prog)s %(version)s")
+    return version(program)
+
+
+def _complete(program: CommandGroup, instruction: str) -> int:
+    """Answer the shell that completes a command line."""
+    from click.shell_completion import shell_complete
+
+    return shell_complete(program, {}, PROGRAM, COMPLETION_VARIABLE, instruction)
+
+
+def _missing_package(error: ModuleNotFoundError) -> Exception:
+    package = (error.name or "").partition(".")[0]
+    return error if package in ("", "calpow") else PackageMissing(package)  # ours: a fault, not a missing package
 
 
 def _open_standard_streams() -> None:
-    """Have all three, as /dev/null where we were started without: no other file may get their numbers."""
+    """Open /dev/null for each standard stream that is closed, so that no other file gets its number."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 
 
-def _run(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="calpow",
-        description="Serve a model that is expensive to steal, and ask such a server for predictions.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"calpow {_version()}")
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    missing = _add_commands(subparsers)
-    command = next((word for word in argv if not word.startswith("-")), None)
-    if missing and command and command not in subparsers.choices:
-        raise PackageMissing(missing)
-    args = parser.parse_args(argv)
-    run: Callable[[argparse.Namespace], int] = args.run
+def _fail(message: str, code: int, *, debug: bool) -> int:
     try:
-        return run(args)
-    except ModuleNotFoundError as error:
-        raise PackageMissing(_package_of(error)) from error
-
-
-def _add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> str | None:
-    """Add what is installed; return the package without which some room's commands are not to be had."""
-    missing = None
-    rooms: Iterable[Callable[[], Add]] = [room.load for room in entry_points(group=_COMMANDS)]
-    for load in rooms or [lambda: commands.add]:  # run from the source tree, nothing is installed
-        try:
-            load()(subparsers)
-        except ModuleNotFoundError as error:
-            missing = _package_of(error)
-    return missing
-
-
-def _package_of(error: ModuleNotFoundError) -> str:
-    name = (error.name or "").partition(".")[0]
-    if name in ("", "calpow"):
-        raise error  # a fault of ours, not a missing package
-    return name
-
-
-def _version() -> str:
-    try:
-        return version("calpow")
-    except PackageNotFoundError:
-        return "(not installed)"
-
-
-def _fail(text: str, code: int) -> int:
-    print(f"calpow: {text}", file=sys.stderr)
+        sys.stdout.flush()
+    except OSError:
+        # At its exit, the interpreter would try again to write the output, and report that failure in its own way.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if debug:
+        traceback.print_exc()
+    complain(message)
     return code

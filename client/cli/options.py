@@ -1,44 +1,59 @@
-"""How much work a command may do: the options that say so."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
-import argparse
 import math
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from calpow.client.protocol.exchange import DEFAULT_MAX_HASHES, DEFAULT_MAX_SECONDS
+import click
+
+from calpow.client.protocol.budget import DEFAULT_MAX_HASHES, DEFAULT_MAX_SECONDS
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def add_limits(parser: argparse.ArgumentParser) -> None:
-    """Add --max-hashes and --max-seconds."""
-    parser.add_argument(
-        "--max-hashes",
-        type=positive_int,
-        default=DEFAULT_MAX_HASHES,
-        metavar="N",
-        help="the most work to accept for one answer, in expected hashes (default: %(default)s)",
-    )
-    parser.add_argument(
+class PositiveInteger(click.IntRange):
+    """An integer from 1 on."""
+
+    name = "integer"
+
+    def __init__(self) -> None:
+        super().__init__(min=1)
+
+
+class PositiveSeconds(click.FloatRange):
+    """A finite number of seconds above 0."""
+
+    name = "seconds"
+
+    def __init__(self) -> None:
+        super().__init__(min=0, min_open=True, max=math.inf, max_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number of seconds; NaN, which is in every range, is refused."""
+        seconds = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value} is not a number of seconds above 0.", param, ctx)
+        return seconds
+
+
+def work_limits(command: _Command) -> _Command:
+    """Add --max-hashes and --max-seconds to a command."""
+    max_seconds = click.option(
         "--max-seconds",
-        type=_positive_seconds,
+        type=PositiveSeconds(),
         default=DEFAULT_MAX_SECONDS,
+        show_default=True,
         metavar="S",
-        help="the most time for the work of one answer; given up as soon as it will not do (default: %(default)g)",
+        help="The most time for the work of one answer; the command gives up as soon as this cannot suffice.",
     )
-
-
-def positive_int(text: str) -> int:
-    """Read a whole number from 1 on."""
-    number = int(text) if text.isascii() and text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return number
-
-
-def _positive_seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return seconds
+    max_hashes = click.option(
+        "--max-hashes",
+        type=PositiveInteger(),
+        default=DEFAULT_MAX_HASHES,
+        show_default=True,
+        metavar="N",
+        help="The most work to accept for one answer, in expected hashes.",
+    )
+    return max_hashes(max_seconds(command))

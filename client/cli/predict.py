@@ -1,47 +1,46 @@
-"""`calpow predict`: send files to a protected model, do the work it asks for, tell the answers."""
+"""`calpow predict`: send files to a protected model, do the work that it asks for, and print the answers."""
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from io import FileIO
 
+import click
 import requests
 
-from calpow.client.cli.asking import STANDARD_INPUT, asking
-from calpow.client.cli.bar import FilesBar, stamps_bar
-from calpow.client.cli.exit_codes import FAILED, REFUSED
-from calpow.client.cli.many import Run, Tally
-from calpow.client.cli.options import add_limits, positive_int
-from calpow.client.cli.output import resumed
-from calpow.client.cli.results import Lines, Result
-from calpow.client.protocol.problems import reason_in
-from calpow.client.requests import PowAuth
-from calpow.puzzle.errors import CalpowError
-from calpow.puzzle.solving.solver import Progress
+from calpow.client.cli.bulk import BulkCounts, BulkPrediction
+from calpow.client.cli.failures import FAILED, REFUSED, complain
+from calpow.client.cli.file_sender import STANDARD_INPUT, FileSender
+from calpow.client.cli.options import PositiveInteger, work_limits
+from calpow.client.cli.progress_bars import FilesBar, stamps_bar
+from calpow.client.cli.results import Result, ResultWriter, continued_results
+from calpow.client.requests import PowAuth, reason_in
 
-KEY_VARIABLE = "CALPOW_KEY"
+_HELP = """Send files to a protected model, do the work it asks for, and print the answers.
 
-_DESCRIPTION = """\
-Send files to a protected model, do the work it asks for, and print the answers.
-A file is sent as `curl -T` sends it, a .json file as application/json.
+URL is the model's, for example http://127.0.0.1:8080/predictions/digits. Each FILE is sent once, however often it is
+named, as `curl -T` sends it, and a .json file as application/json; - is standard input.
 
-One FILE: its answer's body is printed as it is. Several files, or --output: a line of JSON for each, as they are
-answered: {"file": ..., "status": 200, "answer": ...}, the answer as JSON if it is, else as text, else in base64 with
-"encoding": "base64"; and {"file": ..., "status": 400, "error": ...} for what was refused, status null for what could
-not be asked. The same command again goes on where --output ends: a file with an answer in it is skipped, any other is
-tried again, and its last line counts.
+With one FILE, the body of its answer is printed as it is.
 
-Ends early when the key is refused, or after three files in a row with no word from the server.
+With several, or with --output, each FILE gets a line of JSON: {"file": ..., "status": 200, "answer": ...} or {"file":
+..., "status": 400, "error": ...}. An answer that is not JSON is a string: its text or, with "encoding": "base64", its
+bytes. The status is null if the file could not be sent.
+
+To continue with an --output, run the same command again: a FILE with an answer in it is skipped, any other is tried
+again, and its last line counts.
+
+The command ends early if the key is refused, or after three files in a row without a response.
 """
-_EPILOG = """\
-Exit codes: 0 all answered; 1 the server refused some; 2 some could not be asked (a file that is missing, a server
-that is not reached, more work than allowed), or none; 130 interrupted, and what was answered is told.
+_EPILOG = """\b
+Exit codes: 0 all answered; 1 the server refused some; 2 some or all could not be sent (a missing file, a server that
+is not reached, more work than allowed); 130 interrupted, and the answers so far are printed.
 
+\b
 Example (in the project's folder, beside `make serve`):
   export CALPOW_KEY=$(calpow keys add me --ledger sqlite:///demo/ledger.db)
   calpow predict http://127.0.0.1:8080/predictions/digits "$(find demo -path '*users*.png' | head -n 1)"
@@ -49,108 +48,107 @@ Example (in the project's folder, beside `make serve`):
     xargs -0 calpow predict http://127.0.0.1:8080/predictions/digits --jobs 4 --output answers.jsonl
 """
 
-
-class StandardInputAmongFiles(CalpowError):
-    """Standard input where files are told apart by their names."""
-
-
-def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the subcommand."""
-    parser = subparsers.add_parser(
-        "predict",
-        help="send files to a protected model and print the answers",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("url", metavar="URL", help="for example http://127.0.0.1:8080/predictions/digits")
-    parser.add_argument(
-        "files", metavar="FILE", nargs="+", help="a payload, sent once however often it is named; - for standard input"
-    )
-    parser.add_argument(
-        "--key", default=os.environ.get(KEY_VARIABLE) or None, help=f"API key (default: ${KEY_VARIABLE})"
-    )
-    parser.add_argument(
-        "--jobs",
-        type=positive_int,
-        default=1,
-        metavar="N",
-        help="how many files to ask for at once; their puzzles are solved one by one, each on all cores (default: 1)",
-    )
-    parser.add_argument("--output", metavar="OUTPUT.jsonl", help="append the lines to this file, and skip what it has")
-    add_limits(parser)
-    parser.set_defaults(run=_predict)
+# Creates a PowAuth with the key and the limits of the command line; takes `progress` and `cancel`.
+_NewAuth = Callable[..., PowAuth]
 
 
-def _predict(args: argparse.Namespace) -> int:
-    files = list(dict.fromkeys(args.files))
-    if len(files) == 1 and args.output is None:
-        return _predict_one(args, files[0])
-    if STANDARD_INPUT in files:
-        raise StandardInputAmongFiles("standard input has no name to tell its answer by: give it alone, or a file")
-    with _lines(args.output) as (lines, answered):
-        left = [file for file in files if file not in answered]
-        tally = _predict_many(args, left, len(files), lines)
-    return _conclude(tally, len(left), args.output or "the lines above")
+@click.command(help=_HELP, epilog=_EPILOG)
+@click.argument("url", metavar="URL")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(readable=False, allow_dash=True))
+@click.option("--key", envvar="CALPOW_KEY", show_envvar=True, help="API key.")
+@click.option(
+    "--jobs",
+    type=PositiveInteger(),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Files to send at once; their puzzles are solved one at a time, each on all cores.",
+)
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, readable=False),
+    metavar="OUTPUT.jsonl",
+    help="Append the lines to this file, and skip the files that have an answer in it.",
+)
+@work_limits
+def predict(
+    url: str,
+    files: tuple[str, ...],
+    key: str | None,
+    jobs: int,
+    output: str | None,
+    max_hashes: int,
+    max_seconds: float,
+) -> int:
+    """Send files to a protected model and print the answers."""
+    unique = list(dict.fromkeys(files))
+    new_auth = partial(PowAuth, key, max_hashes=max_hashes, max_seconds=max_seconds)
+    if len(unique) == 1 and output is None:
+        return _predict_one(url, unique[0], new_auth)
+    if STANDARD_INPUT in unique:
+        raise click.UsageError(
+            "standard input has no name for its line of JSON: give it alone, or a file", click.get_current_context()
+        )
+    with _results(output) as (writer, answered):
+        left = [file for file in unique if file not in answered]
+        bar = FilesBar(len(unique) - len(left), len(unique))
+        counts = _predict_many(url, left, new_auth, jobs, writer, bar)
+    return _conclude(counts, len(left), output or "the lines above")
 
 
-def _predict_one(args: argparse.Namespace, file: str) -> int:
-    with stamps_bar() as progress, asking(args.url, _auth(args, progress, None), 1) as ask:
-        response = ask(file)
+def _predict_one(url: str, file: str, new_auth: _NewAuth) -> int:
+    with stamps_bar() as progress, FileSender(url, new_auth(progress=progress), 1) as sender:
+        response = sender.send(file)
     if response.status_code >= 400:
-        _say(f"{response.status_code}: {reason_in(response)}")
+        complain(f"{response.status_code}: {reason_in(response)}")
         return REFUSED
     sys.stdout.buffer.write(response.content)
     sys.stdout.buffer.flush()
     return 0
 
 
-def _predict_many(args: argparse.Namespace, files: Sequence[str], total: int, lines: Lines) -> Tally:
-    bar = FilesBar(total - len(files), total)
-
-    def take(result: Result) -> None:
-        lines.write(result)
-        bar.finishes()
+def _predict_many(
+    url: str, files: Sequence[str], new_auth: _NewAuth, jobs: int, writer: ResultWriter, bar: FilesBar
+) -> BulkCounts:
+    def write(result: Result) -> None:
+        writer.write(result)
+        bar.finish_file()
 
     cancel = threading.Event()
-    with asking(args.url, _auth(args, bar.solves, cancel), args.jobs) as ask:
+    threads = min(jobs, len(files))
+    with FileSender(url, new_auth(progress=bar.show_work, cancel=cancel), threads) as sender:
 
-        def ask_visibly(file: str) -> requests.Response:
-            bar.asks(file)
-            return ask(file)
+        def send(file: str) -> requests.Response:
+            bar.start_file(file)
+            return sender.send(file)
 
         try:
-            return Run(files, ask_visibly, take, cancel).with_threads(min(args.jobs, len(files)))
+            return BulkPrediction(files, send, write, cancel).run(threads)
         finally:
-            lines.close()  # before the connections: threads that an interrupt left behind would tell of their end
+            # Before the connections are closed: threads that an interrupt leaves behind would write lines about that.
+            writer.close()
             bar.close()
 
 
-def _auth(args: argparse.Namespace, progress: Callable[[Progress], None], cancel: threading.Event | None) -> PowAuth:
-    return PowAuth(args.key, max_hashes=args.max_hashes, max_seconds=args.max_seconds, progress=progress, cancel=cancel)
-
-
 @contextmanager
-def _lines(output: str | None) -> Iterator[tuple[Lines, frozenset[str]]]:
+def _results(output: str | None) -> Iterator[tuple[ResultWriter, frozenset[str]]]:
     if output is not None:
-        with resumed(output) as lines_and_answered:
-            yield lines_and_answered
+        with continued_results(output) as writer_and_answered:
+            yield writer_and_answered
     else:
         sys.stdout.flush()
         with FileIO(sys.stdout.fileno(), "w", closefd=False) as file:
-            yield Lines(file), frozenset()
+            yield ResultWriter(file), frozenset()
 
 
-def _conclude(tally: Tally, asked: int, where: str) -> int:
-    left = asked - tally.answered - tally.refused - tally.failed
-    if tally.stopped is not None:
-        _say(f"{tally.stopped} ({left} of {asked} files were not tried)")
-    elif tally.refused or tally.failed:
-        _say(f"{tally.refused} of {asked} files were refused and {tally.failed} could not be asked: see {where}")
-    if tally.failed:
+def _conclude(counts: BulkCounts, total: int, place: str) -> int:
+    """Report in one line the files without an answer, if there are any; return the exit code."""
+    if counts.stopped is not None:
+        untried = total - counts.answered - counts.refused - counts.failed
+        complain(f"{counts.stopped} ({untried} of {total} files were not tried)")
+    elif counts.refused or counts.failed:
+        numbers = f"{counts.answered} answered, {counts.refused} refused, {counts.failed} not sent"
+        complain(f"{total} files: {numbers} (see {place})")
+    if counts.failed:
         return FAILED
-    return REFUSED if tally.refused else 0
-
-
-def _say(line: str) -> None:
-    print(f"calpow: {line}", file=sys.stderr)
+    return REFUSED if counts.refused else 0

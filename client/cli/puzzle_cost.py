@@ -1,78 +1,70 @@
-"""`calpow puzzle-cost`: what each kind of puzzle costs honest clients, thieves with graphics cards, and the server."""
+"""`calpow puzzle-cost`: the cost of puzzles for honest clients, for thieves with graphics cards, and for the server."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 
-from calpow.client.cli.hardware import NAME, SOURCE, figure_of
-from calpow.client.cli.paces import Pace, Verifying, measure
-from calpow.puzzle.solving.engines import has_fast
+import click
 
-_EXAMPLE = """\
+from calpow.client.cli.gpu_speeds import CARD, SOURCE, gpu_speed
+from calpow.client.cli.solver_speed import SolverSpeed, VerificationTime, measure
+from calpow.puzzle.solving.engines import has_fast_engine
+
+_EPILOG = """\b
 Example (half a minute; leave the machine to it):
   calpow puzzle-cost
 
 An owner chooses a kind with calpow calibrate --puzzle.
 """
-_NAME, _SOLVER, _FIGURE, _LAST = 18, 30, 17, 20
+_WIDTHS = (18, 30, 17, 20)
 
 
-def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `calpow puzzle-cost`."""
-    parser = subparsers.add_parser(
-        "puzzle-cost",
-        help="measure what each kind of puzzle costs on this machine",
-        description="Measure the digests a second that every solver here makes of each kind of puzzle, all in turns,\n"
-        f"and say beside it what a graphics card ({NAME}) makes of it, by published figures; then what\n"
-        "verifying costs a server.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=_run)
+@click.command(
+    help="Measure each kind of puzzle on this machine: the digests a second of every solver, compared with published"
+    f" figures of a graphics card ({CARD}), and the time that a server takes to verify a solution.",
+    epilog=_EPILOG,
+)
+def puzzle_cost() -> None:
+    """Measure what each kind of puzzle costs here."""
+    speeds, verifications = measure()
+    print("\n".join([*_solvers(speeds), *_not_installed(speeds), "", *_card(speeds), "", *_server(verifications)]))
 
 
-def _run(args: argparse.Namespace) -> int:
-    del args
-    paces, verifying = measure()
-    print("\n".join([*_solving(paces), *_missing(paces), "", *_hardware(paces), "", *_checking(verifying)]))
-    return 0
-
-
-def _solving(paces: Sequence[Pace]) -> Iterator[str]:
-    yield _line("puzzle", "solver", "digests a second", f"{NAME} has")
+def _solvers(speeds: Sequence[SolverSpeed]) -> Iterator[str]:
+    yield _row("puzzle", "solver", "digests a second", f"{CARD} has")
     name = ""
-    for pace in paces:
-        figure, rate = figure_of(pace.puzzle), pace.digests_per_second
-        over = f"{figure.digests_per_second / rate:,.0f} times" if figure else "nothing published"
-        yield _line("" if pace.name == name else pace.name, pace.solver, _count(rate), over)
-        name = pace.name
+    for speed in speeds:
+        card, rate = gpu_speed(speed.puzzle), speed.digests_per_second
+        ratio = f"{card.digests_per_second / rate:,.0f} times" if card else "nothing published"
+        yield _row("" if speed.name == name else speed.name, speed.solver, _count(rate), ratio)
+        name = speed.name
 
 
-def _missing(paces: Sequence[Pace]) -> Iterator[str]:
-    """What could have been measured, too."""
-    if not has_fast():
+def _not_installed(speeds: Sequence[SolverSpeed]) -> Iterator[str]:
+    """Yield a line for each solver that could be measured if it were installed."""
+    if not has_fast_engine():
         yield "calpow[fast] is not installed: pip install 'calpow[fast]'"
-    if not any("hashcash," in pace.solver for pace in paces):
+    if not any("hashcash," in speed.solver for speed in speeds):
         yield "the program hashcash is not installed: apt install hashcash"
 
 
-def _hardware(paces: Sequence[Pace]) -> Iterator[str]:
-    figures = {pace.name: figure for pace in paces if (figure := figure_of(pace.puzzle))}
-    counts = ", ".join(f"{_count(figure.digests_per_second)} of {name}" for name, figure in figures.items())
-    yield f"{NAME}, digests a second: {counts}"
+def _card(speeds: Sequence[SolverSpeed]) -> Iterator[str]:
+    published = {speed.name: card for speed in speeds if (card := gpu_speed(speed.puzzle))}
+    counts = ", ".join(f"{_count(card.digests_per_second)} of {name}" for name, card in published.items())
+    yield f"{CARD}, digests a second: {counts}"
     yield f"({SOURCE})."
-    yield "Nothing is published of scrypt with less memory a digest: expect a card to do better there, not worse."
+    yield "No figures are published for scrypt with less memory a digest: expect a card to do better there, not worse."
 
 
-def _checking(verifying: Sequence[Verifying]) -> Iterator[str]:
-    yield _line("verifying", "largest count of stamps", "takes a server")
-    for each in verifying:
-        yield _line(each.name, str(each.stamps), f"{1e3 * each.seconds:.2g} ms")
+def _server(verifications: Sequence[VerificationTime]) -> Iterator[str]:
+    yield _row("verifying", "largest count of stamps", "takes a server")
+    for verification in verifications:
+        yield _row(verification.name, str(verification.stamps), f"{1e3 * verification.seconds:.2g} ms")
 
 
-def _line(name: str, solver: str, figure: str, last: str = "") -> str:
-    return f"{name:<{_NAME}}{solver:<{_SOLVER}}{figure:>{_FIGURE}}{last:>{_LAST}}".rstrip()
+def _row(name: str, solver: str, figure: str, last: str = "") -> str:
+    cells = f"{name:<{_WIDTHS[0]}}{solver:<{_WIDTHS[1]}}{figure:>{_WIDTHS[2]}}{last:>{_WIDTHS[3]}}"
+    return cells.rstrip()
 
 
 def _count(number: float) -> str:

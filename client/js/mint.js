@@ -1,32 +1,44 @@
 /**
- * Minting: searching for HashCash stamps whose digest begins with zero bits, a slice of time at a time.
+ * The search for HashCash stamps, one time slice after another.
  *
- * The inner loops are WebAssembly (vectors.js); where a page's policy forbids that, they are plain JavaScript.
+ * The inner loops are WebAssembly (vectors.js), or plain JavaScript where a page may not run that. See
+ * docs/decisions/0032.
  *
- * @typedef {{n: number, r: number, p: number}} ScryptCost
- * @typedef {{algorithm: string, bits: number, cost: ScryptCost | null, fields: string}} Job  one stamp, up to its ext
- * @typedef {{stamp: string | null, hashes: number}} Slice  what a while of searching has brought
+ * @typedef {import("./vectors.js").Scan} Scan
+ * @typedef {import("./vectors.js").Mixer} Mixer
+ * @typedef {{n: number, r: number, p: number}} ScryptCost  the parameters of scrypt (RFC 7914, section 2)
+ * @typedef {{algorithm: string, bits: number, cost: ScryptCost | null, fields: string}} Job  a stamp to search for;
+ *   `fields` is its beginning, up to the random field
+ * @typedef {{stamp: string | null, hashes: number}} Slice  the result of a time slice, with the number of digests taken
+ *
+ * @typedef {(out: Int32Array, state: Int32Array, block: Int32Array, offset: number) => void} Compress  hashes one
+ *   block, 16 words from `offset` on, into `out`, which may be `state`
+ * @typedef {{initial: Int32Array, compress: Compress, scan: Scan}} Hash
+ * @typedef {(message: ArrayLike<number> & Iterable<number>) => Int32Array} Hmac
  */
 
 import { mixer, scanner } from "./vectors.js";
 
-const LEAST_RANDOM = 8; // characters of 6 bits: two mints of one stamp differ
+const MIN_RANDOM_LENGTH = 8; // characters of 6 bits, so that no stamp is minted twice
 
-/** What this file can search for. */
+/** The algorithms of which this module can find stamps. */
 export const ALGORITHMS = ["hashcash-sha1", "hashcash-sha256", "scrypt"];
 
 /**
- * Search for one stamp for so long.
+ * Search for a stamp until it is found, or for about `milliseconds`.
  *
+ * @param {Job} job
+ * @param {number} milliseconds
  * @returns {Slice}
  */
-export function searchSlice(/** @type {Job} */ job, /** @type {number} */ milliseconds) {
+export function searchSlice(job, milliseconds) {
   const until = performance.now() + milliseconds;
   return job.cost === null ? searchHash(job, until) : searchScrypt(job, job.cost, until);
 }
 
+/** @type {(job: Job, cost: ScryptCost, until: number) => Slice} */
 function searchScrypt({ bits, fields }, cost, until) {
-  const prefix = `${fields}${randomText(2 * LEAST_RANDOM)}:`;
+  const prefix = `${fields}${randomText(2 * MIN_RANDOM_LENGTH)}:`;
   for (let hashes = 1; ; hashes++) {
     const stamp = prefix + hashes.toString(36);
     if (leadingZeroBits(scrypt(ascii(stamp), cost)) >= bits) return { stamp, hashes };
@@ -35,12 +47,14 @@ function searchScrypt({ bits, fields }, cost, until) {
 }
 
 /**
- * A stamp is filled up so that its counter is characters 48 to 54 of its last block: the blocks before are digested
- * once (the midstate), one try is one block, and only two words of it change, the second with every try.
+ * The random field is so long that the counter is bytes 48 to 54 of the last block. So the blocks before are hashed
+ * once (the midstate), a try takes one block, and only two words of that change: the second word at every try.
+ *
+ * @type {(job: Job, until: number) => Slice}
  */
 function searchHash({ algorithm, bits, fields }, until) {
   const hash = HASHES[algorithm];
-  const size = LEAST_RANDOM + ((2 * 64 + 48 - 1 - LEAST_RANDOM - (fields.length % 64)) % 64);
+  const size = MIN_RANDOM_LENGTH + ((2 * 64 + 48 - 1 - MIN_RANDOM_LENGTH - (fields.length % 64)) % 64);
   const prefix = `${fields}${randomText(size)}:`;
   const words = padBytes(ascii(`${prefix}AAAAAAA`));
   const start = absorb(hash, hash.initial, words.subarray(0, -16));
@@ -66,7 +80,7 @@ function searchHash({ algorithm, bits, fields }, until) {
 }
 
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-// The last word of a stamp: three characters of counter, and the bit that ends a message.
+// The last words of stamps: three characters of the counter, and the bit that ends the message.
 const TAILS = Int32Array.from(
   { length: 4096 },
   (_, low) => padBytes(ascii(`A${LETTERS[low >> 6]}${LETTERS[low & 63]}`))[0],
@@ -88,39 +102,56 @@ function leadingZeroBits(/** @type {Int32Array} */ words) {
 // ---- SHA-1 and SHA-256 (FIPS 180-4) -----------------------------------------------------------------------------
 
 /**
- * The digest of bytes, for the tests and whoever wants to check a stamp.
+ * Return the digest of bytes, for tests and to check stamps.
  *
  * @param {string} algorithm
  * @param {Uint8Array} bytes
- * @param {ScryptCost} [cost]  scrypt's
+ * @param {ScryptCost} [cost]  the parameters of scrypt
+ * @returns {Uint8Array}
  */
 export function digest(algorithm, bytes, cost) {
   const words = cost ? scrypt(bytes, cost) : absorb(HASHES[algorithm], HASHES[algorithm].initial, padBytes(bytes));
-  return Uint8Array.from({ length: 4 * words.length }, (_, at) => words[at >> 2] >>> (24 - 8 * (at & 3)));
+  return Uint8Array.from({ length: 4 * words.length }, (_, i) => words[i >> 2] >>> (24 - 8 * (i & 3)));
 }
 
-/** The state after whole blocks. */
+/**
+ * Return the state after whole blocks.
+ *
+ * @type {(hash: Hash, start: Int32Array, words: Int32Array) => Int32Array}
+ */
 function absorb(hash, start, words) {
   const state = start.slice();
-  for (let at = 0; at < words.length; at += 16) hash.compress(state, state, words, at);
+  for (let offset = 0; offset < words.length; offset += 16) hash.compress(state, state, words, offset);
   return state;
 }
 
-/** Bytes as so many big-endian words, zeros after them. */
+/**
+ * Return bytes as big-endian words, followed by zeros.
+ *
+ * @type {(bytes: Uint8Array | number[], size: number) => Int32Array<ArrayBuffer>}
+ */
 function wordsOf(bytes, size) {
   const words = new Int32Array(size);
-  bytes.forEach((byte, at) => (words[at >> 2] |= byte << (24 - 8 * (at & 3))));
+  bytes.forEach((byte, i) => (words[i >> 2] |= byte << (24 - 8 * (i & 3))));
   return words;
 }
 
-/** A message as whole blocks: after it the bit that ends it, and its length in bits. */
+/**
+ * Return a message as whole blocks: the message, the bit that ends it, and its length in bits.
+ *
+ * @type {(bytes: Uint8Array) => Int32Array<ArrayBuffer>}
+ */
 function padBytes(bytes) {
   const words = wordsOf([...bytes, 0x80], ((bytes.length + 72) >> 6) * 16);
   words[words.length - 1] = 8 * bytes.length;
   return words;
 }
 
-/** The same for words, after one block that is digested already. */
+/**
+ * Return the rest of a message, given as words, as whole blocks; its first block was hashed already.
+ *
+ * @type {(message: ArrayLike<number>) => Int32Array<ArrayBuffer>}
+ */
 function padWords(message) {
   const words = new Int32Array(((message.length + 18) >> 4) * 16);
   words.set(message);
@@ -129,15 +160,17 @@ function padWords(message) {
   return words;
 }
 
-const SHA1_ADDED = [0x5a827999, 0x6ed9eba1, 0x8f1bbcdc, 0xca62c1d6];
+// FIPS 180-4, section 4.2.
+const SHA1_CONSTANTS = [0x5a827999, 0x6ed9eba1, 0x8f1bbcdc, 0xca62c1d6];
 // The fractions of the cube roots of the first 64 primes.
-const isPrime = (/** @type {number} */ n) => ![2, 3, 5, 7, 11, 13, 17].some((each) => each < n && n % each === 0);
-const PRIMES = Array.from({ length: 310 }, (_, at) => at + 2).filter(isPrime);
-const SHA256_ADDED = Int32Array.from(PRIMES, (prime) => (Math.cbrt(prime) % 1) * 2 ** 32);
-const w = new Int32Array(80);
+const isPrime = (/** @type {number} */ n) => ![2, 3, 5, 7, 11, 13, 17].some((prime) => prime < n && n % prime === 0);
+const PRIMES = Array.from({ length: 310 }, (_, i) => i + 2).filter(isPrime);
+const SHA256_CONSTANTS = Int32Array.from(PRIMES, (prime) => (Math.cbrt(prime) % 1) * 2 ** 32);
+const w = new Int32Array(80); // the message schedule
 
-function compressSha1(out, state, block, at) {
-  for (let t = 0; t < 16; t++) w[t] = block[at + t];
+/** @type {Compress} */
+function compressSha1(out, state, block, offset) {
+  for (let t = 0; t < 16; t++) w[t] = block[offset + t];
   for (let t = 16; t < 80; t++) {
     const x = w[t - 3] ^ w[t - 8] ^ w[t - 14] ^ w[t - 16];
     w[t] = (x << 1) | (x >>> 31);
@@ -145,7 +178,7 @@ function compressSha1(out, state, block, at) {
   let a = state[0], b = state[1], c = state[2], d = state[3], e = state[4];
   for (let t = 0; t < 80; t++) {
     const f = t < 20 ? d ^ (b & (c ^ d)) : t >= 40 && t < 60 ? (b & c) | (d & (b | c)) : b ^ c ^ d;
-    const next = (((a << 5) | (a >>> 27)) + f + e + w[t] + SHA1_ADDED[(t / 20) | 0]) | 0;
+    const next = (((a << 5) | (a >>> 27)) + f + e + w[t] + SHA1_CONSTANTS[(t / 20) | 0]) | 0;
     e = d;
     d = c;
     c = (b << 30) | (b >>> 2);
@@ -159,8 +192,9 @@ function compressSha1(out, state, block, at) {
   out[4] = state[4] + e;
 }
 
-function compressSha256(out, state, block, at) {
-  for (let t = 0; t < 16; t++) w[t] = block[at + t];
+/** @type {Compress} */
+function compressSha256(out, state, block, offset) {
+  for (let t = 0; t < 16; t++) w[t] = block[offset + t];
   for (let t = 16; t < 64; t++) {
     const x = w[t - 15], y = w[t - 2];
     const s0 = ((x >>> 7) | (x << 25)) ^ ((x >>> 18) | (x << 14)) ^ (x >>> 3);
@@ -171,7 +205,7 @@ function compressSha256(out, state, block, at) {
   for (let t = 0; t < 64; t++) {
     const s1 = ((e >>> 6) | (e << 26)) ^ ((e >>> 11) | (e << 21)) ^ ((e >>> 25) | (e << 7));
     const s0 = ((a >>> 2) | (a << 30)) ^ ((a >>> 13) | (a << 19)) ^ ((a >>> 22) | (a << 10));
-    const first = (h + s1 + (g ^ (e & (f ^ g))) + SHA256_ADDED[t] + w[t]) | 0;
+    const first = (h + s1 + (g ^ (e & (f ^ g))) + SHA256_CONSTANTS[t] + w[t]) | 0;
     const next = (first + s0 + ((a & b) | (c & (a | b)))) | 0;
     h = g;
     g = f;
@@ -192,27 +226,42 @@ function compressSha256(out, state, block, at) {
   out[7] = state[7] + h;
 }
 
-/** What vectors.js's `scan` finds, without WebAssembly. */
-function scanPlainly(compress, out, start, block, mask, low) {
-  for (let at = low; at < TAILS.length; at++) {
-    block[13] = TAILS[at];
-    compress(out, start, block, 0);
-    if ((out[0] & mask) === 0) return at & ~3;
-  }
-  return TAILS.length;
+/**
+ * Create a `Scan` that works without WebAssembly.
+ *
+ * @param {Compress} compress
+ * @param {Int32Array} out  where digests are written
+ * @returns {Scan}
+ */
+function plainScanner(compress, out) {
+  return (start, block, mask, low) => {
+    for (let tail = low; tail < TAILS.length; tail++) {
+      block[13] = TAILS[tail];
+      compress(out, start, block, 0);
+      if ((out[0] & mask) === 0) return tail & ~3;
+    }
+    return TAILS.length;
+  };
 }
 
-/** A hash with the fastest `scan` that this page may run, assembled when it is first needed. */
-function hashFrom(name, initial, compress, added) {
-  const out = new Int32Array(initial.length);
-  const plain = (start, block, mask, low) => scanPlainly(compress, out, start, block, mask, low);
+/**
+ * Return a hash whose `scan` is the fastest that this page may run; it is assembled at its first use.
+ *
+ * @param {"sha1" | "sha256"} name
+ * @param {number[]} initial
+ * @param {Compress} compress
+ * @param {ArrayLike<number>} constants
+ * @returns {Hash}
+ */
+function createHash(name, initial, compress, constants) {
+  /** @type {Hash} */
   const hash = {
     initial: Int32Array.from(initial),
     compress,
     scan(start, block, mask, low) {
-      hash.scan = orPlain(
-        () => scanner(name, added, TAILS),
-        () => plain,
+      hash.scan = orElse(
+        () => scanner(name, constants, TAILS),
+        () => plainScanner(compress, new Int32Array(initial.length)),
       );
       return hash.scan(start, block, mask, low);
     },
@@ -220,24 +269,34 @@ function hashFrom(name, initial, compress, added) {
   return hash;
 }
 
-/** WebAssembly where it runs: a page's policy may forbid it, and old browsers have no vectors. */
-function orPlain(make, plain) {
+/**
+ * Return WebAssembly where it can run: a page's policy may forbid it, and old browsers have no vectors.
+ *
+ * @template T
+ * @param {() => T} createVector
+ * @param {() => T} createPlain
+ * @returns {T}
+ */
+function orElse(createVector, createPlain) {
   try {
-    return make();
+    return createVector();
   } catch {
-    return plain();
+    return createPlain();
   }
 }
 
+// FIPS 180-4, section 5.3.
 const SHA1_INITIAL = [0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0];
 const SHA256_INITIAL = PRIMES.slice(0, 8).map((prime) => (Math.sqrt(prime) % 1) * 2 ** 32);
+/** @type {Record<string, Hash>} */
 const HASHES = {
-  "hashcash-sha1": hashFrom("sha1", SHA1_INITIAL, compressSha1, SHA1_ADDED),
-  "hashcash-sha256": hashFrom("sha256", SHA256_INITIAL, compressSha256, SHA256_ADDED),
+  "hashcash-sha1": createHash("sha1", SHA1_INITIAL, compressSha1, SHA1_CONSTANTS),
+  "hashcash-sha256": createHash("sha256", SHA256_INITIAL, compressSha256, SHA256_CONSTANTS),
 };
 
-// ---- scrypt (RFC 7914), without salt, 32 bytes ------------------------------------------------------------------
+// ---- scrypt (RFC 7914), with an empty salt and 32 bytes of output ---------------------------------------------------
 
+/** @type {(password: Uint8Array, cost: ScryptCost) => Int32Array} */
 function scrypt(password, { n, r, p }) {
   const hmac = hmacOf(password);
   const size = 32 * r;
@@ -247,11 +306,15 @@ function scrypt(password, { n, r, p }) {
   return pbkdf2(hmac, mixed.map(swapBytes), 8);
 }
 
-function swapBytes(x) {
+function swapBytes(/** @type {number} */ x) {
   return (x << 24) | ((x & 0xff00) << 8) | ((x >>> 8) & 0xff00) | (x >>> 24);
 }
 
-/** HMAC-SHA-256 (RFC 2104) of words, under a key whose two blocks are digested once. */
+/**
+ * Return HMAC-SHA-256 (RFC 2104) of words under a key. The two blocks that depend on the key alone are hashed once.
+ *
+ * @type {(key: Uint8Array) => Hmac}
+ */
 function hmacOf(key) {
   const hash = HASHES["hashcash-sha256"];
   const short = key.length > 64 ? absorb(hash, hash.initial, padBytes(key)) : wordsOf(key, 16);
@@ -262,35 +325,45 @@ function hmacOf(key) {
   return (message) => absorb(hash, outer, padWords(absorb(hash, inner, padWords(message))));
 }
 
-/** PBKDF2 (RFC 8018, section 5.2) of one iteration: so many words, eight at a time. */
+/**
+ * Return `size` words, a multiple of eight, of PBKDF2 with one iteration (RFC 8018, section 5.2).
+ *
+ * @type {(hmac: Hmac, salt: Iterable<number>, size: number) => Int32Array<ArrayBuffer>}
+ */
 function pbkdf2(hmac, salt, size) {
   const key = new Int32Array(size);
-  for (let at = 0; at < size; at += 8) key.set(hmac([...salt, at / 8 + 1]), at);
+  for (let offset = 0; offset < size; offset += 8) key.set(hmac([...salt, offset / 8 + 1]), offset);
   return key;
 }
 
-let made = { n: 0, r: 0, romix: (words) => words };
+/** @typedef {(words: Int32Array) => void} Romix  ROMix of 32 r words in place (RFC 7914, section 5) */
 
-/** Mixes 32 r words in place; the last one made is kept, with its memory. */
+/** @type {{n: number, r: number, romix: Romix}} the last one, kept with its memory */
+let lastRomix = { n: 0, r: 0, romix: () => {} };
+
+/** @type {(n: number, r: number) => Romix} */
 function romixOf(n, r) {
-  if (made.n !== n || made.r !== r) {
-    const chosen = orPlain(
+  if (lastRomix.n !== n || lastRomix.r !== r) {
+    const fastest = orElse(
       () => mixer(n, r),
       () => plainMixer(n, r),
     );
-    made = { n, r, romix: romixWith(chosen, n, r) };
+    lastRomix = { n, r, romix: romixWith(fastest, n, r) };
   }
-  return made.romix;
+  return lastRomix.romix;
 }
 
 /**
- * The memory holds n + 3 blocks: n that are remembered, zeros, and two to work in. `mix(from, other, to)` takes
- * blocks' numbers. Chunks lie in it diagonal by diagonal, as Salsa20's rounds want them.
+ * Return ROMix with a mixer. Its memory holds the n blocks of the table, a block of zeros, and two blocks to work in.
+ *
+ * The words of a chunk lie in the memory diagonal by diagonal, in the order in which the rounds of Salsa20 take them.
+ *
+ * @type {(mixer: Mixer, n: number, r: number) => Romix}
  */
 function romixWith({ memory, mix }, n, r) {
   const size = 32 * r;
   const [zeros, one, two] = [n, n + 1, n + 2];
-  const place = (i) => (i & ~15) | ((5 * i) & 15);
+  const place = (/** @type {number} */ i) => (i & ~15) | ((5 * i) & 15);
   return (words) => {
     for (let i = 0; i < size; i++) memory[i] = words[place(i)];
     for (let i = 0; i < n; i++) mix(i, zeros, i + 1 < n ? i + 1 : one);
@@ -302,10 +375,15 @@ function romixWith({ memory, mix }, n, r) {
   };
 }
 
-/** BlockMix without WebAssembly. */
+/**
+ * Create a `Mixer` that works without WebAssembly.
+ *
+ * @type {(n: number, r: number) => Mixer}
+ */
 function plainMixer(n, r) {
   const memory = new Int32Array(32 * r * (n + 3));
   const x = new Int32Array(16);
+  /** @type {Mixer["mix"]} */
   const mix = (from, other, to) => {
     const [source, second, target] = [from, other, to].map((block) => 32 * r * block);
     for (let k = 0, last = 32 * r - 16; k < 16; k++) x[k] = memory[source + last + k] ^ memory[second + last + k];
@@ -318,7 +396,11 @@ function plainMixer(n, r) {
   return { memory, mix };
 }
 
-/** Salsa20/8 of one chunk, in place. */
+/**
+ * Salsa20/8 of one chunk, in place.
+ *
+ * @type {(t: Int32Array) => void}
+ */
 function salsa(t) {
   let a = t[0], f = t[1], k = t[2], p = t[3], e = t[4], j = t[5], o = t[6], d = t[7];
   let i = t[8], n = t[9], c = t[10], h = t[11], m = t[12], b = t[13], g = t[14], l = t[15];
@@ -336,6 +418,7 @@ function salsa(t) {
   t[8] += i, t[9] += n, t[10] += c, t[11] += h, t[12] += m, t[13] += b, t[14] += g, t[15] += l;
 }
 
+/** @type {(x: number, left: number) => number} */
 function turn(x, left) {
   return (x << left) | (x >>> (32 - left));
 }

@@ -1,1 +1,1 @@
-"""Prepaid stamps: what they are minted for, and the wallet that keeps them."""
+"""Prepaid stamps, and the wallet that keeps and mints them."""

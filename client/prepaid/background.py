@@ -1,87 +1,85 @@
-"""One thread that mints while nobody waits for it."""
+"""A background thread that does one job at a time."""
 
 from __future__ import annotations
 
 import atexit
-import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from weakref import WeakSet
+
+from calpow.puzzle.process_local import ProcessLocal
 
 Job = Callable[[threading.Event], None]
 
-# An interpreter that ends under a thread which compiles crashes; anything else stops within milliseconds.
-_LAST_SECONDS = 5.0
+THREAD_NAME = "calpow-minter"
+# An interpreter that exits under a thread which compiles crashes; any other job stops within milliseconds.
+_EXIT_SECONDS = 5.0
 
 
-class Minter:
-    """Runs one job at a time in a daemon thread, which ends with its job: nothing is left behind at rest.
+class BackgroundWorker:
+    """Runs one job at a time in a daemon thread, which ends with its job.
 
-    A job is told to stop by the event that it is given: when another is begun, when `stop` is called, and when
-    the interpreter exits. A fork's child has no thread, and may begin jobs of its own.
+    A job is given an event, which is set when it has to stop: when another job is begun, when `stop` is called, and
+    when the interpreter exits. A fork's child has no thread, and may begin jobs of its own.
     """
 
     def __init__(self) -> None:
-        self.renew()
-        _all.add(self)
-
-    def renew(self) -> None:
-        """Forget the thread: for a child, whose lock and thread stayed with its parent."""
-        self._lock = threading.Lock()
-        self._name = ""
-        self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
+        self._current = ProcessLocal(_Current)
 
     def begin(self, name: str, job: Job) -> None:
-        """Run this job instead of the one that runs now, unless that bears the same name. Does not wait for either."""
-        with self._lock:
-            if self._name == name and self._thread is not None and self._thread.is_alive() and not self._stop.is_set():
-                return
-            self._name = name
-            self._stop.set()
-            self._stop = stop = threading.Event()
-            before = self._thread
-            thread = threading.Thread(target=_run, args=(before, job, stop), name="calpow-minter", daemon=True)
-            with suppress(RuntimeError):  # where no thread can be started, nothing is done meanwhile
+        """Run a job instead of the current one, unless that has the same name. Does not wait for either."""
+        current = self._current.get()
+        with current.lock:
+            if current.thread is not None:
+                if current.thread.job_name == name and current.thread.is_running():
+                    return
+                current.thread.stop.set()
+            thread = _JobThread(name, job, after=current.thread)
+            with suppress(RuntimeError):  # where no thread can be started, the job is not done
                 thread.start()
-                self._thread = thread
+                current.thread = thread
 
     def stop(self) -> None:
-        """Tell the job to stop. Does not wait for it."""
-        with self._lock:
-            self._stop.set()
-
-    def join(self, seconds: float) -> None:
-        """Wait until the last job has ended, but no longer than this."""
-        thread = self._thread
-        if thread is not None:
-            thread.join(seconds)
+        """Tell the current job to stop. Does not wait for it."""
+        current = self._current.get()
+        with current.lock:
+            if current.thread is not None:
+                current.thread.stop.set()
 
 
-def _run(before: threading.Thread | None, job: Job, stop: threading.Event) -> None:
-    if before is not None:
-        before.join()
-    if not stop.is_set():
-        job(stop)
+class _JobThread(threading.Thread):
+    """A thread that runs a job after the thread before it has ended."""
+
+    def __init__(self, job_name: str, job: Job, after: _JobThread | None) -> None:
+        super().__init__(name=THREAD_NAME, daemon=True)
+        self.job_name = job_name
+        self.stop = threading.Event()
+        self._job = job
+        self._after = after
+
+    def is_running(self) -> bool:
+        return self.is_alive() and not self.stop.is_set()
+
+    def run(self) -> None:
+        if self._after is not None:
+            self._after.join()
+            self._after = None
+        if not self.stop.is_set():
+            self._job(self.stop)
 
 
-_all: WeakSet[Minter] = WeakSet()
+class _Current:
+    """The latest thread of one worker in one process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.thread: _JobThread | None = None
 
 
 @atexit.register
-def _stop_all() -> None:
-    minters = list(_all)
-    for minter in minters:
-        minter.stop()
-    for minter in minters:
-        minter.join(_LAST_SECONDS)
-
-
-def _renew_all() -> None:
-    for minter in list(_all):
-        minter.renew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)
+def _stop_threads() -> None:
+    threads = [thread for thread in threading.enumerate() if isinstance(thread, _JobThread)]
+    for thread in threads:
+        thread.stop.set()
+    for thread in threads:
+        thread.join(_EXIT_SECONDS)

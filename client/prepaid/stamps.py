@@ -1,32 +1,42 @@
-"""Prepaid stamps: what they are minted for, and how many of which size make up a price."""
+"""Prepaid stamps: the server's terms for them, and batches of them that make up a price."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import time
+from dataclasses import dataclass, field
 
 from calpow.puzzle.algorithms import ScryptCost
 from calpow.puzzle.errors import PuzzleError
-from calpow.puzzle.puzzle import MAX_BITS, Puzzle
+from calpow.puzzle.prepaid import prepaid_resource
+from calpow.puzzle.puzzle import LEAST_STAMPS, MAX_BITS, Puzzle
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """What a URL's stamps are minted for: resource, algorithm and cost, and how many of them a server reads."""
+class PrepaidTerms:
+    """The server's terms for prepaid stamps: their resource, algorithm and cost, and how many one request may have."""
 
     resource: str
     algorithm: str
     cost: ScryptCost | None
-    most: int
+    max_stamps: int
 
-    def is_as_good_as(self, other: Work) -> bool:
-        """Whether the stamps of one are stamps of the other."""
+    @classmethod
+    def of_challenge(cls, realm: str, key: str, puzzle: Puzzle) -> PrepaidTerms:
+        """Return the terms of a server that has sent a challenge with this realm and puzzle."""
+        # Where a digest is expensive, a server reads no more stamps than its puzzles have: in [least, 2 least).
+        max_stamps = 2 * LEAST_STAMPS - 1 if puzzle.cost is None else (1 << puzzle.count.bit_length()) - 1
+        return cls(prepaid_resource(realm, key), puzzle.algorithm, puzzle.cost, max_stamps)
+
+    def accepts_stamps_of(self, other: PrepaidTerms) -> bool:
+        """Return whether stamps that were minted for the other terms are good for these."""
         return (self.resource, self.algorithm, self.cost) == (other.resource, other.algorithm, other.cost)
 
-    def puzzle(self, hashes: int, room: int) -> Puzzle | None:
-        """The smallest puzzle of at least so much work and at most `room` stamps; None if there is none."""
-        if room < 1:
+    def puzzle(self, hashes: int, max_count: int) -> Puzzle | None:
+        """Return the smallest puzzle of at least `hashes` and at most `max_count` stamps; None if there is none."""
+        if max_count < 1:
             return None
-        bits = next((bits for bits in range(1, MAX_BITS + 1) if hashes <= room << bits), None)
+        bits = next((bits for bits in range(1, MAX_BITS + 1) if hashes <= max_count << bits), None)
         if bits is None:
             return None
         try:
@@ -36,30 +46,40 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Stamps of one puzzle, their expected work, and until when they can be sent, by time.monotonic()."""
+class StampBatch:
+    """Stamps that were minted together.
+
+    hashes: their expected work.
+    stale_at: the time until which they can be sent, by time.monotonic().
+    process: the id of the process that minted them.
+    """
 
     stamps: tuple[str, ...]
     hashes: int
     stale_at: float
+    process: int = field(default_factory=os.getpid)
+
+    def is_usable(self) -> bool:
+        """Return whether the stamps are fresh and minted by this process: those of a fork's parent are the parent's."""
+        return self.process == os.getpid() and time.monotonic() < self.stale_at
 
 
 @dataclass(frozen=True, slots=True)
 class Prepayment:
-    """What pays for a request beforehand: stamps that are in stock, and the puzzle of those that are not, if any."""
+    """A payment without a challenge: batches from the stock, and a puzzle for what they lack of the price."""
 
-    stock: tuple[Batch, ...]
+    batches: tuple[StampBatch, ...]
     puzzle: Puzzle | None
 
     @property
     def stamps(self) -> tuple[str, ...]:
-        """Those in stock."""
-        return tuple(stamp for batch in self.stock for stamp in batch.stamps)
+        """The stamps from the stock."""
+        return tuple(stamp for batch in self.batches for stamp in batch.stamps)
 
     @property
     def stock_hashes(self) -> int:
-        """The expected work of those in stock."""
-        return sum(batch.hashes for batch in self.stock)
+        """The expected work of the stamps from the stock."""
+        return sum(batch.hashes for batch in self.batches)
 
     @property
     def hashes(self) -> int:

@@ -1,1 +1,1 @@
-"""The protocol between a client and a server that asks for work, without any I/O."""
+"""One request to a server that asks for work, from its first sending to its last reply, without any I/O."""

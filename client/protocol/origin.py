@@ -1,4 +1,4 @@
-"""Whether two URLs are one server's: where a key may go."""
+"""The origin of a URL, to which alone an API key may go."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def same_origin(home: str, url: str) -> bool:
-    """Whether `url` is on the origin of `home` (RFC 6454), or on the same host with TLS on top."""
+    """Return whether `url` has the origin of `home` (RFC 6454), or is on the same host with TLS on top."""
     try:
         there, here = _origin(home), _origin(url)
     except ValueError:
@@ -18,10 +18,10 @@ def same_origin(home: str, url: str) -> bool:
 
 
 def leads_home(home: str, url: str, location: str) -> bool:
-    """Whether a redirect from `url` to `location` (the header's text) certainly stays at `home`."""
+    """Return whether a redirect from `url` to `location`, a header's value, is sure to stay at the origin of `home`."""
     try:
         parts = urlsplit(location)
-        # A path with a host's slashes, as in "////host": urljoin stays where it is, and requests goes to that host.
+        # In a location such as "////host", urljoin sees a path, and requests a host.
         return not (parts.path.startswith("//") and not parts.netloc) and same_origin(home, urljoin(url, location))
     except ValueError:
         return False

@@ -1,1 +1,1 @@
-"""The gate: challenges, their tokens, settling, and the problem documents it refuses with."""
+"""The gate: challenges and their tokens, checks, settlement, and the problem documents of refusals."""

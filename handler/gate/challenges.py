@@ -1,4 +1,4 @@
-"""Challenges of one model: issued, and checked when they come back solved."""
+"""Challenges of one model: issuing them, and reading and checking their solutions."""
 
 import math
 import secrets
@@ -7,45 +7,51 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
 from hashlib import sha256
+from statistics import NormalDist
 
+from calpow.handler.errors import BadToken
 from calpow.handler.gate import problems
-from calpow.handler.gate.decision import Request
+from calpow.handler.gate.interface import Refused, Request
 from calpow.handler.gate.problems import Problem
-from calpow.handler.gate.tokens import BadToken, Claims, Rest, Signer
+from calpow.handler.gate.tokens import Claims, Rest, Signer
 from calpow.handler.ledger.ledger import RETRY_SECONDS, Ledger, Outcome
-from calpow.handler.policy.calibration_file import Calibration
 from calpow.handler.policy.tariff import Tariff
 from calpow.puzzle.algorithms import ScryptCost, digest_of
 from calpow.puzzle.errors import MalformedSolution, MalformedStamp, PuzzleError
 from calpow.puzzle.prepaid import AHEAD_SECONDS, FRESH_SECONDS, prepaid_resource, read_prepaid
+from calpow.puzzle.profiles import PuzzleKind
 from calpow.puzzle.stamp import Stamp, leading_zero_bits
 from calpow.puzzle.wire import Challenge, Solution, parse_solution
 
 SHORTEST_EXPIRY_SECONDS = 60.0
 LONGEST_EXPIRY_SECONDS = 3600.0
-# How much slower than the reference client a client may be and still solve in time: pure Python is up to 30 times
-# slower than calpow[fast].
+# A client may be this many times slower than the reference client and still solve in time. Pure Python is up to 30
+# times slower than calpow[fast]. Decision 0027.
 EXPIRY_MARGIN = 40.0
-# Quantile of the standard normal distribution below which 99.9 % lie.
-NORMAL_999 = 3.0902
-# Ids are remembered so much longer than they can be presented: workers' clocks differ, and clocks are set back.
+_NORMAL_999 = NormalDist().inv_cdf(0.999)
+# Ids are remembered for this long after they can last be presented: workers' clocks differ, and clocks are set back.
+# Decision 0005.
 REMEMBERED_SECONDS = 300.0
-# Rests may build on prepaid stamps so long after they are stale: a ledger has many of them to remember.
+# A rest may build on prepaid stamps for this long after they are stale. It is short, because a ledger remembers many
+# stamps. Decision 0005.
 PREPAID_REST_SECONDS = 600.0
-# A rest must leave the reference client so many times the time that it takes.
+# A rest leaves the reference client at least this many times the time that it takes to solve.
 LEAST_MARGIN = 4.0
-# A rest names no more ids than that; beyond, the whole is asked for.
+# A rest names at most this many ids. Work of more ids is not built on, and the challenge asks for the whole work.
 MOST_NAMED = 72
 
 
 @dataclass(frozen=True, slots=True)
 class Solved:
-    """A solution whose form is right and which is bound to the account; its digests are not taken yet.
+    """A solution that is well-formed and bound to the account. Its digests have not been computed yet.
 
-    name: the common name of `ids`, which are spent together. stamps: what is to be hashed, by `algorithm` at `cost`.
-    hashes: the work they claim, and that of the earlier work they build on, `rest`. until: after which no rest builds
-    on it. expires: until when a ledger must remember the ids, whatever rests were asked that build on one of them. Both
-    in seconds since the epoch. is_open: whether it can still be spent; one that is expired can only be a retry.
+    name: common name of `ids`, which are spent together.
+    stamps: the stamps to hash, by `algorithm` at `cost`.
+    hashes: the work that the stamps claim, plus that of the earlier work on which `rest` builds.
+    until: time after which no rest builds on it, in seconds since the epoch.
+    expires: time until which the ledger must remember the ids, including all rests that may build on them, in seconds
+        since the epoch.
+    is_open: whether it can still be spent. A solution that has expired can only be a retry. Decision 0004.
     """
 
     name: str
@@ -61,19 +67,19 @@ class Solved:
 
     @property
     def withheld(self) -> str | None:
-        """Name of the solution whose withheld answer it pays for."""
+        """The name of the solution whose withheld answer this one pays for, if there is one."""
         return None if self.rest is None else self.rest.withheld
 
 
 class Issuer:
-    """Issues the challenges of one model and reads what is sent back for them."""
+    """Issues the challenges of one model, and reads the solutions that are sent back."""
 
     def __init__(
-        self, model: str, ledger: Ledger, calibration: Calibration, tariff: Tariff, clock: Callable[[], float]
+        self, model: str, ledger: Ledger, kind: PuzzleKind, tariff: Tariff, clock: Callable[[], float]
     ) -> None:
         self._model = model
         self._ledger = ledger
-        self._kind = calibration.puzzle
+        self._kind = kind
         self._tariff = tariff
         self._clock = clock
         self._signer = Signer(ledger.secrets)
@@ -81,27 +87,36 @@ class Issuer:
 
     @property
     def realm(self) -> str:
-        """The model and the deployment, `digits@9f2c41`. Raises LedgerUnavailable."""
+        """The name of the model and the deployment, `digits@9f2c41`. Raises LedgerUnavailable."""
         if self._realm is None:
             self._realm = f"{self._model}@{self._ledger.deployment()}"
         return self._realm
 
-    def read(self, request: Request, account: str) -> Solved | Problem:
-        """Read the solution of a request without hashing a stamp, or say what is wrong. Raises LedgerUnavailable."""
+    def read(self, request: Request, account: str) -> Solved | Refused:
+        """Return the solution of a request, read without hashing a stamp, or a refusal without a challenge.
+
+        Raises LedgerUnavailable.
+        """
         if request.solution is None:
-            return problems.POW_REQUIRED
+            return Refused(problems.POW_REQUIRED, "no work presented")
+        # The texts of the puzzle's errors quote stamps, so only their names are logged.
         try:
             solution = parse_solution(request.solution)
             if isinstance(solution, Solution):
                 return self._read_solution(solution, request, account)
             return self._read_prepaid(solution.stamps, request.key or "")
-        except (MalformedSolution, MalformedStamp, BadToken):
-            return problems.MALFORMED_SOLUTION
-        except PuzzleError:
-            return problems.INVALID_SOLUTION
+        except BadToken as error:
+            return Refused(problems.MALFORMED_SOLUTION, str(error))
+        except (MalformedSolution, MalformedStamp) as error:
+            return Refused(problems.MALFORMED_SOLUTION, type(error).__name__)
+        except PuzzleError as error:
+            return Refused(problems.INVALID_SOLUTION, type(error).__name__)
 
-    def refuse(self, why: Problem, account: str, step: int, rest: Rest | None = None) -> Problem:
-        """`why`, with a challenge of a step's work; for a rest, one that builds on it. Raises LedgerUnavailable."""
+    def challenge(self, problem: Problem, account: str, step: int, rest: Rest | None = None) -> Problem:
+        """Return `problem` with a challenge of a step's work, which builds on earlier work when `rest` is given.
+
+        Raises LedgerUnavailable.
+        """
         now = self._clock()
         puzzle = self._tariff.puzzle(step, _challenge_id(rest))
         seconds = self._tariff.seconds(puzzle.expected_hashes)
@@ -120,22 +135,22 @@ class Issuer:
             rest=rest,
         )
         challenge = Challenge(self._signer.sign(claims), puzzle, datetime.fromtimestamp(expires, timezone.utc))
-        return problems.challenged(why, challenge, self.realm, seconds, now)
+        return problems.with_challenge(problem, challenge, self.realm, seconds, now)
 
-    def _read_solution(self, solution: Solution, request: Request, account: str) -> Solved | Problem:
+    def _read_solution(self, solution: Solution, request: Request, account: str) -> Solved | Refused:
         claims = self._signer.verify(solution.token)
         if claims.aud != self._model or not self._signer.is_subject(claims.sub, account):
-            return problems.CHALLENGE_MISMATCH
+            return Refused(problems.CHALLENGE_MISMATCH, "the challenge is of another account or model")
         rest = claims.rest
         if rest is not None and rest.digest is not None and rest.digest != request.digest:
-            return problems.CHALLENGE_MISMATCH
+            return Refused(problems.CHALLENGE_MISMATCH, "the rest is of another request's withheld answer")
         now = self._clock()
         puzzle = claims.puzzle
         stamps = puzzle.check_fields(solution.stamps)
         ids = (*(rest.ids if rest else ()), claims.jti)
         hashes = puzzle.expected_hashes + (rest.work if rest else 0)
         until = rest.until if rest is not None else math.ceil(claims.exp + LONGEST_EXPIRY_SECONDS)
-        # It was issued before now, and so was everything that it builds on.
+        # This challenge was issued before now, and so was everything that it builds on.
         expires = now + RETRY_SECONDS + 2 * LONGEST_EXPIRY_SECONDS + REMEMBERED_SECONDS
         return Solved(
             name=solution_name(ids),
@@ -153,7 +168,7 @@ class Issuer:
     def _read_prepaid(self, stamps: Sequence[str], key: str) -> Solved:
         kind, now = self._kind, self._clock()
         paid = read_prepaid(stamps, kind, prepaid_resource(self.realm, key))
-        # By the youngest stamp that there may be among them.
+        # The youngest stamp that is accepted is dated AHEAD_SECONDS from now.
         expires = now + AHEAD_SECONDS + FRESH_SECONDS + PREPAID_REST_SECONDS + REMEMBERED_SECONDS
         return Solved(
             name=solution_name(paid.ids),
@@ -169,9 +184,10 @@ class Issuer:
 
 
 def rest_of(solved: Solved, seconds: float, now: float) -> Rest | None:
-    """The rest, of so many seconds of the reference client, that a solution of too little work leaves to pay for.
+    """Return a rest that builds on a solution of too little work and takes the reference client `seconds` to solve.
 
-    None where its token would name too many ids, or they would be forgotten before it can be solved.
+    Return None when its token would name too many ids, or when they would be forgotten before it can be solved.
+    Decision 0005.
     """
     if len(solved.ids) > MOST_NAMED or solved.until - now < max(SHORTEST_EXPIRY_SECONDS, LEAST_MARGIN * seconds):
         return None
@@ -181,41 +197,43 @@ def rest_of(solved: Solved, seconds: float, now: float) -> Rest | None:
 
 
 def rest_of_withheld(outcome: Outcome) -> Rest:
-    """The rest of a withheld answer."""
+    """Return the rest that pays for a withheld answer."""
     until = math.ceil(outcome.settled + RETRY_SECONDS + 2 * LONGEST_EXPIRY_SECONDS)
     return Rest((), 0, until, outcome.solution, outcome.digest)
 
 
 def is_solved(solved: Solved) -> bool:
-    """Whether every stamp has the work that it claims."""
+    """Return whether every stamp has the work that it claims. Decision 0005: too little work is hashed as well."""
     return all(_zero_bits(stamp.text, solved.algorithm, solved.cost) >= stamp.bits for stamp in solved.stamps)
 
 
-# Remembered, so that nobody makes a worker take the same digests again and again for nothing: of scrypt, one takes
-# milliseconds.
+# Cached, so that a client cannot make a worker compute the same digests repeatedly: one of scrypt takes milliseconds.
 @lru_cache(maxsize=1 << 14)
 def _zero_bits(text: str, algorithm: str, cost: ScryptCost | None) -> int:
     return leading_zero_bits(digest_of(algorithm, cost)(text.encode("ascii")))
 
 
 def solution_name(ids: Sequence[str]) -> str:
-    """The common name of ids that are spent together, whatever their order."""
+    """Return the common name of ids that are spent together, in any order."""
     return sha256(" ".join(sorted(ids)).encode("ascii")).hexdigest()[:32]
 
 
 def time_to_solve(seconds: float, count: int) -> float:
-    """How long a challenge stays open, when solving its `count` stamps takes `seconds` in the mean.
+    """Return how many seconds a challenge stays open when solving its `count` stamps takes `seconds` on average.
 
-    The sum of `count` exponential times is gamma distributed; its 99.9th percentile by Wilson and Hilferty
-    (1931), with a margin for slower clients, never under a minute and never over an hour.
+    The sum of `count` exponential times is gamma distributed. The result is its 99.9th percentile by Wilson and
+    Hilferty (1931) times a margin for slower clients, at least a minute and at most an hour.
     """
     ninth = 1.0 / (9.0 * count)
-    slowest = seconds * (1.0 - ninth + NORMAL_999 * math.sqrt(ninth)) ** 3
+    slowest = seconds * (1.0 - ninth + _NORMAL_999 * math.sqrt(ninth)) ** 3
     return min(LONGEST_EXPIRY_SECONDS, max(SHORTEST_EXPIRY_SECONDS, EXPIRY_MARGIN * slowest))
 
 
 def _challenge_id(rest: Rest | None) -> str:
-    """Random, but for a rest: its id follows from what it builds on, so that it is spent once however often issued."""
+    """Return the id of a challenge: random, or for a rest derived from what it builds on.
+
+    A rest is thereby spent once, however often it is issued.
+    """
     if rest is None:
         return secrets.token_hex(8)
     return sha256(" ".join(("rest", rest.withheld or "", *rest.ids)).encode("ascii")).hexdigest()[:16]

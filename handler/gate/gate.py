@@ -1,376 +1,189 @@
 """The gate: an account pays the price of its past, then the victim runs once, and that pass is priced and answered.
 
-The gate knows no server and no model. Requests go in together with a function that runs the victim; a decision for
-each comes out: the victim's answer, or a problem.
+The gate depends on no server and no model. It is given requests and a function that runs the victim, and returns a
+decision for each request: the victim's answer, or a problem. Decision 0001.
 """
 
 import logging
-import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from calpow.handler.errors import LedgerUnavailable
 from calpow.handler.gate import problems
-from calpow.handler.gate.challenges import (
-    LONGEST_EXPIRY_SECONDS,
-    REMEMBERED_SECONDS,
-    Issuer,
-    Solved,
-    is_solved,
-    rest_of,
-    rest_of_withheld,
+from calpow.handler.gate.case import Admitted, Answered, Case, Checked, refusal_after
+from calpow.handler.gate.challenges import Issuer
+from calpow.handler.gate.entry_check import EntryCheck
+from calpow.handler.gate.interface import (
+    Allowance,
+    Answer,
+    AnyRequest,
+    Decision,
+    PassResult,
+    Purpose,
+    Refused,
+    Released,
+    RunVictim,
 )
-from calpow.handler.gate.decision import Decision, Ran, Refused, Released, Request, Run
 from calpow.handler.gate.problems import Problem
-from calpow.handler.gate.settling import Settled, settle, settle_rest
-from calpow.handler.ledger.ledger import (
-    RETRY_SECONDS,
-    Account,
-    Admission,
-    Charge,
-    Ledger,
-    LedgerUnavailable,
-    Outcome,
-    Settlement,
-    Spending,
-    Use,
-    UseResult,
-)
-from calpow.handler.policy.calibration_file import Calibration
-from calpow.handler.policy.tariff import Tariff, TooLarge
+from calpow.handler.gate.refusals import Refusals
+from calpow.handler.gate.settler import Settler
+from calpow.handler.ledger.ledger import Admission, Ledger, Use, UseResult
+from calpow.handler.policy.calibrated_policy import CalibratedPolicy
+from calpow.handler.policy.tariff import Tariff
 
 log = logging.getLogger(__name__)
 
-# How often a settlement is computed again because the account has changed meanwhile.
-MOST_CONFLICTS = 8
-LONGEST_NAP_SECONDS = 0.004
-
-
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """What the owner allows: samples in a request, and the factor of an explanation's price, 0 to refuse it."""
-
-    samples: int
-    explanation_factor: float
-
-
-@dataclass(slots=True)
-class Case:
-    """One request on its way through the gate, with what is known of it so far.
-
-    `account` was read when the price was set, and so much work was `asked` for then. `is_retry`: its ids were seen to
-    be spent, so that neither its work nor its stamps were looked at. `decision` ends its way.
-    """
-
-    request: Request
-    name: str = ""
-    account: Account | None = None
-    solved: Solved | None = None
-    asked: int = 0
-    is_retry: bool = False
-    admitted: UseResult | None = None
-    evidence: tuple[Charge, ...] = ()
-    ran: Ran | None = None
-    decision: Decision | None = None
-
 
 class Gate:
-    """Admits, prices and settles the requests to one model."""
+    """The strategy of mode `enforce`: checks, admits, prices and settles the requests to one model."""
 
     def __init__(
         self,
         model: str,
         ledger: Ledger,
-        calibration: Calibration,
+        policy: CalibratedPolicy,
         allowance: Allowance,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._model = model
         self._ledger = ledger
-        self._calibration = calibration
+        self._policy = policy
         self._allowance = allowance
         self._clock = clock
-        self._tariff = Tariff(calibration)
-        self._issuer = Issuer(model, ledger, calibration, self._tariff, clock)
+        self._tariff = Tariff(policy)
+        self._issuer = Issuer(model, ledger, policy.puzzle, self._tariff, clock)
+        self._refusals = Refusals(self._issuer, self._tariff, allowance, clock)
+        self._entry = EntryCheck(model, ledger, self._issuer, self._refusals, allowance)
+        self._settler = Settler(model, ledger, self._tariff, self._refusals, allowance, clock)
 
     @property
     def realm(self) -> str:
-        """The model and the deployment, `digits@9f2c41`. Raises LedgerUnavailable."""
+        """The name of the model and the deployment, `digits@9f2c41`. Raises LedgerUnavailable."""
         return self._issuer.realm
 
-    def identify(self, key: str | None) -> str | Problem:
-        """Return the account of a key, or why there is none. Raises LedgerUnavailable."""
-        if not key:
-            return problems.IDENTITY_MISSING
-        return self._ledger.account_of(key) or problems.IDENTITY_UNKNOWN
+    def answer(self, requests: Sequence[AnyRequest], run: RunVictim[AnyRequest, Answer]) -> list[Decision[Answer]]:
+        """Return a decision for each request of a batch; `run` is called for those that are paid for.
 
-    def answer(self, requests: Sequence[Request], run: Run) -> list[Decision]:
-        """Decide over a batch; `run` is called for those that are paid for.
-
-        Never raises for what a client sent or because the ledger is down. Uses of one solution run one after another.
+        Raises nothing because of what a client sent or because the ledger is down. Uses of one solution run one after
+        another.
         """
-        cases = [Case(request) for request in requests]
+        cases: list[Case[AnyRequest, Answer]] = [Case(request) for request in requests]
         try:
             self._decide(cases, run)
-        except LedgerUnavailable as problem:
-            log.error("calpow: ledger unavailable, refusing: %s", problem)
-            return _closed(cases, problems.LEDGER_UNAVAILABLE)
-        except Exception:
-            log.exception("calpow: a batch could not be decided")
-            return _closed(cases, problems.PRICING_UNAVAILABLE)
-        return _closed(cases, problems.PRICING_UNAVAILABLE)
+        except LedgerUnavailable as error:
+            log.error("calpow: ledger unavailable, refusing: %s", error)
+            _refuse_open(cases, Refused(problems.LEDGER_UNAVAILABLE, "the ledger is unavailable"))
+        except Exception as error:
+            _refuse_open(cases, refusal_after(error))
+        return [case.decision for case in cases]
 
-    def _decide(self, cases: Sequence[Case], run: Run) -> None:
+    def _decide(self, cases: Sequence[Case[AnyRequest, Answer]], run: RunVictim[AnyRequest, Answer]) -> None:
+        waiting: list[Checked[AnyRequest, Answer]] = []
         for case in cases:
-            case.decision = self._check(case)
-        waiting = [case for case in cases if case.decision is None]
+            if case.request.purpose is Purpose.describe:
+                case.advance(self._description, case, run)
+            elif (checked := case.advance(self._entry.check, case)) is not None:
+                waiting.append(checked)
         while waiting:
             turn, waiting = _next_turn(waiting)
-            self._admit(turn)
-            admitted = [case for case in turn if case.decision is None]
-            self._run(admitted, run)
-            self._settle([case for case in admitted if case.decision is None])
+            self._settler.settle(self._run(self._admit(turn), run))
 
-    # ---- Before the victim runs -------------------------------------------------------------------------------------
+    def _description(self, case: Case[AnyRequest, Answer], run: RunVictim[AnyRequest, Answer]) -> Decision[Answer]:
+        """Give a description of the model, which is free for everyone with a key."""
+        account = self._entry.identify(case.request.key)
+        if isinstance(account, Refused):
+            return account
+        (result,) = run([case.request])
+        if result.problem is not None:
+            return Refused(result.problem, f"account {account}: {result.problem.detail}")
+        return Released(result.answer, None)
 
-    def _check(self, case: Case) -> Decision | None:
-        """Identify the account, refuse what is never answered, and look at the work that came; None if it is enough."""
-        request = case.request
-        account = self.identify(request.key)
-        if isinstance(account, Problem):
-            return Refused(account)
-        case.name = account
-        if request.explains and not self._allowance.explanation_factor:
-            return Refused(problems.EXPLANATION_REFUSED)
-        if request.samples > self._allowance.samples:
-            return Refused(problems.too_many_samples(self._allowance.samples))
-        return self._check_work(case) or self._check_payload(case)
+    def _admit(self, turn: Sequence[Checked[AnyRequest, Answer]]) -> list[Admitted[AnyRequest, Answer]]:
+        """Let the ledger count the use of each solution, and refuse those that are spent."""
+        results = self._ledger.admit([_use(checked) for checked in turn], now=self._clock())
+        stages = [
+            checked.case.advance(self._admitted, checked, result) for checked, result in zip(turn, results, strict=True)
+        ]
+        return [stage for stage in stages if stage is not None]
 
-    def _check_payload(self, case: Case) -> Decision | None:
-        if not case.request.digest:
-            return Refused(problems.bad_payload("the payload is nested too deep"))
-        return None
+    def _admitted(
+        self, checked: Checked[AnyRequest, Answer], result: UseResult
+    ) -> Admitted[AnyRequest, Answer] | Refused:
+        admission, outcome = result.admission, result.outcome
+        # A solution that was spent when it was checked is not fresh, even if the ledger has forgotten its ids since.
+        forgotten = checked.seen_spent and admission is Admission.FRESH
+        if forgotten or admission in (Admission.SPENT, Admission.EXHAUSTED):
+            return self._refuse_use(checked, problems.CHALLENGE_SPENT, "forgotten" if forgotten else admission.value)
+        if admission is Admission.MISMATCH:
+            return self._refuse_use(checked, problems.CHALLENGE_MISMATCH, "no such withheld answer to this request")
+        if outcome is not None and outcome.rest:
+            return self._refusals.for_withheld(checked.account, checked.state, outcome)
+        return Admitted(checked, result)
 
-    def _check_work(self, case: Case) -> Decision | None:
-        """Compare the work that came with the price of the account's past: claims first, then ids, then digests."""
-        solved = self._issuer.read(case.request, case.name)
-        standing = self._ledger.standing(self._model, case.name, () if isinstance(solved, Problem) else solved.ids)
-        case.account = standing.account
-        if isinstance(solved, Problem):
-            return self._challenge(case, solved)
-        case.solved = solved
-        if standing.outcomes:
-            # A retry, or a solution that is spent: the ledger says which when it is admitted.
-            case.is_retry = True
-            return None
-        if not solved.is_open:
-            return self._challenge(case, problems.CHALLENGE_EXPIRED)
-        asked = self._asked(case)
-        if isinstance(asked, TooLarge):
-            return Refused(problems.too_large(asked.samples))
-        case.asked = asked
-        if not is_solved(solved):
-            return self._challenge(case, problems.INVALID_SOLUTION)
-        return None if solved.hashes >= asked else self._ask_for_more(case, solved, asked)
+    def _refuse_use(self, checked: Checked[AnyRequest, Answer], problem: Problem, reason: str) -> Refused:
+        refusal = Refused(problem, f"use of the solution refused: {reason}")
+        return self._refusals.with_challenge(
+            refusal, checked.case.request, checked.account, checked.state, checked.solved
+        )
 
-    def _ask_for_more(self, case: Case, solved: Solved, asked: int) -> Refused:
-        """Refuse valid work of too little, which is not spent, with a challenge for the rest."""
-        missing = self._tariff.at_least(asked - solved.hashes)
-        rest = rest_of(solved, self._tariff.seconds(missing), self._clock())
-        step = asked if rest is None else missing
-        return Refused(self._issuer.refuse(problems.MORE_REQUIRED, case.name, step, rest))
+    def _run(
+        self, admitted: Sequence[Admitted[AnyRequest, Answer]], run: RunVictim[AnyRequest, Answer]
+    ) -> list[Answered[AnyRequest, Answer]]:
+        """Run the victim once on the admitted requests, and take the evidence of their samples."""
+        if not admitted:
+            return []
+        try:
+            pairs = list(zip(admitted, run([stage.case.request for stage in admitted]), strict=True))
+        except Exception as error:
+            _refuse_open([stage.case for stage in admitted], refusal_after(error))
+            return []
+        stages = [stage.case.advance(self._answered, stage, result) for stage, result in pairs]
+        return [stage for stage in stages if stage is not None]
 
-    def _admit(self, cases: Sequence[Case]) -> None:
-        """Count the use of each solution, once the ledger has refused those that are spent."""
-        uses = [_use(case) for case in cases]
-        for case, result in zip(cases, self._ledger.admit(uses, now=self._clock()), strict=True):
-            case.admitted = result
-            # What was let through as a retry is none where the ledger has forgotten its ids meanwhile.
-            forgotten = case.is_retry and result.admission is Admission.FRESH
-            if forgotten or result.admission in (Admission.SPENT, Admission.EXHAUSTED):
-                case.decision = self._challenge(case, problems.CHALLENGE_SPENT)
-            elif result.admission is Admission.MISMATCH:
-                case.decision = self._challenge(case, problems.CHALLENGE_MISMATCH)
-            elif result.outcome is not None and result.outcome.rest:
-                case.decision = self._withhold(case, result.outcome)
+    def _answered(
+        self, admitted: Admitted[AnyRequest, Answer], result: PassResult[Answer]
+    ) -> Answered[AnyRequest, Answer] | Released[Answer] | Refused:
+        account, samples, problem = admitted.checked.account, result.samples, result.problem
+        if samples is not None and len(samples.costs) > self._allowance.samples:
+            problem = problems.too_many_samples(self._allowance.samples)
+        if problem is not None:
+            self._count_failure(admitted, problem)
+            return Refused(problem, f"account {account}, after the pass: {problem.detail}")
+        if samples is None:
+            self._count_failure(admitted)
+            return Released(result.answer, None)
+        if admitted.is_repeat:
+            state = self._ledger.account(self._model, account)
+            return Released(result.answer, self._tariff.announced(state))
+        return Answered(admitted, result.answer, tuple(self._policy.evidence_of(samples)))
 
-    def _factor(self, case: Case) -> float:
-        return self._allowance.explanation_factor if case.request.explains else 1.0
-
-    def _asked(self, case: Case) -> int | TooLarge:
-        assert case.account is not None
-        if case.solved is not None and case.solved.withheld is not None:
-            return self._tariff.announced(case.account)
-        return self._tariff.asked(case.account, case.request.samples, self._factor(case))
-
-    def _challenge(self, case: Case, why: Problem) -> Refused:
-        """Refuse with a challenge for the price of the account's past."""
-        asked = self._asked(case)
-        if isinstance(asked, TooLarge):
-            return Refused(problems.too_large(asked.samples))
-        return Refused(self._issuer.refuse(why, case.name, asked))
-
-    def _withhold(self, case: Case, outcome: Outcome) -> Refused:
-        """Refuse with a challenge for the rest of a withheld answer, or for the price of the day where that is more.
-
-        The price of the day is that of one sample and what the account owes: those of the request are priced already.
-        """
-        assert case.account is not None
-        if outcome.rest > self._tariff.longest:
-            return Refused(problems.REST_TOO_LARGE)
-        step = max(self._tariff.announced(case.account), self._tariff.at_least(outcome.rest))
-        rest = rest_of_withheld(outcome)
-        return Refused(self._issuer.refuse(problems.MORE_REQUIRED, case.name, step, rest))
-
-    # ---- The pass ---------------------------------------------------------------------------------------------------
-
-    def _run(self, cases: Sequence[Case], run: Run) -> None:
-        if not cases:
+    def _count_failure(self, admitted: Admitted[AnyRequest, Answer], problem: Problem | None = None) -> None:
+        """Count a failed pass: its work stays unspent, unless the account fails too often by its own fault."""
+        if admitted.is_repeat or problem is problems.PRICING_UNAVAILABLE:
             return
-        for case, ran in zip(cases, run([case.request for case in cases]), strict=True):
-            case.ran = ran
-            problem = ran.problem
-            if ran.priced is not None and len(ran.priced.costs) > self._allowance.samples:
-                problem = problems.too_many_samples(self._allowance.samples)
-            if problem is not None or ran.priced is None:
-                self._fail(case, problem)
-                case.decision = Released(ran.answer, None) if problem is None else Refused(problem)
-            elif _is_repeat(case):
-                account = self._ledger.account(self._model, case.name)
-                case.decision = Released(ran.answer, self._tariff.announced(account))
-            else:
-                case.evidence = tuple(self._calibration.evidence_of(ran.priced))
-
-    def _fail(self, case: Case, problem: Problem | None) -> None:
-        """The victim has not answered: the work stays good, unless the account fails too often by its own fault."""
-        if _is_repeat(case) or case.solved is None or problem is problems.PRICING_UNAVAILABLE:
-            return
-        solved = case.solved
-        self._ledger.fail(self._model, case.name, solved.ids, expires=solved.expires, now=self._clock())
-
-    # ---- Settling ---------------------------------------------------------------------------------------------------
-
-    def _settle(self, cases: Sequence[Case]) -> None:
-        """Settle each account's answers on its version of that moment; again where it has changed meanwhile."""
-        pending: dict[str, list[Case]] = {}
-        for case in cases:
-            pending.setdefault(case.name, []).append(case)
-        for attempt in range(MOST_CONFLICTS):
-            if attempt:
-                time.sleep(random.uniform(0, LONGEST_NAP_SECONDS))  # noqa: S311
-                self._read_again(pending)
-            self._settle_once(pending)
-            if not pending:
-                return
-        log.error("calpow: an account changed %d times while its answers were settled: refusing", MOST_CONFLICTS)
-        for waiting in pending.values():
-            for case in waiting:
-                case.decision = Refused(problems.LEDGER_UNAVAILABLE)
-
-    def _settle_once(self, pending: dict[str, list[Case]]) -> None:
-        """Settle what is pending, and take out the accounts that have not changed since they were read."""
-        for name in [name for name, waiting in pending.items() if not waiting]:
-            del pending[name]
-        plans = {name: self._plan(waiting) for name, waiting in pending.items()}
-        if not plans:
-            return
-        written = self._ledger.settle(self._model, [settlement for settlement, _ in plans.values()], now=self._clock())
-        for (name, (settlement, settled)), done in zip(plans.items(), written, strict=True):
-            if done:
-                self._conclude(pending.pop(name), settlement, settled)
-
-    def _read_again(self, pending: dict[str, list[Case]]) -> None:
-        """Read accounts anew, and end those requests whose solution another use has spent meanwhile."""
-        for name, waiting in pending.items():
-            ids = [each for case in waiting if case.solved is not None for each in case.solved.ids]
-            standing = self._ledger.standing(self._model, name, ids)
-            for case in waiting:
-                assert case.solved is not None
-                case.account = standing.account
-                outcomes = [standing.outcomes[each] for each in case.solved.ids if each in standing.outcomes]
-                if outcomes:
-                    case.decision = self._overtaken(case, outcomes[0])
-            pending[name] = [case for case in waiting if case.decision is None]
-
-    def _overtaken(self, case: Case, outcome: Outcome) -> Decision:
-        """Another use of the same solution was settled first: its outcome is repeated for the same request."""
-        assert case.ran is not None
-        assert case.account is not None
-        assert case.solved is not None
-        if (outcome.solution, outcome.digest) != (case.solved.name, case.request.digest):
-            return self._challenge(case, problems.CHALLENGE_SPENT)
-        if outcome.rest:
-            return self._withhold(case, outcome)
-        return Released(case.ran.answer, self._tariff.announced(case.account))
-
-    def _plan(self, cases: Sequence[Case]) -> tuple[Settlement, list[Settled]]:
-        """One account's settlement: its answers one after another, on the state it was read in."""
-        account = cases[0].account
-        assert account is not None
-        before, now = account.version, self._clock()
-        settled: list[Settled] = []
-        spendings: list[Spending] = []
-        for case in cases:
-            result = self._settled(case, account)
-            account = Account(result.totals, result.owed, before)
-            settled.append(result)
-            spendings.append(_spending(case, result, now))
-        return Settlement(cases[0].name, before, account.totals, account.owed, tuple(spendings)), settled
-
-    def _settled(self, case: Case, account: Account) -> Settled:
-        assert case.solved is not None
-        assert case.admitted is not None
-        withheld = case.admitted.withheld
-        if withheld is not None:
-            return settle_rest(self._tariff, account, withheld, case.solved.hashes)
-        return settle(self._tariff, account, case.evidence, case.solved.hashes, case.asked, self._factor(case))
-
-    def _conclude(self, cases: Sequence[Case], settlement: Settlement, settled: Sequence[Settled]) -> None:
-        account = Account(settlement.totals, settlement.owed, settlement.before + 1)
-        for case, result, spending in zip(cases, settled, settlement.spendings, strict=True):
-            case.account = account
-            if result.rest:
-                case.decision = self._withhold(case, spending.outcome)
-            else:
-                assert case.ran is not None
-                case.decision = Released(case.ran.answer, self._tariff.announced(account))
+        solved = admitted.checked.solved
+        self._ledger.fail(self._model, admitted.checked.account, solved.ids, expires=solved.expires, now=self._clock())
 
 
-def _next_turn(cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
-    """Those that can run together, no two of them with an id in common; and the others."""
+def _next_turn(
+    waiting: Sequence[Checked[AnyRequest, Answer]],
+) -> tuple[list[Checked[AnyRequest, Answer]], list[Checked[AnyRequest, Answer]]]:
+    """Return those requests that can run together, no two of which share an id, and the others."""
     taken: set[str] = set()
-    turn: list[Case] = []
-    later: list[Case] = []
-    for case in cases:
-        ids = set(case.solved.ids) if case.solved is not None else set()
-        if taken.isdisjoint(ids):
-            turn.append(case)
-        else:
-            later.append(case)
-        taken |= ids
+    turn: list[Checked[AnyRequest, Answer]] = []
+    later: list[Checked[AnyRequest, Answer]] = []
+    for checked in waiting:
+        (turn if taken.isdisjoint(checked.solved.ids) else later).append(checked)
+        taken.update(checked.solved.ids)
     return turn, later
 
 
-def _use(case: Case) -> Use:
-    solved = case.solved
-    assert solved is not None
-    return Use(solved.name, solved.ids, case.request.digest, solved.expires, solved.withheld)
+def _use(checked: Checked[AnyRequest, Answer]) -> Use:
+    solved = checked.solved
+    return Use(solved.name, solved.ids, checked.case.request.digest, solved.expires, solved.withheld)
 
 
-def _is_repeat(case: Case) -> bool:
-    return case.admitted is not None and case.admitted.admission is Admission.REPEAT
-
-
-def _spending(case: Case, settled: Settled, now: float) -> Spending:
-    solved = case.solved
-    assert solved is not None
-    outcome = Outcome(solved.name, case.request.digest, now, settled.price, settled.work, settled.rest)
-    # The rest of a withheld answer can be asked for as long as its solution may be repeated; then it is solved, and
-    # what is too little for it is added to.
-    kept = now + RETRY_SECONDS + REMEMBERED_SECONDS + (2 * LONGEST_EXPIRY_SECONDS if settled.rest else 0.0)
-    return Spending(solved.ids, outcome, max(solved.expires, kept))
-
-
-def _closed(cases: Sequence[Case], problem: Problem) -> list[Decision]:
-    """The decisions; `problem` for those that have none, whose answers are held back for good."""
-    return [Refused(problem) if case.decision is None else case.decision for case in cases]
+def _refuse_open(cases: Sequence[Case[AnyRequest, Answer]], refusal: Refused) -> None:
+    for case in cases:
+        if case.is_open:
+            case.decide(refusal)

@@ -1,7 +1,7 @@
-"""The exact digest of a request, over everything that the victim may read of it.
+"""Exact digest of a request, over everything that the victim may read of it.
 
-TorchServe has parsed the body by then, so client and server need not agree on bytes: parts in the order in which the
-handler gets them, everything length-prefixed and tagged by its kind.
+The digest covers the parts as TorchServe has parsed them, in the order in which the handler receives them, each
+prefixed with its length and tagged by its type. Client and server need not agree on the bytes of the body.
 """
 
 import json
@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 
-# They differ each time a request is sent, and tell of its way and not of its content.
+# These differ whenever a request is sent again, and describe its transport and not its content. Decision 0004.
 _TRANSPORT = frozenset(
     (
         *("connection", "content-length", "date", "forwarded", "traceparent", "tracestate", "via", "x-request-id"),
@@ -22,11 +22,14 @@ _BOUNDARY = re.compile(r';\s*boundary=(?:"[^"]*"|[^;]*)', re.IGNORECASE)
 def request_digest(
     purpose: str, parts: Mapping[str, object], properties: Mapping[str, object], ours: Iterable[str]
 ) -> str:
-    """Hexadecimal SHA-256 of a request.
+    """Return the SHA-256 of a request, in hexadecimal.
 
-    purpose: what is asked, and of which version of the model. parts: the body's. properties: headers, path and the
-    parts' own headers, as TorchServe hands them to a handler; `ours` are left out, in lower case, and so are a form's
-    boundary and what a transport adds. Raises RecursionError or ValueError for values nested too deep.
+    purpose: what is asked of the model, and of which version.
+    parts: the parts of the body.
+    properties: headers, path and the parts' own headers, as TorchServe gives them to a handler.
+    ours: names of headers in lower case that are left out, as are a form's boundary and the transport's headers.
+
+    Raises RecursionError or ValueError for values that are nested too deep.
     """
     digest = sha256()
     for piece in _pieces(purpose, parts, properties, frozenset(ours) | _TRANSPORT):

@@ -1,4 +1,4 @@
-"""Every refusal the gate can answer with: RFC 9457 problem documents, their statuses and their public texts."""
+"""Problem documents (RFC 9457) for every refusal of the gate: their types, statuses and public texts."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,10 @@ CONTENT_TYPE = "application/problem+json"
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One refusal: what goes to the client, and nothing that a query cost or an account has spent."""
+    """A refusal as the client sees it.
+
+    It states neither what a query cost nor what an account has spent.
+    """
 
     type: str
     status: int
@@ -23,7 +26,7 @@ class Problem:
     challenge: Challenge | None = None
 
     def document(self) -> dict[str, object]:
-        """The members of the problem document (RFC 9457, section 3)."""
+        """Return the members of the problem document (RFC 9457, section 3)."""
         members: dict[str, object] = {
             "type": URN + self.type,
             "title": self.title,
@@ -35,7 +38,7 @@ class Problem:
         return members
 
     def body(self, **extensions: object) -> str:
-        """The document as JSON, with extension members after its own."""
+        """Return the document as JSON, followed by extension members."""
         return json.dumps({**self.document(), **extensions})
 
 
@@ -60,7 +63,7 @@ PRICING_UNAVAILABLE = Problem(
     {"Retry-After": "5"},
 )
 
-# What is wrong with a solution; each is sent with a challenge that can be solved instead.
+# These are sent with a challenge.
 MALFORMED_SOLUTION = Problem(
     "malformed-solution", 402, "Malformed solution", "Send 'PoW-Solution: TOKEN STAMP STAMP ...' of one challenge."
 )
@@ -95,19 +98,22 @@ POW_REQUIRED = Problem("pow-required", 402, "Proof of work required", "")
 
 
 def bad_payload(reason: str) -> Problem:
-    """The victim cannot read the payload; the work stays good for another request."""
+    """Return the problem of a payload that the victim cannot read. Its work stays good for another request."""
     return Problem("bad-payload", 400, "Unreadable payload", f"{reason[:1].upper()}{reason[1:]}.")
 
 
 def too_many_samples(most: int) -> Problem:
-    """The request holds more samples than the owner allows."""
+    """Return the problem of a request with more than `most` samples, which is what the owner allows."""
     return Problem("too-large", 413, "Too many samples", f"A request may hold {most:,} samples: divide it.")
 
 
 def too_large(samples: int) -> Problem:
-    """The request takes more work than one challenge may ask for; so many samples would do, none where it is 0."""
+    """Return the problem of a request that needs more work than one challenge may ask for.
+
+    `samples` is how many samples one challenge can pay for, or 0.
+    """
     if not samples:
-        return TOO_DEAR
+        return ANSWER_TOO_LARGE
     return Problem(
         "too-large",
         413,
@@ -116,7 +122,7 @@ def too_large(samples: int) -> Problem:
     )
 
 
-TOO_DEAR = Problem(
+ANSWER_TOO_LARGE = Problem(
     "too-large",
     413,
     "Answer too dear",
@@ -133,21 +139,21 @@ EXPLANATION_REFUSED = Problem(
 )
 
 
-def challenged(why: Problem, challenge: Challenge, realm: str, seconds: float, now: float) -> Problem:
-    """`why` with a challenge to solve; `seconds` is what it takes the reference client.
+def with_challenge(problem: Problem, challenge: Challenge, realm: str, seconds: float, now: float) -> Problem:
+    """Return `problem` with a challenge that takes the reference client `seconds` to solve.
 
-    `now`, in seconds since the epoch, goes into the Date header (RFC 9110, section 6.6.1): by it a client whose clock
-    is wrong knows how long the challenge stays open.
+    `now`, in seconds since the epoch, becomes the Date header (RFC 9110, section 6.6.1), from which a client whose
+    clock is wrong learns how long the challenge stays open. Decision 0029.
     """
     puzzle = challenge.puzzle
     memory = "" if puzzle.cost is None else f" by scrypt, {puzzle.cost.memory >> 10:,} KiB a digest"
     bits = f"{puzzle.bits} bit" if puzzle.bits == 1 else f"{puzzle.bits} bits"
     ask = f"Find {puzzle.count} stamps of {bits}{memory}; about {_readable(seconds)} on the reference client."
     return replace(
-        why,
-        detail=f"{why.detail} {ask}".strip(),
+        problem,
+        detail=f"{problem.detail} {ask}".strip(),
         headers={
-            **why.headers,
+            **problem.headers,
             "Date": formatdate(now, usegmt=True),
             "WWW-Authenticate": www_authenticate(realm, challenge.token),
         },

@@ -1,8 +1,8 @@
-"""Settling: what an account owes after its samples are priced, and whether their answer may leave.
+"""Arithmetic of settling: what an account owes once its samples are priced, and whether their answer may leave.
 
-Arithmetic only. What is due for an answer is what the account owes and the sum of the prices after each sample's
-evidence. The answer leaves where that is at most twice the work that was asked for, and the difference to the work
-presented is owed (or credited); beyond, the evidence stays charged and the answer is withheld until the rest is paid.
+The work due for an answer is the work that the account owes plus the price of each sample after its evidence. If it
+exceeds the work presented by no more than was asked for, the answer leaves and the difference is owed (or credited).
+Otherwise the evidence stays charged, and the answer is withheld until the rest is paid.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,10 @@ from calpow.handler.policy.tariff import Tariff
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """An account's state after a request, and what became of the request; `rest` is 0 where the answer may leave."""
+    """State of an account after a request, and the price, the work and the rest of the request, in hashes.
+
+    `rest` is 0 when the answer may leave.
+    """
 
     totals: Totals
     owed: int
@@ -26,10 +29,11 @@ class Settled:
 def settle(
     tariff: Tariff, account: Account, evidence: Sequence[Charge], hashes: int, asked: int, factor: float
 ) -> Settled:
-    """Settle an answer's samples, in order, with `hashes` presented where `asked` were; `factor` is their price's.
+    """Return the settlement of an answer's samples, in order, for `hashes` presented when `asked` were required.
 
-    As much may be owed as was asked for, whatever was presented beyond it: what an account owes is lost when it is
-    left, and a thief who presents half of what will be due would have the other half for nothing.
+    `factor` multiplies the price of the samples. The work owed afterwards is at most the work that was asked for,
+    however much more was presented: the work that an account owes is lost when the account is abandoned, so that a
+    thief who presented half of the work due would otherwise have the other half for nothing. Decision 0002.
     """
     totals, price = tariff.price(account.totals, evidence, factor)
     due = account.owed + price
@@ -39,12 +43,12 @@ def settle(
 
 
 def settle_rest(tariff: Tariff, account: Account, withheld: Outcome, hashes: int) -> Settled:
-    """Settle an answer that was withheld: its samples are charged and priced already, `hashes` come on top."""
+    """Return the settlement of a withheld answer, whose samples are charged and priced already, for `hashes` more."""
     work = withheld.work + hashes
     owed = _owed(tariff, account.totals, account.owed + withheld.price - work)
     return Settled(account.totals, owed, withheld.price, work, 0)
 
 
 def _owed(tariff: Tariff, totals: Totals, owed: int) -> int:
-    """Work paid in excess counts for the next sample, and no further: nothing can be banked."""
+    """Return the work owed, with a credit of one next sample at most: work cannot be banked. Decision 0006."""
     return max(owed, -tariff.next(totals))

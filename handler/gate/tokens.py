@@ -1,6 +1,7 @@
-"""Issue and verify signed challenges: HS256 JSON Web Tokens (RFC 7519, RFC 7515), signed and read here only.
+"""Tokens of challenges: JSON Web Tokens (RFC 7519, RFC 7515) with HS256 signatures.
 
-Standard library, because a protected archive must run where nothing but TorchServe is installed.
+Only the standard library is used, because a protected archive must run where nothing but TorchServe is installed.
+Decision 0009.
 """
 
 import hmac
@@ -14,6 +15,7 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
+from calpow.handler.errors import BadToken
 from calpow.handler.ledger.ledger import Secret
 from calpow.puzzle.algorithms import SCRYPT, ScryptCost
 from calpow.puzzle.errors import PuzzleError
@@ -21,24 +23,23 @@ from calpow.puzzle.puzzle import Puzzle
 from calpow.puzzle.wire import cost_fields, read_cost
 
 HEADER = {"alg": "HS256", "typ": "JWT"}
-# A rotated secret is signed with after this long, without a question to the ledger for every request.
+# Workers read the secrets again after this time, so that a new secret comes into use without a ledger call for every
+# request.
 REFRESH_SECONDS = 10.0
-# A forged token must not make every request read the secrets again.
+# A token that no known secret signed makes a worker read the secrets again, but no more often than this.
 RETRY_SECONDS = 1.0
-
-
-class BadToken(PuzzleError):
-    """A token that we did not sign, or that is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """Earlier work that a challenge for a rest builds on.
+    """Earlier work on which a challenge for a rest builds. Decision 0005.
 
-    ids: what was presented and is not spent yet; it is spent together with the rest. work: of these ids, in expected
-    hashes. until: after which no rest builds on these ids, in seconds since the epoch: as long a ledger remembers that
-    they are spent. withheld: name of the solution whose withheld answer the rest pays for, None for a rest of too
-    little work. digest: of the request whose answer is withheld.
+    ids: ids that were presented and not spent; they are spent together with the rest.
+    work: their work, in expected hashes.
+    until: time after which no rest builds on these ids, in seconds since the epoch. The ledger remembers spent ids at
+        least until then.
+    withheld: name of the solution whose withheld answer the rest pays for; None for a rest of too little work.
+    digest: digest of the request whose answer is withheld.
     """
 
     ids: tuple[str, ...]
@@ -50,10 +51,10 @@ class Rest:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """Contents of a token: names as in JSON Web Tokens (RFC 7519), and the puzzle's.
+    """Contents of a token: registered claims (RFC 7519, section 4.1) and the parameters of the puzzle.
 
-    `sub` is opaque: Signer.subject makes it of the account. In the token scrypt's cost is n, r and p, and a rest's
-    members stand beside the others.
+    `sub` is opaque: Signer.subject derives it from the account. In the token, `cost` becomes n, r and p, and the
+    members of `rest` stand beside the others.
     """
 
     jti: str
@@ -68,22 +69,18 @@ class Claims:
 
     @property
     def puzzle(self) -> Puzzle:
-        """What is to be solved. Raises PuzzleError where no puzzle can have these claims."""
+        """The puzzle to solve. Raises PuzzleError when no puzzle can have these claims."""
         return Puzzle(self.algorithm, self.jti, self.bits, self.count, self.cost)
 
 
 class Signer:
-    """Signs with the newest of the secrets, accepts any of them; reads them again when they may have changed."""
+    """Signs tokens with the newest of the secrets, and accepts tokens that any of them signed."""
 
     def __init__(self, secrets: Callable[[], Sequence[Secret]], clock: Callable[[], float] = time.monotonic) -> None:
         self._read = secrets
         self._clock = clock
         self._known: Sequence[Secret] = ()
         self._read_at = float("-inf")
-
-    def refresh(self) -> None:
-        """Read the secrets, unless that was a moment ago. Raises LedgerUnavailable."""
-        self._secrets(REFRESH_SECONDS)
 
     def sign(self, claims: Claims) -> str:
         """Return the token of these claims. Raises LedgerUnavailable."""
@@ -98,19 +95,22 @@ class Signer:
         return _subject(self._secrets(REFRESH_SECONDS)[-1], account)
 
     def is_subject(self, subject: str, account: str) -> bool:
-        """Whether a token's subject, signed with any of the secrets, is this account. Raises LedgerUnavailable."""
+        """Return whether a token's subject names this account, by any of the secrets. Raises LedgerUnavailable."""
         known = self._secrets(REFRESH_SECONDS)
         given = subject.encode("utf-8", "surrogatepass")
         return any(hmac.compare_digest(_subject(secret, account).encode("ascii"), given) for secret in known)
 
     def verify(self, token: str) -> Claims:
-        """The claims of a token that we signed; its expiry is not looked at. Raises BadToken."""
+        """Return the claims of a token that this deployment signed. Its expiry is not checked.
+
+        Raises BadToken or LedgerUnavailable.
+        """
         signing, _, signature = token.rpartition(".")
         try:
             given = _bytes(signature)
-        except (Base64Error, ValueError) as problem:
-            raise BadToken("the token is cut short or altered; solve a new challenge") from problem
-        # Base64 has spellings that differ in bits nobody reads: only the one we wrote counts.
+        except (Base64Error, ValueError) as error:
+            raise BadToken("the token is cut short or altered; solve a new challenge") from error
+        # Base64 has several spellings of the same bytes, of which only the one that was signed is accepted.
         if _text(given) != signature or not (
             self._signed(signing, given, REFRESH_SECONDS) or self._signed(signing, given, RETRY_SECONDS)
         ):
@@ -135,8 +135,8 @@ def _claims(signing: str) -> Claims:
         members = json.loads(_bytes(payload))
         cost = read_cost(members) if members["algorithm"] == SCRYPT else None
         return Claims(**{name: members[name] for name in _NAMES}, cost=cost, rest=_read_rest(members))
-    except (Base64Error, ValueError, KeyError, TypeError, PuzzleError) as problem:
-        raise BadToken("the token is of another version; solve a new challenge") from problem
+    except (Base64Error, ValueError, KeyError, TypeError, PuzzleError) as error:
+        raise BadToken("the token is of another version; solve a new challenge") from error
 
 
 def _rest_fields(rest: Rest | None) -> dict[str, object]:
@@ -156,7 +156,7 @@ def _read_rest(members: Mapping[str, Any]) -> Rest | None:
 
 @lru_cache(maxsize=4096)
 def _subject(secret: Secret, account: str) -> str:
-    # A domain of its own: no token can be taken for a subject.
+    # The prefix separates subjects from tokens, which hold no colon.
     return _text(hmac.digest(secret.value, b"subject:" + account.encode("utf-8"), sha256)[:16])
 
 
@@ -176,6 +176,6 @@ def _bytes(text: str) -> bytes:
     return urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
 
 
-# Signed and compared as text, for every request.
+# Encoded once, since it is signed and compared as text for every request.
 _HEADER = _encode(HEADER)
 _NAMES = ("jti", "sub", "aud", "exp", "algorithm", "bits", "count")

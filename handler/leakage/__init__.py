@@ -1,1 +1,1 @@
-"""Leakage metrics: what a query can reveal about the training data, as one number a sample."""
+"""Leakage scores: how much a query can reveal about the training data, as one number a sample."""

@@ -1,6 +1,6 @@
-"""The reference set of the pknn metric: labelled training points in the victim's representation, one file.
+"""The reference set of the pknn score: labelled training points in the victim's representation, in one file.
 
-The file is what torch.save makes of tensors and of a card in JSON; it is read without running code from it.
+torch.save wrote the file, from tensors and a card in JSON; loading it runs no code from it.
 """
 
 import json
@@ -11,22 +11,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from calpow.handler.decoding import DecodingError, decode
-from calpow.puzzle.errors import CalpowError
+from calpow.handler.errors import DecodingError, NeighboursError
+from calpow.handler.json_documents import read_document
 
 SCHEMA = 1
-# How many samples are compared at once: bounds the memory for their distances to all reference points.
+# Samples that are compared at once, which bounds the memory for their distances to all reference points.
 LARGEST_BATCH = 64
 _AGAIN = "make the reference set again"
 
 
-class NeighboursError(CalpowError):
-    """A reference set cannot be used, or not with these features."""
-
-
 @dataclass(frozen=True)
 class NeighboursCard:
-    """What a reference set is: the `k` nearest of `points` points vote, each given by `width` numbers."""
+    """Description of a reference set: the `k` nearest of `points` points vote, each given by `width` numbers."""
 
     schema: int
     class_names: tuple[str, ...]
@@ -37,12 +33,12 @@ class NeighboursCard:
 
 
 class Neighbours:
-    """Labelled training points, of which those nearest to a query vote on its class."""
+    """Labelled training points, of which the nearest to a query vote on its class."""
 
     def __init__(self, card: NeighboursCard, features: Tensor, labels: Tensor) -> None:
         """`features` float32 `[points, width]` and `labels` int64 `[points]`, indices of names, on one device.
 
-        Raises NeighboursError when they do not fit the card, or are no numbers.
+        Raises NeighboursError when they do not fit the card, or are not finite.
         """
         _check(card, features, labels)
         self.card = card
@@ -54,23 +50,23 @@ class Neighbours:
 
     @classmethod
     def load(cls, path: Path, device: torch.device | str = "cpu") -> "Neighbours":
-        """Load a file that `save_neighbours` wrote. Raises NeighboursError, one line that says what is wrong."""
+        """Load a file that `save_neighbours` wrote. Raises NeighboursError, whose text is one line."""
         if not path.is_file():
             raise NeighboursError(f"{path} does not exist: give a reference set")
         try:
             stored = torch.load(path, map_location=device, weights_only=True)
             text, features, labels = stored["card"], stored["features"], stored["labels"]
-        except (OSError, EOFError, KeyError, TypeError, ValueError, RuntimeError, pickle.UnpicklingError) as problem:
-            raise NeighboursError(f"{path} is no reference set ({type(problem).__name__}): {_AGAIN}") from problem
+        except (OSError, EOFError, KeyError, TypeError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
+            raise NeighboursError(f"{path} is no reference set ({type(error).__name__}): {_AGAIN}") from error
         if not (isinstance(text, str) and isinstance(features, Tensor) and isinstance(labels, Tensor)):
             raise NeighboursError(f"{path} is no reference set (other contents): {_AGAIN}")
         return cls(_read_card(text), features, labels)
 
     def votes(self, features: Tensor) -> Tensor:
-        """Votes int64 `[n, classes]` on the CPU, of the k nearest points to each of `features` `[n, width]`.
+        """Return the votes of the k nearest points to each of `features` `[n, width]`: int64 `[n, classes]` on the CPU.
 
-        A sample whose distances overflow or are NaN gets no votes at all, which is the dearest there is. Raises
-        NeighboursError when the width is another.
+        A sample whose distances overflow or are NaN gets no votes, which costs the most. Raises NeighboursError for
+        another width.
         """
         if features.dim() != 2 or features.shape[1] != self.card.width:
             raise NeighboursError(
@@ -82,7 +78,7 @@ class Neighbours:
             return torch.cat([self._votes(part) for part in torch.split(centred, LARGEST_BATCH)]).cpu()
 
     def _votes(self, features: Tensor) -> Tensor:
-        # The squared distance but for the query's own square, which changes no order.
+        # Squared distances without the query's own square, which does not change their order.
         distances = torch.addmm(self._squares, features, self._points.T, alpha=-2)
         nearest, points = distances.topk(self.card.k, dim=1, largest=False, sorted=False)
         valid = nearest.isfinite().all(dim=1, keepdim=True).long().expand_as(points)
@@ -91,27 +87,23 @@ class Neighbours:
 
 
 def save_neighbours(path: Path, card: NeighboursCard, features: Tensor, labels: Tensor) -> None:
-    """Write a reference set; arguments as for Neighbours, on the CPU. Raises NeighboursError when they do not fit."""
+    """Write a reference set, of the arguments of Neighbours, on the CPU.
+
+    Raises NeighboursError when they do not fit or the file cannot be written.
+    """
     _check(card, features, labels)
     contents = {"card": json.dumps(asdict(card)), "features": features.contiguous(), "labels": labels.contiguous()}
     try:
         torch.save(contents, path)
-    except (OSError, RuntimeError) as problem:
-        raise NeighboursError(f"{path} cannot be written ({problem}): give another path") from problem
+    except (OSError, RuntimeError) as error:
+        raise NeighboursError(f"{path} cannot be written ({error}): give another path") from error
 
 
 def _read_card(text: str) -> NeighboursCard:
     try:
-        document = json.loads(text)
-        # The schema first: another version's fields would be reported as missing.
-        schema = document.get("schema") if isinstance(document, dict) else None
-        if type(schema) is int and schema != SCHEMA:
-            raise NeighboursError(f"the reference set has schema {schema}, this version reads {SCHEMA}: {_AGAIN}")
-        return decode(NeighboursCard, document)
-    except (ValueError, RecursionError):
-        raise NeighboursError(f"the reference set's card is not JSON: {_AGAIN}") from None
-    except DecodingError as problem:
-        raise NeighboursError(f"the reference set's card: {problem}: {_AGAIN}") from None
+        return read_document(NeighboursCard, text, SCHEMA, "the reference set's card")
+    except DecodingError as error:
+        raise NeighboursError(f"{error}: {_AGAIN}") from None
 
 
 def _check(card: NeighboursCard, features: Tensor, labels: Tensor) -> None:

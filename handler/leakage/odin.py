@@ -1,13 +1,13 @@
-"""A query's oddness after Generalized ODIN (Hsu et al., CVPR 2020), for a victim that is not retrained.
+"""The score of Generalized ODIN (Hsu et al., CVPR 2020), for a victim that is not retrained.
 
-The paper's B.6 uses the method's score. Hsu et al. train the victim with its logits split into h(x) / g(x), and score
-by the largest h(x), in their best variant the cosine between the representation and the weights of each class.
+The paper's B.6 uses it. Hsu et al. train the victim with its logits split into h(x) / g(x), and score by the largest
+h(x), in their best variant the cosine between the representation and the weights of each class.
 
-What is left out: g(x), which exists only in a network trained with it, and training on h/g, to which the method owes
-part of its strength; here h is read off a victim trained as usual. Where the victim has no last linear layer to be
-seen, the features are its output and the axes stand for the weights of the classes: then the cosine tells how much of
-the output is in one class alone. Hsu et al. also move the input up the gradient of its score before scoring it:
-`Perturbation`, for eager victims only, at the price of two more forward passes and a backward one.
+Two things are left out: g(x), which exists only in a network trained with it, and training on h/g, to which the method
+owes part of its strength; here h is computed from a victim trained as usual. Where the victim has no last linear layer
+that can be hooked, the features are its output and the axes stand for the weights of the classes: the cosine then says
+how much of the output is in one class alone. Hsu et al. also move the input up the gradient of its score before
+scoring it: `Perturbation`, for eager victims only, which takes two more forward passes and a backward one.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,14 +16,17 @@ import torch
 from torch import Tensor
 
 from calpow.handler.leakage.features import FeatureTap
-from calpow.handler.leakage.score import Need, Priced, Seen
+from calpow.handler.leakage.score import SampleBatch, ScoredSamples, VictimOutput
 
 # The magnitudes Hsu et al. search, for inputs of standard deviation near one.
 MAGNITUDES = (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08)
 
 
 class Odin:
-    """Prices a query by 1 - its largest cosine with a class: from 0 to 2."""
+    """Cost of a query: 1 - the largest cosine of its features with a class, from 0 to 2.
+
+    The class is the one with the largest cosine. Features that are NaN or zero cost the most.
+    """
 
     highest = 2.0
 
@@ -31,20 +34,17 @@ class Odin:
         """`weight` is FeatureTap.weight, `[classes, f]` or None; `perturb`, if any, a Perturbation."""
         self._directions = None if weight is None else _directions(weight)
         self._perturb = perturb
+        # A perturbation computes the features that it needs from the inputs.
+        self.needs = VictimOutput.NOTHING if perturb else VictimOutput.FEATURES
 
-    @property
-    def needs(self) -> Need:
-        """The victim's representation; with a perturbation its inputs are enough."""
-        return Need.NOTHING if self._perturb else Need.FEATURES
-
-    def price(self, seen: Seen) -> Priced:
-        """Price a batch; the label is the class with the largest cosine. NaN or zero features cost the most."""
-        features = self._perturb(seen.inputs) if self._perturb else seen.features
+    def price(self, batch: SampleBatch) -> ScoredSamples:
+        """Return the samples' costs and classes."""
+        features = self._perturb(batch.inputs) if self._perturb else batch.features
         if features is None:
-            raise ValueError("this metric was not shown the features it needs")
+            raise ValueError("this score needs the victim's features")
         with torch.inference_mode():
             best, labels = class_cosines(features.detach(), self._directions).max(dim=1)
-            return Priced((1 - best).clamp(0.0, 2.0).cpu(), labels.cpu())
+            return ScoredSamples((1 - best).clamp(0.0, 2.0).cpu(), labels.cpu())
 
 
 class Perturbation:
@@ -58,8 +58,8 @@ class Perturbation:
         self._directions = None if tap.weight is None else _directions(tap.weight)
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """Features float32 `[n, f]` of the moved inputs `[n, ...]`, whatever gradient mode the caller is in."""
-        # Tensors made in inference mode take no part in gradients, their copies made outside do.
+        """Return the features float32 `[n, f]` of the moved inputs `[n, ...]`, in any gradient mode of the caller."""
+        # Tensors created in inference mode cannot take part in gradients, but copies created outside it can.
         with torch.inference_mode(False), torch.enable_grad():
             start = inputs.detach().clone().requires_grad_()
             score = class_cosines(self._features(start), self._directions).amax(dim=1).sum()
@@ -68,7 +68,7 @@ class Perturbation:
             return self._features(start.detach() + self._magnitude * slope.sign())
 
     def score(self, inputs: Tensor) -> float:
-        """Summed score of the moved inputs."""
+        """Return the summed score of the moved inputs."""
         return float(class_cosines(self(inputs), self._directions).amax(dim=1).sum())
 
     def _features(self, inputs: Tensor) -> Tensor:
@@ -76,12 +76,17 @@ class Perturbation:
 
 
 def choose_magnitude(model: Callable[[Tensor], Tensor], tap: FeatureTap, batches: Sequence[Tensor]) -> float:
-    """The one of MAGNITUDES with the largest summed score on legitimate inputs; no odd ones are needed."""
-    return max(MAGNITUDES, key=lambda each: sum(Perturbation(model, tap, each).score(batch) for batch in batches))
+    """Return the one of MAGNITUDES with the largest summed score on legitimate inputs; no odd ones are needed."""
+
+    def summed_score(magnitude: float) -> float:
+        perturbation = Perturbation(model, tap, magnitude)
+        return sum(perturbation.score(batch) for batch in batches)
+
+    return max(MAGNITUDES, key=summed_score)
 
 
 def class_cosines(features: Tensor, directions: Tensor | None) -> Tensor:
-    """Cosine of each of features `[n, f]` with each class, float64 `[n, classes]`; -1 where there is none.
+    """Return the cosine of each of features `[n, f]` with each class, float64 `[n, classes]`; -1 where it is undefined.
 
     `directions` float64 `[classes, f]`, of length 1; None for the axes.
     """
@@ -92,6 +97,6 @@ def class_cosines(features: Tensor, directions: Tensor | None) -> Tensor:
 
 
 def _directions(weight: Tensor) -> Tensor:
-    # Made in inference mode they could not take part in gradients.
+    # Tensors created in inference mode cannot take part in gradients.
     with torch.inference_mode(False):
         return torch.nn.functional.normalize(weight.detach().to(torch.float64, copy=True), dim=1)

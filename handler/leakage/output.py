@@ -1,37 +1,29 @@
-"""From a victim's raw output to the logarithms of its probabilities; other outputs are refused when calibrating."""
+"""The kinds of raw output a victim may have, and the logarithms of its probabilities from each kind."""
 
 from enum import Enum
 
 import torch
 from torch import Tensor
 
-from calpow.handler.errors import GateMisconfigured
+from calpow.handler.errors import BareClass, NoDistribution
 
 # Half precision and many classes leave sums this far from one.
 SUM_TOLERANCE = 5e-3
 
 
 class OutputKind(Enum):
-    """What the numbers that the victim's model returns are, one row a sample."""
+    """Meaning of the numbers that the victim's model returns, one row a sample."""
 
     probabilities = "probabilities"
     log_probabilities = "log_probabilities"
     logits = "logits"
 
 
-class NoDistribution(GateMisconfigured):
-    """The victim's output is no distribution over its classes, so no metric of its answer can be used."""
-
-
-class BareClass(NoDistribution):
-    """The victim answers with a class and no probabilities: an answer, but with nothing to measure."""
-
-
 def recognise(output: Tensor, classes: int) -> OutputKind:
-    """What a victim's raw output is, from a batch of 2 or more different samples.
+    """Return the kind of a victim's raw output, from a batch of 2 or more different samples.
 
-    Raises NoDistribution, one line that says what it is instead, BareClass where it is a class after all. Logarithms
-    of independent (multi-label) sigmoids cannot be told from logits.
+    Raises NoDistribution, whose text describes the output in one line, or BareClass for a class without
+    probabilities. Logarithms of independent (multi-label) sigmoids cannot be told from logits.
     """
     _check_form(output, classes)
     numbers = output.detach().to("cpu", torch.float64)
@@ -49,10 +41,10 @@ def recognise(output: Tensor, classes: int) -> OutputKind:
 
 
 def log_distribution(output: Tensor, kind: OutputKind) -> Tensor:
-    """Normalised log-probabilities, float64 `[n, classes]` on the CPU, of raw output `[n, classes]`.
+    """Return normalised log-probabilities, float64 `[n, classes]` on the CPU, of raw output `[n, classes]`.
 
     A row that gives no distribution (NaN, infinity, nothing above zero) becomes the uniform one: it is priced as the
-    least certain answer there is, never as a free one, and leaves the rest of its batch alone.
+    least certain answer, never as a free one, and does not change the rest of its batch.
     """
     numbers = output.detach().to("cpu", torch.float64)
     if kind is OutputKind.probabilities:
@@ -92,5 +84,5 @@ def _sum_to_one(shares: Tensor) -> bool:
     return bool(((shares.sum(dim=-1) - 1).abs() <= SUM_TOLERANCE).all())
 
 
-def _refusal(found: str, advice: str) -> str:
-    return f"the victim's output is no distribution over classes: {found}; {advice}"
+def _refusal(form: str, advice: str) -> str:
+    return f"the victim's output is no distribution over classes: {form}; {advice}"

@@ -1,4 +1,4 @@
-"""The metrics an owner can choose from, and how each is made."""
+"""The scores that an owner can choose from by name, and the functions that create them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,16 +11,15 @@ from calpow.handler.leakage.confidence import Entropy, Gap
 from calpow.handler.leakage.features import FeatureTap
 from calpow.handler.leakage.gnmax.accountant import Accountant
 from calpow.handler.leakage.odin import Odin, Perturbation
-from calpow.handler.leakage.pate import Pate
-from calpow.handler.leakage.pknn import Pknn
-from calpow.handler.leakage.score import Metric
+from calpow.handler.leakage.score import Score
+from calpow.handler.leakage.votes import VoteScore
 
 Settings = Mapping[str, float]
 Votes = Callable[[Tensor], Tensor]
 
 
-class MetricName(Enum):
-    """The metrics by their names."""
+class ScoreName(Enum):
+    """The scores by their names."""
 
     pate = "pate"
     entropy = "entropy"
@@ -30,17 +29,25 @@ class MetricName(Enum):
     odin_moved = "odin-moved"
 
 
-# Metrics that look at the victim's probabilities, and at its representation.
-ON_PROBABILITIES = frozenset({MetricName.entropy, MetricName.gap})
-ON_FEATURES = frozenset({MetricName.pknn, MetricName.odin, MetricName.odin_moved})
+# Scores of the victim's probabilities, and scores of its features.
+ON_PROBABILITIES = frozenset({ScoreName.entropy, ScoreName.gap})
+ON_FEATURES = frozenset({ScoreName.pknn, ScoreName.odin, ScoreName.odin_moved})
 
 
 @dataclass(frozen=True)
-class Sources:
-    """What metrics are made of; None for what there is not.
+class ScoreSpec:
+    """A score by its name, with the settings that it was calibrated with."""
 
-    `teachers` maps inputs `[n, ...]` to votes int64 `[n, classes]`, `neighbours` features `[n, f]`; `tap` is on
-    `model`, the victim's.
+    name: ScoreName
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class ScoreSources:
+    """Parts that scores are computed from; None for those that are missing.
+
+    `teachers` maps inputs `[n, ...]` to vote counts int64 `[n, classes]`, `neighbours` maps features `[n, f]` to them;
+    `tap` is on `model`, the victim's.
     """
 
     classes: int
@@ -50,30 +57,30 @@ class Sources:
     model: Callable[[Tensor], Tensor] | None = None
 
 
-def make_metric(name: MetricName, settings: Settings, sources: Sources) -> Metric:
-    """A metric with the settings it was calibrated with. Raises GateMisconfigured when something is missing."""
+def make_score(spec: ScoreSpec, sources: ScoreSources) -> Score:
+    """Return the score that `spec` describes. Raises GateMisconfigured when a setting or a source is missing."""
     try:
-        return _MAKERS[name](settings, sources)
+        return _MAKERS[spec.name](spec.settings, sources)
     except KeyError as missing:
         raise GateMisconfigured(
-            f"metric {name.value} lacks its setting {missing}: run calpow calibrate again"
+            f"metric {spec.name.value} lacks its setting {missing}: run calpow calibrate again"
         ) from None
 
 
-def _pate(settings: Settings, sources: Sources) -> Metric:
+def _pate(settings: Settings, sources: ScoreSources) -> Score:
     if sources.teachers is None:
         raise GateMisconfigured("metric pate needs teachers: give the --ensemble of calpow teachers")
-    return Pate(sources.teachers, _accountant(settings))
+    return VoteScore.of_teachers(sources.teachers, _accountant(settings))
 
 
-def _pknn(settings: Settings, sources: Sources) -> Metric:
+def _pknn(settings: Settings, sources: ScoreSources) -> Score:
     if sources.neighbours is None:
         raise GateMisconfigured("metric pknn needs reference points: give the --neighbours of calpow neighbours")
-    return Pknn(sources.neighbours, _accountant(settings))
+    return VoteScore.of_neighbours(sources.neighbours, _accountant(settings))
 
 
 def _accountant(settings: Settings) -> Accountant:
-    """RDP at the order that is set, else each query's epsilon at delta."""
+    """Return an accountant of RDP where an order is set, else of each query's epsilon at delta."""
     teachers, sigma = int(settings["teachers"]), settings["sigma"]
     if sigma <= 0 or teachers < 1:
         raise GateMisconfigured("the vote's sigma and teachers must be more than 0: run calpow calibrate again")
@@ -82,28 +89,28 @@ def _accountant(settings: Settings) -> Accountant:
     return Accountant.epsilon_at(settings["delta"], sigma, teachers)
 
 
-def _odin(settings: Settings, sources: Sources) -> Metric:
+def _odin(settings: Settings, sources: ScoreSources) -> Score:
     return Odin(_tap(sources).weight)
 
 
-def _odin_moved(settings: Settings, sources: Sources) -> Metric:
+def _odin_moved(settings: Settings, sources: ScoreSources) -> Score:
     tap = _tap(sources)
     if sources.model is None or tap.layer is None:
         raise GateMisconfigured("metric odin-moved follows gradients, and the victim is no eager model: take odin")
     return Odin(tap.weight, Perturbation(sources.model, tap, settings["magnitude"]))
 
 
-def _tap(sources: Sources) -> FeatureTap:
+def _tap(sources: ScoreSources) -> FeatureTap:
     if sources.tap is None:
         raise GateMisconfigured("metric odin needs the victim's representation, and it shows none")
     return sources.tap
 
 
-_MAKERS: Mapping[MetricName, Callable[[Settings, Sources], Metric]] = {
-    MetricName.pate: _pate,
-    MetricName.entropy: lambda _, sources: Entropy(sources.classes),
-    MetricName.gap: lambda _, __: Gap(),
-    MetricName.pknn: _pknn,
-    MetricName.odin: _odin,
-    MetricName.odin_moved: _odin_moved,
+_MAKERS: Mapping[ScoreName, Callable[[Settings, ScoreSources], Score]] = {
+    ScoreName.pate: _pate,
+    ScoreName.entropy: lambda _, sources: Entropy(sources.classes),
+    ScoreName.gap: lambda _, __: Gap(),
+    ScoreName.pknn: _pknn,
+    ScoreName.odin: _odin,
+    ScoreName.odin_moved: _odin_moved,
 }

@@ -1,4 +1,4 @@
-"""What every leakage metric offers the gate, and what it may look at."""
+"""The interface of leakage scores, with their inputs and results."""
 
 from dataclasses import dataclass
 from enum import Flag, auto
@@ -7,8 +7,16 @@ from typing import Protocol
 from torch import Tensor
 
 
-class Need(Flag):
-    """What a metric wants of the victim besides the input it would get."""
+@dataclass(frozen=True)
+class VictimShape:
+    """Shape of the victim: the number of its classes, and the shape of one input without the batch axis."""
+
+    classes: int
+    input_shape: tuple[int, ...]
+
+
+class VictimOutput(Flag):
+    """Outputs of the victim that a score needs besides the inputs."""
 
     NOTHING = 0
     PROBABILITIES = auto()
@@ -16,12 +24,12 @@ class Need(Flag):
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A batch of n samples and, as far as the metrics need it, what the victim makes of them.
+class SampleBatch:
+    """A batch of n samples, and those of the victim's outputs for them that the scores need.
 
     `inputs` is `[n, *input_shape]`, on the victim's device; `log_probabilities` float64 `[n, classes]` of the
     victim's answer, each row normalised; `features` float32 `[n, f]`, the victim's representation before its last
-    layer, or its output where that cannot be had.
+    layer, or its output where no such layer can be followed.
     """
 
     inputs: Tensor
@@ -30,30 +38,30 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Priced:
-    """A batch of n priced samples.
+class ScoredSamples:
+    """Costs and classes of a batch of n samples.
 
-    `costs` is float64 `[n]`, at least zero, or `[n, k]` for k metrics together; `labels` is int64 `[n]`, the class
-    the metric takes each sample for. Both on the CPU.
+    `costs` is float64 `[n]`, at least zero, or `[n, k]` for k scores together; `labels` is int64 `[n]`, the class that
+    each sample is taken for. Both are on the CPU.
     """
 
     costs: Tensor
     labels: Tensor
 
 
-class Metric(Protocol):
-    """Maps samples to one cost each: how much answering them would give away."""
+class Score(Protocol):
+    """Maps a sample to its cost, one number: how much the answer would reveal. Odder samples cost more."""
 
     @property
-    def needs(self) -> Need:
-        """What of `Seen` must be there."""
+    def needs(self) -> VictimOutput:
+        """The outputs of the victim that a SampleBatch must hold."""
         ...
 
     @property
     def highest(self) -> float:
-        """The most that any query can cost."""
+        """The largest possible cost of a sample."""
         ...
 
-    def price(self, seen: Seen) -> Priced:
-        """Price a batch of n samples: costs `[n]`."""
+    def price(self, batch: SampleBatch) -> ScoredSamples:
+        """Return the costs `[n]` and the classes of n samples. Raises ValueError when the batch lacks an output."""
         ...

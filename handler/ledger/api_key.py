@@ -1,4 +1,4 @@
-"""API keys, `cp_<id>_<secret>`: how they are made, recognised and kept."""
+"""API keys, `cp_<id>_<secret>`, and the names of their accounts."""
 
 import hmac
 import re
@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass
 from hashlib import sha256
 
-from calpow.handler.ledger.ledger import LedgerError
+from calpow.handler.errors import LedgerError
 
 _FORM = re.compile(r"cp_([0-9a-f]{8})_[0-9a-f]{48}", re.ASCII)
 _LONGEST_ACCOUNT = 128
@@ -14,22 +14,22 @@ _LONGEST_ACCOUNT = 128
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key in clear. `digest` is what a ledger may keep of it: 192 random bits need no slow hash."""
+    """A key in clear. A ledger keeps only its `digest`: 192 random bits need no slow hash."""
 
     id: str
     text: str
 
     @classmethod
     def generate(cls) -> "ApiKey":
-        """Make a random key."""
+        """Return a random key."""
         name = secrets.token_hex(4)
         return cls(name, f"cp_{name}_{secrets.token_hex(24)}")
 
     @classmethod
     def read(cls, text: str) -> "ApiKey | None":
-        """Read what a client sent; None when it has not the form of a key."""
-        found = _FORM.fullmatch(text)
-        return cls(found[1], text) if found else None
+        """Return the key that a text states, or None when the text does not have the form of a key."""
+        match = _FORM.fullmatch(text)
+        return cls(match[1], text) if match else None
 
     @property
     def digest(self) -> bytes:
@@ -37,12 +37,12 @@ class ApiKey:
         return sha256(self.text.encode("ascii")).digest()
 
     def matches(self, digest: bytes) -> bool:
-        """Whether this is the key the digest was made of, in constant time."""
+        """Return whether this is the key of a digest, in constant time."""
         return hmac.compare_digest(self.digest, digest)
 
 
 def check_account(name: str) -> None:
-    """Raise LedgerError unless the name can be written on one line and found again."""
+    """Raise LedgerError unless the name is printable text of one line, without space at its ends."""
     size = len(name.encode("utf-8", "replace"))
     if not 1 <= size <= _LONGEST_ACCOUNT or name != name.strip() or not name.isprintable():
         raise LedgerError(

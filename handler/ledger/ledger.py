@@ -1,40 +1,30 @@
-"""The interface of a ledger, whatever stores it: accounts, spent solutions, keys and signing secrets.
-
-LedgerError
-└── LedgerUnavailable
-"""
+"""The interface that every ledger backend implements, and the records that pass through it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from calpow.puzzle.errors import CalpowError
-
 MOST_USES = 5
-"""How many times one id may be used: for passes of the victim and for repeated answers together."""
+"""Largest number of uses of one id: passes of the victim and repeated answers together. Decision 0003."""
 
 RETRY_SECONDS = 600.0
-"""How long after its settling a solution still repeats its outcome."""
+"""Time after its settlement during which a solution repeats its outcome, in seconds. Decision 0004."""
 
 MOST_FAILURES = 10
-"""How many failures of the victim an account may have in FAILURE_SECONDS before a failure spends its work."""
+"""Largest number of failures of the victim in FAILURE_SECONDS that leave an account's work unspent."""
 
 FAILURE_SECONDS = 3600.0
-"""Length of the window in which failures are counted; it starts with the first failure."""
-
-
-class LedgerError(CalpowError):
-    """Something was asked of the ledger that it cannot do: an unknown key, a URI nobody serves."""
-
-
-class LedgerUnavailable(LedgerError):
-    """The store does not answer, or what is there is no ledger. The same call works again once it does."""
+"""Length of the window in which failures are counted, in seconds. It starts with the first failure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What one request adds to an account: costs in micro-units (the excess may be negative), samples in it."""
+    """Addition of one request to an account's totals.
+
+    `cost_micro` and `excess_micro` are sums over its samples in millionths; the excess may be negative. `queries` is
+    the number of samples.
+    """
 
     cost_micro: int
     excess_micro: int
@@ -48,7 +38,7 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What an account has run up with one model, in the same units. The sums are exact."""
+    """Sums of all charges to an account for one model, in the units of Charge. The sums are exact. Decision 0018."""
 
     cost_micro: int
     excess_micro: int
@@ -67,10 +57,10 @@ NOTHING = Totals(0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """State of one account with one model.
+    """State of one account for one model.
 
-    `owed` is what the account owes from earlier answers, in hashes; it is negative where the account paid more than
-    was due. `version` counts the changes of the account and is 0 for an account that was never seen.
+    `owed` is the work that the account owes for earlier answers, in hashes. It is negative when the account paid more
+    than was due. `version` counts the changes of the account and is 0 for an account that the ledger has never seen.
     """
 
     totals: Totals
@@ -83,12 +73,12 @@ NEW_ACCOUNT = Account(NOTHING, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one solution bought. It is settled once and does not change.
+    """Result of spending one solution. It is written once and does not change.
 
     `solution` is the name of the solution, a digest of its ids. `digest` is the exact digest of the request on which
-    the solution was spent. `settled` is the time of the settling, in seconds since the epoch. `price` is what the
-    samples came to, `work` what was presented and `rest` what is still asked for the withheld answer, in hashes;
-    `rest` is 0 where the answer was given.
+    the solution was spent. `settled` is the time of the settlement, in seconds since the epoch. `price` is the price
+    of the samples, `work` the work presented and `rest` the work still required for the withheld answer, all in
+    hashes; `rest` is 0 when the answer was given.
     """
 
     solution: str
@@ -101,9 +91,9 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the ledger knows before anything is hashed.
+    """State of an account, together with the outcomes of the ids that a request presents.
 
-    `outcomes` holds, by id, the outcomes of those ids that are spent. An id that was used but not spent is not in it.
+    `outcomes` maps each spent id to its outcome. An id that was used but not spent is not in it.
     """
 
     account: Account
@@ -114,9 +104,9 @@ class Standing:
 class Use:
     """One attempt to spend a solution on a request.
 
-    `ids` are the ids that are spent together, each named once: those of the challenge, or of each prepaid stamp.
-    `digest` is the exact digest of the request. The ledger remembers the ids until `expires`, in seconds since the
-    epoch. `withheld` is the name of the solution whose withheld answer this one pays for, if it pays for one.
+    `ids` are the ids that are spent together, without repetition: those of the challenge, or one for each prepaid
+    stamp. `digest` is the exact digest of the request. The ledger remembers the ids until `expires`, in seconds since
+    the epoch. `withheld` is the name of the solution whose withheld answer this one pays for, if there is one.
     """
 
     solution: str
@@ -127,7 +117,7 @@ class Use:
 
 
 class Admission(Enum):
-    """What the ledger says to a use."""
+    """Answer of the ledger to a use."""
 
     FRESH = "fresh"
     """No id is spent, and the use was counted: the request may run."""
@@ -139,7 +129,7 @@ class Admission(Enum):
     """An id is spent, and this is no retry."""
 
     EXHAUSTED = "exhausted"
-    """An id has had MOST_USES uses."""
+    """An id was used MOST_USES times already."""
 
     MISMATCH = "mismatch"
     """There is no withheld answer of that name for this request."""
@@ -147,10 +137,10 @@ class Admission(Enum):
 
 @dataclass(frozen=True, slots=True)
 class UseResult:
-    """What became of a use.
+    """Result of a use.
 
-    `outcome` is the settled outcome, for a REPEAT only. `withheld` is the outcome whose rest the use pays for, for
-    a FRESH or a REPEAT that pays for one.
+    `outcome` is the settled outcome, for a REPEAT only. `withheld` is the outcome whose rest the use pays for, for a
+    FRESH or a REPEAT that pays for one.
     """
 
     admission: Admission
@@ -160,10 +150,10 @@ class UseResult:
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """The ids of one solution, spent together, and what they bought. Both are remembered until `expires`.
+    """The ids of one solution, which are spent together, and their outcome. Both are remembered until `expires`.
 
-    For a withheld answer, `expires` is late enough for the last challenge for the rest: RETRY_SECONDS after the
-    settling, a retry can still be given one.
+    For a withheld answer, `expires` covers the last challenge for the rest: a retry within RETRY_SECONDS of the
+    settlement still receives one.
     """
 
     ids: tuple[str, ...]
@@ -173,7 +163,7 @@ class Spending:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """The new state of an account, computed from its version `before`, and what is spent with it."""
+    """New state of an account, computed from its version `before`, and the solutions that are spent with it."""
 
     account: str
     before: int
@@ -184,7 +174,7 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A secret that signs challenges."""
+    """Secret with which challenges are signed."""
 
     id: str
     value: bytes
@@ -192,7 +182,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What is known of an API key after it was handed out; times in seconds since the epoch."""
+    """An API key as the ledger lists it, without its text. Times are in seconds since the epoch."""
 
     id: str
     account: str
@@ -201,81 +191,82 @@ class Key:
 
 
 class Ledger(Protocol):
-    """One ledger that all workers share. A method that raises LedgerUnavailable has changed nothing.
+    """Ledger that all workers share.
 
-    Each method is one atomic operation, and every process sees at once what it changed. Times are seconds since the
-    epoch, work is in expected hashes.
+    Each method is one atomic operation whose changes every process sees at once. A method that raises
+    LedgerUnavailable has changed nothing. Times are in seconds since the epoch, work is in expected hashes.
 
-    An id is unknown, then used (up to MOST_USES times), then spent. The ledger remembers it until the latest `expires`
-    that came with a fresh use or with its spending, and may forget it afterwards: a forgotten id counts as unknown.
-    Therefore the caller passes an `expires` at which the challenge or the stamp itself has expired for every worker,
-    also for one that looked at it some minutes ago or whose clock is slow. The ledger adds no margin.
+    An id is unknown, then used (up to MOST_USES times), then spent. The ledger remembers an id until the latest
+    `expires` that came with a fresh use or with its spending, and may forget it afterwards. A forgotten id counts as
+    unknown. Therefore the caller passes an `expires` at which the challenge or the stamp itself has expired for every
+    worker, including one that read it some minutes ago and one whose clock is slow. The ledger adds no margin.
     """
 
     def deployment(self) -> str:
-        """Return the random name of this deployment, 6 hex digits, made together with the ledger."""
+        """Return the random name of this deployment: 6 hexadecimal digits, created with the ledger."""
 
     def secrets(self) -> tuple[Secret, ...]:
-        """Return the signing secrets, oldest first: at least one (32 random bytes, made together with the ledger)."""
+        """Return the signing secrets, oldest first. The first one, 32 random bytes, is created with the ledger."""
 
     def add_key(self, account: str) -> str:
-        """Make a key for an account and return it in clear, this once: only its SHA-256 is kept.
+        """Create a key for an account and return it in clear. The ledger keeps only its SHA-256.
 
-        Raises LedgerError when the account's name cannot be one.
+        Raises LedgerError when `account` is not a valid name.
         """
 
     def keys(self) -> tuple[Key, ...]:
-        """Return all keys, revoked ones too, oldest first."""
+        """Return all keys, including revoked ones, oldest first."""
 
     def revoke_key(self, key_id: str) -> None:
-        """Refuse a key from now on. A second time changes nothing. Raises LedgerError when there is none such."""
+        """Revoke a key. Revoking it again changes nothing. Raises LedgerError when there is no such key."""
 
     def account_of(self, key: str) -> str | None:
-        """Return the account a key belongs to; None when the key is unknown or revoked."""
+        """Return the account that a key belongs to, or None when the key is unknown or revoked."""
 
     def account(self, model: str, account: str) -> Account:
-        """Return the state of an account; NEW_ACCOUNT for one never seen."""
+        """Return the state of an account. An account that the ledger has never seen is NEW_ACCOUNT."""
 
     def standing(self, model: str, account: str, ids: Sequence[str]) -> Standing:
-        """Return the state of an account and the outcomes of those of the ids that are spent.
+        """Return the state of an account and the outcomes of those ids that are spent.
 
-        This is one read. It changes nothing, so `admit` and `settle` may find another state.
+        This is a single read. It reserves nothing, so `admit` and `settle` may find another state.
         """
 
     def admit(self, uses: Sequence[Use], *, now: float) -> list[UseResult]:
-        """Count uses, and tell for each one whether its request may run; results in the order of the uses.
+        """Count uses and return for each, in order, whether its request may run.
 
-        A use that names a withheld answer is a MISMATCH unless there is an outcome of that name, of the same request,
-        with a rest. If no id is spent, the use is FRESH and counted for each id, or EXHAUSTED where an id has
-        had MOST_USES already. If all ids were spent by this solution on this request within RETRY_SECONDS, it is a
-        REPEAT; where the answer was given, a repeat counts as a use, too, and is EXHAUSTED beyond MOST_USES.
-        Anything else is SPENT.
+        A use that names a withheld answer is a MISMATCH unless there is an outcome of that name, for the same request,
+        with a rest. When no id is spent, the use is FRESH and is counted for each id, or it is EXHAUSTED when an id
+        was used MOST_USES times already. When all ids were spent by this solution on this request within
+        RETRY_SECONDS, the use is a REPEAT. A repeat of an answer that was given counts as a use, too, and is EXHAUSTED
+        beyond MOST_USES. Every other use is SPENT.
 
-        The last uses may be lost in a power failure: an id that is not spent is then good for some uses more.
+        A power failure may lose the last uses. An id that is not spent can then be used some more times.
         """
 
     def settle(self, model: str, settlements: Sequence[Settlement], *, now: float) -> list[bool]:
-        """Change accounts and spend ids, each settlement as compare-and-set by itself; whether each was written.
+        """Change accounts and spend ids, and return for each settlement whether it was written.
 
-        A settlement is written if the account's version is still `before` and none of its ids is spent: the totals
-        and what is owed are set, the version increases by one, the ids are spent and the outcomes stored. Otherwise
-        nothing of it is written. Of two settlements of one account, the second sees the first one's version.
+        Each settlement is a compare-and-set of its own. It is written if the account's version is still `before` and
+        none of its ids is spent: the totals and the owed work are set, the version increases by one, the ids are
+        spent and the outcomes stored. Otherwise nothing of it is written. Of two settlements of one account, the
+        second sees the version that the first one wrote.
 
-        Call it before the answers leave. Once it returns, what was written outlasts a power failure.
+        Call it before the answers leave. What it has written when it returns survives a power failure. Decision 0003.
         """
 
     def fail(self, model: str, account: str, ids: Sequence[str], *, expires: float, now: float) -> None:
         """Count a failure of the victim on a request that these ids paid for.
 
-        The ids stay good, unless the account has failed more than MOST_FAILURES times in FAILURE_SECONDS: then the
+        The ids stay unspent, unless the account has failed more than MOST_FAILURES times in FAILURE_SECONDS. Then the
         ids that are not spent yet are spent with an outcome that no retry matches (its digest is empty). The window is
-        fixed: it starts with the account's first failure, and the first failure after its end starts the next one.
+        fixed: it starts with the account's first failure, and the first failure after its end starts the next window.
         The account's version does not change.
         """
 
     def charge(self, model: str, charges: Mapping[str, Charge]) -> None:
-        """Add to the totals of accounts, by name, what answers cost that nobody had to pay for: all or nothing.
+        """Add charges, by account name, for answers that were given without payment. All are written or none is.
 
-        The version of each account increases by one. The last charges may be lost in a power failure: nothing was
-        sold for them.
+        The version of each account increases by one. A power failure may lose the last charges, for which nothing was
+        sold.
         """

@@ -1,17 +1,18 @@
 """The ledger of one machine: an SQLite file that all its workers share.
 
-Durability (https://www.sqlite.org/pragma.html#pragma_synchronous): settle and the keys are on the disk before they
-return. What admit, fail and charge wrote is seen by the other processes at once, but the last of it may be lost with
-the power: some uses and failures are not counted then, and nothing was sold for what charge adds.
+What `settle` and the methods for keys write is on the disk before they return
+(https://www.sqlite.org/pragma.html#pragma_synchronous). What `admit`, `fail` and `charge` write is visible to the other
+processes at once, but a power failure may lose the last of it: some uses and failures are then not counted, and nothing
+was sold for the charges. Decision 0011.
 """
 
 import json
-import secrets
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from calpow.handler.errors import LedgerError
 from calpow.handler.ledger.api_key import ApiKey, check_account
 from calpow.handler.ledger.ledger import (
     FAILURE_SECONDS,
@@ -23,7 +24,6 @@ from calpow.handler.ledger.ledger import (
     Admission,
     Charge,
     Key,
-    LedgerError,
     Outcome,
     Secret,
     Settlement,
@@ -32,38 +32,8 @@ from calpow.handler.ledger.ledger import (
     Use,
     UseResult,
 )
-from calpow.handler.ledger.sqlite_file import Row, Schema, SqliteFile, Value
-
-APPLICATION_ID = 0x43504F57  # "CPOW"
-SCHEMA_VERSION = 2
-
-_ACCOUNTS = """CREATE TABLE accounts (
-        model TEXT, account TEXT,
-        cost_micro INTEGER NOT NULL, excess_micro INTEGER NOT NULL, queries INTEGER NOT NULL,
-        owed INTEGER NOT NULL, version INTEGER NOT NULL, failures INTEGER NOT NULL, failing_since REAL NOT NULL,
-        PRIMARY KEY (model, account)
-    ) WITHOUT ROWID"""
-# `solution` of an id is NULL until it is spent.
-_SPENT_TABLES = (
-    """CREATE TABLE uses (
-        id TEXT PRIMARY KEY, uses INTEGER NOT NULL, solution TEXT, expires REAL NOT NULL
-    ) WITHOUT ROWID""",
-    """CREATE TABLE outcomes (
-        solution TEXT PRIMARY KEY, digest TEXT NOT NULL, settled REAL NOT NULL,
-        price INTEGER NOT NULL, work INTEGER NOT NULL, rest INTEGER NOT NULL, expires REAL NOT NULL
-    ) WITHOUT ROWID""",
-    "CREATE INDEX uses_expires ON uses (expires)",
-    "CREATE INDEX outcomes_expires ON outcomes (expires)",
-)
-_TABLES = (
-    "CREATE TABLE deployment (id TEXT NOT NULL)",
-    "CREATE TABLE secrets (id TEXT NOT NULL UNIQUE, value BLOB NOT NULL)",
-    """CREATE TABLE keys (
-        id TEXT PRIMARY KEY, digest BLOB NOT NULL, account TEXT NOT NULL, created REAL NOT NULL, revoked REAL
-    ) WITHOUT ROWID""",
-    _ACCOUNTS,
-    *_SPENT_TABLES,
-)
+from calpow.handler.ledger.sqlite_file import Row, SqliteFile, Value
+from calpow.handler.ledger.sqlite_schema import SCHEMA
 
 _FIND_KEY = "SELECT account, digest FROM keys WHERE id = ? AND revoked IS NULL"
 _LIST_KEYS = "SELECT id, account, created, revoked FROM keys ORDER BY created, id"
@@ -96,19 +66,19 @@ _OUTCOME = "SELECT solution, digest, settled, price, work, rest FROM outcomes WH
 _SET_OUTCOME = "REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)"
 _KEEP_OUTCOME = "UPDATE outcomes SET expires = max(expires, ?) WHERE solution = ?"
 
-# What has expired is cleared away two at a time for each that may be added, so that it never piles up. There is no
-# margin here: the `expires` that the caller passes has it.
-_PURGED_FOR_EACH = 2
+# Up to two expired rows are deleted for each row that may be added, so that they do not accumulate. There is no margin
+# here: it is part of the `expires` that the caller passes.
+_PURGED_PER_ROW = 2
 _PURGE_USES = "DELETE FROM uses WHERE id IN (SELECT id FROM uses WHERE expires <= ? ORDER BY expires LIMIT ?)"
 _PURGE_OUTCOMES = """DELETE FROM outcomes
     WHERE solution IN (SELECT solution FROM outcomes WHERE expires <= ? ORDER BY expires LIMIT ?)"""
 
 
 class SqliteLedger:
-    """A Ledger (see there for what the methods promise) in the SQLite file at an absolute path."""
+    """A `Ledger` in the SQLite file at an absolute path."""
 
     def __init__(self, path: Path) -> None:
-        self._file = SqliteFile(path, Schema(APPLICATION_ID, SCHEMA_VERSION, _create, {1: _upgrade_from_1}))
+        self._file = SqliteFile(path, SCHEMA)
 
     def deployment(self) -> str:
         """Return the name of this deployment."""
@@ -119,7 +89,7 @@ class SqliteLedger:
         return tuple(Secret(*row) for row in self._file.query("SELECT id, value FROM secrets ORDER BY rowid"))
 
     def add_key(self, account: str) -> str:
-        """Make a key and return it in clear, this once."""
+        """Create a key and return it in clear."""
         check_account(account)
         key = ApiKey.generate()
         with self._file.writing(durable=True) as connection:
@@ -131,7 +101,7 @@ class SqliteLedger:
         return tuple(Key(*row) for row in self._file.query(_LIST_KEYS))
 
     def revoke_key(self, key_id: str) -> None:
-        """Refuse a key from now on."""
+        """Revoke a key."""
         with self._file.writing(durable=True) as connection:
             known = key_id.isascii() and connection.execute(_REVOKE_KEY, (time.time(), key_id)).rowcount
         if not known:
@@ -153,17 +123,17 @@ class SqliteLedger:
 
     def standing(self, model: str, account: str, ids: Sequence[str]) -> Standing:
         """Return the state of an account and the outcomes of those of the ids that are spent."""
-        found = NEW_ACCOUNT
+        state = NEW_ACCOUNT
         outcomes = {}
         for name, *row in self._file.query(_STANDING, (model, account, json.dumps(list(ids)))):
             if name is None:
-                found = _account([tuple(row[:-1])])
+                state = _account([tuple(row[:-1])])
             else:
                 outcomes[name] = Outcome(*row)
-        return Standing(found, outcomes)
+        return Standing(state, outcomes)
 
     def admit(self, uses: Sequence[Use], *, now: float) -> list[UseResult]:
-        """Count uses, and tell for each one whether its request may run."""
+        """Count uses and return for each whether its request may run."""
         if not uses:
             return []
         with self._file.writing(durable=False) as connection:
@@ -171,7 +141,7 @@ class SqliteLedger:
             return [_admit(connection, use, now) for use in uses]
 
     def settle(self, model: str, settlements: Sequence[Settlement], *, now: float) -> list[bool]:
-        """Change accounts and spend ids, each settlement as compare-and-set by itself."""
+        """Change accounts and spend ids, and return for each settlement whether it was written."""
         if not settlements:
             return []
         spendings = [spending for settlement in settlements for spending in settlement.spendings]
@@ -191,11 +161,11 @@ class SqliteLedger:
             spent = {name for (name,) in connection.execute(_SPENT_OF, (json.dumps(list(ids)),))}
             good = [name for name in ids if name not in spent]
             if good:
-                # A solution's name is a digest and has no colon: no use has this one.
+                # No use has this name: a solution's name is a digest, which holds no colon.
                 _spend(connection, good, Outcome(f"failed:{good[0]}", "", now, 0, 0, 0), expires)
 
     def charge(self, model: str, charges: Mapping[str, Charge]) -> None:
-        """Add to accounts what nobody had to pay for."""
+        """Add charges for answers that were given without payment."""
         if not charges:
             return
         with self._file.writing(durable=False) as connection:
@@ -204,31 +174,9 @@ class SqliteLedger:
                 _set_account(connection, model, account, before.totals + charge, before.owed, before.version + 1)
 
 
-def _create(connection: sqlite3.Connection) -> None:
-    for table in _TABLES:
-        connection.execute(table)
-    connection.execute("INSERT INTO deployment VALUES (?)", (secrets.token_hex(3),))
-    connection.execute("INSERT INTO secrets VALUES (?, ?)", (secrets.token_hex(4), secrets.token_bytes(32)))
-
-
-def _upgrade_from_1(connection: sqlite3.Connection) -> None:
-    """Keep the keys, the secrets and the accounts' totals of a file that stored its challenges."""
-    connection.execute("ALTER TABLE accounts RENAME TO old_accounts")
-    for table in (_ACCOUNTS, *_SPENT_TABLES):
-        connection.execute(table)
-    connection.execute(
-        "INSERT INTO accounts SELECT model, account, cost_micro, excess_micro, queries, 0, 1, 0, 0 FROM old_accounts"
-    )
-    for table in ("old_accounts", "challenges", "stamps"):
-        connection.execute(f"DROP TABLE {table}")
-    # The id of a prepaid stamp is made in another way since version 2, so what was spent before cannot be recognised.
-    # Stamps are bound to the deployment: under a new name, all the old ones are refused.
-    connection.execute("UPDATE deployment SET id = ?", (secrets.token_hex(3),))
-
-
 def _purge(connection: sqlite3.Connection, now: float, ids: int, outcomes: int) -> None:
-    connection.execute(_PURGE_USES, (now, _PURGED_FOR_EACH * ids))
-    connection.execute(_PURGE_OUTCOMES, (now, _PURGED_FOR_EACH * outcomes))
+    connection.execute(_PURGE_USES, (now, _PURGED_PER_ROW * ids))
+    connection.execute(_PURGE_OUTCOMES, (now, _PURGED_PER_ROW * outcomes))
 
 
 def _admit(connection: sqlite3.Connection, use: Use, now: float) -> UseResult:
@@ -242,7 +190,7 @@ def _admit(connection: sqlite3.Connection, use: Use, now: float) -> UseResult:
         if used >= MOST_USES:
             return UseResult(Admission.EXHAUSTED)
         connection.executemany(_COUNT_USE, [(name, use.expires) for name in use.ids])
-        if withheld is not None:  # A retry of this use will ask for it again.
+        if withheld is not None:  # A retry of this use needs it again.
             connection.execute(_KEEP_OUTCOME, (use.expires, withheld.solution))
         return UseResult(Admission.FRESH, withheld=withheld)
     outcome = _outcome(connection, use.solution) if spent == len(use.ids) and first == last == use.solution else None

@@ -1,4 +1,4 @@
-"""One SQLite file that many processes and threads share: opening, locking, and what can go wrong with it."""
+"""An SQLite file that many processes and threads share: opening, locking, and recovery from failures."""
 
 import contextlib
 import os
@@ -11,23 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calpow.handler.ledger.ledger import LedgerUnavailable
+from calpow.handler.errors import LedgerUnavailable
 
 Value = str | bytes | int | float | None
-Row = tuple[Any, ...]  # what its columns hold, only the SELECT knows
+Row = tuple[Any, ...]  # the types depend on the SELECT
 
-# How long a caller waits for another process's transaction, and how often it looks. Eight processes that do
-# nothing but write kept each other waiting for 100 ms at most with these naps, and for 930 ms with SQLite's own
-# waiting, whose naps grow to 100 ms.
+# How long a caller waits for another process's transaction, and the interval between attempts. Eight processes that
+# wrote continuously waited for 100 ms at most with these naps, and for 930 ms with SQLite's own busy handler, whose
+# naps grow to 100 ms.
 PATIENCE_SECONDS = 1.0
 NAP_SECONDS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What marks a database as ours (SQLite's `application_id`, `user_version`), and how to make an empty one so.
+    """A database schema: its SQLite `application_id` and `user_version`, and a function that creates it.
 
-    `upgrades` holds, by version, what changes a database of that version into one of the next.
+    `upgrades` maps each earlier version to a function that changes a database of that version into one of the next.
     """
 
     application: int
@@ -37,9 +37,9 @@ class Schema:
 
 
 class SqliteFile:
-    """A database in WAL mode, opened when first used and again after every failure.
+    """A database in WAL mode, opened at its first use and again after every failure.
 
-    One connection a process, since SQLite has one writer at a time anyway. Any trouble is raised as
+    A process has one connection, since SQLite has one writer at a time anyway. Every failure is raised as
     LedgerUnavailable.
     """
 
@@ -56,15 +56,16 @@ class SqliteFile:
         self._close()
 
     def query(self, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
-        """All rows of one SELECT."""
+        """Return all rows of one SELECT."""
         with self._connected() as connection:
             return _patiently(connection, sql, parameters).fetchall()
 
     @contextlib.contextmanager
     def writing(self, *, durable: bool) -> Iterator[sqlite3.Connection]:
-        """One transaction, committed when the block ends and rolled back when it raises.
+        """Run a block in one transaction, which is committed at its end and rolled back when it raises.
 
-        Once committed it outlives this process; with `durable`, and all before it, a power failure as well.
+        A committed transaction survives the end of this process. With `durable`, it and all earlier ones survive a
+        power failure as well. Decision 0011.
         """
         with self._connected() as connection:
             if durable != self._durable:
@@ -80,12 +81,12 @@ class SqliteFile:
                 raise
 
     def close_for_fork(self) -> None:
-        """Let go of the file and keep everybody out: SQLite's locks must not be carried into another process."""
+        """Close the connection and keep other threads out, because it must not be carried into another process."""
         self._lock.acquire()
         self._close()
 
     def resume(self) -> None:
-        """Let everybody in again."""
+        """Let other threads in again."""
         self._lock.release()
 
     @contextlib.contextmanager
@@ -94,9 +95,9 @@ class SqliteFile:
             raise LedgerUnavailable(f"the ledger {self._path} is busy with other threads: try again")
         try:
             yield self._connection_to_this_file()
-        except (sqlite3.Error, OSError, OverflowError) as problem:
+        except (sqlite3.Error, OSError, OverflowError) as error:
             self._close()
-            raise LedgerUnavailable(self._explain(problem)) from problem
+            raise LedgerUnavailable(self._explain(error)) from error
         except LedgerUnavailable:
             self._close()
             raise
@@ -106,7 +107,7 @@ class SqliteFile:
     def _connection_to_this_file(self) -> sqlite3.Connection:
         if self._connection is None:
             return self._connect()
-        # Without this look, a worker would go on writing into a file that was moved away or deleted.
+        # Without this check, a worker would continue to write into a file that was moved away or deleted.
         if _inode(self._path) != self._inode:
             raise LedgerUnavailable(f"the ledger {self._path} was replaced: the next attempt opens the new one")
         return self._connection
@@ -137,19 +138,19 @@ class SqliteFile:
             raise LedgerUnavailable(f"the ledger {self._path} cannot be shared there: put it on a local disk")
         if new:
             self._make(connection)
-        found = _number(connection, "PRAGMA user_version")
-        while found in self._schema.upgrades:
-            self._upgrade(connection, found)
-            found = _number(connection, "PRAGMA user_version")
-        if found != self._schema.version:
+        version = _number(connection, "PRAGMA user_version")
+        while version in self._schema.upgrades:
+            self._upgrade(connection, version)
+            version = _number(connection, "PRAGMA user_version")
+        if version != self._schema.version:
             raise LedgerUnavailable(
-                f"the ledger {self._path} has schema {found} and this version of Calpow reads"
+                f"the ledger {self._path} has schema {version} and this version of Calpow reads"
                 f" {self._schema.version}: use the version that made it, or name another file"
             )
 
     def _make(self, connection: sqlite3.Connection) -> None:
         _patiently(connection, "BEGIN IMMEDIATE")
-        if _is_empty(connection):  # Another process may have been quicker.
+        if _is_empty(connection):  # Another process may have been faster.
             self._schema.create(connection)
             connection.execute(f"PRAGMA application_id = {self._schema.application}")
             connection.execute(f"PRAGMA user_version = {self._schema.version}")
@@ -157,7 +158,7 @@ class SqliteFile:
 
     def _upgrade(self, connection: sqlite3.Connection, version: int) -> None:
         _patiently(connection, "BEGIN IMMEDIATE")
-        if _number(connection, "PRAGMA user_version") == version:  # Another process may have been quicker.
+        if _number(connection, "PRAGMA user_version") == version:  # Another process may have been faster.
             self._schema.upgrades[version](connection)
             connection.execute(f"PRAGMA user_version = {version + 1}")
         connection.execute("COMMIT")
@@ -168,29 +169,29 @@ class SqliteFile:
                 self._connection.close()
             self._connection = None
 
-    def _explain(self, problem: Exception) -> str:
-        if isinstance(problem, FileNotFoundError) and self._inode is not None:
+    def _explain(self, error: Exception) -> str:
+        if isinstance(error, FileNotFoundError) and self._inode is not None:
             return f"the ledger {self._path} is gone: put it back, or restart the workers to begin a new one"
-        if _is_busy(problem):
+        if _is_busy(error):
             return f"the ledger {self._path} has been locked for over {PATIENCE_SECONDS:g} s: try again"
-        return f"the ledger {self._path} does not work ({problem}): check the file, its owner and the disk's space"
+        return f"the ledger {self._path} does not work ({error}): check the file, its owner and the disk's space"
 
 
 def _patiently(connection: sqlite3.Connection, sql: str, parameters: Sequence[Value] = ()) -> sqlite3.Cursor:
-    """Run the first statement of something, the only one that can find the file locked."""
+    """Run the first statement of an operation, which is the only one that can find the file locked."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             return connection.execute(sql, parameters)
-        except sqlite3.OperationalError as problem:
-            if not _is_busy(problem) or time.monotonic() > deadline:
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or time.monotonic() > deadline:
                 raise
         time.sleep(NAP_SECONDS)
 
 
-def _is_busy(problem: Exception) -> bool:
-    """Whether this is SQLITE_BUSY. Before Python 3.11 only the text tells."""
-    return isinstance(problem, sqlite3.OperationalError) and str(problem) == "database is locked"
+def _is_busy(error: Exception) -> bool:
+    """Return whether an error is SQLITE_BUSY. Before Python 3.11, only its text shows that."""
+    return isinstance(error, sqlite3.OperationalError) and str(error) == "database is locked"
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:
@@ -214,15 +215,19 @@ _creating = threading.Lock()
 
 
 def _create(path: Path) -> None:
-    """Make an empty file for the owner alone, unless there is one; SQLite gives its -wal and -shm the same mode.
+    """Create an empty file for its owner alone, unless it exists. SQLite gives -wal and -shm files the same mode.
 
-    One thread at a time: closing a file drops all locks that this process has on it, SQLite's too.
+    One thread runs it at a time, because closing a file drops all locks that the process holds on it, SQLite's too.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _creating, contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
+# Connections are closed before each fork. It is not enough for a child to notice by its process id that a connection is
+# its parent's, and to open another: SQLite keeps, in memory that the child inherits, which locks its process holds on
+# a file, and takes none for the new connection (https://www.sqlite.org/howtocorrupt.html, section 2.6). Once the
+# parent has ended, the next process to close the file deletes the write-ahead log that the child still writes to.
 _files: "weakref.WeakSet[SqliteFile]" = weakref.WeakSet()
 _forking = threading.Lock()
 _closed_for_fork: list[SqliteFile] = []

@@ -1,1 +1,1 @@
-"""Mode observe: account and record, never block."""
+"""Mode `observe`: queries are accounted for and recorded, and nobody is blocked."""

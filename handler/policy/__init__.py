@@ -1,1 +1,1 @@
-"""Policies: from what an account has revealed to the work it is asked for."""
+"""Policies: the work that an account is asked for, from the evidence that it has run up."""

@@ -1,6 +1,7 @@
-"""From an account's state to the work it is asked for, in steps of a quarter of a bit.
+"""Prices of an account's samples, from its state, in steps of a quarter of a bit.
 
 A challenge and PoW-Next state steps only, so that what an account owes does not tell finely what a query cost.
+Decision 0006.
 """
 
 from bisect import bisect_left
@@ -9,77 +10,80 @@ from dataclasses import dataclass
 from math import ceil
 
 from calpow.handler.ledger.ledger import Account, Charge, Totals
-from calpow.handler.policy.calibration_file import Calibration
+from calpow.handler.policy.calibrated_policy import CalibratedPolicy
 from calpow.puzzle.puzzle import Puzzle
 
 STEPS_PER_BIT = 4
-# What one challenge may ask of the reference client.
+# The longest challenge, in seconds of the reference client.
 LONGEST_SECONDS = 900.0
-# A step is met by a puzzle that is nearest to it, so that the work of a price falls a little short of the price.
+# The puzzle nearest to a step may fall a little short of the step.
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class TooLarge:
-    """A request asks for more work than one challenge may; `samples` of it fit into one, 0 where not one does."""
+    """Result for a request that needs more work than one challenge may ask for.
+
+    `samples` is the largest number of its samples that one challenge can pay for, or 0.
+    """
 
     samples: int
 
 
 class Tariff:
-    """Prices of one calibration, in expected hashes; each is the work of a puzzle that can be asked for."""
+    """Prices under one policy, in expected hashes; every price is the work of a puzzle that can be asked for."""
 
-    def __init__(self, calibration: Calibration) -> None:
-        self._calibration = calibration
-        self._floor = calibration.solver.work(calibration.floor_seconds)
-        self._ideal, self._steps = _grid(calibration, self._floor)
+    def __init__(self, policy: CalibratedPolicy) -> None:
+        self._policy = policy
+        self._floor = policy.solver.work(policy.floor_seconds)
+        self._ideal, self._steps = _grid(policy, self._floor)
         self.floor = self._step(self._floor)
         self.longest = self._steps[-1]
 
     def after(self, totals: Totals) -> int:
-        """Price of a sample whose evidence is already in its account's totals."""
-        return self._step(self._calibration.work(totals))
+        """Return the price of a sample whose evidence is already in its account's totals."""
+        return self._step(self._policy.work(totals))
 
     def next(self, totals: Totals) -> int:
-        """Price of one more sample, from the account's past."""
-        return self._step(self._calibration.next_work(totals))
+        """Return the price of one more sample, from the account's past."""
+        return self._step(self._policy.next_work(totals))
 
     def asked(self, account: Account, samples: int, factor: float) -> int | TooLarge:
-        """Work to ask for before `samples` samples are looked at: their price from the past, and what is owed.
+        """Return the work to ask for before `samples` samples are scored: their price from the past, and what is owed.
 
-        `factor` is what the purpose of the request multiplies the price by. A prediction of one sample can always be
-        asked for: it takes the longest challenge at most, and what is owed beyond that stays owed.
+        `factor` multiplies the price: it is that of the request's purpose. The work for one predicted sample is the
+        longest challenge's at most; what is owed beyond that stays owed.
         """
-        each = self.next(account.totals) * factor
-        total = ceil(each * samples) + account.owed
+        price = self.next(account.totals) * factor
+        total = ceil(price * samples) + account.owed
         if total <= self.longest:
             return self.at_least(max(total, self.floor))
-        if each > self.longest:
+        if price > self.longest:
             return TooLarge(0)
         if samples == 1:
             return self.longest
-        return TooLarge(max(1, int((self.longest - account.owed) // each)))
+        return TooLarge(max(1, int((self.longest - account.owed) // price)))
 
     def announced(self, account: Account) -> int:
-        """Work of the account's next sample, for PoW-Next."""
+        """Return the work of the account's next sample, for PoW-Next."""
         asked = self.asked(account, 1, 1.0)
         assert isinstance(asked, int)
         return asked
 
     def at_least(self, work: int) -> int:
-        """The smallest step of at least so many hashes; the longest challenge's beyond that."""
+        """Return the smallest step of at least `work` hashes, or the longest challenge if there is none."""
         return self._steps[min(bisect_left(self._steps, work), len(self._steps) - 1)]
 
     def puzzle(self, step: int, resource: str) -> Puzzle:
-        """The puzzle that takes a step's work."""
-        return self._calibration.puzzle.puzzle(step, resource)
+        """Return the puzzle of a step's work."""
+        return self._policy.puzzle.puzzle(step, resource)
 
     def seconds(self, work: int) -> float:
-        """Mean time of the reference client for so many hashes."""
-        return self._calibration.solving_seconds(work)
+        """Return the mean time of the reference client for `work` expected hashes."""
+        return self._policy.solving_seconds(work)
 
     def price(self, totals: Totals, evidence: Sequence[Charge], factor: float) -> tuple[Totals, int]:
-        """Book samples one after another: the totals after them, and the sum of the price after each."""
+        """Add samples to an account one by one; return its totals and the sum of the prices after every sample."""
         price = 0
         for charge in evidence:
             totals += charge
@@ -91,27 +95,27 @@ class Tariff:
         return self._steps[min(index, len(self._steps) - 1)]
 
 
-def _grid(calibration: Calibration, floor: float) -> tuple[list[float], list[int]]:
-    """Ideal works, ascending by quarters of a bit, and the works of the puzzles nearest to them.
+def _grid(policy: CalibratedPolicy, floor: float) -> tuple[list[float], list[int]]:
+    """Return ideal works, ascending by quarters of a bit, and the works of the puzzles nearest to them.
 
-    The floor is one of them; they go from the smallest puzzle to the longest challenge.
+    The floor is one of them; they range from the smallest puzzle to the longest challenge.
     """
-    longest = max(floor, calibration.solver.work(LONGEST_SECONDS))
-    found: dict[int, float] = {}
+    longest = max(floor, policy.solver.work(LONGEST_SECONDS))
+    ideals: dict[int, float] = {}
     index = 0
     while (ideal := floor * 2 ** (index / STEPS_PER_BIT)) >= 1:
-        found.setdefault(_hashes(calibration, ideal), ideal)
+        ideals.setdefault(_hashes(policy, ideal), ideal)
         index -= 1
     index = 1
     while (ideal := floor * 2 ** (index / STEPS_PER_BIT)) <= longest:
-        work = _hashes(calibration, ideal)
+        work = _hashes(policy, ideal)
         # The puzzle nearest to an ideal may take longer than it.
         if work <= longest:
-            found[work] = max(ideal, found.get(work, 0.0))
+            ideals[work] = max(ideal, ideals.get(work, 0.0))
         index += 1
-    steps = sorted(found)
-    return [found[step] for step in steps], steps
+    steps = sorted(ideals)
+    return [ideals[step] for step in steps], steps
 
 
-def _hashes(calibration: Calibration, work: float) -> int:
-    return calibration.puzzle.puzzle(work, "step").expected_hashes
+def _hashes(policy: CalibratedPolicy, work: float) -> int:
+    return policy.puzzle.puzzle(work, "step").expected_hashes

@@ -1,1 +1,1 @@
-"""The solver and the miners it drives."""
+"""The solver of puzzles, and the miners that search for stamps."""

@@ -1,89 +1,106 @@
-"""Which miner solves a puzzle on how many cores: the fastest that is there, if it pays to get it ready."""
+"""Solver engines: which miner solves a puzzle, and on how many cores."""
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 
 from calpow.puzzle.algorithms import SCRYPT
 from calpow.puzzle.puzzle import Puzzle
-from calpow.puzzle.solving.miners import MakeMiner, Miner, PlainMiner, ScryptMiner
+from calpow.puzzle.solving.miners import Miner, MinerFactory, PlainMiner, ScryptMiner
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A kind of miner.
+    """A kind of miner, and how it scales over cores.
 
-    by_process: whether more cores take more processes; otherwise threads do, since it works without Python's lock.
-    worth_sharing: the expected digests of a puzzle from which on other cores are worth waking up.
+    uses_processes: whether other cores are used by processes; if not, by threads, since the miner releases the GIL.
+    min_shared_work: the expected digests of a puzzle from which on it is solved on more than one core.
     """
 
     name: str
-    make: MakeMiner
-    by_process: bool
-    worth_sharing: float
+    create_miner: MinerFactory
+    uses_processes: bool
+    min_shared_work: float
 
     def workers(self, puzzle: Puzzle) -> int:
-        """How many cores to use for a puzzle."""
-        return usable_cores() if puzzle.expected_hashes >= self.worth_sharing else 1
+        """Return the number of cores to use for a puzzle."""
+        return usable_cores() if puzzle.expected_hashes >= self.min_shared_work else 1
 
 
-def _vector_miner(puzzle: Puzzle, date: str) -> Miner:
-    from calpow.puzzle.solving.simd_miner import VectorMiner
+class EngineSelector:
+    """Selects the engine for each puzzle of this process, by the algorithm and by the work requested so far.
 
-    return VectorMiner(puzzle, date)
+    Loading llvmlite and compiling take about as long as a million digests of the plain miner. So machine code is used
+    only once the puzzles of a process ask for as many: a process that solves little never waits for the compiler. See
+    docs/decisions/0025.
+    """
+
+    _WORTH_COMPILING = 1_000_000
+
+    def __init__(self) -> None:
+        self._requested_digests = 0
+
+    def select(self, puzzle: Puzzle) -> Engine:
+        """Return the engine for a puzzle that is about to be solved, and count its work."""
+        if puzzle.algorithm == SCRYPT:
+            return MEMORY_HARD
+        self._requested_digests += puzzle.expected_hashes
+        return FAST if self._requested_digests >= self._WORTH_COMPILING and has_fast_engine() else PYTHON
 
 
-# A process takes 0.1 s to start, a thread 0.1 ms: other cores help where they save some times that.
-PYTHON = Engine("python", PlainMiner, by_process=True, worth_sharing=2e6)
-FAST = Engine("fast", _vector_miner, by_process=False, worth_sharing=5e5)
-MEMORY_HARD = Engine("scrypt", ScryptMiner, by_process=False, worth_sharing=16)
-
-# Loading the compiler and compiling take about as long as this many digests of the plain miner: once a process has
-# taken as many, or is about to, the machine code pays, and whoever solves little never waits for it.
-_WORTH_COMPILING = 1_000_000
-
-
-class _Tally:
-    """Digests that this process was asked for while it had no machine code."""
-
-    digests = 0
+# Held while machine code is compiled, so that threads that start together compile once, and by every fork: a child of
+# a fork in the middle would wait forever for locks of llvmlite and of the import system.
+_compiling = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_compiling.acquire, after_in_parent=_compiling.release, after_in_child=_compiling.release
+    )
 
 
-def engines_of(algorithm: str) -> tuple[Engine, ...]:
-    """The engines that can solve puzzles of an algorithm here, the slowest first."""
+def _create_vector_miner(puzzle: Puzzle, date: str) -> Miner:
+    with _compiling:
+        from calpow.puzzle.solving.simd_miner import VectorMiner
+
+        return VectorMiner(puzzle, date)
+
+
+# A process takes 0.1 s to start and a thread 0.1 ms: other cores are used where they save several times that.
+PYTHON = Engine("python", PlainMiner, uses_processes=True, min_shared_work=2e6)
+FAST = Engine("fast", _create_vector_miner, uses_processes=False, min_shared_work=5e5)
+MEMORY_HARD = Engine("scrypt", ScryptMiner, uses_processes=False, min_shared_work=16)
+
+select_engine = EngineSelector().select
+
+
+def engines_for(algorithm: str) -> tuple[Engine, ...]:
+    """Return the engines that can solve puzzles of an algorithm on this machine, the slowest first."""
     if algorithm == SCRYPT:
         return (MEMORY_HARD,)
-    return (PYTHON, FAST) if has_fast() else (PYTHON,)
-
-
-def choose(puzzle: Puzzle) -> Engine:
-    """The engine for a puzzle, now."""
-    if puzzle.algorithm == SCRYPT:
-        return MEMORY_HARD
-    _Tally.digests += puzzle.expected_hashes
-    return FAST if _Tally.digests >= _WORTH_COMPILING and has_fast() else PYTHON
+    return (PYTHON, FAST) if has_fast_engine() else (PYTHON,)
 
 
 @cache
-def has_fast() -> bool:
-    """Whether the extra `calpow[fast]` is installed and works here: some systems let no program make machine code."""
+def has_fast_engine() -> bool:
+    """Return whether the extra `calpow[fast]` is installed and works: some systems allow no new machine code."""
     if find_spec("llvmlite") is None:
         return False
-    try:
-        from calpow.puzzle.solving.simd_kernels import kernel
+    with _compiling:
+        try:
+            from calpow.puzzle.solving.simd_kernels import load_kernel
 
-        kernel("hashcash-sha1")
-    except (ImportError, OSError, RuntimeError):
-        return False
+            load_kernel("hashcash-sha1")
+        except (ImportError, OSError, RuntimeError):
+            return False
     return True
 
 
 def usable_cores() -> int:
-    """How many cores this process may use."""
+    """Return the number of cores that this process may use."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Miners: each tries counters for the stamps of one puzzle, a slice of time at a time, in one of four ways."""
+"""Miners search for the stamps of one puzzle, one time slice after another."""
 
 from __future__ import annotations
 
@@ -13,56 +13,63 @@ from calpow.puzzle.algorithms import HASHES
 from calpow.puzzle.puzzle import Puzzle
 from calpow.puzzle.stamp import leading_zero_bits
 
-BLOCK = 64  # bytes that SHA-1 and SHA-256 take in at once
-_LEAST_RANDOM = 8  # characters of 6 bits: two mints of one stamp differ
-_TAILS = tuple(b"%02x" % low for low in range(256))
+BLOCK = 64  # bytes in a block of SHA-1 and of SHA-256 (FIPS 180-4, section 5.2.1)
+_MIN_RANDOM_LENGTH = 8  # characters of 6 bits, so that no stamp is minted twice
+_TAILS = tuple(b"%02x" % tail for tail in range(256))
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """What a miner did in a slice of time: the stamp, if it found one, and how many digests it took."""
+    """The result of one time slice of mining: the stamp, if one was found, and the number of digests taken."""
 
     stamp: str | None
     digests: int
 
 
 class Miner(Protocol):
-    """Tries counters for one stamp after another; every try is as good as any other, here or elsewhere."""
+    """Searches for the stamps of one puzzle. Tries are independent, so any number of miners can share a stamp."""
 
     def mine(self, ext: int, seconds: float) -> Slice:
-        """Try for the stamp with this ext, until it is found or about so many seconds are over."""
+        """Search for the stamp with this ext until it is found, or for about `seconds`."""
+
+
+MinerFactory = Callable[[Puzzle, str], Miner]  # of a puzzle, and of the date that its stamps get
 
 
 def fields_before_random(puzzle: Puzzle, date: str, ext: int) -> str:
-    """The beginning of a stamp, up to its random field."""
+    """Return the beginning of a stamp, up to its random field."""
     return f"1:{puzzle.bits}:{date}:{puzzle.resource}:{ext}:"
 
 
 def random_text(length_before: int, block_offset: int = 0) -> str:
-    """A random field, so long that the counter begins at a block's byte `block_offset`: earlier blocks need no repeat.
+    """Return a random field of such a length that the counter begins at byte `block_offset` of a block.
 
-    `length_before` is that of the text up to the field; a colon follows it.
+    So only the last block has to be hashed for each counter. `length_before` is the length of the fields before the
+    random field; a colon follows it.
     """
-    size = _LEAST_RANDOM + (block_offset - length_before - _LEAST_RANDOM - 1) % BLOCK
+    size = _MIN_RANDOM_LENGTH + (block_offset - length_before - _MIN_RANDOM_LENGTH - 1) % BLOCK
     return base64.b64encode(os.urandom(size))[:size].decode("ascii")
 
 
 class PlainMiner:
-    """What every Python can do: hashlib, one counter after the other; a counter says how many were tried before it."""
+    """A miner that needs hashlib only.
+
+    It tries the counters of a stamp from 0 on, in hexadecimal, so the counter of a stamp tells how many tries it took.
+    """
 
     def __init__(self, puzzle: Puzzle, date: str) -> None:
         self._puzzle = puzzle
         self._date = date
-        self._start = HASHES[puzzle.algorithm]
-        size = len(self._start(b"").digest())
-        # Bytes compare like the numbers they spell, so this one comparison is the test for leading zero bits.
+        self._hash = HASHES[puzzle.algorithm]
+        size = len(self._hash(b"").digest())
+        # Bytes compare like the numbers that they encode, so one comparison tests for leading zero bits.
         self._bound = (1 << (8 * size - puzzle.bits)).to_bytes(size, "big")
         self._ext: int | None = None
         self._prefix = b""
-        self._high = 0
+        self._high = 0  # the counter without its last two digits
 
     def mine(self, ext: int, seconds: float) -> Slice:
-        """See Miner."""
+        """Go on with the counter of the last slice if it was for the same ext."""
         if ext != self._ext:
             fields = fields_before_random(self._puzzle, self._date, ext)
             self._prefix = f"{fields}{random_text(len(fields))}:".encode("ascii")
@@ -79,7 +86,7 @@ class PlainMiner:
                 return Slice(None, (self._high - first) * len(_TAILS))
 
     def _try_tails(self) -> int | None:
-        copy, bound = self._start(self._prefix + b"%x" % self._high).copy, self._bound
+        copy, bound = self._hash(self._prefix + b"%x" % self._high).copy, self._bound
         for tail in _TAILS:
             state = copy()
             state.update(tail)
@@ -89,7 +96,7 @@ class PlainMiner:
 
 
 class ScryptMiner:
-    """One digest of scrypt after the other; OpenSSL lets go of Python's lock meanwhile."""
+    """A miner for scrypt. OpenSSL releases the GIL during a digest, so threads can mine at the same time."""
 
     def __init__(self, puzzle: Puzzle, date: str) -> None:
         self._puzzle = puzzle
@@ -97,7 +104,7 @@ class ScryptMiner:
         self._digest = puzzle.digest
 
     def mine(self, ext: int, seconds: float) -> Slice:
-        """See Miner."""
+        """Take one digest at least: it cannot be interrupted."""
         fields = fields_before_random(self._puzzle, self._date, ext)
         prefix = f"{fields}{random_text(len(fields))}:"
         end = time.perf_counter() + seconds
@@ -109,6 +116,3 @@ class ScryptMiner:
                 return Slice(stamp, tried)
             if time.perf_counter() > end:
                 return Slice(None, tried)
-
-
-MakeMiner = Callable[[Puzzle, str], Miner]

@@ -1,4 +1,4 @@
-"""Who works on which stamp of a puzzle, and what is found."""
+"""The work queue of one puzzle."""
 
 from __future__ import annotations
 
@@ -7,56 +7,57 @@ import threading
 from calpow.puzzle.solving.miners import Slice
 
 
-class Board:
-    """The stamps of one puzzle, shared by the workers of one solver.
+class WorkQueue:
+    """Work queue shared by the solver's threads; collects the stamps they find.
 
-    A worker without a stamp of its own joins the one that fewest are at, so that none is idle before the last stamp is
-    found: tries have no memory, and those of two workers on one stamp are worth as much as on two.
+    A worker whose stamp was found joins the open stamp with the fewest workers, so that no worker is idle before the
+    last stamp is found. Tries are independent: two workers on one stamp make as much progress as on two stamps. See
+    docs/decisions/0026.
     """
 
     def __init__(self, count: int) -> None:
         self._lock = threading.Lock()
         self._stamps: dict[int, str] = {}
-        self._at = dict.fromkeys(range(count), 0)
+        self._workers_at = dict.fromkeys(range(count), 0)  # number of workers, by the ext of open stamps
         self._digests = 0
         self._closed = False
 
-    def take(self, mine: int | None) -> int | None:
-        """The ext to work on, `mine` if that is still wanted; None when nothing is."""
+    def take(self, current: int | None) -> int | None:
+        """Return the ext to work on: `current` as long as that stamp is open, or None if there is no more work."""
         with self._lock:
-            if self._closed or not self._at:
+            if self._closed or not self._workers_at:
                 return None
-            if mine in self._at:
-                return mine
-            ext = min(self._at, key=lambda each: (self._at[each], each))
-            self._at[ext] += 1
+            if current in self._workers_at:
+                return current
+            ext = min(self._workers_at, key=lambda ext: (self._workers_at[ext], ext))
+            self._workers_at[ext] += 1
             return ext
 
-    def put(self, ext: int, made: Slice) -> None:
-        """Count what a worker did; the first stamp of an ext is kept."""
+    def put(self, ext: int, result: Slice) -> None:
+        """Add the digests of a slice, and its stamp if it is the first of this ext."""
         with self._lock:
-            self._digests += made.digests
-            if made.stamp is not None and ext in self._at:
-                self._stamps[ext] = made.stamp
-                del self._at[ext]
+            self._digests += result.digests
+            if result.stamp is not None and ext in self._workers_at:
+                self._stamps[ext] = result.stamp
+                del self._workers_at[ext]
 
     def close(self) -> None:
-        """Nothing is wanted any more."""
+        """End the work: from now on `take` returns None."""
         with self._lock:
             self._closed = True
 
     @property
     def found(self) -> int:
-        """How many stamps are there."""
+        """The number of stamps found."""
         return len(self._stamps)
 
     @property
     def digests(self) -> int:
-        """How many digests were taken by all."""
+        """The number of digests that all workers took."""
         return self._digests
 
     @property
     def stamps(self) -> list[str]:
-        """Those that are there, in order."""
+        """The stamps found, in order of their ext."""
         with self._lock:
             return [self._stamps[ext] for ext in sorted(self._stamps)]

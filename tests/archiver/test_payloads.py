@@ -9,7 +9,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.datasets import ImageFolder
 
-from calpow.archiver.payloads import FolderError, Payload, read_folder, row, samples
+from calpow.archiver.errors import FolderError
+from calpow.archiver.payloads import Payload, model_inputs, read_folder, read_row
 from calpow.handler.errors import BadPayload
 
 
@@ -77,39 +78,40 @@ def test_a_folder_that_is_not_by_class_is_refused(tmp_path: Path, files: Mapping
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FolderError, match="nowhere is no folder"):
+    with pytest.raises(FolderError, match="nowhere is not a folder"):
         read_folder(tmp_path / "nowhere")
 
 
 def test_a_row_holds_the_bytes_of_a_file(tmp_path: Path) -> None:
     write(tmp_path, {"1.png": b"\x89PNG\x00\xff"})
-    assert row(payload(tmp_path / "1.png")) == {"body": b"\x89PNG\x00\xff"}
+    assert read_row(payload(tmp_path / "1.png")) == {"body": b"\x89PNG\x00\xff"}
 
 
 def test_a_row_of_a_json_file_is_parsed_as_torchserve_parses_it(tmp_path: Path) -> None:
     write(tmp_path, {"1.JSON": '{"text": ["gr\u00fc\u00df", 1]}'})
-    assert row(payload(tmp_path / "1.JSON")) == {"body": {"text": ["gr\u00fc\u00df", 1]}}
+    assert read_row(payload(tmp_path / "1.JSON")) == {"body": {"text": ["gr\u00fc\u00df", 1]}}
 
 
 @pytest.mark.parametrize(("name", "words"), [("bad.json", "bad.json is not the JSON"), ("gone.png", "gone.png cannot")])
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, words: str) -> None:
     write(tmp_path, {"bad.json": "{"})
     with pytest.raises(FolderError, match=words):
-        row(payload(tmp_path / name))
+        read_row(payload(tmp_path / name))
 
 
 def test_payloads_come_as_the_victim_reads_them_in_order(tmp_path: Path) -> None:
     folder = read_folder(write(tmp_path, {"a/1": "1", "a/2": "2 3", "b/1": "4"}))
-    assert [each.tolist() for each in samples(Numbers(), folder.payloads)] == [[[1.0]], [[2.0], [3.0]], [[4.0]]]
+    inputs = [tensor.tolist() for tensor in model_inputs(Numbers(), folder.payloads)]
+    assert inputs == [[[1.0]], [[2.0], [3.0]], [[4.0]]]
 
 
 def test_a_payload_the_victim_cannot_read_is_named(tmp_path: Path) -> None:
     folder = read_folder(write(tmp_path, {"a/1": "1", "b/word": "word"}))
     with pytest.raises(FolderError, match=r"b/word: the model cannot read this payload"):
-        list(samples(Numbers(), folder.payloads))
+        list(model_inputs(Numbers(), folder.payloads))
 
 
 def test_a_payload_of_another_shape_is_named(tmp_path: Path) -> None:
     folder = read_folder(write(tmp_path, {"a/1": "1", "b/pair": "1,2"}))
     with pytest.raises(FolderError, match=r"b/pair: .*shape \(2,\) of it and of \(1,\)"):
-        list(samples(Numbers(), folder.payloads))
+        list(model_inputs(Numbers(), folder.payloads))

@@ -9,18 +9,18 @@ import pytest
 import torch
 from torch import nn
 
-from calpow.archiver.calibration.row_order import MOST_TRIED, find_rows, some_rows
 from calpow.archiver.payloads import Payload
-from calpow.handler.policy.calibration_file import Rows
+from calpow.archiver.row_order import MOST_TRIED, find_rows, some_rows
+from calpow.handler.policy.calibrated_policy import BatchRows
 from calpow.handler.victim import Victim
 
 Model = Callable[[torch.Tensor], torch.Tensor]
 Ask = Callable[[Model, list[Any]], object]
 
 BODIES = [b"1,5,2", b"4,1,1", b"0,0,9", b"4,1,1"]
-NOTHING = Rows(in_order=False, counted=False)
-IN_ORDER = Rows(in_order=True, counted=False)
-COUNTED = Rows(in_order=False, counted=True)
+NOTHING = BatchRows(in_order=False, counted=False)
+IN_ORDER = BatchRows(in_order=True, counted=False)
+COUNTED = BatchRows(in_order=False, counted=True)
 
 
 class Handler:
@@ -43,7 +43,7 @@ def victim_that(ask: Ask) -> Victim:
     return Victim(SimpleNamespace(_entry_point=Handler(ask).handle, context=context))
 
 
-def rows_found(ask: Ask, bodies: Sequence[object]) -> Rows:
+def rows_found(ask: Ask, bodies: Sequence[object]) -> BatchRows:
     return find_rows(victim_that(ask), [{"body": body} for body in bodies])
 
 
@@ -168,7 +168,7 @@ def test_lists_whose_entries_are_samples_are_counted() -> None:
 
 
 def test_lists_of_one_entry_are_counted_and_in_order() -> None:
-    assert rows_found(lists, [[[1.0]], {"instances": [[3.0]]}]) == Rows(in_order=True, counted=True)
+    assert rows_found(lists, [[[1.0]], {"instances": [[3.0]]}]) == BatchRows(in_order=True, counted=True)
 
 
 def test_a_list_that_is_one_sample_is_not_counted() -> None:

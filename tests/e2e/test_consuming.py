@@ -43,9 +43,9 @@ def block(first: str) -> str:
     fenced = re.search(rf"(?m)^```sh\n({re.escape(first)}(?s:.*?))^```$", DOCUMENT)
     if fenced:
         return fenced[1]
-    found = re.search(rf"(?m)^    {re.escape(first)}(?:.*\n(?:    .*\n)*)", DOCUMENT)
-    assert found, first
-    return "\n".join(line[4:] for line in found[0].splitlines()) + "\n"
+    indented = re.search(rf"(?m)^    {re.escape(first)}(?:.*\n(?:    .*\n)*)", DOCUMENT)
+    assert indented, first
+    return "\n".join(line[4:] for line in indented[0].splitlines()) + "\n"
 
 
 def paste(lines: str, url: str, folder: Path, key: str) -> "subprocess.CompletedProcess[str]":
@@ -76,9 +76,9 @@ def test_every_way_to_ask_gets_the_answer(first: str, site: Site, folder: Path) 
 
 @needs
 def test_the_pipe_gets_the_answer(site: Site, folder: Path) -> None:
-    found = re.search(r"(?m)^In one line, .*:\n\n((?:    .*\n)+)", DOCUMENT)
-    assert found
-    done = paste(found[1], site.server.url("vector"), folder, site.key("consuming"))
+    pipe = re.search(r"(?m)^In one line, .*:\n\n((?:    .*\n)+)", DOCUMENT)
+    assert pipe
+    done = paste(pipe[1], site.server.url("vector"), folder, site.key("consuming"))
     assert json.loads(done.stdout)["class"] == 1
 
 
@@ -89,7 +89,7 @@ def test_every_way_to_ask_pays_the_rest_too(first: str, folder: Path) -> None:
         done = paste(block(first), f"{server.url}/rising", folder, "k")
         assert done.returncode == 0, done.stderr
         assert done.stdout == PAYLOAD
-        tokens = {seen.headers.get("pow-solution", "").partition(" ")[0] for seen in server.seen}
+        tokens = {request.headers.get("pow-solution", "").partition(" ")[0] for request in server.requests}
     assert len(tokens) == 4
     assert server.passes == 1
 
@@ -99,7 +99,7 @@ def test_the_script_notices_that_its_solution_is_dropped(folder: Path) -> None:
     with running(PowServer()) as server:
         done = paste(f"sh ask.sh {server.url}/deaf digit.png", URL, folder, "k")
     assert (done.returncode, done.stderr) == (2, "ask.sh: PoW-Solution did not arrive\n")
-    assert len(server.seen) == 2
+    assert len(server.requests) == 2
 
 
 @needs
@@ -169,6 +169,6 @@ def test_what_is_open_is_found_with_jq(site: Site, folder: Path) -> None:
     assert paste(f"{predict} --output answers.jsonl", url, folder, key).returncode == 2
     (folder / "notes.txt").write_text(PAYLOAD)
     assert paste(f"{predict} --output answers.jsonl", url, folder, key).returncode == 2
-    found = re.search(r"`(jq -s .*)`", DOCUMENT)
-    assert found
-    assert paste(found[1], url, folder, key).stdout == "missing.png\n"
+    line = re.search(r"`(jq -s .*)`", DOCUMENT)
+    assert line
+    assert paste(line[1], url, folder, key).stdout == "missing.png\n"

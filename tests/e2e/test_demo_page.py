@@ -18,18 +18,18 @@ from benchmarks.digits import victim as digits
 from benchmarks.digits.data import disturb, load_splits
 from benchmarks.pages import pages
 from calpow.archiver.server import served
-from calpow.handler.ledger import open_ledger
-from tests.support.browser import CHROMIUM
-from tests.support.desk import TOKEN, Desk, challenge
+from calpow.handler.ledger.uri import open_ledger
 from tests.support.devtools import Browser, Page
 from tests.support.guarded import protect, train_teachers
+from tests.support.page_scripts import needs_chromium
+from tests.support.scripted_server import TOKEN, ScriptedServer, challenge
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+pytestmark = [pytest.mark.browser, pytest.mark.server, needs_chromium]
 
 
 @dataclass(frozen=True)
 class Model:
-    """The digits behind the gate, with CORS, and the demo page's site."""
+    """The protected digits, which allow the demo page's origin, and the site of the demo page."""
 
     url: str
     key: str
@@ -61,10 +61,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
 
 
 def small_victim(folder: Path) -> Path:
-    """The demo's victim, of fewer pictures; some of them are left in `data`, a folder a class."""
+    """Train the demo's victim on fewer pictures; save some of them in `data`, in a folder per class."""
     split = load_splits()["victim-train"]
     rng = np.random.default_rng(0)
-    images = np.concatenate([split.images, np.stack([disturb(each, rng) for each in split.images])])
+    images = np.concatenate([split.images, np.stack([disturb(image, rng) for image in split.images])])
     labels = torch.from_numpy(np.tile(split.labels, 2))
     network = digits.train(torch.from_numpy(images).unsqueeze(1).float() / 255, labels)
     for number in range(300):
@@ -75,7 +75,7 @@ def small_victim(folder: Path) -> Path:
 
 @pytest.fixture
 def demo(browser: Browser, model: Model) -> Iterator[Page]:
-    """The demo page, filled in."""
+    """The demo page, with URL and key filled in."""
     tab = browser.page(f"{model.site}/demo.html")
     tab.wait_for("document.getElementById('key').value !== ''")
     yield tab
@@ -91,7 +91,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("kind", BODIES)
-def test_a_page_of_another_origin_asks_torchserve(demo: Page, model: Model, kind: str) -> None:
+def test_a_page_of_another_origin_queries_torchserve(demo: Page, model: Model, kind: str) -> None:
     file = sorted((model.data / "7").rglob("*.png"))[list(BODIES).index(kind)]
     answer = demo.run(
         f"""
@@ -111,14 +111,14 @@ def test_a_page_of_another_origin_asks_torchserve(demo: Page, model: Model, kind
     assert answer["count"] >= 1
 
 
-def test_eight_fetches_of_the_same_picture_at_once_are_all_answered(demo: Page, model: Model) -> None:
+def test_eight_fetches_of_the_same_picture_at_once_are_all_ask(demo: Page, model: Model) -> None:
     file = sorted((model.data / "7").rglob("*.png"))[0]
     statuses = demo.run(
         """
         const { powFetch } = await import("/calpow.js");
         const body = Uint8Array.from(atob(picture), (letter) => letter.charCodeAt(0));
-        const ask = () => powFetch(url, { method: "POST", body, key });
-        return (await Promise.all(Array.from({ length: 8 }, ask))).map((answer) => answer.status);
+        const query = () => powFetch(url, { method: "POST", body, key });
+        return (await Promise.all(Array.from({ length: 8 }, query))).map((answer) => answer.status);
         """,
         picture=base64.b64encode(file.read_bytes()).decode(),
         url=model.url,
@@ -131,15 +131,15 @@ SEVEN = ((0.3, 0.2), (0.5, 0.2), (0.7, 0.2), (0.58, 0.5), (0.46, 0.82))
 
 
 def draw(page: Page, points: tuple[tuple[float, float], ...]) -> None:
-    """Draw a stroke with the mouse; points on the unit square."""
+    """Draw a stroke with the mouse, through points of the unit square."""
     left, top, width = page.value(
         "(({ left, top, width }) => [left, top, width])(document.getElementById('board').getBoundingClientRect())"
     )
     page.drag([(left + x * width, top + y * width) for x, y in points])
 
 
-def answered(page: Page) -> str:
-    """Press Ask and wait; what the page then says."""
+def ask(page: Page) -> str:
+    """Press Ask, wait, and return the text that the page then shows."""
     page.value("document.getElementById('ask').click()")
     page.wait_for("!document.getElementById('ask').disabled")
     return str(page.value("document.getElementById('said').innerText.trim()"))
@@ -148,7 +148,7 @@ def answered(page: Page) -> str:
 def test_a_digit_drawn_with_the_mouse_is_read(demo: Page) -> None:
     draw(demo, SEVEN)
 
-    assert answered(demo) == "7"
+    assert ask(demo) == "7"
     work = demo.value("document.getElementById('work').innerText")
     assert "stamps of" in work
     assert "hashcash-sha1" in work
@@ -160,7 +160,7 @@ def test_a_digit_drawn_with_the_keyboard_is_read(demo: Page) -> None:
         for _ in range(times):
             demo.press(key, " " if key == " " else "")
 
-    assert answered(demo) == "1"
+    assert ask(demo) == "1"
 
 
 def test_a_picture_of_a_digit_is_read_whatever_its_size_and_ground(demo: Page, tmp_path: Path) -> None:
@@ -170,13 +170,13 @@ def test_a_picture_of_a_digit_is_read_whatever_its_size_and_ground(demo: Page, t
     picture.save(tmp_path / "seven.png")
     upload(demo, tmp_path / "seven.png")
 
-    assert answered(demo) == "7"
+    assert ask(demo) == "7"
 
 
 def test_a_picture_of_the_models_own_size_goes_as_it_is(demo: Page, model: Model) -> None:
     upload(demo, sorted((model.data / "4").rglob("*.png"))[0])
 
-    assert answered(demo) == "4"
+    assert ask(demo) == "4"
 
 
 def upload(page: Page, file: Path) -> None:
@@ -187,51 +187,53 @@ def upload(page: Page, file: Path) -> None:
     page.wait_for(f"document.getElementById('board').toDataURL() !== {json.dumps(before)}")
 
 
-def test_a_key_that_is_not_known_is_said_plainly(demo: Page) -> None:
+def test_an_unknown_key_is_explained(demo: Page) -> None:
     demo.value("document.getElementById('key').value = 'cp_wrong'")
     draw(demo, SEVEN)
 
-    assert answered(demo).startswith("401: This API key is not known here")
+    assert ask(demo).startswith("401: This API key is not known here")
 
 
-def test_a_model_that_cannot_be_reached_is_said_plainly(demo: Page) -> None:
+def test_an_unreachable_model_is_explained(demo: Page) -> None:
     demo.value("document.getElementById('url').value = 'http://127.0.0.1:9/predictions/digits'")
     draw(demo, SEVEN)
 
-    assert "cannot be reached" in answered(demo)
+    assert "cannot be reached" in ask(demo)
 
 
 @pytest.mark.parametrize("other", [None, {"cat": 0.9}, {"digit": 1, "probabilities": ["<b>"]}])
-def test_what_another_model_answers_is_said_to_be_no_digit(browser: Browser, desk: Desk, other: object) -> None:
-    desk.answer = lambda headers: (200, other, {})
+def test_the_answer_of_another_model_is_explained(
+    browser: Browser, model_server: ScriptedServer, other: object
+) -> None:
+    model_server.answer = lambda headers: (200, other, {})
     with pages({}, port=0) as site:
         tab = browser.page(f"{site}/demo.html")
-        tab.run("document.getElementById('url').value = url;", url=f"{desk.url}/ask")
+        tab.run("document.getElementById('url').value = url;", url=f"{model_server.url}/ask")
         draw(tab, SEVEN)
-        said = answered(tab)
+        text = ask(tab)
         tab.close()
 
-    assert said == "The answer could not be read: it is no digit and its probabilities. Is this the model of the demo?"
+    assert text == "The answer could not be read: it is no digit and its probabilities. Is this the model of the demo?"
 
 
-def test_the_work_of_all_challenges_of_an_answer_is_shown(browser: Browser, desk: Desk) -> None:
+def test_the_work_of_all_challenges_of_an_answer_is_shown(browser: Browser, model_server: ScriptedServer) -> None:
     rest = challenge(token=f"{TOKEN}b", id="0e57", bits=3, count=5)
-    desk.asks_in_turn(challenge(), rest, paid={"digit": 7, "probabilities": [0.0] * 7 + [1.0, 0.0, 0.0]})
+    model_server.challenge_in_turn(challenge(), rest, paid={"digit": 7, "probabilities": [0.0] * 7 + [1.0, 0.0, 0.0]})
     with pages({}, port=0) as site:
         tab = browser.page(f"{site}/demo.html")
-        tab.run("document.getElementById('url').value = url;", url=f"{desk.url}/ask")
+        tab.run("document.getElementById('url').value = url;", url=f"{model_server.url}/ask")
         draw(tab, SEVEN)
-        said = answered(tab)
+        text = ask(tab)
         work = tab.value("document.getElementById('work').innerText")
         tab.close()
 
-    assert said == "7"
+    assert text == "7"
     assert "16 stamps of 4 bits, then 5 stamps of 3 bits (hashcash-sha1)" in work
 
 
-def test_the_demo_page_shows_progress_and_can_be_cancelled(demo: Page, desk: Desk) -> None:
-    desk.asks(bits=23, count=32)
-    demo.run("document.getElementById('url').value = url;", url=f"{desk.url}/ask")
+def test_the_demo_page_shows_progress_and_can_be_cancelled(demo: Page, model_server: ScriptedServer) -> None:
+    model_server.challenge_always(bits=23, count=32)
+    demo.run("document.getElementById('url').value = url;", url=f"{model_server.url}/ask")
     draw(demo, SEVEN)
     demo.value("document.getElementById('ask').click()")
     demo.wait_for("/^Working: \\d+ of 32 stamps, about/.test(document.getElementById('stage').textContent)")
@@ -239,18 +241,18 @@ def test_the_demo_page_shows_progress_and_can_be_cancelled(demo: Page, desk: Des
     demo.wait_for("!document.getElementById('ask').disabled", seconds=2)
 
     assert demo.value("document.getElementById('message').textContent") == "Cancelled."
-    assert desk.solved == 0
+    assert model_server.solutions == 0
 
 
-def test_the_key_goes_nowhere_but_into_the_header(demo: Page, desk: Desk) -> None:
-    desk.asks_once()
-    demo.run("document.getElementById('url').value = url;", url=f"{desk.url}/ask")
+def test_the_key_goes_nowhere_but_into_the_header(demo: Page, model_server: ScriptedServer) -> None:
+    model_server.challenge_once()
+    demo.run("document.getElementById('url').value = url;", url=f"{model_server.url}/ask")
     draw(demo, SEVEN)
-    answered(demo)
+    ask(demo)
     key = demo.value("document.getElementById('key').value")
 
-    assert [each.pop("x-api-key") for each in desk.seen] == [key, key]
-    assert key not in json.dumps(desk.seen)
+    assert [headers.pop("x-api-key") for headers in model_server.requests] == [key, key]
+    assert key not in json.dumps(model_server.requests)
     kept = demo.value("location.href + JSON.stringify([localStorage, sessionStorage]) + document.cookie")
     assert key not in kept
 
@@ -260,6 +262,6 @@ def test_the_demo_page_fits_a_phone(demo: Page, dark: bool) -> None:
     demo.size(360, 740, dark=dark)
 
     assert demo.value("document.documentElement.scrollWidth") <= 360
-    assert demo.value("[...document.querySelectorAll('input:not([type=file])')].every((each) => each.labels.length)")
-    smallest = "[...document.querySelectorAll('button, label.button')].map((each) => each.offsetHeight)"
+    assert demo.value("[...document.querySelectorAll('input:not([type=file])')].every((input) => input.labels.length)")
+    smallest = "[...document.querySelectorAll('button, label.button')].map((button) => button.offsetHeight)"
     assert min(demo.value(smallest)) >= 44

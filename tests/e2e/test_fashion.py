@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from benchmarks.fashion import data, musts, policies, strangers, timing
-from benchmarks.fashion.costs import METRICS, Priced, Set
+from benchmarks.fashion import data, policies, requirements, strangers, timing
+from benchmarks.fashion.costs import METRICS, Priced, PricedSet
 from benchmarks.fashion.data import CLASSES, DataMissing, Images, grey, read_idx, split, tensor
 from benchmarks.fashion.shifts import SHIFTS, shifted
 from benchmarks.fashion.strangers import CHOSEN_ON, REPORTED_ON, Stock
-from calpow.archiver.calibration.simulated_users import Samples
+from calpow.archiver.calibration.samples import Samples
 
 needs_data = pytest.mark.skipif(not data.DEBIAN.is_dir(), reason="needs Debian's dataset-fashion-mnist")
 PER_CLASS = 40
@@ -48,7 +49,7 @@ def test_seeds_divide_the_test_images_otherwise_and_completely() -> None:
     whole, halves, others = data.load("t10k"), split(0), split(1)
     assert [len(halves.calibration.labels), len(halves.fresh.labels)] == [5_000, 5_000]
     both = np.concatenate([halves.calibration.images, halves.fresh.images])
-    assert sorted(each.tobytes() for each in both) == sorted(each.tobytes() for each in whole.images)
+    assert sorted(image.tobytes() for image in both) == sorted(image.tobytes() for image in whole.images)
     assert not np.array_equal(halves.fresh.labels, others.fresh.labels)
 
 
@@ -75,45 +76,52 @@ def test_jacobian_queries_stay_within_three_steps_of_what_they_were_made_of(
 ) -> None:
     monkeypatch.setattr(strangers, "SUBSTITUTE_STEPS", 3)
     owned = garments()
-    made = strangers.jacobian(Stock(owned, tmp_path, np.random.default_rng(0)), 20).astype(int)
-    distances = np.abs(made[:, None] - owned.images[None].astype(int)).max(axis=(2, 3)).min(axis=1)
+    queries = strangers.jacobian(Stock(owned, tmp_path, np.random.default_rng(0)), 20).astype(int)
+    distances = np.abs(queries[:, None] - owned.images[None].astype(int)).max(axis=(2, 3)).min(axis=1)
     assert distances.min() >= 25
     assert distances.max() <= 77
 
 
 def test_shifted_images_keep_their_order() -> None:
     ramp = np.repeat(np.arange(10, 210, 40, dtype=np.uint8), 28 * 28).reshape(5, 28, 28)
-    for made in shifted(ramp, np.random.default_rng(0)).values():
-        assert np.argsort(made[:, 14, 14]).tolist() == [0, 1, 2, 3, 4]
+    for images in shifted(ramp, np.random.default_rng(0)).values():
+        assert np.argsort(images[:, 14, 14]).tolist() == [0, 1, 2, 3, 4]
 
 
-def made_up() -> Priced:
+def invented_costs() -> Priced:
     """Honest queries that cost about a half by every metric, strangers that cost one."""
     rng = np.random.default_rng(0)
     classes = np.repeat(np.arange(10), PER_CLASS)
 
     def honest() -> Samples:
         costs = rng.normal(0.5, 0.1, (len(classes), 1)).clip(0, 1).repeat(len(METRICS), axis=1)
-        return Samples(costs, classes, classes, np.arange(len(classes)), CLASSES)
+        return Samples.of_arrays(costs, classes, classes, np.arange(len(classes)), CLASSES)
 
-    wild = Set(np.ones((PER_CLASS, len(METRICS))), rng.integers(10, size=PER_CLASS))
+    wild = PricedSet(torch.ones(PER_CLASS, len(METRICS)).double(), torch.from_numpy(rng.integers(10, size=PER_CLASS)))
     return Priced(honest(), honest(), dict.fromkeys(SHIFTS, honest()), {"noise": wild}, np.ones(len(METRICS)))
 
 
 def test_strangers_pay_and_honest_users_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("calpow.archiver.calibration.simulated_users.RESAMPLES", 60)
-    found = policies.measure(policies.DEFAULT, made_up(), seed=0)
-    verdicts = {must.what: must.holds for must in musts.of_policy([{policies.DEFAULT.name: found}])}
+    figures = policies.measure(policies.DEFAULT, invented_costs(), seed=0)
+    verdicts = {
+        requirement.what: requirement.holds
+        for requirement in requirements.of_policy([{policies.DEFAULT.name: figures}])
+    }
     assert verdicts["noise"]
     assert all(holds for what, holds in verdicts.items() if what.startswith("honest"))
-    dear = replace(found, honest=dict.fromkeys(found.honest, (2.5, 2.5)))
+    dear = replace(figures, honest=dict.fromkeys(figures.honest, (2.5, 2.5)))
     assert not any(
-        must.holds for must in musts.of_policy([{policies.DEFAULT.name: dear}]) if must.what.startswith("honest")
+        requirement.holds
+        for requirement in requirements.of_policy([{policies.DEFAULT.name: dear}])
+        if requirement.what.startswith("honest")
     )
 
 
 def test_a_must_is_judged_by_the_median_seed_and_shows_the_worst() -> None:
-    must = musts.Must("noise", 1_000.0, at_most=False, values=(900.0, 1_500.0, 2_000.0))
-    assert must.holds
-    assert "| 1,500x | 900x | pass, but for 1 of 3 seeds |" in "\n".join(musts.must_table([must]))
-    assert "**FAIL**" in "\n".join(musts.must_table([replace(must, values=(900.0, 950.0, 2_000.0))]))
+    requirement = requirements.Requirement("noise", 1_000.0, at_most=False, values=(900.0, 1_500.0, 2_000.0))
+    assert requirement.holds
+    assert "| 1,500x | 900x | pass, but for 1 of 3 seeds |" in "\n".join(requirements.requirement_table([requirement]))
+    assert "**FAIL**" in "\n".join(
+        requirements.requirement_table([replace(requirement, values=(900.0, 950.0, 2_000.0))])
+    )

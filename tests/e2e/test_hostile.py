@@ -123,7 +123,7 @@ def test_nobody_spoils_what_others_in_his_batch_have_paid_for(site: Site, unharm
     for number, (payload, headers) in enumerate(
         ((b"CUDA,1,2,3", {}), (VECTOR + b"9", {"describe": "True"}), (VECTOR + b";raise", {}))
     ):
-        good = [f"0.{number + 1},0.9,0.3,0.{each}".encode() for each in range(1, 4)]
+        good = [f"0.{number + 1},0.9,0.3,0.{last}".encode() for last in range(1, 4)]
         ready = [format_solution(c.token, s) for c, s in (solved(site.raw("vector", text, ada)) for text in good)]
         bad = {"X-Api-Key": eve, **headers}
         challenge, stamps = solved(site.raw("vector", payload, eve))
@@ -131,9 +131,9 @@ def test_nobody_spoils_what_others_in_his_batch_have_paid_for(site: Site, unharm
         with ThreadPoolExecutor(4) as pool:
             pool.submit(requests.post, url, data=payload, headers=bad, timeout=TIMEOUT)
             answers = list(
-                pool.map(lambda each: site.raw("vector", each[0], ada, each[1]), zip(good, ready, strict=True))
+                pool.map(lambda query: site.raw("vector", query[0], ada, query[1]), zip(good, ready, strict=True))
             )
-        assert [each.status_code for each in answers] == [200] * 3
+        assert [answer.status_code for answer in answers] == [200] * 3
     unharmed()
 
 
@@ -233,10 +233,10 @@ def test_of_200_simultaneous_replays_one_is_charged_and_five_are_answered_at_mos
     solution = format_solution(challenge.token, stamps)
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda _: site.raw("vector", VECTOR, key, solution), range(200)))
-    refused = [each for each in answers if each.status_code != 200]
+    refused = [answer for answer in answers if answer.status_code != 200]
     assert 195 <= len(refused) <= 199
-    for each in refused:
-        problem(each, 402, "challenge-spent")
+    for answer in refused:
+        problem(answer, 402, "challenge-spent")
     assert site.totals("replayer").queries == 1
     unharmed()
 

@@ -21,7 +21,7 @@ VECTOR = b"0.1,0.9,0.3,0.2"
 
 
 def seen(response: requests.Response) -> tuple[int, str, dict[str, str], bytes]:
-    """All that a client can tell an answer by."""
+    """Return all that a client can tell an answer by."""
     headers = {name.lower(): value for name, value in response.headers.items()}
     return (
         response.status_code,
@@ -38,11 +38,10 @@ def solution_of(challenged: requests.Response) -> str:
 
 @pytest.mark.parametrize("model", ["vector", "function", "eager", "script"])
 def test_every_kind_of_victim_answers_as_it_did(site: Site, model: str) -> None:
-    picture = (site.folder / "colours" / "3" / "0.png").read_bytes()
-    payload = picture if model in {"eager", "script"} else VECTOR
+    payload = site.picture if model in {"eager", "script"} else VECTOR
     answer = site.paid(model, payload, site.key(f"kind-{model}"))
     assert answer.status_code == 200
-    assert [each.status_code for each in answer.history] == [402]
+    assert [response.status_code for response in answer.history] == [402]
     assert seen(answer) == seen(site.plain(model, payload))
 
 
@@ -79,16 +78,16 @@ def test_released_and_refused_requests_share_a_batch_and_do_not_disturb_each_oth
     key = site.key("mixed")
     payloads = [VECTOR + b";raw", VECTOR + b";teapot"]
     solutions = [solution_of(site.raw("vector", payload, key)) for payload in payloads]
-    asked: list[tuple[bytes, str | None, str | None]] = [
+    queries: list[tuple[bytes, str | None, str | None]] = [
         (payloads[0], key, solutions[0]),
         (payloads[1], key, solutions[1]),
         (b"0.5,0.1,0.1,0.1", key, None),
         (VECTOR, None, None),
     ]
     with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda each: site.raw("vector", *each), asked))
-    assert [each.status_code for each in answers] == [200, 418, 402, 401]
-    assert [seen(each) for each in answers[:2]] == [seen(site.plain("vector", payload)) for payload in payloads]
+        answers = list(pool.map(lambda query: site.raw("vector", *query), queries))
+    assert [answer.status_code for answer in answers] == [200, 418, 402, 401]
+    assert [seen(answer) for answer in answers[:2]] == [seen(site.plain("vector", payload)) for payload in payloads]
 
 
 def test_a_victim_that_fails_in_a_mixed_batch_answers_as_torchserve_would(site: Site) -> None:
@@ -96,8 +95,8 @@ def test_a_victim_that_fails_in_a_mixed_batch_answers_as_torchserve_would(site: 
     payload = VECTOR + b";raise"
     solution = solution_of(site.raw("vector", payload, key))
     with ThreadPoolExecutor(3) as pool:
-        asked = [(payload, key, solution), (b"0.5,0.1,0.2,0.1", key, None), (VECTOR, None, None)]
-        failed, challenged, unknown = pool.map(lambda each: site.raw("vector", *each), asked)
+        queries = [(payload, key, solution), (b"0.5,0.1,0.2,0.1", key, None), (VECTOR, None, None)]
+        failed, challenged, unknown = pool.map(lambda query: site.raw("vector", *query), queries)
     assert seen(failed) == seen(site.plain("vector", payload))
     assert (challenged.status_code, unknown.status_code) == (402, 401)
 

@@ -70,8 +70,7 @@ def test_refusing_a_picture_that_was_paid_for_keeps_none_of_its_memory(site: Sit
 
 
 def test_eight_threads_of_httpx_with_the_same_picture_are_all_answered(site: Site) -> None:
-    body = (site.folder / "colours" / "3" / "0.png").read_bytes()
     auth = PowAuth(site.key("eight-httpx"))
     with httpx.Client(auth=auth, timeout=TIMEOUT) as client, ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: client.post(site.server.url("eager"), content=body), range(40)))
-    assert [each.status_code for each in answers] == [200] * 40
+        answers = list(pool.map(lambda _: client.post(site.server.url("eager"), content=site.picture), range(40)))
+    assert [answer.status_code for answer in answers] == [200] * 40

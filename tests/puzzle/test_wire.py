@@ -1,17 +1,18 @@
-"""The wire form: documents, tokens and headers are read back as written, and nothing else is read."""
+"""Documents, tokens and headers are read back as they were written, and nothing else is read."""
 
 import base64
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from calpow.puzzle.errors import MalformedChallenge, MalformedSolution, PuzzleError, UnknownAlgorithm
-from calpow.puzzle.puzzle import MAX_COUNT, Puzzle
+from calpow.puzzle.puzzle import Puzzle
 from calpow.puzzle.wire import (
     MAX_SOLUTION_LENGTH,
     MAX_TOKEN_LENGTH,
@@ -23,6 +24,13 @@ from calpow.puzzle.wire import (
     parse_solution,
     www_authenticate,
 )
+from tests.support.refusals import refused_at_once
+from tests.support.shared_cases import CHALLENGES, SOLUTIONS, Case, document_of, parameters, puzzle_of
+
+ERRORS: Mapping[str, type[PuzzleError]] = {
+    "MalformedChallenge": MalformedChallenge,
+    "UnknownAlgorithm": UnknownAlgorithm,
+}
 
 CLAIMS = {"jti": "5f0c", "exp": 1_768_478_700, "algorithm": "hashcash-sha1", "bits": 12, "count": 18}
 
@@ -48,8 +56,8 @@ DOCUMENT: dict[str, object] = {
 }
 
 
-def complaint(read: Callable[[str], object], text: str) -> str:
-    """Return what the reader has against the text; only a PuzzleError may end it."""
+def message_of(read: Callable[[str], object], text: str) -> str:
+    """Return the message of the PuzzleError that reading raises, or "". Other errors are let through."""
     try:
         read(text)
     except PuzzleError as error:
@@ -57,7 +65,7 @@ def complaint(read: Callable[[str], object], text: str) -> str:
     return ""
 
 
-def test_the_document_is_the_one_of_the_design() -> None:
+def test_the_document_is_that_of_the_protocol() -> None:
     assert CHALLENGE.to_document() == DOCUMENT
     assert list(CHALLENGE.to_document()) == list(DOCUMENT)
 
@@ -77,53 +85,72 @@ def test_fractions_of_a_second_do_not_reach_the_wire() -> None:
     assert late.to_document() == DOCUMENT
 
 
-def test_the_work_is_computed_whatever_the_document_says_of_it() -> None:
-    challenge = Challenge.from_document({**DOCUMENT, "expected_hashes": 1})
-    assert challenge.puzzle.expected_hashes == 73_728
+@pytest.mark.parametrize(
+    ("document", "expected_hashes"),
+    parameters(CHALLENGES["accepted"], document_of, lambda case: case["expected_hashes"]),
+)
+def test_a_valid_document_is_read(document: dict[str, Any], expected_hashes: int) -> None:
+    challenge = Challenge.from_document(document)
+    assert challenge.puzzle == puzzle_of(document)
+    assert challenge.puzzle.expected_hashes == expected_hashes
+    assert challenge.token == document["token"]
+    assert challenge.to_document()["expires"] == document["expires"]
 
 
 @pytest.mark.parametrize(
+    ("document", "error"), parameters(CHALLENGES["refused"], document_of, lambda case: case["error"])
+)
+def test_a_document_that_is_not_a_challenge_is_refused_at_once(document: object, error: str) -> None:
+    body = json.dumps({"challenge": document})
+    refused_at_once(lambda: Challenge.from_problem(body), ERRORS[error])
+
+
+@pytest.mark.parametrize(
+    ("document", "error"),
+    parameters(
+        [
+            case
+            for case in CHALLENGES["refused"]
+            if case.get("changes", {}).keys() & {"algorithm", "bits", "count", "n", "r", "p"}
+        ],
+        document_of,
+        lambda case: case["error"],
+    ),
+)
+def test_the_same_puzzles_are_refused_in_a_token_at_once(document: dict[str, object], error: str) -> None:
+    token = token_of({**CLAIMS, **document, "jti": document["id"]})
+    refused_at_once(lambda: Challenge.from_token(token), ERRORS[error])
+
+
+# JavaScript cannot tell integral floats from integers, and the last product has more digits than Python prints.
+@pytest.mark.parametrize(
     "change",
     [
-        {"token": None},
-        {"token": ""},
-        {"token": "one.two"},
-        {"token": "one.two.three.four"},
-        {"token": "one.two.three\r\nX-Api-Key: k"},
-        {"token": f"{'a' * MAX_TOKEN_LENGTH}.b.c"},
-        {"id": 5},
-        {"id": "5f 0c"},
-        {"id": ""},
-        {"bits": "12"},
         {"bits": 12.0},
-        {"bits": True},
-        {"bits": 0},
-        {"bits": -3},
-        {"bits": 4096},
-        {"count": None},
-        {"count": 0},
-        {"count": MAX_COUNT + 1},
-        {"expires": "tomorrow"},
-        {"expires": 1_768_478_700},
-        {"expires": "2026-01-15T12:05:00"},
-        {"expires": "2026-01-15T12:05:00+01:00"},
-        {"expires": "2026-02-30T12:05:00Z"},
+        {"count": 12.0},
+        {"n": 32.0},
+        {"r": 8.0},
+        {"p": 1.0},
+        {"n": 2**14000, "r": 10**4000},
     ],
 )
-def test_a_document_that_is_not_a_challenge_is_refused(change: dict[str, object]) -> None:
-    with pytest.raises(MalformedChallenge):
-        Challenge.from_document({**DOCUMENT, **change})
+def test_numbers_that_only_python_knows_are_refused_at_once(change: dict[str, object]) -> None:
+    fields = {**DOCUMENT, "algorithm": "scrypt", "n": 32, "r": 8, "p": 1, **change}
+    refused_at_once(lambda: Challenge.from_document(fields), MalformedChallenge)
+    refused_at_once(lambda: Challenge.from_token(token_of({**CLAIMS, **fields, "jti": "5f0c"})), MalformedChallenge)
 
 
-@pytest.mark.parametrize("name", ["token", "id", "algorithm", "bits", "count", "expires"])
+@pytest.mark.parametrize("name", ["token", "id", "algorithm", "bits", "count", "expires", "n", "r", "p"])
 def test_a_missing_member_is_named(name: str) -> None:
-    with pytest.raises(MalformedChallenge, match=f"'{name}'"):
-        Challenge.from_document({key: value for key, value in DOCUMENT.items() if key != name})
+    document = {**DOCUMENT, "algorithm": "scrypt", "n": 32, "r": 8, "p": 1}
+    del document[name]
+    refused_at_once(lambda: Challenge.from_document(document), MalformedChallenge, f"'{name}'")
 
 
-def test_an_algorithm_unknown_here_is_told_from_a_broken_challenge() -> None:
-    with pytest.raises(UnknownAlgorithm, match="upgrade calpow"):
-        Challenge.from_document({**DOCUMENT, "algorithm": "argon2id"})
+@pytest.mark.parametrize("algorithm", ["", "sha1", "HASHCASH-SHA1", "Scrypt", "argon2id", "x" * 10_000])
+def test_an_unknown_algorithm_is_named(algorithm: str) -> None:
+    document = {**DOCUMENT, "algorithm": algorithm}
+    refused_at_once(lambda: Challenge.from_document(document), UnknownAlgorithm, f"'{algorithm[:40]}'.*upgrade calpow")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +191,7 @@ def test_no_value_of_any_member_escapes_as_another_error(value: object) -> None:
             (Challenge.from_problem, json.dumps({"challenge": {**DOCUMENT, name: value}})),
             (Challenge.from_token, token_of({**CLAIMS, {"id": "jti", "expires": "exp"}.get(name, name): value})),
         ):
-            assert complaint(read, argument).isprintable()
+            assert message_of(read, argument).isprintable()
 
 
 def test_an_expiry_in_another_time_zone_is_refused() -> None:
@@ -202,16 +229,16 @@ def test_only_the_challenge_of_our_own_scheme_is_found(header: str, token: str |
 
 
 def test_a_header_with_a_quote_that_is_not_closed_is_read_at_once() -> None:
-    began = time.perf_counter()
+    start = time.process_time()
     assert find_token('PoW challenge="' + '\\"' * 200_000) is None
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize("text", ['"', '"\\', "\\", "a ", "a=", ",", 'PoW a="', '\\"'])
-def test_a_header_of_the_longest_is_read_at_once(text: str) -> None:
-    begun = time.perf_counter()
+def test_the_longest_header_is_read_at_once(text: str) -> None:
+    start = time.process_time()
     find_token(text * (65536 // len(text)))
-    assert time.perf_counter() - begun < 2.0
+    assert time.process_time() - start < 2.0
 
 
 def test_a_header_without_our_scheme_holds_no_challenge() -> None:
@@ -230,42 +257,28 @@ def test_a_solution_is_read_back() -> None:
     assert parse_solution(format_solution("a.b.c", stamps)) == Solution("a.b.c", stamps)
 
 
-def test_spaces_around_stamps_do_no_harm() -> None:
-    assert parse_solution("  a.b.c   s  t ") == Solution("a.b.c", ("s", "t"))
+@pytest.mark.parametrize("case", parameters(SOLUTIONS["headers"], lambda case: case))
+def test_a_header_is_split_into_token_and_stamps(case: Case) -> None:
+    stamps = tuple(case["stamps"])
+    expected = Prepaid(stamps) if case["token"] is None else Solution(case["token"], stamps)
+    assert parse_solution(case["header"]) == expected
 
 
-def test_the_word_prepaid_is_not_a_token() -> None:
-    assert parse_solution("prepaid s t") == Prepaid(("s", "t"))
+@pytest.mark.parametrize("header", parameters(SOLUTIONS["refused_headers"], lambda case: case["header"]))
+def test_a_malformed_solution_is_refused(header: str) -> None:
+    with pytest.raises(MalformedSolution):
+        parse_solution(header)
 
 
 @pytest.mark.parametrize(
-    "value",
-    [
-        "",
-        " ",
-        "a.b.c",
-        "prepaid",
-        "PREPAID s",
-        "1:12:260115:5f0c:0:r:1",
-        "token s",
-        "a.b s",
-        "a..c s",
-        "a.b.c s\u00e9",
-        "a.b.c s\n",
-        "a.b.c\ts",
-        "a.b.c s\x00",
-        f"{'a' * MAX_TOKEN_LENGTH}.b.c s",
-        "a.b.c " + "s " * (MAX_COUNT + 1),
-        "a.b.c " + "s" * MAX_SOLUTION_LENGTH,
-        "~" * 7168,
-    ],
+    "header", [f"{'a' * MAX_TOKEN_LENGTH}.b.c s", "a.b.c " + "s" * MAX_SOLUTION_LENGTH, "~" * 7168]
 )
-def test_what_is_not_a_solution_is_refused(value: str) -> None:
+def test_a_solution_that_is_too_long_is_refused(header: str) -> None:
     with pytest.raises(MalformedSolution):
-        parse_solution(value)
+        parse_solution(header)
 
 
 @given(st.text())
 def test_any_header_is_read_or_refused(text: str) -> None:
-    assert complaint(find_token, text) == ""
-    assert complaint(parse_solution, text).isprintable()
+    assert message_of(find_token, text) == ""
+    assert message_of(parse_solution, text).isprintable()

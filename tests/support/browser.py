@@ -1,4 +1,4 @@
-"""A real browser without a window: what it says of a page, and what the page has become in it."""
+"""A headless browser that opens a file: the console's messages, the document, and measurements in it."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-# No window, nothing remembered, nothing asked of the network.
+# No window, no state of earlier runs, no requests of the browser's own.
 OPTIONS = (
     "--headless",
     "--no-sandbox",
@@ -22,41 +22,44 @@ OPTIONS = (
     "--disable-sync",
     "--enable-logging=stderr",
 )
-_RESULT = "measured-by-the-test"
+_RESULT = "measured-by-the-test"  # an attribute of the document
 
 
 @dataclass(frozen=True)
-class Opened:
-    """The document once it is loaded, and the lines of the browser's console."""
+class LoadedPage:
+    """The document of a page once it is loaded, and the lines of the browser's console."""
 
     document: str
     console: tuple[str, ...]
 
 
-def open_page(page: Path, profile: Path, *options: str) -> Opened:
-    """Open a file in a browser of its own, `profile` being its folder."""
+def open_page(page: Path, profile: Path, *options: str) -> LoadedPage:
+    """Load a file in a new browser, with `profile` as its folder."""
     assert CHROMIUM
-    done = subprocess.run(
+    completed = subprocess.run(
         [CHROMIUM, *OPTIONS, *options, f"--user-data-dir={profile}", "--dump-dom", page.as_uri()],
         capture_output=True,
         text=True,
         timeout=120,
         check=True,
     )
-    return Opened(done.stdout, tuple(line for line in done.stderr.splitlines() if ":CONSOLE" in line))
+    return LoadedPage(completed.stdout, tuple(line for line in completed.stderr.splitlines() if ":CONSOLE" in line))
 
 
 def measure(page: Path, expression: str, folder: Path, width: int) -> Any:
-    """The value of a JavaScript expression in a copy of the page that is allowed to run it, so many pixels wide."""
+    """Return the value of a JavaScript expression in a page, so many pixels wide.
+
+    The page is a copy whose policy allows scripts.
+    """
     script = f"<script>parent.postMessage(JSON.stringify({expression}), '*')</script>"
     text = re.sub(r"<meta http-equiv=.*?>", "", page.read_text(encoding="utf-8"))
     (folder / "copy.html").write_text(text.replace("</body>", f"{script}</body>"), encoding="utf-8")
-    # A frame, since a window has a least width that no phone has.
+    # In a frame, because a window cannot be as narrow as a phone.
     (folder / "frame.html").write_text(
-        f"<script>addEventListener('message', said => document.body.setAttribute('{_RESULT}', said.data))</script>"
+        f"<script>addEventListener('message', event => document.body.setAttribute('{_RESULT}', event.data))</script>"
         f'<body><iframe src="copy.html" style="border: 0; width: {width}px; height: 900px"></iframe></body>'
     )
-    opened = open_page(folder / "frame.html", folder / "profile", "--virtual-time-budget=5000")
-    found = re.search(rf'{_RESULT}="(.*?)"', opened.document)
-    assert found, opened.console
-    return json.loads(unescape(found[1]))
+    loaded = open_page(folder / "frame.html", folder / "profile", "--virtual-time-budget=5000")
+    match = re.search(rf'{_RESULT}="(.*?)"', loaded.document)
+    assert match, loaded.console
+    return json.loads(unescape(match[1]))

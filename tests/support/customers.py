@@ -1,4 +1,4 @@
-"""Accounts that ask and pay in every order, and an auditor who keeps books of them beside the ledger."""
+"""Customers that send and pay requests in every order, and a ledger that keeps books about them."""
 
 import base64
 import json
@@ -8,27 +8,37 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
-from calpow.handler.gate.decision import Decision, Refused, Released, Request
 from calpow.handler.gate.gate import Gate
-from calpow.handler.leakage.score import Priced
+from calpow.handler.gate.interface import Released
 from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account, Settlement
 from calpow.handler.ledger.sqlite import SqliteLedger
 from calpow.handler.policy.tariff import Tariff
 from calpow.puzzle.prepaid import prepaid_resource
 from calpow.puzzle.wire import Challenge, format_prepaid
-from tests.support.house import House, claimed, claimed_stamps, kind_of, work_of
+from tests.support.gate_harness import (
+    GateHarness,
+    TextDecision,
+    claim_work,
+    decision_type,
+    stamps_without_work,
+    work_of,
+)
+from tests.support.text_runner import TextRequest, scored_text
 
-DATE = "270115080000"  # the house's
+# The time of the harness's clock, as stamps state it.
+DATE = "270115080000"
 
 
 @dataclass
 class Books:
-    """One account's, from what was written of it.
+    """The books of one account, from the settlements that were written.
 
-    prices: of the answers that were given; `last` is the last one's. lost: work that was spent on answers that are
-    still withheld. clipped: work that was paid in excess and not credited. withheld: price and work by digest.
+    prices: sum of the prices of the answers that were given.
+    last: price of the last of them.
+    lost: work that was spent on answers that are still withheld.
+    clipped: work that was paid in excess and not credited.
+    account: the state that the ledger must hold.
+    withheld: price and work of the withheld answers, by digest.
     """
 
     prices: int = 0
@@ -40,27 +50,27 @@ class Books:
 
 
 class AuditedLedger(SqliteLedger):
-    """Checks each settlement that it writes, sample by sample, and keeps the books.
+    """A ledger that checks every settlement which it writes, sample by sample, and keeps the books.
 
-    `texts` are the payloads by the digests of their requests; every request of an account must have another one.
-    `beside`: another worker's, with which it shares the books.
+    `texts` are the payloads by the digests of their requests; the requests of an account must differ. `beside` is the
+    ledger of another worker, with which it shares the books.
     """
 
     _auditing = threading.Lock()
 
-    def __init__(self, path: Path, house: House, beside: "AuditedLedger | None" = None) -> None:
+    def __init__(self, path: Path, harness: GateHarness, beside: "AuditedLedger | None" = None) -> None:
         super().__init__(path)
         self.books: dict[str, Books] = {} if beside is None else beside.books
         self.texts: dict[str, str] = {} if beside is None else beside.texts
-        self._calibration = house.calibration
-        self._tariff = Tariff(house.calibration)
+        self._policy = harness.policy
+        self._tariff = Tariff(harness.policy)
 
     def settle(self, model: str, settlements: Sequence[Settlement], *, now: float) -> list[bool]:
         """Settle, and audit what was written."""
-        with self._auditing:  # before another worker's settling
+        with self._auditing:  # before another worker settles
             written = super().settle(model, settlements, now=now)
-            for settlement, done in zip(settlements, written, strict=True):
-                if done:
+            for settlement, is_written in zip(settlements, written, strict=True):
+                if is_written:
                     self._audit(self.books.setdefault(settlement.account, Books()), settlement)
         return written
 
@@ -73,7 +83,7 @@ class AuditedLedger(SqliteLedger):
                 books.lost -= before
                 assert outcome.rest == 0
             else:
-                charges = self._calibration.evidence_of(priced(self.texts[outcome.digest]))
+                charges = self._policy.evidence_of(scored_text(self.texts[outcome.digest]))
                 price = 0
                 for charge in charges:
                     totals += charge
@@ -93,17 +103,15 @@ class AuditedLedger(SqliteLedger):
         books.account = Account(totals, owed, settlement.before + 1)
 
 
-def priced(text: str) -> Priced:
-    """The samples of a payload, as the runner prices them."""
-    costs = torch.tensor([float(each) for each in text.split()], dtype=torch.float64).unsqueeze(1)
-    return Priced(costs, torch.zeros(len(costs), dtype=torch.int64))
-
-
 @dataclass
 class Customer:
-    """An account: what it has spent, by its own count, and what it was told."""
+    """An account of its own, which counts the work that it has spent.
 
-    house: House
+    next_hashes: the work that the last answer announced.
+    number: number of its payloads so far.
+    """
+
+    harness: GateHarness
     name: str
     rng: random.Random
     key: str = ""
@@ -112,27 +120,29 @@ class Customer:
     number: int = 0
 
     def __post_init__(self) -> None:
-        self.key = self.house.ledger.add_key(self.name)
-        self.next_hashes = Tariff(self.house.calibration).floor
+        self.key = self.harness.ledger.add_key(self.name)
+        self.next_hashes = Tariff(self.harness.policy).floor
 
     def text(self, samples: int) -> str:
-        """A payload that nobody has sent before: ordinary samples and strange ones."""
+        """Return a new payload, of ordinary and odd samples."""
         self.number += 1
         costs = self.rng.choices([0.5, 1.0, 1.5, 2.0, 2.9], [4, 8, 2, 1, 1], k=samples)
         return " ".join(f"{cost}{'0' * self.number}" for cost in costs)
 
     def prepaid(self, hashes: float) -> str:
-        """Stamps that claim about so much work."""
-        resource = prepaid_resource(self.house.gate.realm, self.key)
-        puzzle = self.house.kind.puzzle(hashes, resource)
-        return format_prepaid(claimed_stamps(puzzle, DATE, f"r{self.rng.getrandbits(64):x}"))
+        """Return a header of prepaid stamps that claim about this much work."""
+        resource = prepaid_resource(self.harness.gate.realm, self.key)
+        puzzle = self.harness.kind.puzzle(hashes, resource)
+        return format_prepaid(stamps_without_work(puzzle, DATE, f"r{self.rng.getrandbits(64):x}"))
 
 
 @dataclass
 class Attempt:
-    """One request of a customer's, from its first sending to its answer.
+    """One request of a customer, from its first sending to its answer.
 
-    `header` is what pays for it now, `chain` what was sent and is not spent, `withheld` what the answer is withheld on.
+    header: the solution that is sent next.
+    chain: the solutions that were sent and are not spent.
+    withheld: the solution on which the answer is withheld, if it is.
     """
 
     customer: Customer
@@ -142,16 +152,15 @@ class Attempt:
     chain: list[str] = field(default_factory=list)
     withheld: str | None = None
     answer: object = None
-    given_up: bool = False
 
-    def request(self) -> Request:
-        """The request as it is to be sent now."""
+    def request(self) -> TextRequest:
+        """Return the request to send next."""
         if self.header is not None and self.header not in self.chain:
             self.chain.append(self.header)
-        return self.customer.house.request(self.text, self.header, self.customer.key, counted=self.counted)
+        return self.customer.harness.request(self.text, self.header, self.customer.key, counted=self.counted)
 
-    def take(self, decision: Decision) -> None:
-        """Look at what became of it, and claim the work that is asked for."""
+    def take(self, decision: TextDecision) -> None:
+        """Take the gate's decision, and claim the work that it asks for."""
         if isinstance(decision, Released):
             self.answer = decision.answer
             if decision.next_hashes is not None:
@@ -160,20 +169,20 @@ class Attempt:
             return
         challenge = decision.problem.challenge
         assert challenge is not None, decision
-        if kind_of(decision) == "more-required":
+        if decision_type(decision) == "more-required":
             if rest_ids(challenge) == []:
                 self._spend()
                 self.withheld = self.header
         else:
-            assert kind_of(decision) == "pow-required", decision
-        self.header = claimed(challenge)
+            assert decision_type(decision) == "pow-required", decision
+        self.header = claim_work(challenge)
 
     def run(self, gate: Gate, patience: int = 20) -> None:
-        """Send it until it is answered, or given up."""
+        """Send the request until it is answered."""
         for _ in range(patience):
-            (decision,) = gate.answer([self.request()], self.customer.house.runner.run)
+            (decision,) = gate.answer([self.request()], self.customer.harness.runner.run)
             self.take(decision)
-            if self.answer is not None or self.given_up:
+            if self.answer is not None:
                 return
         raise AssertionError(f"{self.text} was never answered")
 
@@ -183,13 +192,8 @@ class Attempt:
 
 
 def rest_ids(challenge: Challenge) -> list[str] | None:
-    """The ids that a rest's token names; None for no rest."""
+    """Return the ids that the token of a rest names, or None for a challenge that is no rest."""
     payload = challenge.token.split(".")[1]
     claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    found: list[str] | None = claims.get("ids")
-    return found
-
-
-def problem_of(decision: Decision) -> str | None:
-    """The type of a refusal."""
-    return decision.problem.type if isinstance(decision, Refused) else None
+    ids: list[str] | None = claims.get("ids")
+    return ids

@@ -1,4 +1,4 @@
-"""A headless Chromium that a test drives: pages opened, scripts run in them, mouse and keys, pictures of them."""
+"""A headless Chromium that a test drives over the DevTools protocol: its pages, scripts, mouse and keyboard."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from typing import Any
 
 from tests.support.browser import CHROMIUM, OPTIONS
 
-TIMEOUT = 30.0
+TIMEOUT = 30.0  # seconds
 
 
 class ScriptFailed(Exception):
-    """What a page's script threw."""
+    """A script in a page threw an error."""
 
 
 @dataclass
 class Browser:
-    """The DevTools protocol over a pair of pipes: JSON messages that end with a zero byte."""
+    """A running browser. The protocol is JSON messages, each ended by a zero byte, over a pair of pipes."""
 
     reading: int
     writing: int
@@ -33,7 +33,7 @@ class Browser:
     _number: int = 0
 
     def call(self, method: str, session: str | None = None, **parameters: object) -> dict[str, Any]:
-        """Send a command and wait for its result; events in between are dropped."""
+        """Send a command and return its result; events in between are dropped."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
         if session is not None:
@@ -41,14 +41,14 @@ class Browser:
         os.write(self.writing, json.dumps(message).encode() + b"\0")
         deadline = time.monotonic() + TIMEOUT
         while True:
-            answer = self._receive(deadline)
-            if answer.get("id") == self._number:
-                assert "error" not in answer, (method, answer["error"])
-                result: dict[str, Any] = answer["result"]
+            reply = self._receive(deadline)
+            if reply.get("id") == self._number:
+                assert "error" not in reply, (method, reply["error"])
+                result: dict[str, Any] = reply["result"]
                 return result
 
     def page(self, url: str) -> Page:
-        """A new tab with a page, once it is loaded."""
+        """Open a page in a new tab, and return it once it is loaded."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         page = Page(self, session, target)
@@ -59,9 +59,9 @@ class Browser:
         while b"\0" not in self._buffer:
             ready, _, _ = select.select([self.reading], [], [], max(0.0, deadline - time.monotonic()))
             assert ready, "the browser does not answer"
-            read = os.read(self.reading, 1 << 16)
-            assert read, "the browser is gone"
-            self._buffer += read
+            received = os.read(self.reading, 1 << 16)
+            assert received, "the browser is gone"
+            self._buffer += received
         message, _, self._buffer = self._buffer.partition(b"\0")
         decoded: dict[str, Any] = json.loads(message)
         return decoded
@@ -69,58 +69,59 @@ class Browser:
 
 @dataclass
 class Page:
-    """A tab."""
+    """A tab of a browser."""
 
     browser: Browser
     session: str
     target: str
 
     def call(self, method: str, **parameters: object) -> dict[str, Any]:
-        """A command for this tab."""
+        """Send a command for this tab and return its result."""
         return self.browser.call(method, self.session, **parameters)
 
     def open(self, url: str) -> None:
-        """Go to a page and wait until it and its modules are loaded."""
-        failed = self.call("Page.navigate", url=url).get("errorText")
-        assert failed is None, (url, failed)
+        """Navigate to a page, and wait until it and its modules are loaded."""
+        error = self.call("Page.navigate", url=url).get("errorText")
+        assert error is None, (url, error)
         self.wait_for(f"location.href === {json.dumps(url)} && document.readyState === 'complete'")
 
-    def run(self, body: str, **names: object) -> Any:
-        """What an async function with this body returns, `names` being constants in it. Raises ScriptFailed."""
-        constants = "".join(f"const {name} = {json.dumps(value)};" for name, value in names.items())
-        return self.value(f"(async () => {{ {constants} {body} }})()")
+    def run(self, body: str, **constants: object) -> Any:
+        """Run an async function with this body and return its result. Raises ScriptFailed."""
+        declarations = "".join(f"const {name} = {json.dumps(value)};" for name, value in constants.items())
+        return self.value(f"(async () => {{ {declarations} {body} }})()")
 
     def value(self, expression: str) -> Any:
-        """The value of an expression, awaited. Raises ScriptFailed."""
-        answer = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
-        if "exceptionDetails" in answer:
-            thrown = answer["exceptionDetails"].get("exception", {})
-            raise ScriptFailed(thrown.get("description", thrown.get("value", answer["exceptionDetails"]["text"])))
-        return answer["result"].get("value")
+        """Evaluate an expression, await its value and return it. Raises ScriptFailed."""
+        reply = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        if "exceptionDetails" in reply:
+            details = reply["exceptionDetails"]
+            thrown = details.get("exception", {})
+            raise ScriptFailed(thrown.get("description", thrown.get("value", details["text"])))
+        return reply["result"].get("value")
 
     def wait_for(self, condition: str, seconds: float = TIMEOUT) -> None:
-        """Wait until an expression holds."""
+        """Wait until an expression is true."""
         deadline = time.monotonic() + seconds
         while not self.value(condition):
             assert time.monotonic() < deadline, f"never came true: {condition}"
             time.sleep(0.02)
 
     def drag(self, points: Sequence[tuple[float, float]]) -> None:
-        """Press the mouse at the first point of the window, move along and let go at the last."""
-        for kind, (x, y) in (
+        """Press the mouse at the first point, move it along the points, and release it at the last."""
+        for event, (x, y) in (
             ("mousePressed", points[0]),
             *(("mouseMoved", point) for point in points[1:]),
             ("mouseReleased", points[-1]),
         ):
-            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+            self.call("Input.dispatchMouseEvent", type=event, x=x, y=y, button="left", buttons=1, clickCount=1)
 
     def press(self, key: str, text: str = "") -> None:
-        """One key of the keyboard, as it is called in KeyboardEvent.key."""
+        """Press and release a key, named as in KeyboardEvent.key."""
         self.call("Input.dispatchKeyEvent", type="keyDown", key=key, text=text)
         self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
 
     def size(self, width: int, height: int, *, dark: bool = False) -> None:
-        """Give the window other dimensions, in CSS pixels."""
+        """Set the size of the window, in CSS pixels, and its color scheme."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=True)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
@@ -136,22 +137,22 @@ class Page:
 
 
 @contextmanager
-def browsing(profile: Path) -> Iterator[Browser]:
-    """A browser of its own until the block ends, `profile` being its folder."""
+def run_browser(profile: Path) -> Iterator[Browser]:
+    """Run a browser, with `profile` as its folder, until the block ends."""
     assert CHROMIUM
-    (theirs_in, ours_out), (ours_in, theirs_out) = os.pipe(), os.pipe()
+    (browser_in, our_out), (our_in, browser_out) = os.pipe(), os.pipe()
     # Chromium reads commands from descriptor 3 and answers on 4.
-    shell = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
+    shell = f'exec "$@" 3<&{browser_in} 4>&{browser_out}'
     command = [CHROMIUM, *OPTIONS, "--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank"]
     process = subprocess.Popen(
         ["bash", "-c", shell, "browser", *command],
-        pass_fds=(theirs_in, theirs_out),
+        pass_fds=(browser_in, browser_out),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    os.close(theirs_in)
-    os.close(theirs_out)
-    browser = Browser(ours_in, ours_out)
+    os.close(browser_in)
+    os.close(browser_out)
+    browser = Browser(our_in, our_out)
     try:
         yield browser
         browser.call("Browser.close")
@@ -159,5 +160,5 @@ def browsing(profile: Path) -> Iterator[Browser]:
     finally:
         process.kill()
         process.wait()
-        os.close(ours_in)
-        os.close(ours_out)
+        os.close(our_in)
+        os.close(our_out)

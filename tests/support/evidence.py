@@ -1,20 +1,20 @@
-"""Evidence as a calibration would hold it, from a small simulation: 12 kinds of honest users and 6 attackers."""
+"""Rehearsal evidence as of a calibration, from a small simulation: 12 kinds of honest users and 6 attackers."""
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calpow.archiver.calibration.calibration_document import Band, RehearsalEvidence, Role, SimulatedProfile
 from calpow.archiver.calibration.fitting import conditional_multiples
-from calpow.archiver.calibration.simulated_users import Course, stream_sums
+from calpow.archiver.calibration.simulated_users import StreamLengths, stream_sums
 from calpow.handler.policy.policies import Conditional
-from calpow.handler.policy.rehearsal_evidence import Band, Evidence, Profile, Role
-from tests.support.parts import plain_standard
+from tests.support.calibrations import plain_standard
 
 Floats = NDArray[np.float64]
 
 POLICY = Conditional(
     (plain_standard(10),), (0.0,) * 10, (0.0,) * 10, deviation=0.8, spread=0.25, burst=3.0, threshold=2.0, growth=3.07
 )
-COURSE = Course(10_000)
+LENGTHS = StreamLengths(10_000)
 USERS = 60
 FLOOR_OVER_LATENCY = 0.8
 CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
@@ -29,15 +29,15 @@ ATTACKERS = {
 }
 
 
-def simulated_evidence(warnings: tuple[str, ...] = (), seed: int = 0) -> Evidence:
+def simulated_evidence(warnings: tuple[str, ...] = (), seed: int = 0) -> RehearsalEvidence:
     """Excess of single queries is drawn, summed, and paid for under POLICY."""
     rng = np.random.default_rng(seed)
     honest = {"uniform": 0.02, "mixture": 0.12} | {f"class {name}": 0.19 for name in CLASSES}
-    return Evidence(
+    return RehearsalEvidence(
         score_name="excess",
         horizon=10_000,
         overhead_budget=2.0,
-        checkpoints=tuple(COURSE.checkpoints.tolist()),
+        checkpoints=tuple(LENGTHS.checkpoints.tolist()),
         profiles=(
             *(_profile(name, Role.legitimate, spread, 0.0, 1.0, rng) for name, spread in honest.items()),
             *(_profile(name, Role.attacker, 0.1, mean, share, rng) for name, (mean, share) in ATTACKERS.items()),
@@ -48,13 +48,15 @@ def simulated_evidence(warnings: tuple[str, ...] = (), seed: int = 0) -> Evidenc
     )
 
 
-def _profile(name: str, role: Role, spread: float, mean: float, share: float, rng: np.random.Generator) -> Profile:
-    n = COURSE.horizon
+def _profile(
+    name: str, role: Role, spread: float, mean: float, share: float, rng: np.random.Generator
+) -> SimulatedProfile:
+    n = LENGTHS.horizon
     own = rng.normal(0.0, spread, (USERS, 1))
     single = own + rng.normal(0.0, 0.8, (USERS, n)) + mean * (rng.random((USERS, n)) < share)
-    sums = np.cumsum(single, axis=1)[:, COURSE.checkpoints - 1]
-    work = stream_sums(conditional_multiples(POLICY, COURSE.checkpoints, sums), COURSE)
-    return Profile(
+    sums = np.cumsum(single, axis=1)[:, LENGTHS.checkpoints - 1]
+    work = stream_sums(conditional_multiples(POLICY, LENGTHS.checkpoints, sums), LENGTHS)
+    return SimulatedProfile(
         name=name,
         role=role,
         samples=int(rng.integers(200, 2_000)),

@@ -7,22 +7,22 @@ from pathlib import Path
 import requests
 import torch
 
-from calpow.archiver.packaging import Order, build
+from calpow.archiver.packaging import ArchiveOrder, build
 from calpow.archiver.server import Server
-from calpow.archiver.teachers.training import Order as TeachersOrder
-from calpow.archiver.teachers.training import train
+from calpow.archiver.teachers.training import TeacherOrder, train
 from calpow.archiver.victim_archive import open_victim
 from calpow.client import PowAuth
 from calpow.handler.config import file_sha256
-from calpow.handler.leakage.ensemble import EnsembleCard
+from calpow.handler.leakage.ensemble import Ensemble, EnsembleCard
 from calpow.handler.leakage.output import OutputKind, recognise
-from calpow.handler.leakage.registry import MetricName
-from calpow.handler.ledger import open_ledger
+from calpow.handler.leakage.registry import ScoreName, ScoreSpec
+from calpow.handler.leakage.score import VictimShape
 from calpow.handler.ledger.ledger import Ledger, Totals
-from calpow.handler.policy.calibration_file import Chosen, Rows, Shape
+from calpow.handler.ledger.uri import open_ledger
+from calpow.handler.policy.calibrated_policy import BatchRows
 from calpow.handler.policy.policies import Conditional
 from calpow.puzzle.profiles import DEFAULT_PROFILE, PROFILES
-from tests.support.parts import calibration, plain_standard
+from tests.support.calibrations import calibration, plain_standard
 from tests.support.victims import build as victims
 
 TIMEOUT = 30.0
@@ -47,45 +47,42 @@ def protect(
     profile: str = DEFAULT_PROFILE,
 ) -> Protected:
     """Package a victim with teachers that fit it; every answer takes 200 hashes of work, whatever was asked before."""
-    from calpow.handler.leakage.ensemble import Ensemble
-
     card = Ensemble.load(teachers, "cpu").card
-    measured = folder / f"{name}.json"
+    calibration_file = folder / f"{name}.json"
     calibration(
-        shape=Shape(card.classes, card.input_shape),
+        shape=VictimShape(card.classes, card.input_shape),
         victim_sha256=file_sha256(victim),
         parts={"teachers.pt2": file_sha256(teachers)},
-        rows=Rows(in_order=True, counted=False),
+        rows=BatchRows(in_order=True, counted=False),
         output=output_of(victim, card),
-        metrics=(
-            Chosen(MetricName.pate, {"sigma": card.teachers / 25, "delta": 1e-5, "teachers": float(card.teachers)}),
+        scores=(
+            ScoreSpec(ScoreName.pate, {"sigma": card.teachers / 25, "delta": 1e-5, "teachers": float(card.teachers)}),
         ),
         conditional=Conditional(
             (plain_standard(card.classes),), (0.0,) * card.classes, (1e6,) * card.classes, 1.0, 1.0, 1.0, 2.0, 3.0
         ),
         puzzle=PROFILES[profile].kind,
         floor_seconds=0.0002,
-    ).save(measured)
-    guarded = build(Order(victim, teachers, measured, folder, name, force=True))
-    return Protected(victim, teachers, measured, guarded)
+    ).save(calibration_file)
+    guarded = build(ArchiveOrder(victim, teachers, calibration_file, folder, name, force=True))
+    return Protected(victim, teachers, calibration_file, guarded)
 
 
 def output_of(victim: Path, card: EnsembleCard) -> OutputKind:
-    """What the output of the victim's model is."""
+    """Return what the output of the victim's model is."""
     with open_victim(victim) as opened:
         return recognise(opened.infer(torch.rand(16, *card.input_shape)), card.classes)
 
 
 def train_teachers(folder: Path, victim: Path, data: Path) -> Path:
-    """A small ensemble for a victim."""
+    """Train a small ensemble for a victim."""
     output = folder / "teachers.pt2"
-    train(TeachersOrder(victim, data, output, teachers=TEACHERS))
+    train(TeacherOrder(victim, data, output, teachers=TEACHERS))
     return output
 
 
 def build_all(folder: Path) -> Mapping[str, Protected]:
-    """One protected victim of each kind, by name."""
-    made = {}
+    """Build one protected victim of each kind; returns them by name."""
     for part in ("vector", "function", "eager", "script", "guarded"):
         (folder / part).mkdir()
     vector = victims.vector_class(folder / "vector", batched=True)
@@ -95,12 +92,18 @@ def build_all(folder: Path) -> Mapping[str, Protected]:
     script = victims.pictures(folder / "script", "script", script=True)
     on_pictures = train_teachers(folder / "eager", eager, victims.colours(folder / "colours"))
     target = folder / "guarded"
-    made["vector"] = protect(target, "vector", vector, on_vectors)
-    made["hard"] = protect(target, "hard", vector, on_vectors, profile="scrypt")
-    made["function"] = protect(target, "function", function, on_vectors)
-    made["eager"] = protect(target, "eager", eager, on_pictures)
-    made["script"] = protect(target, "script", script, on_pictures)
-    return made
+    return {
+        "vector": protect(target, "vector", vector, on_vectors),
+        "hard": protect(target, "hard", vector, on_vectors, profile="scrypt"),
+        "function": protect(target, "function", function, on_vectors),
+        "eager": protect(target, "eager", eager, on_pictures),
+        "script": protect(target, "script", script, on_pictures),
+    }
+
+
+def picture(parts: Mapping[str, Protected]) -> bytes:
+    """Return a picture that the victims `eager` and `script` know."""
+    return (parts["eager"].victim.parents[1] / "colours" / "3" / "0.png").read_bytes()
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,11 @@ class Site:
     server: Server
     ledger_uri: str
     parts: Mapping[str, Protected]
-    folder: Path
+
+    @property
+    def picture(self) -> bytes:
+        """A picture that the victims `eager` and `script` know."""
+        return picture(self.parts)
 
     @property
     def ledger(self) -> Ledger:

@@ -10,17 +10,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from calpow.handler.ledger import open_ledger
+from calpow.handler.errors import LedgerUnavailable
 from calpow.handler.ledger.ledger import (
     Admission,
     Charge,
     Ledger,
-    LedgerUnavailable,
     Outcome,
     Settlement,
     Spending,
     Use,
 )
+from calpow.handler.ledger.uri import open_ledger
 
 MODEL = "digits"
 CHARGE = Charge(3, -1, 1)
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def until_done(action: Callable[[], T]) -> T:
-    """Try again while the ledger is busy: on a loaded machine a turn can take longer than a worker would wait."""
+    """Repeat an action while the ledger is busy: on a loaded machine, that can be longer than a worker waits."""
     for _ in range(60):
         try:
             return action()
@@ -43,13 +43,13 @@ def use(*ids: str) -> Use:
 
 
 def settle(ledger: Ledger, account: str, *uses: Use) -> bool:
-    """Read the account, charge it once for each use, and tell whether the version was still the same."""
+    """Read the account, charge it once a use, and return whether that was written."""
     before = ledger.account(MODEL, account)
     totals = before.totals
     for _ in uses:
         totals += CHARGE
     spendings = [
-        Spending(each.ids, Outcome(each.solution, each.digest, time.time(), 4, 4, 0), each.expires) for each in uses
+        Spending(use.ids, Outcome(use.solution, use.digest, time.time(), 4, 4, 0), use.expires) for use in uses
     ]
     settlement = Settlement(account, before.version, totals, before.owed - 1, tuple(spendings))
     (written,) = ledger.settle(MODEL, [settlement], now=time.time())
@@ -57,15 +57,15 @@ def settle(ledger: Ledger, account: str, *uses: Use) -> bool:
 
 
 def charge(ledger: Ledger, account: str) -> int:
-    """Settle one use of a new id, against all who settle the same account; how often it had to compute again."""
-    again = 0
+    """Settle one use of a new id, and return the number of conflicts with others that settle the same account."""
+    conflicts = 0
     while not settle(ledger, account, use(os.urandom(16).hex())):
-        again += 1
-    return again
+        conflicts += 1
+    return conflicts
 
 
 def in_threads(count: int, action: Callable[[], int]) -> int:
-    """The sum of what `count` threads return that start together."""
+    """Run an action in `count` threads that start together, and return the sum of the results."""
     results: list[int] = []
     barrier = threading.Barrier(count)
 
@@ -84,18 +84,19 @@ def in_threads(count: int, action: Callable[[], int]) -> int:
 
 def hammer(ledger: Ledger, account: str, times: str) -> dict[str, int]:
     """Settle new ids."""
-    return {"settled": int(times), "again": sum(until_done(lambda: charge(ledger, account)) for _ in range(int(times)))}
+    conflicts = sum(until_done(lambda: charge(ledger, account)) for _ in range(int(times)))
+    return {"settled": int(times), "conflicts": conflicts}
 
 
 def observe(ledger: Ledger, account: str, times: str) -> dict[str, int]:
-    """Charge the account for what nobody has to pay."""
+    """Charge the account for answers that are not paid for."""
     for _ in range(int(times)):
         until_done(lambda: ledger.charge(MODEL, {account: CHARGE}))
     return {"settled": int(times)}
 
 
 def race(ledger: Ledger, account: str, version: str, times: str) -> dict[str, int]:
-    """Settle every version from the first one on, each with new ids; how many of them this process won."""
+    """Settle every version from the first one on, and count those that this process won."""
     won = 0
     for before in range(int(version), int(version) + int(times)):
         totals = ledger.account(MODEL, account).totals + CHARGE
@@ -108,22 +109,22 @@ def race(ledger: Ledger, account: str, version: str, times: str) -> dict[str, in
 
 
 def replay(ledger: Ledger, account: str, attempts: str, *ids: str) -> dict[str, int]:
-    """Admit and settle one solution from many threads, each until it is settled or refused."""
+    """Admit one solution from many threads, and settle it until it is settled or refused."""
     admitted: list[Admission] = []
 
     def attempt() -> int:
-        wanted = use(*ids)
-        (result,) = until_done(lambda: ledger.admit([wanted], now=time.time()))
+        attempted = use(*ids)
+        (result,) = until_done(lambda: ledger.admit([attempted], now=time.time()))
         admitted.append(result.admission)
         written = False
         while result.admission is Admission.FRESH and not written:
-            written = until_done(lambda: settle(ledger, account, wanted))
+            written = until_done(lambda: settle(ledger, account, attempted))
             if not written and ledger.standing(MODEL, account, ids).outcomes:
                 break
         return written
 
     won = in_threads(int(attempts), attempt)
-    return {"won": won} | {each.value: admitted.count(each) for each in Admission}
+    return {"won": won} | {admission.value: admitted.count(admission) for admission in Admission}
 
 
 def admit(ledger: Ledger, attempts: str, *ids: str) -> dict[str, int]:
@@ -137,7 +138,7 @@ def admit(ledger: Ledger, attempts: str, *ids: str) -> dict[str, int]:
 
 
 def fail(ledger: Ledger, account: str, times: str) -> dict[str, int]:
-    """Fail on new ids; how many of them are spent by it."""
+    """Fail on new ids, and count those that are spent by it."""
     ids = [os.urandom(16).hex() for _ in range(int(times))]
     for name in ids:
         until_done(partial(ledger.fail, MODEL, account, [name], expires=time.time() + 600, now=time.time()))
@@ -145,19 +146,19 @@ def fail(ledger: Ledger, account: str, times: str) -> dict[str, int]:
 
 
 def identify(ledger: Ledger) -> dict[str, int]:
-    """What a ledger is known by, as numbers."""
+    """Return the names of the deployment and of its secret as numbers."""
     (secret,) = ledger.secrets()
     return {"deployment": int(ledger.deployment(), 16), "secret": int.from_bytes(secret.value, "big")}
 
 
 def stream(ledger: Ledger, account: str) -> dict[str, int]:
-    """Admit and settle until killed; say what is going to be done, and what has been done."""
+    """Admit and settle until killed, and print every step."""
     for turn in range(1_000_000):
         names = [f"{os.getpid()}-{turn}-{index}" for index in range(BATCH)]
         uses = [use(f"{name}-a", f"{name}-b") for name in names]
-        ids = [name for each in uses for name in each.ids]
+        ids = [name for pair in uses for name in pair.ids]
         print("admitting", *ids, flush=True)
-        assert [each.admission for each in ledger.admit(uses, now=time.time())] == [Admission.FRESH] * BATCH
+        assert [result.admission for result in ledger.admit(uses, now=time.time())] == [Admission.FRESH] * BATCH
         print("admitted", *ids, flush=True)
         while not settle(ledger, account, *uses):
             pass
@@ -166,7 +167,7 @@ def stream(ledger: Ledger, account: str) -> dict[str, int]:
 
 
 def fill(ledger: Ledger, account: str, size: str) -> dict[str, int]:
-    """Settle until no file may grow any more, then again when files may."""
+    """Settle until files may not grow any more, and once more when they may again."""
     settled = refused = 0
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), hard))
@@ -182,7 +183,7 @@ def fill(ledger: Ledger, account: str, size: str) -> dict[str, int]:
 
 
 def fork(ledger: Ledger, account: str, children: str) -> dict[str, int]:
-    """Fork while a thread keeps the ledger busy; parent and children settle."""
+    """Fork while a thread keeps the ledger busy; the parent and the children settle."""
     stop = threading.Event()
     counted: list[int] = []
 
@@ -207,7 +208,7 @@ def fork(ledger: Ledger, account: str, children: str) -> dict[str, int]:
 
 
 def outlive(ledger: Ledger, account: str) -> dict[str, int]:
-    """Settle, fork, and end; the child settles, and again when told to."""
+    """Settle, fork, and end; the child settles at once, and again after a line of input."""
     charge(ledger, account)
     if os.fork():
         os._exit(0)

@@ -1,4 +1,4 @@
-"""What the ledger's tests share: uses and settlements, and real processes."""
+"""Uses and settlements for tests of the ledger, and processes that work on one ledger."""
 
 import json
 import subprocess
@@ -32,30 +32,30 @@ def use(
     expires: float = NOW + 900,
     withheld: str | None = None,
 ) -> Use:
-    """A use whose solution is named after its ids."""
+    """Return a use whose solution is named after its ids."""
     return Use("+".join(ids) if solution is None else solution, ids, digest, expires, withheld)
 
 
 def admit(ledger: Ledger, *uses: Use, now: float = NOW) -> list[Admission]:
-    """How the uses were admitted."""
-    return [each.admission for each in ledger.admit(uses, now=now)]
+    """Admit uses, and return their admissions, in order."""
+    return [result.admission for result in ledger.admit(uses, now=now)]
 
 
 def admit_one(ledger: Ledger, use: Use, now: float = NOW) -> UseResult:
-    """What became of one use."""
+    """Admit one use, and return the result."""
     (result,) = ledger.admit([use], now=now)
     return result
 
 
 def spending(use: Use, *, settled: float = NOW, price: int = 8, work: int = 8, rest: int = 0) -> Spending:
-    """What the use bought."""
+    """Return the spending of a use."""
     return Spending(use.ids, Outcome(use.solution, use.digest, settled, price, work, rest), use.expires)
 
 
 def settlement(
     *spendings: Spending, account: str = "ada", before: int = 0, totals: Totals = ONCE, owed: int = 0
 ) -> Settlement:
-    """A settlement of these spendings; by default, the first one of an account."""
+    """Return a settlement of these spendings; by default, the first one of an account."""
     return Settlement(account, before, totals, owed, spendings)
 
 
@@ -68,7 +68,7 @@ def settle(
     owed: int = 0,
     now: float = NOW,
 ) -> bool:
-    """Add a charge to the account as it is, spend, and tell whether it was written."""
+    """Settle spendings and a charge on the account's current version, and return whether that was written."""
     before = ledger.account(model, account)
     (written,) = ledger.settle(
         model, [Settlement(account, before.version, before.totals + charge, owed, spendings)], now=now
@@ -77,15 +77,26 @@ def settle(
 
 
 def spend(ledger: Ledger, use: Use, *, rest: int = 0, now: float = NOW) -> Outcome:
-    """Admit and settle a use that must be fresh."""
+    """Admit and settle a use that must be fresh, and return its outcome."""
     assert admit(ledger, use, now=now) == [Admission.FRESH]
     spent = spending(use, settled=now, rest=rest)
     assert settle(ledger, spent, now=now)
     return spent.outcome
 
 
+def outcomes(ledger: Ledger, *ids: str) -> dict[str, Outcome]:
+    """Return the outcomes of those ids that are spent."""
+    return dict(ledger.standing(MODEL, "ada", ids).outcomes)
+
+
+def fail(ledger: Ledger, *ids: str, times: int = 1, account: str = "ada", model: str = MODEL, now: float = NOW) -> None:
+    """Count failures of the victim on requests that these ids paid for."""
+    for _ in range(times):
+        ledger.fail(model, account, ids, expires=now + 900, now=now)
+
+
 class Child:
-    """A process of `ledger_child.py`, ready and waiting for `go`."""
+    """A process of `ledger_child.py`, which waits for `go`."""
 
     def __init__(self, *arguments: str) -> None:
         self.process = subprocess.Popen(
@@ -94,39 +105,46 @@ class Child:
         assert self.line() == "ready"
 
     def line(self) -> str:
-        """The next line it prints; empty at its end."""
+        """Return the next line that it prints, or an empty text at its end."""
         assert self.process.stdout is not None
         return self.process.stdout.readline().rstrip("\n")
 
     def go(self) -> None:
-        """Let it begin."""
+        """Start its work."""
         assert self.process.stdin is not None
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
 
-    def rest(self) -> str:
-        """All that it still prints until it ends."""
+    def remaining_output(self) -> str:
+        """Return everything that it prints until it ends, and close its pipes."""
         assert self.process.stdout is not None
-        said = self.process.stdout.read()
+        output = self.process.stdout.read()
+        self.close()
+        return output
+
+    def close(self) -> None:
+        """Wait for its end, and close its pipes."""
         self.process.wait()
-        return said
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            pipe.close()
 
     def kill(self) -> list[str]:
-        """Kill it without a warning; the lines it had still printed."""
+        """Kill it, and return the rest of the lines that it printed."""
         self.process.kill()
-        return self.rest().split("\n")[:-1]
+        return self.remaining_output().split("\n")[:-1]
 
 
-def crew(commands: Sequence[Sequence[str]]) -> list[dict[str, int]]:
-    """Run children side by side, all let go at once; what each of them counted."""
+def run_children(commands: Sequence[Sequence[str]]) -> list[dict[str, int]]:
+    """Run children side by side, started at the same time, and return their counts."""
     children = [Child(*command) for command in commands]
     try:
         for child in children:
             child.go()
-        results: list[dict[str, int]] = [json.loads(child.rest()) for child in children]
+        results: list[dict[str, int]] = [json.loads(child.remaining_output()) for child in children]
     finally:
         for child in children:
             child.process.kill()
-            child.process.wait()
+            child.close()
     assert [child.process.returncode for child in children] == [0] * len(children)
     return results

@@ -1,4 +1,4 @@
-"""A terminal for a program to show itself on."""
+"""A pseudo-terminal for programs that show their progress."""
 
 import os
 import select
@@ -12,7 +12,7 @@ import pytest
 
 @contextmanager
 def terminal() -> Iterator[tuple[int, int]]:
-    """Open a pseudo-terminal of the usual size: our end and the program's."""
+    """Open a pseudo-terminal of 80 by 24; yields our end and the program's end."""
     termios = pytest.importorskip("termios", reason="this system has no pseudo-terminals")
     fcntl = pytest.importorskip("fcntl")
     ours, theirs = os.openpty()
@@ -25,7 +25,7 @@ def terminal() -> Iterator[tuple[int, int]]:
 
 
 def read_until(terminal: int, text: str) -> str:
-    """Read what a program shows until the text is there."""
+    """Read and return what a program shows until it contains the text."""
     shown, deadline = b"", time.monotonic() + 30
     while text.encode() not in shown:
         ready, _, _ = select.select([terminal], [], [], deadline - time.monotonic())

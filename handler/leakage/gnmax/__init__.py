@@ -1,1 +1,1 @@
-"""Privacy accounting of noisy votes (GNMax): reference formulas, and the tables a request uses."""
+"""Privacy accounting of noisy votes (GNMax): reference formulas, and the tables that price requests."""

@@ -1,8 +1,8 @@
-"""GNMax accounting at the speed of a request: what rdp.py computes, from tables.
+"""GNMax accounting by tables: the values of rdp.py, fast enough for every request.
 
 Votes are integers, so the terms of proposition 7 come from a table of gaps. The rest depends on q alone, and is smooth
-wherever one order is the best (orders.py), so polynomials give it: an operation of torch on a batch of 64 takes 2 to 4
-microseconds whatever it computes, and a polynomial needs the fewest.
+wherever one order is the best (orders.py), so polynomials approximate it: a torch operation on a batch of 64 takes 2 to
+4 microseconds, whichever it is, and a polynomial needs the fewest of them. Decision 0021.
 """
 
 import math
@@ -19,38 +19,38 @@ LEAST_LOG = -700.0
 
 
 class Accountant:
-    """What answering costs, from votes: one number a query, the same as the formulas of rdp.py give.
+    """Computes the privacy cost of answering each query from its votes, as the formulas of rdp.py do.
 
-    Two accountings: `epsilon_at`, the paper's, and `rdp_at`, whose sum over queries is a statement about them all
-    (`rdp.rdp_epsilon`). `highest` is the most a query can cost: no two teachers agree.
+    There are two kinds: `epsilon_at`, the paper's, and `rdp_at`, whose sum over queries bounds them all together
+    (`rdp.rdp_epsilon`). `highest` is the largest cost of a query, when no two teachers agree.
     """
 
     def __init__(self, orders: Tensor, surcharge: float, sigma: float, teachers: int) -> None:
-        """Charges the least of RDP + `surcharge / (order - 1)` over `orders`, float64 `[k]`, rising, above 1."""
+        """A cost is the least of RDP + `surcharge / (order - 1)` over `orders`: float64 `[k]`, ascending, above 1."""
         self.highest = float((orders / sigma**2 + surcharge / (orders - 1)).amin())
         swaps = log_swap(torch.arange(teachers + 1), sigma)
         self._in_logs = float(swaps[-1]) < LEAST_LOG
-        # One entry more, for the winner itself: it is no other class, so it adds nothing to q.
+        # One more entry, for the winner itself, which adds nothing to q.
         self._winner = teachers + 1
         terms = torch.cat([swaps, torch.tensor([-math.inf], dtype=torch.float64)])
         self._terms = terms if self._in_logs else terms.exp()
         cubics = _fit(orders, surcharge, sigma, 1.0 - float(swaps[-1]))
-        # Beyond the last piece theorem 6 gives no bound, the data-independent one is left.
+        # Beyond the last piece, theorem 6 gives no bound; the data-independent one remains.
         beyond = torch.tensor([[0.0, self.highest, 0.0, 0.0, 0.0]], dtype=torch.float64)
         self._ends, self._rows = cubics.ends, torch.cat([cubics.rows, beyond])
 
     @classmethod
     def epsilon_at(cls, delta: float, sigma: float, teachers: int) -> "Accountant":
-        """Each query by itself: its epsilon at `delta` for the best of ORDERS, as `rdp.gnmax_epsilon`."""
+        """Return an accountant of each query's epsilon at `delta`, for the best of ORDERS, as `rdp.gnmax_epsilon`."""
         return cls(ORDERS, -math.log(delta), sigma, teachers)
 
     @classmethod
     def rdp_at(cls, order: float, sigma: float, teachers: int) -> "Accountant":
-        """Each query's RDP at one order above 1, as `rdp.gnmax_rdp`."""
+        """Return an accountant of each query's RDP at one order above 1, as `rdp.gnmax_rdp`."""
         return cls(torch.tensor([order], dtype=torch.float64), 0.0, sigma, teachers)
 
     def costs(self, votes: Tensor) -> Tensor:
-        """Float64 `[n]`, from 0 to `highest`, for counts int64 `[n, classes]` on the CPU, each at most `teachers`."""
+        """Return costs float64 `[n]` of vote counts int64 `[n, classes]` on the CPU, each at most `teachers`."""
         with torch.inference_mode():
             log_q = self._log_q(votes)
             rows = self._rows.index_select(0, torch.bucketize(log_q, self._ends))
@@ -61,7 +61,7 @@ class Accountant:
             return torch.addcmul(constant, value, offset).clamp_(0.0, self.highest)
 
     def _log_q(self, votes: Tensor) -> Tensor:
-        """`rdp.log_q`, float64 `[n]`, but for its upper limit, up to which all costs are the highest anyway."""
+        """Return `rdp.log_q`, float64 `[n]`, without its upper limit, above which every cost is the highest anyway."""
         top, winner = votes.max(dim=1, keepdim=True)
         gaps = (top - votes).scatter_(1, winner, self._winner)
         terms = self._terms.take(gaps)
@@ -69,7 +69,7 @@ class Accountant:
 
 
 def _fit(orders: Tensor, surcharge: float, sigma: float, most: float) -> Cubics:
-    """The cost as a function of log q, from -`most` to where theorem 6 begins to fail."""
+    """Return the cost as a function of log q, from -`most` to where theorem 6 begins to fail."""
     best = find_best_orders(orders, surcharge, sigma, most)
     ends = -best.edges.flip(0)
     starts = torch.cat([torch.tensor([-most], dtype=torch.float64), ends[:-1]])[: len(ends)]

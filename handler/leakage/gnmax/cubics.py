@@ -1,4 +1,4 @@
-"""Smooth functions of one variable as cubic polynomials on short pieces."""
+"""Approximation of smooth functions of one variable by cubic polynomials on short pieces."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# How far a polynomial may lie off, of the value and at all.
+# Largest error of a polynomial, relative to the value and absolute.
 RELATIVE = 1e-11
 ABSOLUTE = 1e-30
-# Of its middle: pieces are not halved further, the last digits of the values would not let them be exact.
+# Shortest half of a piece, relative to its middle: below, rounding of the values dominates the error.
 NARROWEST = 1e-7
 
 _DEGREES = torch.arange(4)
@@ -19,9 +19,9 @@ _CHECKS = torch.tensor([-1.0, -0.65, 0.0, 0.65, 1.0], dtype=torch.float64)
 
 @dataclass(frozen=True)
 class Cubics:
-    """Polynomials on neighbouring pieces, each up to and with its end: `ends` float64 `[m]`, rising.
+    """Polynomials on adjacent pieces, each of which includes its end: `ends` float64 `[m]`, ascending.
 
-    `rows` float64 `[m, 5]`: the middle of the piece, then the coefficients of (x - middle) to the powers 0 to 3.
+    `rows` is float64 `[m, 5]`: the middle of the piece, then the coefficients of (x - middle) to the powers 0 to 3.
     """
 
     ends: Tensor
@@ -29,7 +29,7 @@ class Cubics:
 
 
 def fit_cubics(value: Callable[[Tensor, Tensor], Tensor], starts: Tensor, ends: Tensor, owners: Tensor) -> Cubics:
-    """Fit `value(x, owner)`, smooth from each start to its end, all `[m]`; pieces are halved until they are exact."""
+    """Fit `value(x, owner)`, smooth from each start to its end, all `[m]`, halving pieces until they are exact."""
     to_powers = torch.linalg.inv(_powers(_NODES)).T
     fitted = [(ends[:0], torch.empty(0, 5, dtype=torch.float64))]
     while len(starts):
@@ -44,7 +44,7 @@ def fit_cubics(value: Callable[[Tensor, Tensor], Tensor], starts: Tensor, ends: 
         centre = middles[rest, 0]
         starts, ends = torch.cat([starts[rest], centre]), torch.cat([centre, ends[rest]])
         owners = owners[rest].repeat(2)
-    all_ends, order = torch.cat([each for each, _ in fitted]).sort()
+    all_ends, order = torch.cat([piece_ends for piece_ends, _ in fitted]).sort()
     return Cubics(all_ends, torch.cat([rows for _, rows in fitted])[order])
 
 

@@ -1,4 +1,4 @@
-"""Which order is the best for each q, found once for all queries.
+"""The best order for each q, computed once for all queries.
 
 With v = sqrt(-log q) and t = order - 1, the orders of proposition 10 turn theorem 6 (see rdp.py) into
 
@@ -6,9 +6,9 @@ With v = sqrt(-log q) and t = order - 1, the orders of proposition 10 turn theor
     log B = 2 v / sigma + 1 / sigma^2,
 
 which is convex in t, being a logarithm of summed exponentials. So (t RDP + log(1/delta)) / t falls up to the best t
-and rises after it: the best order is the last in the row of orders that are each better than the one before. As -log q
-grows, an order may be used from some point on, and is better than the one before but within one interval at most (this
-last is not proved here: the tests compare with trying every order, over many sigmas and deltas).
+and rises after it: the best order is the last of the initial run of orders that are each better than the one before.
+As -log q grows, an order becomes usable at some point, and is better than the one before except within one interval at
+most. The latter is not proved here: the tests compare with trying every order, over many sigmas and deltas.
 """
 
 import math
@@ -20,9 +20,9 @@ from torch import Tensor
 
 from calpow.handler.leakage.gnmax.rdp import applies
 
-# The theorem holds nowhere below: its condition on q comes to -log q > 1 for every sigma.
+# The theorem holds nowhere below: its condition on q implies -log q > 1 for every sigma.
 LEAST_SURPRISE = 1.0
-# Halves any interval of float64 numbers in use here down to neighbours.
+# Enough to halve any interval used here down to neighbouring float64 numbers.
 BISECTIONS = 128
 # Steps are at least as fine as this many on a logarithmic scale.
 GRID = 512
@@ -32,8 +32,8 @@ GRID = 512
 class BestOrders:
     """The best exponent, order - 1, as a step function of the surprise -log q.
 
-    `edges` float64 `[m]`, rising; on a logarithmic scale at most a GRID-th of the range apart; `exponents` float64
-    `[m + 1]`: below the first edge, where theorem 6 holds for no order, NaN; then from each edge on.
+    `edges` is float64 `[m]`, ascending, at most a GRID-th of the range apart on a logarithmic scale. `exponents` is
+    float64 `[m + 1]`: NaN below the first edge, where theorem 6 holds for no order, then the value from each edge on.
     """
 
     edges: Tensor
@@ -41,16 +41,16 @@ class BestOrders:
 
 
 def log_moment(surprise: Tensor, sigma: float, exponents: Tensor) -> Tensor:
-    """(order - 1) RDP of theorem 6, at surprises -log q and exponents order - 1 of broadcastable shapes: float64."""
+    """Return (order - 1) RDP of theorem 6, float64, at surprises -log q and exponents order - 1, broadcast."""
     root = surprise.sqrt()
-    log_keep, log_rest = (torch.log1p(-torch.exp(-(each**2))) for each in (root, root - 1 / sigma))
+    log_keep, log_rest = (torch.log1p(-torch.exp(-(distance**2))) for distance in (root, root - 1 / sigma))
     usual = log_keep + exponents * (log_keep - log_rest)
     unusual = exponents * (2 * root / sigma + 1 / sigma**2) - surprise
     return torch.logaddexp(usual, unusual)
 
 
 def find_best_orders(orders: Tensor, surcharge: float, sigma: float, most: float) -> BestOrders:
-    """For surprises up to `most`: which of `orders` `[k]`, rising, has the least RDP + surcharge / (order - 1)."""
+    """Return which of `orders` `[k]`, ascending, has the least RDP + surcharge / (order - 1), up to surprise `most`."""
     usable = _first(
         lambda surprise: applies(-surprise, sigma, orders),
         torch.full_like(orders, LEAST_SURPRISE),
@@ -69,11 +69,14 @@ def find_best_orders(orders: Tensor, surcharge: float, sigma: float, most: float
 
 
 def _find_worse(exponents: Tensor, surcharge: float, sigma: float, grid: Tensor) -> tuple[Tensor, Tensor]:
-    """From which to which surprise each order but the first is worse than the one before: `[k - 1]`, inf for never."""
+    """Return where each order but the first is worse than the one before: first and last surprise, each `[k - 1]`.
+
+    Both are inf for an order that never is.
+    """
 
     def drawback(surprise: Tensor) -> Tensor:
         before, after = (
-            (log_moment(surprise, sigma, each) + surcharge) / each for each in (exponents[:-1], exponents[1:])
+            (log_moment(surprise, sigma, side) + surcharge) / side for side in (exponents[:-1], exponents[1:])
         )
         return after - before
 
@@ -86,7 +89,7 @@ def _find_worse(exponents: Tensor, surcharge: float, sigma: float, grid: Tensor)
 
 
 def _first(holds: Callable[[Tensor], Tensor], low: Tensor, high: Tensor) -> Tensor:
-    """The least number between `low` and `high` where `holds`, which stays true once it is; inf where it never is."""
+    """Return the least number between `low` and `high` from which on `holds` is true; inf where it never is."""
     never = ~holds(high)
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
@@ -96,7 +99,7 @@ def _first(holds: Callable[[Tensor], Tensor], low: Tensor, high: Tensor) -> Tens
 
 
 def _peak(value: Callable[[Tensor], Tensor], low: Tensor, high: Tensor) -> Tensor:
-    """Where a function with one peak between `low` and `high` has it, by ternary search."""
+    """Return the position of a function's only peak between `low` and `high`, by ternary search."""
     for _ in range(BISECTIONS):
         third = (high - low) / 3
         left, right = low + third, high - third

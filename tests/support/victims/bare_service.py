@@ -7,4 +7,4 @@ def handle(data, context):
     if data is None:
         return None
     vectors = torch.tensor([[float(n) for n in bytes(row["body"]).decode().split(",")] for row in data])
-    return [int(each) for each in vectors.argmax(1)]
+    return [int(label) for label in vectors.argmax(1)]

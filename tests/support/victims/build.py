@@ -38,7 +38,7 @@ def vector_class(folder: Path, name: str = "vector", *, batched: bool = False) -
 
 
 def counting(folder: Path, name: str, *, workers: int, batch: int) -> Path:
-    """A model on vectors whose handler notes each pass; a payload may hold several."""
+    """A model on vectors whose handler writes down each pass; a payload may hold several vectors."""
     config = folder / f"{name}.yaml"
     config.write_text(
         f"minWorkers: {workers}\nmaxWorkers: {workers}\nbatchSize: {batch}\nmaxBatchDelay: 200\nresponseTimeout: 30\n"
@@ -60,7 +60,7 @@ def json_lists(folder: Path, name: str = "lists") -> Path:
 
 
 def odd(folder: Path, how: str) -> Path:
-    """A victim on vectors that asks its model, and is answered by it, as odd_handler.py says."""
+    """A victim on vectors that calls its model, and is answered by it, in the way that odd_handler.py names `how`."""
     (folder / "how.txt").write_text(how)
     return archive(
         folder, "odd", str(HERE / "odd_handler.py"), extra_files=f"{HERE / 'odd_net.py'},{folder / 'how.txt'}"
@@ -102,12 +102,12 @@ def pictures(folder: Path, name: str, *, script: bool) -> Path:
     return archive(folder, name, "image_classifier", **options)
 
 
-def vectors(folder: Path, each: int = 60) -> Path:
+def vectors(folder: Path, per_class: int = 60) -> Path:
     """Payloads by class: four numbers, the class's own the largest."""
     generator = torch.Generator().manual_seed(2)
     for label in range(4):
         (folder / str(label)).mkdir(parents=True)
-        for number in range(each):
+        for number in range(per_class):
             vector = torch.rand(4, generator=generator)
             vector[label] += 0.7
             text = ",".join(f"{value:.3f}" for value in vector.tolist())
@@ -115,13 +115,13 @@ def vectors(folder: Path, each: int = 60) -> Path:
     return folder
 
 
-def colours(folder: Path, each: int = 24) -> Path:
+def colours(folder: Path, per_class: int = 24) -> Path:
     """Payloads by class: plain pictures of ten colours, a little noisy."""
     generator = torch.Generator().manual_seed(3)
     base = torch.rand(10, 3, generator=generator) * 255
     for label in range(10):
         (folder / str(label)).mkdir(parents=True)
-        for number in range(each):
+        for number in range(per_class):
             noise = torch.randn(8, 8, 3, generator=generator) * 12
             pixels = (base[label] + noise).clamp(0, 255).to(torch.uint8)
             picture = Image.frombytes("RGB", (8, 8), bytes(pixels.flatten().tolist()))

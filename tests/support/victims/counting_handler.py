@@ -1,4 +1,4 @@
-"""A handler that notes its passes in a file, and changes everything it is given in place."""
+"""A handler that writes its passes to a file, and changes everything it is given in place."""
 
 import os
 
@@ -29,7 +29,7 @@ class CountingHandler(BaseHandler):
     def postprocess(self, data):
         written = torch.split(data.clone(), self.sizes)
         data.zero_()
-        return [each.tolist() for each in written]
+        return [answers.tolist() for answers in written]
 
     def explain_handle(self, data_preprocess, raw_data):
         return [[abs(number) for number in row] for row in data_preprocess.tolist()]

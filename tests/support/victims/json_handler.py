@@ -8,8 +8,8 @@ class JsonHandler(BaseHandler):
     def preprocess(self, data):
         bodies = [row["body"] for row in data]
         lists = [body["instances"] if isinstance(body, dict) else body for body in bodies]
-        self.sizes = [len(each) for each in lists]
-        return torch.tensor([vector for each in lists for vector in each])
+        self.sizes = [len(vectors) for vectors in lists]
+        return torch.tensor([vector for vectors in lists for vector in vectors])
 
     def postprocess(self, data):
-        return [each.tolist() for each in data.argmax(1).split(self.sizes)]
+        return [classes.tolist() for classes in data.argmax(1).split(self.sizes)]

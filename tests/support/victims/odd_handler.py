@@ -1,4 +1,4 @@
-"""A handler without a model file; `how.txt` tells how it asks its model, or how that answers, if not as it should."""
+"""A handler without a model file; `how.txt` names the fault in how it calls its model, or in how that answers."""
 
 import torch
 from odd_net import OddNet

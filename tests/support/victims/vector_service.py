@@ -23,4 +23,4 @@ def predict(data, context):
     if data is None:
         return None
     classes = MODEL(preprocess(data)).argmax(1)
-    return [f"{MODEL.greeting} {int(each)}" for each in classes]
+    return [f"{MODEL.greeting} {int(label)}" for label in classes]

@@ -1,0 +1,132 @@
+"""A whole calibration, as the owner's commands write and read it; a worker reads its policy only."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+
+from calpow.handler.errors import CalibrationError, DecodingError
+from calpow.handler.json_documents import decode
+from calpow.handler.policy.calibrated_policy import CalibratedPolicy
+from calpow.handler.policy.calibration_file import SCHEMA, read_calibration
+from calpow.handler.policy.validation import AGAIN, check_policy
+from calpow.puzzle.errors import PuzzleError
+
+# Facts for the report, by name.
+Provenance = dict[str, str | int | float]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The measurements that a policy was fitted to.
+
+    latency_seconds: what one sample took, end to end, before the model was protected.
+    provenance: when, where and from which samples the policy was made, for the report.
+    """
+
+    latency_seconds: float
+    provenance: Mapping[str, str | int | float]
+
+
+class Role(Enum):
+    """Sender of the queries of a profile."""
+
+    legitimate = "legitimate"
+    attacker = "attacker"
+
+
+@dataclass(frozen=True)
+class Band:
+    """A quantity at each checkpoint of the rehearsal: 1st percentile, median and 99th over the simulated users."""
+
+    low: tuple[float, ...]
+    middle: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class SimulatedProfile:
+    """Simulated users who send one kind of queries.
+
+    samples: how many different ones there were to draw from.
+    score: summed score the policy acts on, after so many queries.
+    work: summed solving time of all queries so far, in multiples of the floor; the floor itself is one a query.
+    overhead: percentiles 0, 1, ..., 100 over users of the time a query takes with the gate over the time it takes
+        without, mean over the queries up to the horizon.
+    auroc: how well each score alone tells one such query from a legitimate one of its class (0.5: not at all), by
+        the score's name; empty for legitimate users.
+    """
+
+    name: str
+    role: Role
+    samples: int
+    score: Band
+    work: Band
+    overhead: tuple[float, ...]
+    auroc: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class RehearsalEvidence:
+    """All profiles, and what the owner should know before deploying.
+
+    score_name: what `SimulatedProfile.score` is, for the axis of a picture.
+    checkpoints: numbers of queries, ascending, at which the bands are given.
+    teacher_accuracy, vote_accuracy: of the ensemble, on legitimate samples that no teacher was trained on.
+    warnings: one sentence each.
+    """
+
+    score_name: str
+    horizon: int
+    overhead_budget: float
+    checkpoints: tuple[int, ...]
+    profiles: tuple[SimulatedProfile, ...]
+    teacher_accuracy: float
+    vote_accuracy: float
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A calibration in its three parts. Raises CalibrationError when members contradict each other."""
+
+    policy: CalibratedPolicy
+    measurement: Measurement
+    rehearsal: RehearsalEvidence
+
+    def __post_init__(self) -> None:
+        check_policy(self.policy)
+        latency = self.measurement.latency_seconds
+        if not latency > 0:
+            raise CalibrationError(
+                f"calibration: measurement.latency_seconds must be more than 0, not {latency}: {AGAIN}"
+            )
+
+    @classmethod
+    def load(cls, path: Path) -> "Calibration":
+        """Read and check a file. Raises CalibrationError, whose text is one line."""
+        document = read_calibration(path)
+        try:
+            return decode(cls, {name: part for name, part in document.items() if name != "schema"})
+        except (DecodingError, PuzzleError) as problem:
+            raise CalibrationError(f"{path}: {problem}: {AGAIN}") from problem
+
+    def save(self, path: Path) -> None:
+        """Write the file, whole or not at all. Raises CalibrationError."""
+        scratch = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            document = json.dumps({"schema": SCHEMA} | asdict(self), indent=2, allow_nan=False, default=_member_value)
+            scratch.write_text(document + "\n", encoding="utf-8")
+            scratch.replace(path)
+        except (OSError, ValueError) as problem:
+            scratch.unlink(missing_ok=True)
+            raise CalibrationError(f"{path} cannot be written ({problem}): give another --output") from problem
+
+
+def _member_value(value: object) -> object:
+    """Return the JSON form of an enumeration's member."""
+    if isinstance(value, Enum):
+        return value.value
+    raise TypeError(f"{type(value).__name__} has no form in JSON")

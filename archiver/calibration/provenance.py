@@ -1,0 +1,86 @@
+"""The provenance of a calibration: when, where and from what it was made, as facts for the report."""
+
+import platform
+from datetime import datetime, timezone
+
+import numpy as np
+import torch
+
+from calpow.archiver.calibration.calibration_document import Provenance
+from calpow.archiver.calibration.fitting import FittedPolicies
+from calpow.archiver.calibration.order import CalibrationOrder
+from calpow.archiver.calibration.score_setup import DELTA
+from calpow.archiver.calibration.simulated_users import RESAMPLES, USERS_PER_RESAMPLE, Payments
+from calpow.archiver.calibration.timing.machine_times import MachineTimes
+from calpow.archiver.calibration.timing.solver_timing import ReferenceClient
+from calpow.archiver.calibration.victim_scores import LegitimateUse
+from calpow.handler.leakage.gnmax.rdp import rdp_epsilon
+
+
+def describe(
+    order: CalibrationOrder,
+    client: ReferenceClient,
+    legitimate: LegitimateUse,
+    fits: FittedPolicies,
+    times: MachineTimes,
+) -> Provenance:
+    """Return all facts about a calibration."""
+    return _origin(order, client, legitimate) | _simulated(order, fits) | _timed(times)
+
+
+def _origin(order: CalibrationOrder, client: ReferenceClient, legitimate: LegitimateUse) -> Provenance:
+    """Describe the machine, the order and the samples."""
+    samples, mean_cost = legitimate.samples, float(legitimate.samples.first_costs.mean())
+    return {
+        "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "machine": platform.platform(),
+        "puzzle": order.puzzle,
+        "solver": client.engine.name,
+        "seed": order.seed,
+        "samples": len(samples.costs),
+        "independent_samples": len(np.unique(samples.groups.numpy())),
+        "mean_cost": mean_cost,
+        **legitimate.facts,
+        **_composed(order, mean_cost),
+    }
+
+
+def _composed(order: CalibrationOrder, mean_cost: float) -> Provenance:
+    """Return epsilon of all queries of a legitimate user up to the horizon, where votes are accounted as RDP."""
+    if order.rdp_order is None or order.metrics[0] not in ("pate", "pknn"):
+        return {}
+    return {"legitimate_epsilon_at_horizon": rdp_epsilon(mean_cost * order.horizon, order.rdp_order, DELTA)}
+
+
+def _simulated(order: CalibrationOrder, fits: FittedPolicies) -> Provenance:
+    """Describe the simulated users and what they pay under each policy."""
+    return {
+        "simulated_users": f"{RESAMPLES * USERS_PER_RESAMPLE} users each of: uniform, each single class, Dirichlet"
+        f" mixtures; up to {order.horizon:,} queries; from {RESAMPLES} pairs of independent resamples",
+        "cross_fitted_spread": fits.conditional.cross_fitted.spread,
+        "cross_fitted_deviation": fits.conditional.cross_fitted.deviation,
+        **_dearest("conditional", fits.conditional.payments),
+        **_dearest("paper", fits.paper.payments),
+        **_dearest("bounds", fits.bounds.payments),
+    }
+
+
+def _dearest(policy: str, payments: Payments) -> Provenance:
+    """Return what the profile that pays most pays, in multiples of the floor; up to ROOM is within the budget."""
+    return {
+        f"{policy}_users_mean_multiple": payments.mean,
+        f"{policy}_users_99th_percentile_multiple": payments.percentile,
+        f"{policy}_dearest_users": f"{payments.profile}, {payments.queries:,} queries",
+    }
+
+
+def _timed(times: MachineTimes) -> Provenance:
+    return {
+        "latency_requests": times.latency.requests,
+        "latency_low_decile_seconds": times.latency.low,
+        "latency_high_decile_seconds": times.latency.high,
+        "added_seconds": times.of_query.added,
+        "floor_seconds_in_python": times.floor_in_python,
+    }

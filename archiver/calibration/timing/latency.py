@@ -1,0 +1,140 @@
+"""Latency of answers over HTTP with and without the gate, measured side by side on one TorchServe.
+
+The time that the gate adds is measured on requests with prepaid stamps: a puzzle's number of stamps, of the fewest bits
+possible, minted before the clock starts. It includes pricing, accounting, verification and the ledger, but not solving,
+which the policy determines.
+"""
+
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+from tqdm import tqdm
+
+from calpow.archiver.errors import MeasuringError
+from calpow.archiver.server import served
+from calpow.handler.gate.problems import MORE_REQUIRED, URN
+from calpow.handler.ledger.uri import URI_VARIABLE, open_ledger
+from calpow.puzzle.prepaid import prepaid_resource
+from calpow.puzzle.profiles import PuzzleKind
+from calpow.puzzle.solving.solver import solve
+from calpow.puzzle.wire import KEY_HEADER, NEXT_HEADER, SOLUTION_HEADER, Challenge, find_realm, format_prepaid
+
+# A cold Java frontend answers at half the speed that it has after a thousand requests. Decision 0019.
+WARM_UP_REQUESTS = 1_500
+WARM_UP_SECONDS = 5.0
+REQUESTS = 300
+REQUEST_SECONDS = 15.0
+PLAIN, GATED = "unprotected", "protected"
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds from sending a payload to receiving its answer without the gate: the median, first and last decile.
+
+    `added` is the time that the gate adds to a paid request, solving excluded: the median over pairs of requests.
+    """
+
+    median: float
+    low: float
+    high: float
+    requests: int
+    added: float
+
+
+def measure_latency(victim: Path, protected: Path, kind: PuzzleKind, payloads: Sequence[Path], seed: int) -> Latency:
+    """Send payloads one by one, in turns, to a victim and to an archive that guards it with puzzles of `kind`.
+
+    Raises ServerFailed when the server does not start, and MeasuringError when the victim refuses a payload or the gate
+    refuses a paid request.
+    """
+    chosen = random.Random(seed).choices(payloads, k=REQUESTS + WARM_UP_REQUESTS)  # noqa: S311
+    with tempfile.TemporaryDirectory(prefix="calpow-latency-") as folder:
+        uri = f"sqlite:///{Path(folder).resolve() / 'ledger.db'}"
+        archives = {PLAIN: victim, GATED: protected}
+        with served(archives, environment={URI_VARIABLE: uri}) as server, requests.Session() as session:
+            plain = _Plain(session, server.url(PLAIN))
+            gated = _Gated(session, server.url(GATED), open_ledger(uri).add_key("calibrate"), kind)
+            warm = time.monotonic() + WARM_UP_SECONDS
+            for payload in chosen[REQUESTS:]:
+                plain.ask(payload)
+                gated.ask(payload)
+                if time.monotonic() > warm:
+                    break
+            measured = tqdm(chosen[:REQUESTS], desc="latency", unit="request", disable=None)
+            pairs = [(plain.ask(payload), gated.ask(payload)) for payload in measured]
+    times = [alone for alone, _ in pairs]
+    deciles = statistics.quantiles(times, n=10)
+    # A difference below zero is due to other load on the machine.
+    added = max(0.0, statistics.median(guarded - alone for alone, guarded in pairs))
+    return Latency(statistics.median(times), deciles[0], deciles[-1], len(times), added)
+
+
+class _Plain:
+    """A client of the unprotected victim."""
+
+    def __init__(self, session: requests.Session, url: str) -> None:
+        self._session = session
+        self._url = url
+
+    def ask(self, payload: Path) -> float:
+        """Return the seconds until the answer has arrived."""
+        spent, answer = _post(self._session, self._url, payload, {})
+        if answer.status_code != 200:
+            raise MeasuringError(f"the unprotected victim answers {answer.status_code} to {payload}: mend it first")
+        return spent
+
+
+class _Gated:
+    """A client of the protected victim that prepays the most work that any request has cost so far."""
+
+    def __init__(self, session: requests.Session, url: str, key: str, kind: PuzzleKind) -> None:
+        self._session = session
+        self._url = url
+        self._key = key
+        self._kind = kind
+        self._realm = ""
+        self._hashes = 0
+
+    def ask(self, payload: Path) -> float:
+        """Return the seconds until the answer has arrived."""
+        headers = {KEY_HEADER: self._key}
+        if self._realm:
+            puzzle = self._kind.puzzle(self._hashes, prepaid_resource(self._realm, self._key))
+            headers[SOLUTION_HEADER] = format_prepaid(solve(puzzle))
+        spent, answer = _post(self._session, self._url, payload, headers)
+        if answer.status_code == 402 and self._is_dearer(answer):
+            return self.ask(payload)
+        if answer.status_code != 200:
+            raise MeasuringError(f"the protected victim answers {answer.status_code} to {payload}, paid beforehand")
+        self._hashes = max(self._hashes, int(answer.headers[NEXT_HEADER]))
+        return spent
+
+    def _is_dearer(self, answer: requests.Response) -> bool:
+        """Return whether a 402 asks for more work than was prepaid, and prepay that much from now on.
+
+        A challenge for the rest is added to the prepaid work; here, the whole is paid anew instead.
+        """
+        self._realm = find_realm(answer.headers.get("WWW-Authenticate", "")) or ""
+        asked = Challenge.from_problem(answer.content).puzzle.expected_hashes
+        is_rest = answer.json()["type"] == URN + MORE_REQUIRED.type
+        paid, self._hashes = self._hashes, asked + (self._hashes if is_rest else 0)
+        return self._hashes > paid
+
+
+def _post(
+    session: requests.Session, url: str, payload: Path, headers: dict[str, str]
+) -> tuple[float, requests.Response]:
+    body = payload.read_bytes()
+    kind = "application/json" if payload.suffix == ".json" else "application/octet-stream"
+    begun = time.perf_counter()
+    try:
+        answer = session.post(url, data=body, headers={"Content-Type": kind, **headers}, timeout=REQUEST_SECONDS)
+    except requests.RequestException as problem:
+        raise MeasuringError(f"the victim did not answer {payload}: {problem}") from problem
+    return time.perf_counter() - begun, answer

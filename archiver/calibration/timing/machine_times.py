@@ -1,0 +1,85 @@
+"""Times on this machine: of the victim, of the gate in front of it, and of the reference client."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from calpow.archiver.calibration.calibration_document import Calibration, Measurement, RehearsalEvidence
+from calpow.archiver.calibration.fitting import ROOM
+from calpow.archiver.calibration.order import CalibrationOrder
+from calpow.archiver.calibration.rehearsal import QueryTimes
+from calpow.archiver.calibration.timing.latency import Latency, measure_latency
+from calpow.archiver.calibration.timing.solver_timing import (
+    FloorPuzzle,
+    ReferenceClient,
+    mean_solving_seconds,
+    measure_floor,
+    measure_solver,
+    reference_client,
+)
+from calpow.archiver.packaging import ArchiveOrder, write_archive
+from calpow.archiver.payloads import PayloadFolder
+from calpow.archiver.victim_archive import VictimArchive
+from calpow.handler.policy.calibrated_policy import CalibratedPolicy
+from calpow.handler.policy.policies import SolverFit
+
+# Solving gets what pricing and accounting leave of the budget, but at least this share of the whole. Decision 0019.
+LEAST_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class MachineTimes:
+    """Times on one machine: `latency` of a payload, `floor_in_python` in seconds for a client without calpow[fast]."""
+
+    latency: Latency
+    samples_per_payload: float
+    solver: SolverFit
+    floor: FloorPuzzle
+    floor_in_python: float
+
+    @property
+    def of_query(self) -> QueryTimes:
+        """The times of one sample."""
+        samples = self.samples_per_payload
+        return QueryTimes(self.latency.median / samples, self.latency.added / samples, self.floor.seconds)
+
+
+def measure_times(
+    draft: CalibratedPolicy,
+    client: ReferenceClient,
+    order: CalibrationOrder,
+    victim: VictimArchive,
+    folder: PayloadFolder,
+    samples_per_payload: float,
+) -> MachineTimes:
+    """Time the victim, the gate and the reference client on this machine."""
+    with _packaged(draft, order, victim) as protected:
+        payloads = [payload.path for payload in folder.payloads]
+        latency = measure_latency(victim.path, protected, draft.puzzle, payloads, order.seed)
+    solver = measure_solver(client)
+    whole = (order.budget - 1) * latency.median
+    solving = max(whole - latency.added, LEAST_SHARE * whole) / samples_per_payload
+    floor = measure_floor(client, solving / ROOM, solver)
+    slow_client = reference_client(draft.puzzle, fast=False)
+    in_python = mean_solving_seconds(slow_client, floor.work)
+    return MachineTimes(latency, samples_per_payload, floor.on(solver), floor, in_python)
+
+
+@contextmanager
+def _packaged(draft: CalibratedPolicy, order: CalibrationOrder, victim: VictimArchive) -> Iterator[Path]:
+    """Yield a protected archive with a draft of its policy, to time what the gate adds."""
+    unrehearsed = RehearsalEvidence("", order.horizon, order.budget, (), (), 0.0, 0.0, ())
+    with tempfile.TemporaryDirectory(prefix="calpow-draft-") as folder:
+        measured = Path(folder) / "calibration.json"
+        Calibration(draft, Measurement(1e-6, {}), unrehearsed).save(measured)
+        archive_order = ArchiveOrder(
+            victim=order.victim,
+            ensemble=order.ensemble,
+            neighbours=order.neighbours,
+            calibration=measured,
+            export_path=Path(folder),
+            model_name="protected",
+        )
+        yield write_archive(archive_order, victim)

@@ -1,0 +1,154 @@
+"""Solving times of the reference client for puzzles of one kind, on one core of this machine."""
+
+import itertools
+import math
+import secrets
+import time
+from dataclasses import dataclass
+
+from tqdm import tqdm
+
+from calpow.archiver.calibration.fitting import fit_line
+from calpow.archiver.errors import TimingError
+from calpow.handler.policy.policies import SolverFit
+from calpow.puzzle.profiles import PuzzleKind
+from calpow.puzzle.puzzle import MAX_BITS, Puzzle
+from calpow.puzzle.solving.engines import Engine, engines_for
+from calpow.puzzle.solving.solver import SolverRun, run_solver
+
+# Puzzles of 16 stamps are timed whose solving takes between these times; at least three sizes, in powers of two.
+SHORTEST_SECONDS = 0.001
+LONGEST_SECONDS = 0.5
+FEWEST_SIZES = 3
+STAMPS = 16
+# In a round, small puzzles are solved several times: at most MOST_TIMES, and in no more time than the largest takes.
+ROUNDS = 3
+MOST_TIMES = 16
+PROBE_SECONDS = 0.05
+# The floor's puzzle is solved until its mean is known to 2 %, but for no longer than FLOOR_SECONDS.
+FLOOR_STAMPS = 4_000
+FLOOR_SECONDS = 2.0
+# A floor is accepted when its measured time lies between this share of the allowed time and the whole: the load of the
+# machine may have changed during the search.
+FLOOR_TRIALS = 8
+FLOOR_LEAST = 0.8
+
+
+@dataclass(frozen=True)
+class ReferenceClient:
+    """The solver in whose time work is calibrated, for puzzles of one kind. Decision 0027."""
+
+    kind: PuzzleKind
+    engine: Engine
+
+    def solve(self, puzzle: Puzzle) -> SolverRun:
+        """Solve a puzzle on one core."""
+        return run_solver(puzzle, self.engine, workers=1)
+
+
+@dataclass(frozen=True)
+class FloorPuzzle:
+    """The least puzzle that is ever asked for: its expected hashes, and its mean solving time in seconds."""
+
+    work: float
+    seconds: float
+
+    def on(self, solver: SolverFit) -> SolverFit:
+        """Return the fit, shifted so that it is exact for the floor's puzzle."""
+        start = self.seconds - self.work / solver.hashes_per_second
+        if start < 0:  # the machine was slower while the fit was made
+            return SolverFit(0.0, self.work / self.seconds)
+        return SolverFit(start, solver.hashes_per_second)
+
+
+def reference_client(kind: PuzzleKind, *, fast: bool) -> ReferenceClient:
+    """Return the fastest client, or the one that every Python has. Raises TimingError if the first is not installed."""
+    engines = engines_for(kind.algorithm)
+    if fast and kind.cost is None and len(engines) < 2:
+        raise TimingError(
+            "calpow[fast] is not installed or does not work here: pip install 'calpow[fast]', or give"
+            " --reference-client python, and a discount to thieves who have it"
+        )
+    return ReferenceClient(kind, engines[-1] if fast else engines[0])
+
+
+def mean_solving_seconds(client: ReferenceClient, work: float) -> float:
+    """Measure the mean seconds of the reference client for the puzzle of this work."""
+    begun = time.perf_counter()
+    for solved in itertools.count(1):
+        puzzle = client.kind.puzzle(work, secrets.token_hex(8))
+        client.solve(puzzle)
+        spent = time.perf_counter() - begun
+        if solved * puzzle.count >= FLOOR_STAMPS or spent >= FLOOR_SECONDS:
+            return spent / solved
+    raise AssertionError
+
+
+def measure_solver(client: ReferenceClient) -> SolverFit:
+    """Fit a line through seconds over computed digests, so that luck with single puzzles does not matter.
+
+    Sizes take turns, so that other load on the machine affects all of them alike.
+    """
+    turns = tqdm(_in_turns(_sizes(client)) * ROUNDS, desc="solver", unit="puzzle", disable=None)
+    timed = [(bits, _solve(client, bits)) for bits in turns]
+    weights = [1.0 / (STAMPS << bits) ** 2 for bits, _ in timed]
+    pace = fit_line([minted.digests for _, minted in timed], [minted.seconds for _, minted in timed], weights)
+    return SolverFit(max(pace.intercept, 0.0), 1.0 / pace.slope)
+
+
+def _sizes(client: ReferenceClient) -> range:
+    """Return the bits of the sizes to time, by the speed of this client after a warm-up."""
+    _solve(client, 1)
+    for bits in range(1, MAX_BITS):
+        spent = _solve(client, bits).seconds
+        if spent >= PROBE_SECONDS:
+            break
+    lowest = max(1, bits + math.ceil(math.log2(SHORTEST_SECONDS / spent)))
+    highest = bits + math.floor(math.log2(LONGEST_SECONDS / spent))
+    return range(lowest, max(highest + 1, lowest + FEWEST_SIZES))
+
+
+def _in_turns(sizes: range) -> list[int]:
+    """Return one round of bits: small sizes more often than large ones, each spread evenly over the round."""
+    times = {bits: min(MOST_TIMES, 1 << (sizes[-1] - bits)) for bits in sizes}
+    turns = [((index + 0.5) / count, bits) for bits, count in times.items() for index in range(count)]
+    return [bits for _, bits in sorted(turns)]
+
+
+def _solve(client: ReferenceClient, bits: int) -> SolverRun:
+    """Solve one puzzle of this size."""
+    return client.solve(Puzzle(client.kind.algorithm, secrets.token_hex(8), bits, STAMPS, client.kind.cost))
+
+
+def measure_floor(client: ReferenceClient, seconds: float, solver: SolverFit) -> FloorPuzzle:
+    """Find the largest floor whose puzzle takes at most `seconds` in the mean on this machine.
+
+    The search begins where the fit suggests; small puzzles deviate from it, and sizes come in steps. Raises TimingError
+    when even the least puzzle of this kind takes longer.
+    """
+    least = _expected_hashes(client, 0.0)
+    # A little below the limit: the nearest size is up to half a step away, and the mean is not known exactly.
+    aim = seconds * (0.99 - 0.5 / client.kind.least_stamps)
+    tried: list[FloorPuzzle] = []
+    work = solver.work(aim)
+    for _ in range(FLOOR_TRIALS):
+        work = max(work, least)
+        tried.append(FloorPuzzle(_expected_hashes(client, work), mean_solving_seconds(client, work)))
+        if FLOOR_LEAST * aim <= tried[-1].seconds <= seconds:
+            return tried[-1]
+        if tried[-1].work == least and tried[-1].seconds > seconds:
+            break
+        work *= aim / tried[-1].seconds
+    within = [floor for floor in tried if floor.seconds <= seconds]
+    if not within:
+        takes = min(floor.seconds for floor in tried)
+        raise TimingError(
+            f"the least puzzle of {client.kind.algorithm} takes {1e3 * takes:.2g} ms here, and a legitimate user may"
+            f" solve for {1e3 * seconds:.2g} ms: choose another --puzzle, or a larger --overhead-budget"
+        )
+    return max(within, key=lambda floor: floor.seconds)
+
+
+def _expected_hashes(client: ReferenceClient, work: float) -> float:
+    """Return the expected hashes of the puzzle for this work."""
+    return float(client.kind.puzzle(work, "floor").expected_hashes)

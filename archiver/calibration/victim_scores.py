@@ -1,0 +1,105 @@
+"""Measurements on the victim by the scores of a calibration: of legitimate samples and of attackers' queries."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from calpow.archiver.calibration.attackers import ATTACKS
+from calpow.archiver.calibration.calibration_document import Provenance
+from calpow.archiver.calibration.fitting import check_enough
+from calpow.archiver.calibration.order import CalibrationOrder
+from calpow.archiver.calibration.recorded_samples import read_records, vet_records
+from calpow.archiver.calibration.samples import Samples, price_folder, some_inputs
+from calpow.archiver.calibration.score_setup import ScoreSetup, reference_attacks, set_up_scores
+from calpow.archiver.errors import OrderError
+from calpow.archiver.payloads import PayloadFolder, list_payloads
+from calpow.archiver.row_order import find_rows, some_rows
+from calpow.archiver.victim_archive import OpenVictim, VictimArchive, open_copy
+from calpow.handler.config import ENSEMBLE_FILE, NEIGHBOURS_FILE, file_sha256
+from calpow.handler.leakage.score import ScoredSamples
+from calpow.handler.observe.records import meter_name
+from calpow.handler.policy.calibrated_policy import BatchRows
+
+# Inputs that reference attackers are made from, and that the kind of the victim's output is recognised by.
+REFERENCE_INPUTS = 1_000
+
+
+@dataclass(frozen=True)
+class LegitimateUse:
+    """Samples of legitimate users, how many of them a payload holds, and facts about their origin."""
+
+    samples: Samples
+    samples_per_payload: float
+    facts: Provenance
+
+
+@dataclass(frozen=True)
+class VictimScores:
+    """What was measured on the victim: its scores, its batches, legitimate samples, and each attacker's queries.
+
+    `parts` are the SHA-256 of the files that scores need, by their names in the archive.
+    """
+
+    victim_sha256: str
+    parts: Mapping[str, str]
+    setup: ScoreSetup
+    rows: BatchRows
+    legitimate: LegitimateUse
+    attacks: Mapping[str, ScoredSamples]
+
+
+def measure_scores(
+    order: CalibrationOrder, victim: VictimArchive, folder: PayloadFolder, tell: Callable[[str], None]
+) -> VictimScores:
+    """Set the scores up on the victim, and price legitimate payloads and attackers' queries by them.
+
+    `tell` is called with each line about the records that were used. Raises the CalpowError of whichever part does not
+    fit or fails.
+    """
+    if order.records is None:
+        check_enough(folder.units_per_class(), folder.class_names)
+    for name in order.attacks.keys() & ATTACKS.keys():
+        raise OrderError(f"--attack {name}: {name} is a reference attacker's name, give another")
+    strangers = {name: list_payloads(path) for name, path in order.attacks.items()}
+    files = {ENSEMBLE_FILE: order.ensemble, NEIGHBOURS_FILE: order.neighbours}
+    parts = {name: file_sha256(path) for name, path in files.items() if path is not None}
+    with open_copy(victim) as opened:
+        inputs = some_inputs(opened, folder.payloads, REFERENCE_INPUTS, order.seed)
+        setup = set_up_scores(order, opened, folder, inputs)
+        rows = find_rows(opened.victim, some_rows(folder.payloads, order.seed))
+        if order.records is None:
+            legitimate = _price_legitimate(opened, folder, setup)
+        else:
+            meter = meter_name(opened.sha256, parts, setup.output, setup.scores)
+            samples_per_payload = len(inputs) / min(REFERENCE_INPUTS, len(folder.payloads))
+            legitimate = _read_legitimate(order, order.records, meter, folder, setup, samples_per_payload, tell)
+        attacks = reference_attacks(inputs, setup.meter, order.seed)
+        for name, payloads in strangers.items():
+            queries = price_folder(opened, replace(folder, payloads=payloads), setup.meter.price, name)
+            attacks[name] = ScoredSamples(queries.costs, queries.labels)
+        return VictimScores(opened.sha256, parts, setup, rows, legitimate, attacks)
+
+
+def _price_legitimate(opened: OpenVictim, folder: PayloadFolder, setup: ScoreSetup) -> LegitimateUse:
+    samples = price_folder(opened, folder, setup.meter.price)
+    right = float((samples.labels == samples.classes).double().mean())
+    return LegitimateUse(samples, len(samples.costs) / len(folder.payloads), {"answer_accuracy": right})
+
+
+def _read_legitimate(
+    order: CalibrationOrder,
+    records: Path,
+    meter: str,
+    folder: PayloadFolder,
+    setup: ScoreSetup,
+    samples_per_payload: float,
+    tell: Callable[[str], None],
+) -> LegitimateUse:
+    """Read what mode `observe` recorded with this meter, without the accounts that are no legitimate users."""
+    recorded = read_records(records, meter, setup.shape.classes, len(setup.scores))
+    vetted = vet_records(recorded, folder.class_names, setup.highest, np.random.default_rng(order.seed))
+    for line in vetted.describe():
+        tell(line)
+    return LegitimateUse(vetted.samples, samples_per_payload, vetted.facts)

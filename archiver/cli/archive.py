@@ -1,0 +1,121 @@
+"""`calpow archive`: package a victim, its teachers and its calibration into a protected `.mar`."""
+
+from pathlib import Path
+
+import click
+
+from calpow.archiver.cli.option_types import FILE, FOLDER
+from calpow.handler.config import EXPLANATION_FACTOR, MOST_SAMPLES
+
+_EPILOG = """\b
+Example:
+  calpow archive --victim victim.mar --ensemble teachers.pt2 --calibration calibration.json \\
+      --model-name digits --export-path model_store
+
+--mode observe is for a soft launch: everybody is answered as if there were no gate, and each query is recorded for
+calpow calibrate --from-records. What accounts run up meanwhile counts when a model of the same name enforces later.
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.option(
+    "--victim",
+    type=FILE,
+    required=True,
+    help="The .mar to protect, embedded byte for byte.",
+)
+@click.option(
+    "--ensemble",
+    type=FILE,
+    help="From calpow teachers, if the calibration uses it.",
+)
+@click.option(
+    "--neighbours",
+    type=FILE,
+    help="From calpow neighbours, if the calibration uses it.",
+)
+@click.option(
+    "--calibration",
+    type=FILE,
+    required=True,
+    help="From calpow calibrate.",
+)
+@click.option("--model-name", metavar="NAME", help="Name of the protected model (default: the victim's).")
+@click.option("-v", "--version", metavar="VERSION", help="Version of the protected model (default: the victim's).")
+@click.option(
+    "--export-path",
+    type=FOLDER,
+    default=Path(),
+    help="Folder for the .mar (default: here).",
+)
+@click.option("--ledger", metavar="URI", help="Where accounts are kept (default: CALPOW_LEDGER, else ~/.calpow).")
+@click.option(
+    "--max-samples",
+    type=click.IntRange(min=1),
+    default=MOST_SAMPLES,
+    show_default=True,
+    metavar="N",
+    help="Samples a request may hold, at least 1; larger requests are refused with 413.",
+)
+@click.option(
+    "--explanation-factor",
+    type=float,
+    default=EXPLANATION_FACTOR,
+    show_default=True,
+    metavar="X",
+    help="Price of an explanation in predictions, at least 1; 0 refuses explanations.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(("enforce", "observe")),
+    default="enforce",
+    show_default=True,
+    help="Ask for work, or block nobody and only account and record.",
+)
+@click.option(
+    "--records",
+    metavar="FILE",
+    help="Where mode observe records queries (default: CALPOW_RECORDS, else ~/.calpow/records.jsonl).",
+)
+@click.option("-f", "--force", is_flag=True, help="Overwrite an archive of that name.")
+def archive(
+    victim: Path,
+    ensemble: Path | None,
+    neighbours: Path | None,
+    calibration: Path,
+    model_name: str | None,
+    version: str | None,
+    export_path: Path,
+    ledger: str | None,
+    max_samples: int,
+    explanation_factor: float,
+    mode: str,
+    records: str | None,
+    force: bool,
+) -> None:
+    """Package a victim's .mar, its teachers and its calibration into a protected .mar.
+
+    It runs on a stock TorchServe.
+    """
+    from calpow.archiver.packaging import ArchiveOrder, build
+    from calpow.handler.model_archive import read_manifest
+
+    mar = build(
+        ArchiveOrder(
+            victim=victim,
+            ensemble=ensemble,
+            neighbours=neighbours,
+            calibration=calibration,
+            export_path=export_path,
+            model_name=model_name or str(read_manifest(victim).get("modelName")),
+            version=version,
+            ledger=ledger,
+            max_samples=max_samples,
+            explanation_factor=explanation_factor,
+            mode=mode,
+            records=records,
+            force=force,
+        )
+    )
+    effect = "guards" if mode == "enforce" else "observes and does not guard"
+    print(f"{mar} ({mar.stat().st_size / 1e6:.1f} MB) {effect} {victim}")

@@ -1,0 +1,80 @@
+"""Detection of how the samples that reach the victim's model map to the requests of a batch."""
+
+import copy
+import random
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from calpow.archiver.payloads import Payload, read_row
+from calpow.handler.policy.calibrated_policy import BatchRows
+from calpow.handler.torchserve_request import count_entries
+from calpow.handler.victim import Victim
+
+# The most payloads that are run, alone and in one batch.
+MOST_TRIED = 16
+
+
+def some_rows(payloads: Sequence[Payload], seed: int) -> list[dict[str, object]]:
+    """Return the rows of up to MOST_TRIED payloads, chosen at random. Raises FolderError."""
+    chosen = random.Random(seed).sample(payloads, min(MOST_TRIED, len(payloads)))  # noqa: S311
+    return [read_row(payload) for payload in chosen]
+
+
+def find_rows(victim: Victim, rows: Sequence[Mapping[str, object]]) -> BatchRows:
+    """Run payloads alone and as one batch, in both orders, and return how their samples map to requests.
+
+    A property that these runs do not show is False. Decision 0008.
+    """
+    alone = [_inputs(victim, [row]) for row in rows]
+    in_order = _are_in_order(victim, rows, alone) and not _can_hold_several(victim, rows)
+    return BatchRows(in_order=in_order, counted=_are_counted(rows, alone))
+
+
+def _are_in_order(victim: Victim, rows: Sequence[Mapping[str, object]], alone: Sequence[Tensor | None]) -> bool:
+    """Return whether each batch was one call of the model, on the one sample of each request, in their order."""
+    single = [inputs for inputs in alone if inputs is not None and len(inputs) == 1]
+    # Payloads that give the model equal inputs show no order.
+    if len(single) < max(2, len(rows)) or all(torch.equal(inputs, single[0]) for inputs in single):
+        return False
+    for step in (1, -1):
+        together, expected = _inputs(victim, rows[::step]), single[::step]
+        if together is None or len(together) != len(expected):
+            return False
+        if not all(torch.equal(one, other) for one, other in zip(torch.split(together, 1), expected, strict=True)):
+            return False
+    return True
+
+
+def _can_hold_several(victim: Victim, rows: Sequence[Mapping[str, object]]) -> bool:
+    """Return whether two payloads joined into one body are read as several samples, as lines of text may be.
+
+    A thief could then move samples between the requests of a batch: as many samples as requests would prove nothing.
+    """
+    bodies = [value for row in rows[:2] for value in row.values() if isinstance(value, bytes)]
+    if len(bodies) < len(rows[:2]):
+        return False
+    for between in (b"", b"\n", b" "):
+        inputs = _inputs(victim, [{"body": between.join(bodies)}])
+        if inputs is not None and len(inputs) != 1:
+            return True
+    return False
+
+
+def _are_counted(rows: Sequence[Mapping[str, object]], alone: Sequence[Tensor | None]) -> bool:
+    """Return whether there are lists of samples, and each was read as as many samples as it has entries."""
+    entries = [count_entries(row) for row in rows]
+    pairs = [(count, inputs) for count, inputs in zip(entries, alone, strict=True) if count is not None]
+    return bool(pairs) and all(inputs is not None and len(inputs) == count for count, inputs in pairs)
+
+
+def _inputs(victim: Victim, rows: Sequence[Mapping[str, object]]) -> Tensor | None:
+    """Return the model's inputs for a batch; None when the batch failed or did not take exactly one call."""
+    # Copies: a handler may change its rows in place.
+    done = victim.run(copy.deepcopy(list(rows)), [(f"calibration-{index}", {}) for index in range(len(rows))])
+    calls = done.recording.calls
+    answered = isinstance(done.answers, list) and len(done.answers) == len(rows)
+    if done.error is not None or not answered or done.recording.begun != 1 or len(calls) != 1:
+        return None
+    return calls[0].inputs

@@ -1,0 +1,132 @@
+"""One request on its way through the gate, and the stages that it passes.
+
+A `Case` becomes `Checked`, then `Admitted`, then `Answered`; every stage holds the one before. Every step may end in a
+refusal instead.
+"""
+
+import logging
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from calpow.handler.errors import LedgerUnavailable
+from calpow.handler.gate import problems
+from calpow.handler.gate.challenges import Solved
+from calpow.handler.gate.interface import Answer, AnyRequest, Decision, Refused, Released
+from calpow.handler.ledger.ledger import Account, Admission, Charge, UseResult
+
+log = logging.getLogger(__name__)
+
+Parameters = ParamSpec("Parameters")
+Next = TypeVar("Next")
+
+UNDECIDED = Refused(problems.PRICING_UNAVAILABLE, "the gate reached no decision")
+
+
+class Case(Generic[AnyRequest, Answer]):
+    """One request of a batch and the decision on it. A request without a decision counts as refused."""
+
+    __slots__ = ("decision", "request")
+
+    def __init__(self, request: AnyRequest) -> None:
+        self.request = request
+        self.decision: Decision[Answer] = UNDECIDED
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is no decision yet."""
+        return self.decision is UNDECIDED
+
+    def decide(self, decision: Decision[Answer]) -> None:
+        """Make the decision, and log the private reason of a refusal beside the public one."""
+        self.decision = decision
+        if isinstance(decision, Refused):
+            log_refusal(decision)
+
+    def advance(
+        self,
+        step: Callable[Parameters, Next | Released[Any] | Refused],  # Any, because mypy cannot infer Next beside Answer
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Next | None:
+        """Return the next stage, or None when the step ends in a decision.
+
+        An unexpected exception of a step refuses this request alone. Raises LedgerUnavailable, which concerns all.
+        """
+        try:
+            result = step(*args, **kwargs)
+        except LedgerUnavailable:
+            raise
+        except Exception as error:
+            self.decide(refusal_after(error))
+            return None
+        if isinstance(result, Released | Refused):
+            self.decide(result)
+            return None
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class Checked(Generic[AnyRequest, Answer]):
+    """A request that presents enough work for its account's price, or a solution that is already spent.
+
+    account: its name. state: of the account, as read last. asked: the work that was asked for, 0 for a spent solution.
+    seen_spent: whether the solution was seen to be spent, so that neither its work nor its stamps were checked.
+    """
+
+    case: Case[AnyRequest, Answer]
+    account: str
+    state: Account
+    solved: Solved
+    asked: int
+    seen_spent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted(Generic[AnyRequest, Answer]):
+    """A checked request that the ledger admitted to a pass: a fresh use, or a repeat of an answer that was given."""
+
+    checked: Checked[AnyRequest, Answer]
+    result: UseResult
+
+    @property
+    def case(self) -> Case[AnyRequest, Answer]:
+        """The case that reached this stage."""
+        return self.checked.case
+
+    @property
+    def is_repeat(self) -> bool:
+        """Whether the solution was spent on this request before."""
+        return self.result.admission is Admission.REPEAT
+
+
+@dataclass(frozen=True, slots=True)
+class Answered(Generic[AnyRequest, Answer]):
+    """A request that the victim answered, and the evidence of its samples, in order."""
+
+    admitted: Admitted[AnyRequest, Answer]
+    answer: Answer
+    evidence: tuple[Charge, ...]
+
+    @property
+    def case(self) -> Case[AnyRequest, Answer]:
+        """The case that reached this stage."""
+        return self.admitted.checked.case
+
+    @property
+    def checked(self) -> Checked[AnyRequest, Answer]:
+        """The stage in which the work was compared with the price."""
+        return self.admitted.checked
+
+
+def refusal_after(error: Exception) -> Refused:
+    """Return the refusal for an unexpected exception, and log its traceback without its text, which may hold data."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    log.error("calpow: a request could not be decided: %s\n%s", type(error).__name__, frames)
+    return Refused(problems.PRICING_UNAVAILABLE, f"unexpected {type(error).__name__}")
+
+
+def log_refusal(refusal: Refused) -> None:
+    """Log the public type and the private reason of a refusal."""
+    log.debug("calpow: refused with %s: %s", refusal.problem.type, refusal.reason)

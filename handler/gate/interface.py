@@ -1,0 +1,111 @@
+"""Interface between the gate and its surroundings: requests come in, passes of the victim are run, decisions go out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, Protocol, TypeVar
+
+from calpow.handler.gate.problems import Problem
+from calpow.handler.leakage.score import ScoredSamples
+
+
+class Purpose(Enum):
+    """Kind of answer that a request asks for."""
+
+    predict = "predict"
+    explain = "explain"
+    describe = "describe"
+    """A description of the model, which takes no input and costs nothing."""
+
+
+class Request(Protocol):
+    """The part of a request that the gate reads."""
+
+    @property
+    def key(self) -> str | None:
+        """The API key, or None."""
+
+    @property
+    def solution(self) -> str | None:
+        """The text of the PoW-Solution header, or None."""
+
+    @property
+    def purpose(self) -> Purpose:
+        """The kind of answer that it asks for."""
+
+    @property
+    def samples(self) -> int:
+        """Number of samples, or 1 when it cannot be counted before the victim runs."""
+
+    @property
+    def digest(self) -> str:
+        """Exact digest of everything that the victim may read; empty when the payload is nested too deep.
+
+        The gate reads it only for a request whose work is sufficient, or whose solution is spent.
+        """
+
+
+AnyRequest = TypeVar("AnyRequest", bound=Request)
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class PassResult(Generic[Answer]):
+    """Result of the victim's pass over one request, held back until the gate releases it.
+
+    answer: the victim's answer or its own failure; opaque to the gate.
+    samples: the samples that its model was called on; None when nothing is charged, because the victim failed or
+        because of `problem`.
+    problem: the problem to send instead of the answer, or None.
+    """
+
+    answer: Answer
+    samples: ScoredSamples | None
+    problem: Problem | None = None
+
+
+RunVictim = Callable[[Sequence[AnyRequest]], Sequence[PassResult[Answer]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Released(Generic[Answer]):
+    """Decision to send the victim's answer.
+
+    `next_hashes` is the work for the account's next sample, or None when the answer does not state it.
+    """
+
+    answer: Answer
+    next_hashes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Decision not to answer.
+
+    `problem` is sent to the client. `reason` is for the operator's log; it holds no key, payload, stamp or token.
+    """
+
+    problem: Problem
+    reason: str
+
+
+Decision = Released[Answer] | Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """The owner's limits: samples in a request, and the factor of an explanation's price, 0 to refuse explanations."""
+
+    samples: int
+    explanation_factor: float
+
+    def price_factor(self, purpose: Purpose) -> float:
+        """Return the factor by which the price of a request's samples is multiplied."""
+        return self.explanation_factor if purpose is Purpose.explain else 1.0
+
+
+class AnswerStrategy(Protocol):
+    """Treatment of requests by a worker: `Gate` enforces payment, `Observer` only accounts for what is answered."""
+
+    def answer(self, requests: Sequence[AnyRequest], run: RunVictim[AnyRequest, Answer]) -> list[Decision[Answer]]:
+        """Return a decision for each request of a batch; `run` is called for those that the victim is to answer."""

@@ -1,0 +1,178 @@
+"""Settlement of the answers of a batch, just before they leave."""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic
+
+from calpow.handler.errors import LedgerUnavailable
+from calpow.handler.gate import problems
+from calpow.handler.gate.case import Answered
+from calpow.handler.gate.challenges import LONGEST_EXPIRY_SECONDS, REMEMBERED_SECONDS
+from calpow.handler.gate.interface import Allowance, Answer, AnyRequest, Decision, Refused, Released
+from calpow.handler.gate.refusals import Refusals
+from calpow.handler.gate.settling import Settled, settle, settle_rest
+from calpow.handler.ledger.ledger import RETRY_SECONDS, Account, Ledger, Outcome, Settlement, Spending
+from calpow.handler.policy.tariff import Tariff
+
+log = logging.getLogger(__name__)
+
+# Attempts to settle an account that other workers keep changing. Decision 0003.
+MOST_CONFLICTS = 8
+LONGEST_NAP_SECONDS = 0.004
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled(Generic[AnyRequest, Answer]):
+    """Answers of one account that await settlement, and the account's state as read last."""
+
+    account: str
+    state: Account
+    answers: Sequence[Answered[AnyRequest, Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(Generic[AnyRequest, Answer]):
+    """Settlement of one account's answers, with `settlement.spendings` in the order of the answers."""
+
+    unsettled: Unsettled[AnyRequest, Answer]
+    settlement: Settlement
+
+
+class Settler:
+    """Charges accounts for answers, spends the solutions that paid for them, and decides which answers may leave."""
+
+    def __init__(
+        self,
+        model: str,
+        ledger: Ledger,
+        tariff: Tariff,
+        refusals: Refusals,
+        allowance: Allowance,
+        clock: Callable[[], float],
+    ) -> None:
+        self._model = model
+        self._ledger = ledger
+        self._tariff = tariff
+        self._refusals = refusals
+        self._allowance = allowance
+        self._clock = clock
+
+    def settle(self, answers: Sequence[Answered[AnyRequest, Answer]]) -> None:
+        """Decide on all answers, with one write of the ledger unless accounts change meanwhile.
+
+        An account that changed is read and settled again, up to MOST_CONFLICTS times in all; then its answers are
+        refused, and nothing is charged. Raises LedgerUnavailable.
+        """
+        unsettled = _by_account(answers)
+        for attempt in range(MOST_CONFLICTS):
+            if attempt:
+                time.sleep(random.uniform(0, LONGEST_NAP_SECONDS))  # noqa: S311
+                unsettled = [self._read_again(group) for group in unsettled]
+            unsettled = self._settle_once(unsettled)
+            if not unsettled:
+                return
+        log.error("calpow: an account changed %d times while its answers were settled: refusing", MOST_CONFLICTS)
+        for group in unsettled:
+            reason = f"account {group.account} changed {MOST_CONFLICTS} times during settlement"
+            for answered in group.answers:
+                answered.case.decide(Refused(problems.LEDGER_UNAVAILABLE, reason))
+
+    def _settle_once(self, unsettled: Iterable[Unsettled[AnyRequest, Answer]]) -> list[Unsettled[AnyRequest, Answer]]:
+        """Settle accounts that have not changed since they were read; return the others."""
+        plans = [plan for group in unsettled if (plan := self._plan(group)).unsettled.answers]
+        if not plans:
+            return []
+        written = self._ledger.settle(self._model, [plan.settlement for plan in plans], now=self._clock())
+        changed = []
+        for plan, is_written in zip(plans, written, strict=True):
+            if is_written:
+                self._conclude(plan)
+            else:
+                changed.append(plan.unsettled)
+        return changed
+
+    def _read_again(self, group: Unsettled[AnyRequest, Answer]) -> Unsettled[AnyRequest, Answer]:
+        """Read an account anew, and decide on those requests whose solution another use has spent meanwhile."""
+        ids = [name for answered in group.answers for name in answered.checked.solved.ids]
+        standing = self._ledger.standing(self._model, group.account, ids)
+        remaining = []
+        for answered in group.answers:
+            outcome = next(
+                (standing.outcomes[name] for name in answered.checked.solved.ids if name in standing.outcomes), None
+            )
+            if outcome is None:
+                remaining.append(answered)
+            else:
+                answered.case.advance(self._overtaken, answered, standing.account, outcome)
+        return Unsettled(group.account, standing.account, remaining)
+
+    def _overtaken(self, answered: Answered[AnyRequest, Answer], state: Account, outcome: Outcome) -> Decision[Answer]:
+        """Decide after another use of an id was settled first: the same request has the same outcome."""
+        checked = answered.checked
+        request, account, solved = checked.case.request, checked.account, checked.solved
+        if (outcome.solution, outcome.digest) != (solved.name, request.digest):
+            spent = Refused(problems.CHALLENGE_SPENT, "another request spent the solution while the victim ran")
+            return self._refusals.with_challenge(spent, request, account, state, solved)
+        if outcome.rest:
+            return self._refusals.for_withheld(account, state, outcome)
+        return Released(answered.answer, self._tariff.announced(state))
+
+    def _plan(self, group: Unsettled[AnyRequest, Answer]) -> Plan[AnyRequest, Answer]:
+        """Settle one account's answers one after another, on the state in which it was read."""
+        state, now = group.state, self._clock()
+        planned: list[Answered[AnyRequest, Answer]] = []
+        spendings: list[Spending] = []
+        for answered in group.answers:
+            settled = answered.case.advance(self._settled, answered, state)
+            if settled is not None:
+                state = replace(state, totals=settled.totals, owed=settled.owed)
+                planned.append(answered)
+                spendings.append(_spending(answered, settled, now))
+        settlement = Settlement(group.account, group.state.version, state.totals, state.owed, tuple(spendings))
+        return Plan(replace(group, answers=planned), settlement)
+
+    def _settled(self, answered: Answered[AnyRequest, Answer], state: Account) -> Settled:
+        checked, withheld = answered.checked, answered.admitted.result.withheld
+        if withheld is not None:
+            return settle_rest(self._tariff, state, withheld, checked.solved.hashes)
+        factor = self._allowance.price_factor(checked.case.request.purpose)
+        return settle(self._tariff, state, answered.evidence, checked.solved.hashes, checked.asked, factor)
+
+    def _conclude(self, plan: Plan[AnyRequest, Answer]) -> None:
+        """Decide on answers whose settlement was written.
+
+        A ledger that fails from now on delays withheld answers only; a retry receives their challenges.
+        """
+        settlement = plan.settlement
+        state = Account(settlement.totals, settlement.owed, settlement.before + 1)
+        for answered, spending in zip(plan.unsettled.answers, settlement.spendings, strict=True):
+            answered.case.advance(self._decision, answered, state, spending.outcome)
+
+    def _decision(self, answered: Answered[AnyRequest, Answer], state: Account, outcome: Outcome) -> Decision[Answer]:
+        if not outcome.rest:
+            return Released(answered.answer, self._tariff.announced(state))
+        account = answered.checked.account
+        try:
+            return self._refusals.for_withheld(account, state, outcome)
+        except LedgerUnavailable as error:
+            log.error("calpow: ledger unavailable, no challenge for a withheld answer: %s", error)
+            return Refused(problems.LEDGER_UNAVAILABLE, f"account {account}: answer withheld, challenge not signed")
+
+
+def _by_account(answers: Iterable[Answered[AnyRequest, Answer]]) -> list[Unsettled[AnyRequest, Answer]]:
+    groups: dict[str, list[Answered[AnyRequest, Answer]]] = {}
+    for answered in answers:
+        groups.setdefault(answered.checked.account, []).append(answered)
+    return [Unsettled(account, group[0].checked.state, group) for account, group in groups.items()]
+
+
+def _spending(answered: Answered[AnyRequest, Answer], settled: Settled, now: float) -> Spending:
+    solved = answered.checked.solved
+    outcome = Outcome(solved.name, answered.case.request.digest, now, settled.price, settled.work, settled.rest)
+    # A retry of a withheld answer still receives a challenge for the rest for RETRY_SECONDS. It has the longest expiry
+    # to be solved, and so has the challenge that adds to a solution of too little work.
+    kept = now + RETRY_SECONDS + REMEMBERED_SECONDS + (2 * LONGEST_EXPIRY_SECONDS if settled.rest else 0.0)
+    return Spending(solved.ids, outcome, max(solved.expires, kept))

@@ -1,0 +1,48 @@
+"""The URI that names a ledger: its default, and opening the ledger that it names."""
+
+import os
+from pathlib import Path
+
+from calpow.handler.errors import LedgerError
+from calpow.handler.ledger.ledger import Ledger
+from calpow.handler.ledger.sqlite import SqliteLedger
+
+DEFAULT_URI = "sqlite:///~/.calpow/ledger.db"
+URI_VARIABLE = "CALPOW_LEDGER"
+
+_SUPPORTED = "give sqlite:///relative/path or sqlite:////absolute/path"
+
+
+def ledger_uri(explicit: str | None) -> str:
+    """Return the ledger's URI: `explicit`, else the environment's CALPOW_LEDGER, else DEFAULT_URI."""
+    return explicit or os.environ.get(URI_VARIABLE) or DEFAULT_URI
+
+
+def open_ledger(uri: str) -> Ledger:
+    """Return the ledger that a URI names. Nothing is opened before its first use.
+
+    A relative path counts from the current working directory. Raises LedgerError when the URI does not name a ledger.
+    """
+    scheme, separator, rest = uri.partition("://")
+    if not separator or scheme != "sqlite":
+        raise LedgerError(f"no ledger for {scheme + separator or 'an empty URI'}: {_SUPPORTED}")
+    if not rest.startswith("/") or rest.endswith("/"):
+        raise LedgerError(f"the ledger's URI {uri} names no file: {_SUPPORTED}")
+    if rest == "/:memory:":
+        raise LedgerError(f"a ledger in memory cannot be shared between workers: {_SUPPORTED}")
+    try:
+        return SqliteLedger(Path(rest[1:]).expanduser().absolute())
+    except RuntimeError as error:
+        raise LedgerError(f"the ledger's URI {uri} names no home directory: {_SUPPORTED}") from error
+
+
+def shared_uri(explicit: str | None) -> str:
+    """Return `ledger_uri(explicit)` for workers.
+
+    Raises LedgerError for a relative path: each worker runs in its own directory, so a relative path would name a
+    different file for each of them. Decision 0012.
+    """
+    uri = ledger_uri(explicit)
+    if uri.startswith("sqlite:///") and not uri.startswith(("sqlite:////", "sqlite:///~")):
+        raise LedgerError(f"workers run in folders of their own, {uri} is relative: give sqlite:////absolute/path")
+    return uri

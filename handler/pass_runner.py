@@ -1,0 +1,133 @@
+"""Passes of the victim over requests: each is run once, held back, and priced."""
+
+import copy
+import logging
+from collections.abc import Sequence
+
+from calpow.handler.errors import BadPayload, PricingUnavailable, VictimError
+from calpow.handler.gate import problems
+from calpow.handler.gate.interface import PassResult, Purpose
+from calpow.handler.gate.problems import Problem
+from calpow.handler.leakage.meter import Meter
+from calpow.handler.leakage.recording import Call
+from calpow.handler.leakage.score import ScoredSamples
+from calpow.handler.policy.calibrated_policy import BatchRows
+from calpow.handler.torchserve_request import TorchServeRequest
+from calpow.handler.victim import HeldAnswer, Pass, Victim
+from calpow.handler.victim_failures import classify_failure
+
+log = logging.getLogger(__name__)
+
+DESCRIPTION_WITH_INPUT = problems.bad_payload("a description takes no input")
+
+
+class PassRunner:
+    """Runs the victim, on several requests together if their rows can be told apart, and prices its model's calls."""
+
+    def __init__(self, victim: Victim, meter: Meter, rows: BatchRows) -> None:
+        self._victim = victim
+        self._meter = meter
+        self._rows = rows
+
+    def run(self, requests: Sequence[TorchServeRequest]) -> list[PassResult[HeldAnswer]]:
+        """Run the victim on each request once and return the results in order, with what the victim raised in them."""
+        shared = [index for index, request in enumerate(requests) if self._can_share(request)]
+        together = self._run_together([requests[index] for index in shared]) if len(shared) > 1 else None
+        results = {} if together is None else dict(zip(shared, together, strict=True))
+        return [results.get(index) or self._run_alone(request) for index, request in enumerate(requests)]
+
+    def _can_share(self, request: TorchServeRequest) -> bool:
+        """Return whether a request holds exactly one sample, so that its row of a batch is known. Decision 0008."""
+        is_ordinary = not (request.says_explain or request.says_describe)
+        return self._rows.in_order and is_ordinary and request.holds_one_file
+
+    def _run_together(self, requests: Sequence[TorchServeRequest]) -> list[PassResult[HeldAnswer]] | None:
+        """Run requests as one batch. Return None when it failed or its rows cannot be told apart."""
+        # Copies, because a handler may change its rows in place, and a batch that fails is run again one by one.
+        rows = copy.deepcopy([request.row for request in requests])
+        done = self._victim.run(rows, [(request.id, request.properties) for request in requests])
+        answers = done.serialised(len(requests))
+        calls = done.recording.calls
+        failed = isinstance(answers, Exception) or any(done.status(index) >= 400 for index in range(len(requests)))
+        count = len(calls[0].inputs) if len(calls) == 1 and calls[0].inputs is not None else 0
+        if failed or done.sent or count != len(requests):
+            return None
+        samples = self._price(calls)
+        if isinstance(samples, Problem):
+            return None
+        return [
+            PassResult(
+                done.held(index, answers),
+                ScoredSamples(samples.costs[index : index + 1], samples.labels[index : index + 1]),
+            )
+            for index in range(len(requests))
+        ]
+
+    def _run_alone(self, request: TorchServeRequest) -> PassResult[HeldAnswer]:
+        explaining = request.purpose is Purpose.explain
+        done = self._victim.run([request.row], [(request.id, request.properties)], explaining=explaining)
+        answers = done.serialised(1)
+        if request.purpose is Purpose.describe:
+            return _described(done, answers)
+        held = done.held(0, answers)
+        problem = _unseen(done, request)
+        if problem is not None:
+            return PassResult(held, None, problem)
+        if isinstance(answers, Exception) or done.status(0) >= 500:
+            return PassResult(held, None)
+        samples = self._price_explanation(done.preprocessed) if explaining else self._price(done.recording.calls)
+        return PassResult(held, None, samples) if isinstance(samples, Problem) else PassResult(held, samples)
+
+    def _price_explanation(self, preprocessed: object) -> ScoredSamples | Problem:
+        """Price an explanation by what `preprocess` returned: the calls that explaining makes are not the user's."""
+        if preprocessed is None:
+            return problems.EXPLANATION_REFUSED
+        try:
+            calls = self._victim.predict(preprocessed).calls
+        except Exception as error:
+            log.error("calpow: an explanation cannot be priced: %s", type(error).__name__)
+            return problems.PRICING_UNAVAILABLE
+        return self._price(calls)
+
+    def _price(self, calls: Sequence[Call]) -> ScoredSamples | Problem:
+        """Return the scores of a pass, or why it has none. An unexpected exception concerns this pass alone."""
+        if not calls:
+            return problems.PRICING_UNAVAILABLE
+        try:
+            return self._meter.price_calls(calls)
+        except BadPayload as error:
+            return problems.bad_payload(str(error))
+        except (VictimError, PricingUnavailable) as error:
+            log.error("calpow: pricing unavailable, refusing: %s", error)
+        except Exception as error:
+            log.error("calpow: pricing unavailable, refusing: %s", type(error).__name__)
+        return problems.PRICING_UNAVAILABLE
+
+
+def _described(done: Pass, answers: Sequence[object] | Exception) -> PassResult[HeldAnswer]:
+    """Return a description of the model, which is none when the model was called."""
+    if done.recording.begun:
+        return PassResult(done.held(0, None), None, DESCRIPTION_WITH_INPUT)
+    return PassResult(done.held(0, answers), None)
+
+
+def _unseen(done: Pass, request: TorchServeRequest) -> Problem | None:
+    """Return why an answer must not leave because no call of the model was seen, or None when one was.
+
+    An explanation is priced by a call of ours on what `preprocess` returned, so that it needs no other. Decision 0007.
+    """
+    if done.recording.begun or (request.purpose is Purpose.explain and done.preprocessed is not None):
+        return None
+    if done.error is not None:
+        failure = classify_failure(done.error, "read")
+        if isinstance(failure, BadPayload):
+            return problems.bad_payload(str(failure))
+        log.error("calpow: refusing: %s", failure)
+        return problems.PRICING_UNAVAILABLE
+    status = done.status(0)
+    if request.says_describe:
+        return DESCRIPTION_WITH_INPUT
+    if 400 <= status < 500:
+        return problems.bad_payload(f"the model refuses this payload, with its own status {status}")
+    log.error("calpow: the victim answered without a call of its model that could be seen: refusing")
+    return problems.PRICING_UNAVAILABLE

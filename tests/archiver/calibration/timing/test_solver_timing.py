@@ -1,0 +1,27 @@
+"""The reference client whose seconds work is calibrated in. What it takes is compared in tests/timing."""
+
+import pytest
+
+from calpow.archiver.calibration.timing.solver_timing import measure_floor, reference_client
+from calpow.archiver.errors import TimingError
+from calpow.handler.policy.policies import SolverFit
+from calpow.puzzle.profiles import PROFILES
+from calpow.puzzle.solving.engines import has_fast_engine
+
+
+def test_a_puzzle_whose_least_takes_longer_than_is_left_is_refused() -> None:
+    hard = reference_client(PROFILES["scrypt-hard"].kind, fast=False)
+    solver = SolverFit(0.0, 400.0)
+    with pytest.raises(TimingError, match=r"least puzzle of scrypt takes .* ms here, and .* may solve for"):
+        measure_floor(hard, 1e-9, solver)
+
+
+def test_the_fast_reference_client_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = [PROFILES[name].kind for name in ("hashcash-sha1", "scrypt")]
+    if has_fast_engine():
+        assert [reference_client(kind, fast=True).engine.name for kind in kinds] == ["fast", "scrypt"]
+    monkeypatch.setattr("calpow.puzzle.solving.engines.has_fast_engine", lambda: False)
+    with pytest.raises(TimingError, match=r"pip install 'calpow\[fast\]'"):
+        reference_client(kinds[0], fast=True)
+    assert reference_client(kinds[1], fast=True).engine.name == "scrypt"
+    assert reference_client(kinds[0], fast=False).engine.name == "python"

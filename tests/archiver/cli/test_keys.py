@@ -1,0 +1,86 @@
+"""`calpow keys`: what the operator types, and what the workers then know."""
+
+import re
+import stat
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from calpow.archiver.cli.keys import keys
+from calpow.handler.errors import LedgerError
+from calpow.handler.ledger.uri import open_ledger
+
+
+@pytest.fixture(autouse=True)
+def _at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CALPOW_LEDGER", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.fixture
+def uri(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/ledger.db"
+
+
+def run(*arguments: str, exit_code: int = 0) -> Result:
+    """Run `calpow keys` with these arguments."""
+    result = CliRunner().invoke(keys, arguments)
+    assert result.exit_code == exit_code, result.output
+    return result
+
+
+def test_an_added_key_is_printed_alone_and_works(uri: str) -> None:
+    added = run("add", "ada", "--ledger", uri)
+    assert open_ledger(uri).account_of(added.stdout.rstrip("\n")) == "ada"
+    assert "cannot be shown again" in added.stderr
+
+
+def test_the_list_shows_ids_and_accounts_and_no_key(uri: str) -> None:
+    added = [run("add", account, "--ledger", uri).stdout for account in ("ada", "bob the builder")]
+    listed = run("list", "--ledger", uri).stdout
+    time = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+    assert re.fullmatch(rf"[0-9a-f]+  {time}  valid  ada\n[0-9a-f]+  {time}  valid  bob the builder\n", listed)
+    assert all(key.split("_")[1] in listed and key.strip().split("_")[2] not in listed for key in added)
+
+
+def test_a_revoked_key_is_refused_and_shown_as_such(uri: str) -> None:
+    key = run("add", "ada", "--ledger", uri).stdout.strip()
+    run("revoke", key.split("_")[1], "--ledger", uri)
+    assert open_ledger(uri).account_of(key) is None
+    assert "revoked" in run("list", "--ledger", uri).stdout
+
+
+def test_a_key_id_that_does_not_exist_is_an_error_in_one_line(uri: str) -> None:
+    error = run("revoke", "beef", "--ledger", uri, exit_code=1).exception
+    assert isinstance(error, LedgerError)
+    assert "calpow keys list" in str(error)
+    assert "\n" not in str(error)
+
+
+def test_an_empty_ledger_says_so_and_which_it_is(uri: str) -> None:
+    listed = run("list", "--ledger", uri)
+    assert listed.stdout == ""
+    assert uri in listed.stderr
+
+
+def test_the_environment_names_the_ledger(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALPOW_LEDGER", uri)
+    run("add", "ada")
+    (key,) = open_ledger(uri).keys()
+    assert key.account == "ada"
+
+
+def test_by_default_the_ledger_is_at_home_and_private(tmp_path: Path) -> None:
+    run("add", "ada")
+    assert stat.S_IMODE((tmp_path / ".calpow/ledger.db").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("arguments", [[], ["add"], ["revoke"], ["lose", "x"]])
+def test_half_a_command_is_refused(arguments: list[str]) -> None:
+    run(*arguments, exit_code=2)
+
+
+@pytest.mark.parametrize("arguments", [[], ["add"], ["list"], ["revoke"]])
+def test_every_help_ends_with_an_example(arguments: list[str]) -> None:
+    assert "Example" in run(*arguments, "--help").stdout

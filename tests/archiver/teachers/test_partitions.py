@@ -1,0 +1,149 @@
+"""Partitions: disjoint, stratified, no unit and no copy divided, and a digest that shows it."""
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from calpow.archiver.errors import FolderError, PartitionError
+from calpow.archiver.payloads import Payload, PayloadFolder, read_folder
+from calpow.archiver.teachers.partitions import (
+    HELD_BACK,
+    Partition,
+    divide,
+    keep_copies_together,
+    partition_digests,
+    payload_digests,
+)
+
+
+def folder_of(units: list[list[int]]) -> PayloadFolder:
+    """One list a class, one number a unit: how many files it has."""
+    payloads = [
+        Payload(Path(f"{label}/{unit}/{file}"), label, f"{label}/{unit}")
+        for label, sizes in enumerate(units)
+        for unit, size in enumerate(sizes)
+        for file in range(size)
+    ]
+    return PayloadFolder(tuple(str(label) for label in range(len(units))), tuple(payloads))
+
+
+many_units = st.lists(st.lists(st.integers(1, 4), min_size=12, max_size=40), min_size=2, max_size=5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(units=many_units, teachers=st.integers(1, 9), seed=st.integers(0, 2**32 - 1))
+def test_partitions_are_stratified_and_leave_no_unit_divided(units: list[list[int]], teachers: int, seed: int) -> None:
+    folder = folder_of(units)
+    partition = divide(folder, teachers, seed)
+    assert partition == divide(folder, teachers, seed)
+    owners: dict[str, set[int]] = {}
+    for payload, owner in zip(folder.payloads, partition.owners, strict=True):
+        owners.setdefault(payload.unit, set()).add(owner)
+    assert all(len(teachers_of_unit) == 1 for teachers_of_unit in owners.values())
+    of_class = [
+        Counter(min(owners[f"{label}/{unit}"]) for unit in range(len(each))) for label, each in enumerate(units)
+    ]
+    for counts, sizes in zip(of_class, units, strict=True):
+        assert counts[HELD_BACK] == max(1, round(len(sizes) / 10))
+        shares = [counts[teacher] for teacher in range(teachers)]
+        assert min(shares) >= 1
+        assert max(shares) - min(shares) <= 1
+    totals = [sum(counts[teacher] for counts in of_class) for teacher in range(teachers)]
+    assert max(totals) - min(totals) <= 1
+
+
+def test_other_seeds_make_other_partitions() -> None:
+    folder = folder_of([[1] * 30, [1] * 30])
+    assert divide(folder, 3, 0) != divide(folder, 3, 1)
+
+
+@pytest.mark.parametrize(("each", "teachers"), [(10, 4), (100, 45), (1000, 250), (3, 1)])
+def test_by_default_a_teacher_gets_two_units_of_each_class(each: int, teachers: int) -> None:
+    assert divide(folder_of([[1] * each, [1] * (each + 50)]), None, 0).teachers == teachers
+
+
+def test_too_many_teachers_are_refused_with_the_number_that_fits() -> None:
+    folder = folder_of([[1] * 50, [8] * 20])
+    with pytest.raises(PartitionError, match=r"class 1 has 20 .* give --teachers 18\Z"):
+        divide(folder, 19, 0)
+    assert divide(folder, 18, 0).teachers == 18
+
+
+@pytest.mark.parametrize("teachers", [0, -3])
+def test_no_teachers_are_refused(teachers: int) -> None:
+    with pytest.raises(PartitionError, match="at least one"):
+        divide(folder_of([[1] * 20, [1] * 20]), teachers, 0)
+
+
+def test_a_negative_seed_is_refused() -> None:
+    with pytest.raises(PartitionError, match="seed cannot be -1"):
+        divide(folder_of([[1] * 20, [1] * 20]), 2, -1)
+
+
+def test_a_class_with_nothing_left_for_a_teacher_is_refused() -> None:
+    with pytest.raises(PartitionError, match=r"class 1 has 1 "):
+        divide(folder_of([[1] * 20, [4]]), None, 0)
+
+
+def folder_with_units(labels: list[int], units: list[str]) -> PayloadFolder:
+    payloads = [
+        Payload(Path(str(index)), label, f"{label}/{unit}")
+        for index, (label, unit) in enumerate(zip(labels, units, strict=True))
+    ]
+    return PayloadFolder(("0", "1"), tuple(payloads))
+
+
+def test_a_digest_is_of_the_files_bytes(tmp_path: Path) -> None:
+    for name, body in (("a", b"x"), ("b", b"y")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(body)
+    digests = payload_digests(read_folder(tmp_path))
+    assert digests == [hashlib.sha256(body).hexdigest() for body in (b"x", b"y")]
+
+
+def test_a_copy_joins_all_of_its_units() -> None:
+    # a holds 1 and 2, b holds 2 and 3, c holds 3: all one; d has nothing in common.
+    folder = folder_with_units([0] * 6, ["a", "a", "b", "b", "c", "d"])
+    joined = keep_copies_together(folder, ["1", "2", "2", "3", "3", "4"])
+    units = [payload.unit for payload in joined.payloads]
+    assert len(set(units[:5])) == 1
+    assert units[5] not in units[:5]
+    assert [payload.path for payload in joined.payloads] == [payload.path for payload in folder.payloads]
+
+
+@settings(max_examples=50)
+@given(contents=st.lists(st.integers(0, 60), min_size=60, max_size=120), seed=st.integers(0, 1000))
+def test_no_payload_is_in_two_parts_whatever_copies_there_are(contents: list[int], seed: int) -> None:
+    labels = [content % 2 for content in contents] + [0, 1] * 20
+    digests = [f"{content:064x}" for content in contents] + [f"{100 + extra:064x}" for extra in range(40)]
+    folder = keep_copies_together(folder_with_units(labels, [str(index) for index in range(len(labels))]), digests)
+    partition = divide(folder, 5, seed)
+    owners: dict[str, set[int]] = {}
+    for digest, owner in zip(digests, partition.owners, strict=True):
+        owners.setdefault(digest, set()).add(owner)
+    assert all(len(teachers_of_unit) == 1 for teachers_of_unit in owners.values())
+    assert len(set(partition_digests(partition, digests))) == 5
+
+
+def test_the_same_bytes_in_two_classes_are_refused() -> None:
+    with pytest.raises(FolderError, match=r"0 and 1 hold the same bytes in two classes: remove one of them\Z"):
+        keep_copies_together(folder_with_units([0, 1], ["a", "b"]), ["1", "1"])
+
+
+def test_the_digest_is_of_a_teachers_payloads_in_any_order() -> None:
+    digests = [character * 64 for character in "abcd"]
+    one, two = partition_digests(Partition(2, (0, 1, 0, HELD_BACK)), digests)
+    assert one == hashlib.sha256(f"{'a' * 64}\n{'c' * 64}".encode()).hexdigest()
+    assert two == hashlib.sha256(("b" * 64).encode()).hexdigest()
+    reordered = [digests[index] for index in (2, 1, 0, 3)]
+    assert partition_digests(Partition(2, (0, 1, 0, HELD_BACK)), reordered) == (one, two)
+
+
+@pytest.mark.parametrize("owners", [(0, 1), (0, HELD_BACK)])
+def test_parts_that_are_not_disjoint_are_refused(owners: tuple[int, int]) -> None:
+    with pytest.raises(PartitionError, match=r"is in two partitions"):
+        partition_digests(Partition(2, owners), ["a" * 64, "a" * 64])

@@ -1,0 +1,257 @@
+"""Protected archives: self-contained, checked when they are built and again when they are loaded."""
+
+import dataclasses
+import json
+import math
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from calpow.archiver import packaging
+from calpow.archiver.calibration.calibration_document import Calibration
+from calpow.archiver.errors import ArchiveError
+from calpow.archiver.packaging import ArchiveOrder, build
+from calpow.archiver.server import served
+from calpow.handler.archive_parts import load_parts
+from calpow.handler.config import GateConfig, file_sha256
+from calpow.handler.errors import GateMisconfigured, LedgerError, VictimError
+from calpow.handler.leakage.score import VictimShape
+from calpow.handler.policy.calibration_file import load_policy
+from tests.support.calibrations import plain_standard
+from tests.support.guarded import Protected, Site, train_teachers
+from tests.support.victims import build as victims
+
+STAYS_AWAY = 40.0
+
+
+@pytest.fixture(scope="module")
+def parts(site: Site) -> Protected:
+    """The parts of one good archive."""
+    return site.parts["vector"]
+
+
+def order(parts: Protected, folder: Path, **changes: object) -> ArchiveOrder:
+    """An order of the good parts, with changes."""
+    made = ArchiveOrder(parts.victim, parts.teachers, parts.calibration, folder, "model")
+    return dataclasses.replace(made, **changes)  # type: ignore[arg-type]  # the tests' own mapping
+
+
+def recalibrated(good: Protected, folder: Path, **changes: object) -> Path:
+    """The good calibration with changes."""
+    path = folder / "calibration.json"
+    made = Calibration.load(good.calibration)
+    policy = dataclasses.replace(made.policy, **changes)  # type: ignore[arg-type]
+    dataclasses.replace(made, policy=policy).save(path)
+    return path
+
+
+def test_an_archive_needs_nothing_but_what_it_holds(parts: Protected, tmp_path: Path) -> None:
+    with zipfile.ZipFile(parts.guarded) as archive:
+        archive.extractall(tmp_path)
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import calpow_gate_entry;"
+        "found = {getattr(m, '__file__', None) or '' for n, m in sys.modules.items() if 'calpow' in n};"
+        "print(*sorted(found), sep='\\n')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
+    files = [line for line in done.stdout.splitlines() if line]
+    assert len(files) > 15
+    assert all(Path(file).is_relative_to(tmp_path) for file in files)
+
+
+def test_the_worker_needs_neither_numpy_nor_scipy_nor_requests(parts: Protected, tmp_path: Path) -> None:
+    with zipfile.ZipFile(parts.guarded) as archive:
+        archive.extractall(tmp_path)
+    program = (
+        "import sys; sys.path.insert(0, '.')\n"
+        "for name in ('numpy', 'scipy', 'requests', 'tqdm', 'sklearn', 'torchvision'): sys.modules[name] = None\n"
+        "import calpow.handler.gate.gate, calpow.handler.observe.observer, calpow.handler.archive_parts\n"
+        "import calpow.handler.pass_runner"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path, capture_output=True)
+
+
+@pytest.mark.parametrize("missing", ["victim", "ensemble", "calibration"])
+def test_a_missing_part_is_named(parts: Protected, tmp_path: Path, missing: str) -> None:
+    with pytest.raises(ArchiveError, match="nowhere does not exist"):
+        build(order(parts, tmp_path, **{missing: tmp_path / "nowhere"}))
+
+
+def test_an_archive_is_not_overwritten_unless_asked(parts: Protected, tmp_path: Path) -> None:
+    first = build(order(parts, tmp_path))
+    with pytest.raises(ArchiveError, match="--force"):
+        build(order(parts, tmp_path))
+    assert build(order(parts, tmp_path, force=True)) == first
+
+
+def test_the_victim_is_never_overwritten(parts: Protected) -> None:
+    with pytest.raises(ArchiveError, match="the victim itself"):
+        build(order(parts, parts.victim.parent, model_name=parts.victim.stem, force=True))
+
+
+def test_what_is_no_archive_is_refused(parts: Protected, tmp_path: Path) -> None:
+    bogus = tmp_path / "bogus.mar"
+    bogus.write_bytes(b"PK not really")
+    with pytest.raises(VictimError, match="torch-model-archiver"):
+        build(order(parts, tmp_path, victim=bogus))
+
+
+def test_a_relative_ledger_is_refused_because_workers_run_elsewhere(parts: Protected, tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="absolute"):
+        build(order(parts, tmp_path, ledger="sqlite:///ledger.db"))
+
+
+@pytest.mark.parametrize("setting", ["asyncCommunication", "continuousBatching", "parallelType"])
+def test_ways_of_running_that_a_gate_cannot_guard_are_refused(parts: Protected, tmp_path: Path, setting: str) -> None:
+    victim = tmp_path / "odd.mar"
+    with zipfile.ZipFile(parts.victim) as source, zipfile.ZipFile(victim, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            target.writestr(name, f"{setting}: true\n".encode() if name == "model-config.yaml" else content)
+    measured = recalibrated(parts, tmp_path, victim_sha256=file_sha256(victim))
+    with pytest.raises(GateMisconfigured, match=setting):
+        build(order(parts, tmp_path, victim=victim, calibration=measured))
+
+
+def test_a_victim_without_a_model_is_refused(parts: Protected, tmp_path: Path) -> None:
+    with pytest.raises(VictimError, match="no model that can be followed"):
+        build(order(parts, tmp_path, victim=victims.bare_function(tmp_path)))
+    assert not (tmp_path / "model.mar").exists()
+
+
+def test_parts_that_do_not_fit_each_other_are_told_apart(parts: Protected, site: Site, tmp_path: Path) -> None:
+    pictures = site.parts["eager"].teachers
+    for changes, said in (
+        ({"ensemble": pictures}, "the ensemble votes on 10 classes, the calibration has 4"),
+        ({"victim": site.parts["function"].victim}, "another victim"),
+    ):
+        with pytest.raises(GateMisconfigured, match=said):
+            build(order(parts, tmp_path, **changes))
+    wide = recalibrated(parts, tmp_path, shape=VictimShape(4, (5,)))
+    with pytest.raises(GateMisconfigured, match=r"shape \(4,\), the calibration was made for \(5,\)"):
+        build(order(parts, tmp_path, calibration=wide))
+
+
+def test_teachers_of_a_victim_with_other_classes_are_refused(parts: Protected, tmp_path: Path) -> None:
+    data = victims.vectors(tmp_path / "data")
+    for file in (data / "3").iterdir():
+        file.unlink()
+    (data / "3").rmdir()
+    teachers = train_teachers(tmp_path, parts.victim, data)
+    good = load_policy(parts.calibration)
+    measured = recalibrated(
+        parts,
+        tmp_path,
+        shape=VictimShape(3, (4,)),
+        parts={"teachers.pt2": file_sha256(teachers)},
+        conditional=dataclasses.replace(
+            good.conditional, standards=(plain_standard(3),), class_floors=(0.0,) * 3, class_means=(1.0,) * 3
+        ),
+    )
+    with pytest.raises(GateMisconfigured, match="the victim has 4 classes, the calibration 3"):
+        build(order(parts, tmp_path, ensemble=teachers, calibration=measured))
+
+
+def altered(good: Path, target: Path, name: str, alter: Callable[[bytes], bytes]) -> Path:
+    """A copy of an archive with one file altered."""
+    with zipfile.ZipFile(good) as source, zipfile.ZipFile(target, "w") as copy:
+        for each in source.namelist():
+            content = source.read(each)
+            copy.writestr(each, alter(content) if each == name else content)
+    return target
+
+
+def test_a_worker_refuses_what_was_altered_after_packaging_with_one_line(parts: Protected, tmp_path: Path) -> None:
+    def relative(content: bytes) -> bytes:
+        return (json.dumps({**json.loads(content), "ledger": "sqlite:///here.db"})).encode()
+
+    archives = {
+        "victim": altered(parts.guarded, tmp_path / "a.mar", "victim.mar", lambda content: content + b"\0"),
+        "calibration": altered(parts.guarded, tmp_path / "b.mar", "calibration.json", lambda content: b"{}"),
+        "ensemble": altered(parts.guarded, tmp_path / "c.mar", "teachers.pt2", lambda content: content[:-1]),
+        "settings": altered(parts.guarded, tmp_path / "d.mar", "calpow.json", lambda content: b"{"),
+        "ledger": altered(parts.guarded, tmp_path / "e.mar", "calpow.json", relative),
+    }
+    said = {
+        "victim": "victim.mar was altered",
+        "calibration": "calibration.json was altered",
+        "ensemble": "teachers.pt2 was altered",
+        "settings": "calpow.json cannot be read",
+        "ledger": "give sqlite:////absolute/path",
+    }
+    with served(archives, wait=False) as server:
+        deadline = time.monotonic() + STAYS_AWAY
+        while time.monotonic() < deadline and not all(text in server.log() for text in said.values()):
+            time.sleep(0.5)
+        log = server.log()
+        assert not any(server.worker_pids(model) for model in archives)
+    for model, text in said.items():
+        lines = [line for line in log.splitlines() if f"calpow: model {model} not loaded" in line]
+        assert lines, model
+        assert all(text in line for line in lines)
+    assert "Traceback" not in log
+
+
+def test_a_service_envelope_is_refused_with_one_line(parts: Protected) -> None:
+    with served({"vector": parts.guarded}, properties={"service_envelope": "json"}, wait=False) as server:
+        deadline = time.monotonic() + STAYS_AWAY
+        while time.monotonic() < deadline and "not loaded" not in server.log():
+            time.sleep(0.5)
+        assert "the server sets service_envelope=json" in server.log()
+
+
+def test_the_archives_settings_are_what_was_ordered(parts: Protected, tmp_path: Path) -> None:
+    settings = {"ledger": "sqlite:////var/lib/calpow/ledger.db", "max_samples": 3, "explanation_factor": 2.5}
+    made = build(order(parts, tmp_path, **settings))
+    with zipfile.ZipFile(made) as archive:
+        archive.extractall(tmp_path / "out")
+    config = GateConfig.read(tmp_path / "out")
+    assert settings.items() <= dataclasses.asdict(config).items()
+    config.check_files(tmp_path / "out")
+
+
+def test_a_victim_that_is_replaced_meanwhile_is_archived_as_it_was(
+    parts: Protected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = tmp_path / "victim.mar"
+    shutil.copyfile(parts.victim, victim)
+
+    def replace_and_load(*arguments: object) -> object:
+        victim.write_bytes(b"another")
+        return load_parts(*arguments)  # type: ignore[arg-type]  # passed on as they are
+
+    monkeypatch.setattr(packaging, "load_parts", replace_and_load)
+    with zipfile.ZipFile(build(order(parts, tmp_path, victim=victim))) as archive:
+        archive.extractall(tmp_path / "out")
+    config = GateConfig.read(tmp_path / "out")
+    assert config.victim_sha256 == file_sha256(parts.victim)
+    config.check_files(tmp_path / "out")
+
+
+def test_settings_that_a_worker_could_not_read_are_refused(parts: Protected, tmp_path: Path) -> None:
+    with pytest.raises(GateMisconfigured, match="max_samples must be of type int"):
+        build(order(parts, tmp_path, max_samples=2.5))
+
+
+def test_by_default_256_samples_are_answered_and_an_explanation_costs_ten_predictions(parts: Protected) -> None:
+    with zipfile.ZipFile(parts.guarded) as archive:
+        settings = json.loads(archive.read("calpow.json"))
+    assert (settings["max_samples"], settings["explanation_factor"]) == (256, 10)
+
+
+@pytest.mark.parametrize("samples", [0, -1])
+def test_an_archive_that_would_answer_no_sample_is_refused(parts: Protected, tmp_path: Path, samples: int) -> None:
+    with pytest.raises(ArchiveError, match=f"--max-samples {samples}: give at least 1"):
+        build(order(parts, tmp_path, max_samples=samples))
+
+
+@pytest.mark.parametrize("factor", [-1.0, 0.5, 0.999, math.inf, math.nan])
+def test_an_explanation_costs_a_prediction_at_least(parts: Protected, tmp_path: Path, factor: float) -> None:
+    with pytest.raises(ArchiveError, match=r"--explanation-factor .*: give at least 1, or 0 to refuse explanations"):
+        build(order(parts, tmp_path, explanation_factor=factor))

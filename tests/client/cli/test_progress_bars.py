@@ -1,0 +1,44 @@
+"""Progress bars on a terminal, in front of the one line that ends a run."""
+
+import signal
+from pathlib import Path
+
+from calpow.client.cli.main import main
+from tests.support.command_line import PATIENCE_SECONDS, command_process, json_files
+from tests.support.pow_server import NO_LIMITS, PowServer
+from tests.support.saved_responses import problem_body
+from tests.support.terminals import read_until, terminal
+
+
+def test_predict_shows_the_files_and_what_is_solved(server: PowServer) -> None:
+    server.bits, server.lifetime = 40, 1e8
+    names = [*json_files(1), "\x1b]0;odd\x07.json"]
+    Path(names[1]).write_text("1")
+    assert main(["predict", f"{server.url}/free", names[0], "--output", "o"]) == 0
+    arguments = ("predict", f"{server.url}/paid", *names, "--output", "o", *NO_LIMITS)
+    with terminal() as (ours, theirs), command_process(*arguments, stderr=theirs) as process:
+        assert "1/2 [" in read_until(ours, "?]0;odd?.json: 0/4 stamps")
+        process.send_signal(signal.SIGINT)
+        read_until(ours, "calpow: interrupted\r\n")
+        assert process.wait(PATIENCE_SECONDS) == 130
+
+
+def test_solve_shows_the_stamps_until_an_interrupt_ends_it_with_one_line(server: PowServer) -> None:
+    server.lifetime = 1e8
+    Path("c").write_bytes(problem_body(server.challenge(bits=40)))
+    with terminal() as (ours, theirs), command_process("solve", "c", *NO_LIMITS, stderr=theirs) as process:
+        assert "0/4 [" in read_until(ours, "stamp/s")
+        process.send_signal(signal.SIGINT)
+        assert read_until(ours, "calpow: interrupted\r\n").count("\n") == 1
+        out, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 130
+    assert out == b""
+
+
+def test_solve_shows_the_time_left(server: PowServer) -> None:
+    server.count, server.lifetime = 64, 1e8
+    Path("c").write_bytes(problem_body(server.challenge(bits=22)))
+    with terminal() as (ours, theirs), command_process("solve", "c", *NO_LIMITS, stderr=theirs):
+        shown = read_until(ours, "<0")
+    assert "proof of work: " in shown
+    assert "/64 [" in shown

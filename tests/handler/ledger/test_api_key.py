@@ -1,0 +1,95 @@
+"""API keys lead to their accounts until they are revoked; deployment and secrets are made once."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from calpow.handler.errors import LedgerError
+from calpow.handler.ledger.ledger import (
+    Ledger,
+)
+from calpow.handler.ledger.uri import open_ledger
+
+
+def test_everybody_sees_the_same_deployment_and_secrets(uri: str) -> None:
+    ledgers = [open_ledger(uri) for _ in range(3)]
+    assert len({ledger.deployment() for ledger in ledgers}) == 1
+    assert len({ledger.secrets() for ledger in ledgers}) == 1
+
+
+def test_a_deployment_is_named_by_six_hex_digits(ledger: Ledger) -> None:
+    assert re.fullmatch("[0-9a-f]{6}", ledger.deployment())
+
+
+def test_there_is_a_secret_of_32_bytes_from_the_start(ledger: Ledger) -> None:
+    (secret,) = ledger.secrets()
+    assert len(secret.value) == 32
+    assert secret.id
+
+
+def test_a_key_leads_to_its_account(uri: str) -> None:
+    key = open_ledger(uri).add_key("ada")
+    assert re.fullmatch("cp_[0-9a-f]+_[0-9a-f]+", key)
+    assert open_ledger(uri).account_of(key) == "ada"
+
+
+def test_several_keys_may_share_an_account(ledger: Ledger) -> None:
+    keys = {ledger.add_key("ada") for _ in range(3)}
+    assert {ledger.account_of(key) for key in keys} == {"ada"}
+    listed = ledger.keys()
+    assert [key.account for key in listed] == ["ada"] * 3
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda key: "",
+        lambda key: key[:-1],
+        lambda key: key + "0",
+        lambda key: key + "\n",
+        lambda key: key.upper(),
+        lambda key: key[:-1] + ("0" if key[-1] != "0" else "1"),
+        lambda key: "cp_00000000_" + key.split("_")[2],
+        lambda key: key.split("_")[1],
+        lambda key: "cp__",
+        lambda key: "\ud800" * 20,
+        lambda key: "cp_" + "٣" * 8 + "_" + "٣" * 48,
+        lambda key: "x" * 8000,
+        lambda key: "' OR 1=1 --",
+    ],
+)
+def test_what_is_not_quite_a_key_leads_nowhere(ledger: Ledger, spoil: Callable[[str], str]) -> None:
+    assert ledger.account_of(spoil(ledger.add_key("ada"))) is None
+
+
+def test_a_revoked_key_is_refused_at_once_everywhere(uri: str, ledger: Ledger) -> None:
+    worker = open_ledger(uri)
+    kept, lost = worker.add_key("ada"), worker.add_key("ada")
+    assert worker.account_of(lost) == "ada"
+    ledger.revoke_key(lost.split("_")[1])
+    assert worker.account_of(lost) is None
+    assert worker.account_of(kept) == "ada"
+
+
+def test_the_time_of_the_first_revocation_stays(ledger: Ledger) -> None:
+    key_id = ledger.add_key("ada").split("_")[1]
+    ledger.revoke_key(key_id)
+    (before,) = ledger.keys()
+    ledger.revoke_key(key_id)
+    assert ledger.keys() == (before,)
+    assert before.revoked is not None
+    assert before.revoked >= before.created
+
+
+@pytest.mark.parametrize("name", ["nobody", "", "\udcff"])
+def test_a_key_that_does_not_exist_cannot_be_revoked(ledger: Ledger, name: str) -> None:
+    with pytest.raises(LedgerError, match="no key"):
+        ledger.revoke_key(name)
+
+
+@pytest.mark.parametrize("name", ["", " ada", "ada ", "a\nb", "a\x00b", "x" * 200, "\ud800"])
+def test_an_account_needs_a_name_that_can_be_written_down(ledger: Ledger, name: str) -> None:
+    with pytest.raises(LedgerError, match="account"):
+        ledger.add_key(name)
+    assert ledger.keys() == ()

@@ -1,0 +1,204 @@
+"""A ledger file of an earlier version, which stored challenges, is upgraded in place, once."""
+
+import os
+import signal
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from calpow.handler.errors import LedgerUnavailable
+from calpow.handler.ledger.api_key import ApiKey
+from calpow.handler.ledger.ledger import Account, Admission, Key, Totals
+from calpow.handler.ledger.sqlite_file import Schema, SqliteFile
+from calpow.handler.ledger.sqlite_schema import APPLICATION_ID
+from calpow.handler.ledger.uri import open_ledger
+from tests.support.ledgers import MODEL, NOW, ONCE, Child, admit, run_children, settle, spending, use
+
+# As it was written, word for word.
+VERSION_1 = """
+CREATE TABLE deployment (id TEXT NOT NULL);
+CREATE TABLE secrets (id TEXT NOT NULL UNIQUE, value BLOB NOT NULL);
+CREATE TABLE keys (
+        id TEXT PRIMARY KEY, digest BLOB NOT NULL, account TEXT NOT NULL, created REAL NOT NULL, revoked REAL
+    ) WITHOUT ROWID;
+CREATE TABLE accounts (
+        model TEXT, account TEXT,
+        cost_micro INTEGER NOT NULL, excess_micro INTEGER NOT NULL, queries INTEGER NOT NULL,
+        PRIMARY KEY (model, account)
+    ) WITHOUT ROWID;
+CREATE TABLE challenges (
+        id TEXT PRIMARY KEY, model TEXT NOT NULL, account TEXT NOT NULL, digest TEXT NOT NULL,
+        token TEXT NOT NULL, expires REAL NOT NULL, hashes INTEGER NOT NULL,
+        credit_cost INTEGER NOT NULL, credit_excess INTEGER NOT NULL, credit_queries INTEGER NOT NULL,
+        state INTEGER NOT NULL, holder TEXT
+    ) WITHOUT ROWID;
+CREATE TABLE stamps (id TEXT PRIMARY KEY, challenge TEXT NOT NULL, spent REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX stamps_spent ON stamps (spent);
+CREATE INDEX challenges_open ON challenges (model, account, digest, expires) WHERE state = 0;
+CREATE INDEX challenges_held ON challenges (holder) WHERE state = 1;
+CREATE INDEX challenges_expires ON challenges (expires);
+"""
+SECRET = bytes(range(32))
+KEPT, REVOKED = ApiKey.generate(), ApiKey.generate()
+ADA, BOB = Totals(2**53 + 1, -(2**53) - 1, 70), Totals(3, 4, 5)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file of version 1 in use: keys, accounts, challenges in every state, spent stamps."""
+    path = tmp_path / "ledger.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.executescript(VERSION_1)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute("INSERT INTO deployment VALUES ('0dd0dd')")
+        connection.execute("INSERT INTO secrets VALUES ('s1', ?)", (SECRET,))
+        keys = [(KEPT.id, KEPT.digest, "ada", 1.5, None), (REVOKED.id, REVOKED.digest, "bob", 2.5, 3.5)]
+        connection.executemany("INSERT INTO keys VALUES (?, ?, ?, ?, ?)", keys)
+        accounts = [
+            (model, account, totals.cost_micro, totals.excess_micro, totals.queries)
+            for model, account, totals in ((MODEL, "ada", ADA), (MODEL, "bob", BOB), ("letters", "ada", ONCE))
+        ]
+        connection.executemany("INSERT INTO accounts VALUES (?, ?, ?, ?, ?)", accounts)
+        challenges = [
+            (f"c{state}-{index}", MODEL, "ada", "d", "token", NOW + 60, 9, 1, 1, 1, state, "v" if state == 1 else None)
+            for state in (0, 1, 2)
+            for index in range(100)
+        ]
+        connection.executemany("INSERT INTO challenges VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", challenges)
+        connection.executemany(
+            "INSERT INTO stamps VALUES (?, 'c2-0', ?)", [(f"s{number}", NOW) for number in range(100)]
+        )
+        connection.commit()
+    return path
+
+
+def schema(path: Path) -> set[tuple[str, str, str]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return set(connection.execute("SELECT type, name, coalesce(sql, '') FROM sqlite_master"))
+
+
+def version(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def check(path: Path) -> None:
+    """Check that the file is upgraded and everything that must be kept is there."""
+    ledger = open_ledger(f"sqlite:///{path}")
+    assert ledger.account_of(KEPT.text) == "ada"
+    assert ledger.account_of(REVOKED.text) is None
+    assert ledger.keys() == (Key(KEPT.id, "ada", 1.5, None), Key(REVOKED.id, "bob", 2.5, 3.5))
+    assert [(secret.id, secret.value) for secret in ledger.secrets()] == [("s1", SECRET)]
+    assert ledger.account(MODEL, "ada") == Account(ADA, 0, 1)
+    assert ledger.account(MODEL, "bob") == Account(BOB, 0, 1)
+    assert ledger.account("letters", "ada") == Account(ONCE, 0, 1)
+    assert ledger.standing(MODEL, "ada", ["c2-0", "s1"]).outcomes == {}
+    assert version(path) == 2
+
+
+def test_keys_secrets_and_totals_are_kept(path: Path) -> None:
+    check(path)
+    check(path)
+
+
+def test_an_upgraded_file_is_like_a_new_one(path: Path, tmp_path: Path) -> None:
+    open_ledger(f"sqlite:///{path}").deployment()
+    open_ledger(f"sqlite:///{tmp_path}/new.db").deployment()
+    assert schema(path) == schema(tmp_path / "new.db")
+
+
+def test_the_deployment_is_renamed_once(path: Path) -> None:
+    renamed = open_ledger(f"sqlite:///{path}").deployment()
+    assert renamed != "0dd0dd"
+    assert len(bytes.fromhex(renamed)) == 3
+    assert open_ledger(f"sqlite:///{path}").deployment() == renamed
+
+
+def test_an_upgraded_ledger_works(path: Path) -> None:
+    ledger = open_ledger(f"sqlite:///{path}")
+    new = use("a", "b")
+    assert admit(ledger, new) == [Admission.FRESH]
+    assert settle(ledger, spending(new), owed=4)
+    assert ledger.account(MODEL, "ada") == Account(Totals(2**53 + 6, -(2**53) - 3, 71), 4, 2)
+    assert admit(ledger, new) == [Admission.REPEAT]
+    assert ledger.account_of(ledger.add_key("eve")) == "eve"
+
+
+def test_processes_that_start_together_upgrade_once(path: Path) -> None:
+    results = run_children([["identify", f"sqlite:///{path}"]] * 8)
+    assert len({tuple(result.items()) for result in results}) == 1
+    assert results[0]["secret"] == int.from_bytes(SECRET, "big")
+    assert results[0]["deployment"] != 0x0DD0DD
+    check(path)
+
+
+@pytest.mark.slow
+def test_processes_that_upgrade_and_work_at_once_lose_nothing(path: Path) -> None:
+    run_children([["hammer", f"sqlite:///{path}", "ada", "20"]] * 8)
+    account = open_ledger(f"sqlite:///{path}").account(MODEL, "ada")
+    assert account.version == 161
+    assert account.totals == Totals(ADA.cost_micro + 480, ADA.excess_micro - 160, ADA.queries + 160)
+
+
+def test_an_upgrade_waits_for_a_writer_and_fails_closed(path: Path) -> None:
+    ledger = open_ledger(f"sqlite:///{path}")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LedgerUnavailable, match="locked"):
+            ledger.account(MODEL, "ada")
+    assert version(path) == 1
+    assert ledger.account(MODEL, "ada") == Account(ADA, 0, 1)
+    check(path)
+
+
+def test_an_upgrade_that_fails_changes_nothing(path: Path) -> None:
+    def break_off(connection: sqlite3.Connection) -> None:
+        connection.execute("DROP TABLE challenges")
+        connection.execute("UPDATE accounts SET queries = 0")
+        raise sqlite3.OperationalError("database or disk is full")
+
+    before = schema(path)
+    file = SqliteFile(path, Schema(APPLICATION_ID, 2, break_off, {1: break_off}))
+    with pytest.raises(LedgerUnavailable, match="disk is full"):
+        file.query("SELECT 1")
+    assert (schema(path), version(path)) == (before, 1)
+    check(path)
+
+
+def test_a_process_killed_while_it_upgrades_changes_nothing(path: Path) -> None:
+    def die(connection: sqlite3.Connection) -> None:
+        connection.execute("DROP TABLE challenges")
+        connection.execute("UPDATE accounts SET queries = 0")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    before = schema(path)
+    pid = os.fork()
+    if pid == 0:
+        SqliteFile(path, Schema(APPLICATION_ID, 2, die, {1: die})).query("SELECT 1")
+        os._exit(1)
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+    assert (schema(path), version(path)) == (before, 1)
+    check(path)
+
+
+def test_upgrades_follow_one_another(path: Path) -> None:
+    upgraded: list[int] = []
+    upgrades = {1: lambda connection: upgraded.append(1), 2: lambda connection: upgraded.append(2)}
+    file = SqliteFile(path, Schema(APPLICATION_ID, 3, lambda connection: None, upgrades))
+    file.query("SELECT 1")
+    file.query("SELECT 1")
+    assert upgraded == [1, 2]
+    assert version(path) == 3
+
+
+def test_a_worker_killed_right_after_the_upgrade_leaves_an_upgraded_file(path: Path) -> None:
+    child = Child("stream", f"sqlite:///{path}", "eve")
+    child.go()
+    for _ in range(3):
+        assert child.line()
+    child.kill()
+    check(path)

@@ -1,0 +1,35 @@
+"""A URI names a ledger, or is refused in one line."""
+
+import pytest
+
+from calpow.handler.errors import LedgerError
+from calpow.handler.ledger.uri import DEFAULT_URI, ledger_uri, open_ledger
+
+
+def test_the_uri_is_what_was_given_else_the_environments_else_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CALPOW_LEDGER", raising=False)
+    assert ledger_uri(None) == DEFAULT_URI
+    monkeypatch.setenv("CALPOW_LEDGER", "sqlite:///env.db")
+    assert ledger_uri(None) == "sqlite:///env.db"
+    assert ledger_uri("sqlite:///given.db") == "sqlite:///given.db"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "",
+        "ledger.db",
+        "/tmp/ledger.db",
+        "postgres://host/db",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite://ledger.db",
+        "sqlite:///folder/",
+        "sqlite:///:memory:",
+        "sqlite:///~nobody-of-this-name/ledger.db",
+    ],
+)
+def test_a_uri_that_names_no_ledger_is_refused_in_one_line(uri: str) -> None:
+    with pytest.raises(LedgerError, match="sqlite:///") as caught:
+        open_ledger(uri)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,47 @@
+"""A protected archive brings `handler` and `puzzle`; a worker has nothing else but TorchServe and torch."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from calpow.handler import torchserve
+from calpow.puzzle import stamp
+
+HANDLER, PUZZLE = (Path(str(module.__file__)).parent for module in (torchserve, stamp))
+WORKER = {"torch", "ts"}
+# An extra of the client, which the gate does not import.
+SOLVING = PUZZLE / "solving"
+
+
+def imported(file: Path) -> Iterator[str]:
+    """Yield the names of the modules that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, file
+            yield str(node.module)
+
+
+def gate_files() -> list[Path]:
+    return [file for room in (HANDLER, PUZZLE) for file in room.rglob("*.py") if SOLVING not in file.parents]
+
+
+def test_a_worker_needs_only_the_standard_library_torch_and_torchserve() -> None:
+    files = gate_files()
+    assert len(files) > 60
+    for file in files:
+        for name in imported(file):
+            package = name.split(".")[0]
+            if package != "calpow":
+                assert package in sys.stdlib_module_names or (package in WORKER and HANDLER in file.parents), file
+            elif PUZZLE in file.parents:
+                assert name.startswith("calpow.puzzle."), file
+            else:
+                assert name.startswith(("calpow.handler.", "calpow.puzzle.")), file
+
+
+def test_the_gate_imports_no_solver() -> None:
+    for file in gate_files():
+        assert not any(name.startswith("calpow.puzzle.solving") for name in imported(file)), file

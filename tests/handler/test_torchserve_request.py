@@ -1,0 +1,84 @@
+"""Requests as TorchServe gives them, as the gate reads them, and as the victim receives them."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from calpow.handler.gate.interface import Purpose
+from calpow.handler.torchserve_request import TorchServeRequest, count_entries
+
+
+def read(
+    row: Mapping[str, object], properties: Mapping[str, object] | None = None, *, counted: bool = True
+) -> TorchServeRequest:
+    """Read a request with these properties and one more header."""
+    return TorchServeRequest.read("id", row, {"Accept": "*/*", **(properties or {})}, version="1.0", counted=counted)
+
+
+def test_headers_are_found_in_any_case() -> None:
+    request = read({"body": b"x"}, {"x-API-key": "cp_1", "pow-SOLUTION": "prepaid x"})
+    assert (request.key, request.solution) == ("cp_1", "prepaid x")
+
+
+def test_a_part_named_like_a_header_is_no_header() -> None:
+    assert read({"body": b"x"}, {"X-Api-Key": {"content-type": "text/plain"}}).key is None
+
+
+def test_grpc_carries_our_headers_as_parts_that_the_victim_never_sees() -> None:
+    row = {"data": b"x", "x-api-key": b"cp_1", "PoW-Solution": "prepaid x"}
+    request = TorchServeRequest.read("id", row, {}, version="1.0", counted=True)
+    assert (request.key, request.solution) == ("cp_1", "prepaid x")
+    assert request.row == {"data": b"x"}
+
+
+@pytest.mark.parametrize(
+    ("row", "properties", "purpose"),
+    [
+        ({"body": b"x"}, {}, Purpose.predict),
+        ({"body": b"x"}, {"explain": "True"}, Purpose.explain),
+        ({}, {"describe": "True"}, Purpose.describe),
+        ({}, {"describe": "True", "explain": "True"}, Purpose.describe),
+        ({"body": b"x"}, {"describe": "True"}, Purpose.predict),
+        ({"body": b"x"}, {"describe": "True", "explain": "True"}, Purpose.explain),
+    ],
+)
+def test_a_description_has_no_input(
+    row: Mapping[str, object], properties: Mapping[str, object], purpose: Purpose
+) -> None:
+    assert read(row, properties).purpose is purpose
+
+
+@pytest.mark.parametrize(
+    ("row", "entries"),
+    [
+        ({"body": [1, 2, 3]}, 3),
+        ({"body": {"instances": [1, 2]}}, 2),
+        ({"body": []}, 0),
+        ({"body": b"x"}, None),
+        ({"body": {"inputs": [1, 2]}}, None),
+        ({}, None),
+    ],
+)
+def test_entries_of_a_list_are_samples_if_they_are_counted(row: Mapping[str, object], entries: int | None) -> None:
+    assert count_entries(row) == entries
+    assert read(row).samples == max(1, entries or 0)
+    assert read(row, counted=False).samples == 1
+
+
+def test_a_payload_that_is_nested_too_deep_has_no_digest() -> None:
+    deep: object = 0
+    for _ in range(100_000):
+        deep = [deep]
+    assert read({"body": deep}).digest == ""
+    assert read({"body": [10**5000]}).digest == ""
+    assert len(read({"body": [[0]]}).digest) == 64
+
+
+def test_the_digest_tells_purpose_and_version_apart() -> None:
+    row = {"body": b"x"}
+    digests = {
+        read(row).digest,
+        read(row, {"explain": "True"}).digest,
+        TorchServeRequest.read("id", row, {"Accept": "*/*"}, version="1.1", counted=True).digest,
+    }
+    assert len(digests) == 3

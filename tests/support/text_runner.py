@@ -1,0 +1,69 @@
+"""A victim whose payloads state their costs, for tests of the gate without a model."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from calpow.handler.gate import problems
+from calpow.handler.gate.interface import PassResult, Purpose
+from calpow.handler.leakage.score import ScoredSamples
+
+
+@dataclass(frozen=True)
+class TextRequest:
+    """A request whose payload is a text. `digester` returns its digest."""
+
+    key: str | None
+    solution: str | None
+    samples: int
+    purpose: Purpose
+    text: str
+    digester: Callable[[], str]
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the payload and the purpose."""
+        return self.digester()
+
+
+class TextRunner:
+    """A victim whose payloads are the costs of their samples.
+
+    `1.5` is one sample of that cost, `1.5 2.0` are two, an empty payload is none; `?` cannot be read, `!` fails after
+    its model was called, `*` is answered and cannot be priced, the cost of `~` is not a number. `calls` holds the
+    payloads of every call of `run`.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+
+    @property
+    def passes(self) -> list[str]:
+        """The payloads of all passes."""
+        return [text for call in list(self.calls) for text in call]
+
+    def run(self, requests: Sequence[TextRequest]) -> list[PassResult[str | None]]:
+        """Run the victim."""
+        texts = [str(request.text) for request in requests]
+        self.calls.append(texts)
+        return [_result(text) for text in texts]
+
+
+def _result(text: str) -> PassResult[str | None]:
+    if "?" in text:
+        return PassResult(None, None, problems.bad_payload("the model cannot read this payload"))
+    if "!" in text:
+        return PassResult(f"failure on {text}", None)
+    if "*" in text:
+        return PassResult(f"answer to {text}", None, problems.PRICING_UNAVAILABLE)
+    if "~" in text:
+        return PassResult(f"answer to {text}", scored_text("nan"))
+    return PassResult(f"answer to {text}", scored_text(text))
+
+
+def scored_text(text: str) -> ScoredSamples:
+    """Return the samples of a payload, of the costs that it states."""
+    costs = torch.tensor([float(cost) for cost in text.split()], dtype=torch.float64).unsqueeze(1)
+    return ScoredSamples(costs, torch.zeros(len(costs), dtype=torch.int64))
