@@ -33,7 +33,7 @@ def find_rows(victim: Victim, rows: Sequence[Mapping[str, object]]) -> BatchRows
 
 
 def _are_in_order(victim: Victim, rows: Sequence[Mapping[str, object]], alone: Sequence[Tensor | None]) -> bool:
-    """Return whether each batch was one call of the model, on the one sample of each request, in their order."""
+    """Return whether every batch was one call of the model, on one sample a request, in the order of the requests."""
     single = [inputs for inputs in alone if inputs is not None and len(inputs) == 1]
     # Payloads that give the model equal inputs show no order.
     if len(single) < max(2, len(rows)) or all(torch.equal(inputs, single[0]) for inputs in single):
@@ -63,7 +63,7 @@ def _can_hold_several(victim: Victim, rows: Sequence[Mapping[str, object]]) -> b
 
 
 def _are_counted(rows: Sequence[Mapping[str, object]], alone: Sequence[Tensor | None]) -> bool:
-    """Return whether there are lists of samples, and each was read as as many samples as it has entries."""
+    """Return whether there are lists, and the handler read from every list as many samples as it has entries."""
     entries = [count_entries(row) for row in rows]
     pairs = [(count, inputs) for count, inputs in zip(entries, alone, strict=True) if count is not None]
     return bool(pairs) and all(inputs is not None and len(inputs) == count for count, inputs in pairs)

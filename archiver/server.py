@@ -120,21 +120,19 @@ def served(
     begins. Raises ServerFailed when the server stops or a model has none after two minutes.
     """
     home = Path(tempfile.mkdtemp(prefix="calpow-served-"))
-    chosen = list(ports) if ports is not None else free_ports(4)
-    spare = free_ports(1)[0]
+    inference, management, metrics, grpc = ports if ports is not None else free_ports(4)
     settings = {
         **({} if config else PRIVATE),
-        "inference_address": f"http://127.0.0.1:{chosen[0]}",
-        "management_address": f"http://127.0.0.1:{chosen[1]}",
-        "metrics_address": f"http://127.0.0.1:{chosen[2]}",
-        "grpc_inference_port": str(chosen[3]),
-        "grpc_management_port": str(spare),
+        "inference_address": f"http://127.0.0.1:{inference}",
+        "management_address": f"http://127.0.0.1:{management}",
+        "metrics_address": f"http://127.0.0.1:{metrics}",
+        "grpc_inference_port": str(grpc),
+        "grpc_management_port": str(free_ports(1)[0]),
         **(properties or {}),
     }
     process = None
     try:
         process = _start(home, archives, config, settings, environment or {})
-        inference, management, metrics, grpc = chosen
         server = Server("127.0.0.1", inference, management, metrics, grpc, home, process)
         if wait:
             wait_until_ready(server, list(archives))
@@ -146,7 +144,7 @@ def served(
 
 
 def wait_until_ready(server: Server, models: Sequence[str], seconds: float = START_SECONDS) -> None:
-    """Wait until every model has a ready worker. Raises ServerFailed, with the log's reason, after so many seconds."""
+    """Wait until every model has a ready worker. Raises ServerFailed, with the log's reason, after `seconds`."""
     deadline = time.monotonic() + seconds
     missing = list(models)
     while missing:

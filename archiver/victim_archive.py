@@ -148,7 +148,7 @@ def _restore(name: str, value: str | None) -> None:
 
 
 def _forget(home: Path, modules: set[str]) -> None:
-    """Unload the victim's modules, so that another victim's modules of the same names are imported anew."""
+    """Unload the victim's modules, so that another victim's modules of the same names can be imported."""
     for name in modules:
         file = getattr(sys.modules.get(name), "__file__", None)
         if file and Path(file).is_relative_to(home):

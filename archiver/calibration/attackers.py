@@ -17,20 +17,20 @@ STEP = 0.1
 # Blobs are noise of this many pixels a side, enlarged.
 BLOB_GRID = 5
 SCALE = 10.0
-# Images are cut into so many patches a side.
+# Patches a side into which images are cut.
 PATCHES = 4
 
 Attack = Callable[[Tensor, torch.Generator], Tensor]
 
 
 def noise(inputs: Tensor, generator: torch.Generator) -> Tensor:
-    """Every value uniform in the range that legitimate ones have in its channel, independent of all others."""
+    """Return independent values, uniform in the range of legitimate ones in the same channel."""
     low, high = _range(inputs)
     return low + (high - low) * _uniform(inputs.shape, inputs, generator)
 
 
 def blobs(inputs: Tensor, generator: torch.Generator) -> Tensor:
-    """Smooth random fields over the whole range; for what is no image, one random level a sample."""
+    """Return smooth random fields over the whole range; for inputs that are not images, one random level a sample."""
     low, high = _range(inputs)
     if not is_image(tuple(inputs.shape[1:])):
         return low + (high - low) * _uniform((len(inputs), *[1] * (inputs.dim() - 1)), inputs, generator)
@@ -41,14 +41,14 @@ def blobs(inputs: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def perturbed(inputs: Tensor, generator: torch.Generator) -> Tensor:
-    """Legitimate inputs with a tenth of the range added to or taken from every value at random."""
+    """Return legitimate inputs with a tenth of the range added to or subtracted from every value at random."""
     low, high = _range(inputs)
     signs = (_uniform(inputs.shape, inputs, generator) < 0.5).to(inputs.dtype) * 2 - 1
     return (inputs + STEP * (high - low) * signs).clamp(low, high)
 
 
 def shuffled(inputs: Tensor, generator: torch.Generator) -> Tensor:
-    """Images cut into patches that are put back in another order; for others, values swapped between samples."""
+    """Return images whose patches change places; for inputs that are not images, swap values between samples."""
     if not is_image(tuple(inputs.shape[1:])):
         order = _uniform(inputs.shape, inputs, generator).argsort(dim=0)
         return inputs.gather(0, order)
@@ -66,7 +66,7 @@ def shuffled(inputs: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def scaled(inputs: Tensor, generator: torch.Generator) -> Tensor:
-    """Noise ten times as large: networks are sure of what they make of it."""
+    """Return noise ten times as large, of which networks are often certain."""
     return SCALE * noise(inputs, generator)
 
 
@@ -80,11 +80,11 @@ ATTACKS: Mapping[str, Attack] = {
 
 
 def _range(inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Least and largest legitimate value by channel of an image, by place of anything else; to be broadcast."""
+    """Return the least and the largest legitimate value, by channel of images, else by position; they broadcast."""
     over = (0, 2, 3) if is_image(tuple(inputs.shape[1:])) else 0
     return inputs.amin(dim=over, keepdim=True), inputs.amax(dim=over, keepdim=True)
 
 
 def _uniform(shape: tuple[int, ...] | torch.Size, like: Tensor, generator: torch.Generator) -> Tensor:
-    """Drawn on the CPU: the same for the same seed on every device."""
+    """Return uniform numbers, drawn on the CPU, so that a seed gives the same ones on every device."""
     return torch.rand(shape, generator=generator).to(like.device, like.dtype)

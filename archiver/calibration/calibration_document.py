@@ -23,7 +23,7 @@ class Measurement:
     """The measurements that a policy was fitted to.
 
     latency_seconds: what one sample took, end to end, before the model was protected.
-    provenance: when, where and from which samples the policy was made, for the report.
+    provenance: facts about the time, the machine and the samples, for the report.
     """
 
     latency_seconds: float
@@ -50,13 +50,13 @@ class Band:
 class SimulatedProfile:
     """Simulated users who send one kind of queries.
 
-    samples: how many different ones there were to draw from.
-    score: summed score the policy acts on, after so many queries.
+    samples: the number of different samples to draw from.
+    score: the summed score on which the policy acts.
     work: summed solving time of all queries so far, in multiples of the floor; the floor itself is one a query.
     overhead: percentiles 0, 1, ..., 100 over users of the time a query takes with the gate over the time it takes
         without, mean over the queries up to the horizon.
-    auroc: how well each score alone tells one such query from a legitimate one of its class (0.5: not at all), by
-        the score's name; empty for legitimate users.
+    auroc: of one such query against a legitimate one of its class (0.5 is chance), by the name of the score; empty
+        for legitimate users.
     """
 
     name: str
@@ -70,12 +70,12 @@ class SimulatedProfile:
 
 @dataclass(frozen=True)
 class RehearsalEvidence:
-    """All profiles, and what the owner should know before deploying.
+    """The profiles of a rehearsal, and warnings to the owner.
 
     score_name: what `SimulatedProfile.score` is, for the axis of a picture.
     checkpoints: numbers of queries, ascending, at which the bands are given.
     teacher_accuracy, vote_accuracy: of the ensemble, on legitimate samples that no teacher was trained on.
-    warnings: one sentence each.
+    warnings: sentences.
     """
 
     score_name: str

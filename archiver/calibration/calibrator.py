@@ -58,8 +58,8 @@ def _ignore(line: str) -> None:
     """Drop a line."""
 
 
-def calibrate(order: CalibrationOrder, tell: Callable[[str], None] = _ignore) -> Calibration:
-    """Measure and return a calibration; `tell` is called with each line about the records that were used.
+def calibrate(order: CalibrationOrder, log: Callable[[str], None] = _ignore) -> Calibration:
+    """Measure and return a calibration; `log` is called with each line about the records that were used.
 
     Raises the CalpowError of whichever part does not fit or fails.
     """
@@ -69,7 +69,7 @@ def calibrate(order: CalibrationOrder, tell: Callable[[str], None] = _ignore) ->
     order = _absolute(order)
     folder = read_folder(order.data)
     with copy_victim(order.victim) as victim:
-        return _calibrate(order, client, victim, folder, tell)
+        return _calibrate(order, client, victim, folder, log)
 
 
 def _calibrate(
@@ -77,9 +77,9 @@ def _calibrate(
     client: ReferenceClient,
     victim: VictimArchive,
     folder: PayloadFolder,
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> Calibration:
-    measured = measure_scores(order, victim, folder, tell)
+    measured = measure_scores(order, victim, folder, log)
     fits = _fit(order, measured)
     draft = _draft(order, client.kind, measured, fits)
     times = measure_times(draft, client, order, victim, folder, measured.legitimate.samples_per_payload)

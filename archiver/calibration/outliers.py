@@ -45,7 +45,7 @@ class _Sums:
 
 
 def vet(samples: Samples, ceilings: Floats) -> Bools:
-    """Return whether each account passes for a legitimate user, in the order of the numbers in `samples.groups`.
+    """Return which accounts pass for legitimate users, in the order of the numbers in `samples.groups`.
 
     `ceilings` `[scores]` are the highest possible costs.
     """

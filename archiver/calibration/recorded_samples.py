@@ -15,7 +15,8 @@ from calpow.archiver.errors import RecordsError
 from calpow.handler.errors import RecordError
 from calpow.handler.observe.records import ANONYMOUS, Record
 
-# An account counts for at most as many samples as the median one, or as these if that is more; all together for MOST.
+# An account counts for at most as many samples as the median account has, or as LEAST_CAP if that is more; all accounts
+# together count for at most MOST.
 LEAST_CAP = 200
 # Shorter accounts are left out: they could belong to a thief with many accounts.
 SHORTEST = 30
@@ -104,16 +105,12 @@ class VettedSamples:
 
 
 def read_records(path: Path, meter: str, classes: int, metrics: int) -> RecordedSamples:
-    """Read the samples recorded with this meter, for so many classes and scores.
+    """Read the samples recorded with this meter for `classes` classes and `metrics` scores.
 
     Raises RecordsError, with the line's number, for a line that is not a record or does not fit, and when no samples
     are left.
     """
-    costs: list[tuple[float, ...]] = []
-    labels: list[int] = []
-    owners: list[int] = []
-    queries: list[int] = []
-    names: dict[str, int] = {}
+    collected = _CollectedRecords()
     torn, others = 0, Counter[str]()
     for number, record in _lines(path):
         if record is None:
@@ -121,31 +118,53 @@ def read_records(path: Path, meter: str, classes: int, metrics: int) -> Recorded
         elif record.meter != meter:
             others[record.meter] += 1
         else:
-            if max(record.classes) >= classes or len(record.costs[0]) != metrics:
-                raise RecordsError(
-                    f"{path}, line {number}: class {max(record.classes)} and {len(record.costs[0])} costs a sample do"
-                    f" not fit {classes} classes and {metrics} metrics: it was altered, take the line out"
-                )
-            costs += record.costs
-            labels += record.classes
-            owners += [names.setdefault(record.account, len(names))] * len(record.classes)
-            queries += [number] * len(record.classes)
-    if not costs and others:
+            _check_fit(path, number, record, classes, metrics)
+            collected.add(number, record)
+    if not collected.costs and others:
         raise RecordsError(
             f"{path} was measured with {', '.join(list(others)[:3])}, not with {meter}: give the victim, teachers and"
             " metrics of the archive that observed, or observe with these"
         )
-    if not costs:
+    if not collected.costs:
         raise RecordsError(f"{path} holds no records: serve an archive made with --mode observe for a while")
-    return RecordedSamples(
-        np.array(costs, dtype=np.float64),
-        np.array(labels, dtype=np.int64),
-        np.array(owners, dtype=np.int64),
-        np.array(queries, dtype=np.int64),
-        tuple(names),
-        torn,
-        sum(others.values()),
-    )
+    return collected.samples(torn, sum(others.values()))
+
+
+class _CollectedRecords:
+    """Columns of samples to which records are added, with a number for each account in the order of appearance."""
+
+    def __init__(self) -> None:
+        self.costs: list[tuple[float, ...]] = []
+        self._labels: list[int] = []
+        self._owners: list[int] = []
+        self._queries: list[int] = []
+        self._numbers: dict[str, int] = {}
+
+    def add(self, query: int, record: Record) -> None:
+        samples = len(record.classes)
+        self.costs += record.costs
+        self._labels += record.classes
+        self._owners += [self._numbers.setdefault(record.account, len(self._numbers))] * samples
+        self._queries += [query] * samples
+
+    def samples(self, torn: int, foreign: int) -> RecordedSamples:
+        return RecordedSamples(
+            np.array(self.costs, dtype=np.float64),
+            np.array(self._labels, dtype=np.int64),
+            np.array(self._owners, dtype=np.int64),
+            np.array(self._queries, dtype=np.int64),
+            tuple(self._numbers),
+            torn,
+            foreign,
+        )
+
+
+def _check_fit(path: Path, number: int, record: Record, classes: int, metrics: int) -> None:
+    if max(record.classes) >= classes or len(record.costs[0]) != metrics:
+        raise RecordsError(
+            f"{path}, line {number}: class {max(record.classes)} and {len(record.costs[0])} costs a sample do not fit"
+            f" {classes} classes and {metrics} metrics: it was altered, take the line out"
+        )
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Record | None]]:
@@ -190,12 +209,13 @@ def vet_records(
     _check_accounts(len(kept), "without those that do not look like legitimate users, there are")
     left = samples.take(np.flatnonzero(np.isin(samples.groups.numpy(), kept)))
     _check_classes(left, "accounts")
-    out = np.setdiff1d(owners, kept).tolist()
-    counts = {owner: _count(named.queries[named.owners == owner]) for owner in out}
-    dropped = sorted(
-        ((recorded.accounts[owner], count) for owner, count in counts.items()), key=lambda account: -account[1]
-    )
-    return _vetted(left, recorded, tuple(dropped), short)
+    return _vetted(left, recorded, _dropped(named, np.setdiff1d(owners, kept)), short)
+
+
+def _dropped(named: RecordedSamples, owners: Ints) -> tuple[tuple[str, int], ...]:
+    """Return the names of accounts and their numbers of queries, the largest number first."""
+    counts = {owner: _count(named.queries[named.owners == owner]) for owner in owners.tolist()}
+    return tuple(sorted(((named.accounts[owner], count) for owner, count in counts.items()), key=lambda pair: -pair[1]))
 
 
 def _vetted(
@@ -221,7 +241,7 @@ def _samples(recorded: RecordedSamples, groups: Ints, class_names: tuple[str, ..
 
 
 def _capped(recorded: RecordedSamples, rng: np.random.Generator) -> RecordedSamples:
-    """Draw at most so many samples of each account: a thief may have sent more than all others together."""
+    """Draw a bounded number of samples of each account: a thief may have sent more than all others together."""
     counts = np.unique(recorded.owners, return_counts=True)[1]
     if not len(counts):
         return recorded

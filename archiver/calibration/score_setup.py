@@ -54,7 +54,7 @@ def vote_settings(teachers: int, order: float | None) -> Settings:
 
 
 def set_up_scores(order: CalibrationOrder, opened: OpenVictim, folder: PayloadFolder, inputs: Tensor) -> ScoreSetup:
-    """Set up the ordered scores; `inputs` are some of the victim's, by which the kind of its output is recognised.
+    """Set up the scores of an order. The kind of the victim's output is recognised on `inputs`.
 
     Raises the CalpowError of whichever part does not fit.
     """

@@ -22,7 +22,7 @@ RESAMPLES = 400
 USERS_PER_RESAMPLE = 2
 # Dirichlet concentration of the mixtures; most of a user's queries are then of two or three classes.
 CONCENTRATION = 0.3
-# So many queries are drawn one by one; the sum of further ones is drawn by its mean and variance.
+# Queries that are drawn one by one; the sum of further ones is drawn by its mean and variance.
 DRAWN_SINGLY = 100
 SHORTEST_HORIZON = 10
 TINY = 1e-12
@@ -100,11 +100,11 @@ def simulate_standard(values: Floats, lengths: StreamLengths, rng: np.random.Gen
 def simulate_accounts(
     values: Floats, samples: Samples, lengths: StreamLengths, rng: np.random.Generator
 ) -> dict[str, Floats]:
-    """Draw a few users who each send what one recorded account sent; return the sums of their `values`.
+    """Draw a few users, of whom each sends the samples of one recorded account; return the sums of their `values`.
 
-    Without recorded accounts there are none. The mean of a short account is mostly chance, which a long stream would
-    magnify: means are shrunk until they scatter as the accounts' true means do (constrained empirical Bayes, Louis
-    1984).
+    Without recorded accounts, the result is empty. The mean of a short account is mostly chance, which a long stream
+    would magnify: means are shrunk until they scatter as the accounts' true means do (constrained empirical Bayes,
+    Louis 1984).
     """
     if not samples.by_account:
         return {}

@@ -51,11 +51,11 @@ class VictimScores:
 
 
 def measure_scores(
-    order: CalibrationOrder, victim: VictimArchive, folder: PayloadFolder, tell: Callable[[str], None]
+    order: CalibrationOrder, victim: VictimArchive, folder: PayloadFolder, log: Callable[[str], None]
 ) -> VictimScores:
     """Set the scores up on the victim, and price legitimate payloads and attackers' queries by them.
 
-    `tell` is called with each line about the records that were used. Raises the CalpowError of whichever part does not
+    `log` is called with each line about the records that were used. Raises the CalpowError of whichever part does not
     fit or fails.
     """
     if order.records is None:
@@ -74,7 +74,7 @@ def measure_scores(
         else:
             meter = meter_name(opened.sha256, parts, setup.output, setup.scores)
             samples_per_payload = len(inputs) / min(REFERENCE_INPUTS, len(folder.payloads))
-            legitimate = _read_legitimate(order, order.records, meter, folder, setup, samples_per_payload, tell)
+            legitimate = _read_legitimate(order, order.records, meter, folder, setup, samples_per_payload, log)
         attacks = reference_attacks(inputs, setup.meter, order.seed)
         for name, payloads in strangers.items():
             queries = price_folder(opened, replace(folder, payloads=payloads), setup.meter.price, name)
@@ -95,11 +95,11 @@ def _read_legitimate(
     folder: PayloadFolder,
     setup: ScoreSetup,
     samples_per_payload: float,
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> LegitimateUse:
     """Read what mode `observe` recorded with this meter, without the accounts that are no legitimate users."""
     recorded = read_records(records, meter, setup.shape.classes, len(setup.scores))
     vetted = vet_records(recorded, folder.class_names, setup.highest, np.random.default_rng(order.seed))
     for line in vetted.describe():
-        tell(line)
+        log(line)
     return LegitimateUse(vetted.samples, samples_per_payload, vetted.facts)

@@ -12,8 +12,8 @@ Example:
   calpow archive --victim victim.mar --ensemble teachers.pt2 --calibration calibration.json \\
       --model-name digits --export-path model_store
 
---mode observe is for a soft launch: everybody is answered as if there were no gate, and each query is recorded for
-calpow calibrate --from-records. What accounts run up meanwhile counts when a model of the same name enforces later.
+--mode observe is for a soft launch: queries are answered as if there were no gate, and recorded for calpow calibrate
+--from-records. What accounts run up meanwhile counts when a model of the same name enforces later.
 """
 
 
@@ -70,7 +70,7 @@ calpow calibrate --from-records. What accounts run up meanwhile counts when a mo
     type=click.Choice(("enforce", "observe")),
     default="enforce",
     show_default=True,
-    help="Ask for work, or block nobody and only account and record.",
+    help="Ask for work, or answer all queries and only account for them and record them.",
 )
 @click.option(
     "--records",

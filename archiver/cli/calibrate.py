@@ -18,13 +18,13 @@ heldout/ is what legitimate users would send and neither the victim nor its teac
 at least 10 payload files in each; hundreds let attackers hide less. Files in a sub-folder of a class (the copies of one
 image, say) count as one. Latency and solving times are those of this machine: leave it idle meanwhile.
 
-After a soft launch (calpow archive --mode observe), what real users cost is learnt from what was recorded; accounts
-that are no legitimate users are found and left out:
+After a soft launch (calpow archive --mode observe), the costs of real users are learnt from its records; accounts that
+do not look like legitimate users are left out:
 
 \b
   calpow calibrate --victim victim.mar --ensemble teachers.pt2 --data heldout/ --from-records ~/.calpow/records.jsonl
 
-A few payloads a class are enough in heldout/ then: attackers are made of them, and the victim is timed with them.
+A few payloads a class are enough in heldout/ then, to derive reference attackers from and to time the victim with.
 """
 
 
@@ -116,14 +116,14 @@ class CalibrateCommand(click.Command):
     "attacks",
     multiple=True,
     metavar="NAME=FOLDER",
-    help="Payload files that are no legitimate use, to see what they would pay; may be repeated.",
+    help="Payload files that are not legitimate use, to see what they would pay; may be repeated.",
 )
 @click.option(
     "--from-records",
     "records",
     type=FILE,
     metavar="FILE.jsonl",
-    help="Learn what legitimate queries cost from what mode observe recorded.",
+    help="Learn the costs of legitimate queries from what mode observe recorded.",
 )
 @click.option(
     "--puzzle",
@@ -187,7 +187,7 @@ def _calibrate(order: CalibrationOrder) -> None:
     from calpow.archiver.calibration import calibrator
     from calpow.archiver.report.summary import summarise
 
-    calibration = calibrator.calibrate(order, tell=print)
+    calibration = calibrator.calibrate(order, log=print)
     calibration.save(order.output)
     print(f"{order.output}: {summarise(calibration)}")
     for warning in calibration.rehearsal.warnings:

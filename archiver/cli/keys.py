@@ -59,7 +59,7 @@ def add(account: str, ledger: str) -> None:
 @keys.command("list", epilog=_EPILOG)
 @_ledger_option
 def list_keys(ledger: str) -> None:
-    """List all keys: id, time made, valid or revoked, account."""
+    """List all keys: id, time of creation, valid or revoked, account."""
     all_keys = open_ledger(ledger).keys()
     if not all_keys:
         print(f"No keys in {ledger}: `calpow keys add ACCOUNT` makes one.", file=sys.stderr)

@@ -10,7 +10,7 @@ _EPILOG = """\b
 Example:
   calpow report calibration.json -o report.html
 
-The page loads nothing from anywhere: open it in a browser, print it, or send it to whoever decides.
+The page loads nothing from anywhere: open it in a browser, print it, or send it to those who decide.
 """
 
 

@@ -57,7 +57,7 @@ def fit_rule(points: Sequence[BaselinePoint], base: float, min_seconds: float, m
 
 
 def replay(rule: PaperRule, steps: Sequence[AttackStep], queries: float = math.inf) -> tuple[ReplayedStep, ...]:
-    """Replay the steps up to so many queries, each with one puzzle for its cumulative cost.
+    """Replay an attack's steps up to a number of queries; a step takes one puzzle, for the cumulative cost.
 
     The first step counts as an account without queries, whatever it records, as in the paper's Table 2.
     """

@@ -111,7 +111,7 @@ def simulate(order: SimulationOrder) -> Simulation:
 
 
 def describe_left_out(names: Sequence[str], queries: float) -> str:
-    """Say why these attacks have no step within so many queries."""
+    """Return why these attacks have no step within `queries`."""
     return f"more than {queries:,g} queries in the first step of {', '.join(names)}"
 
 

@@ -17,7 +17,7 @@ TRACE_COLUMNS = ("mode", "time (sec)", "accuracy", "diff queries", "privacy cost
 
 @dataclass(frozen=True)
 class BaselinePoint:
-    """Summed cost of a standard user after so many queries."""
+    """A number of queries of a standard user, and their summed cost."""
 
     queries: float
     cost: float

@@ -35,17 +35,17 @@ _LINEAR_UP_TO = 6.0
 
 
 def letter(index: int) -> str:
-    """What an attacker's line is marked with: A to Z, then AA and on."""
+    """Return the mark of an attacker's line: A to Z, then AA and on."""
     return (letter(index // 26 - 1) if index >= 26 else "") + chr(ord("A") + index % 26)
 
 
 def style(index: int) -> str:
-    """The CSS class of an attacker's line."""
+    """Return the CSS class of an attacker's line."""
     return f"s{index % STYLES}"
 
 
 def score_chart(evidence: RehearsalEvidence) -> Chart:
-    """Score a query, mean so far, against queries: honest users close in on a value, attackers on another."""
+    """Draw the mean score so far against queries; honest users and attackers converge to different values."""
 
     def mean(profile: SimulatedProfile) -> Band:
         rows = (profile.score.low, profile.score.middle, profile.score.high)
@@ -59,7 +59,7 @@ def score_chart(evidence: RehearsalEvidence) -> Chart:
 
 
 def work_chart(evidence: RehearsalEvidence, floor_seconds: float) -> Chart:
-    """Summed work against queries, both log: in floors on the left, as time of the reference client on the right."""
+    """Draw summed work against queries, both log: floors on the left, time of the reference client on the right."""
     bands = [each.work for each in evidence.profiles]
     low, high = min(min(band.low) for band in bands), max(max(band.high) for band in bands)
     scale = Scale(low, max(high, 10 * low), math.log10)
@@ -75,7 +75,7 @@ def work_chart(evidence: RehearsalEvidence, floor_seconds: float) -> Chart:
 
 
 def overhead_rows(evidence: RehearsalEvidence) -> str:
-    """One row a legitimate profile: 1st to 99th percentile, the middle half, the median, and the budget."""
+    """Draw one row a legitimate profile: 1st to 99th percentile, the middle half, the median, and the budget."""
     scale, ticks = _overhead_axis(evidence)
     rows = sorted(honest(evidence), key=lambda each: -each.overhead[99])
     axis = "".join(
@@ -89,7 +89,7 @@ def overhead_rows(evidence: RehearsalEvidence) -> str:
 
 
 def accuracy_bars(evidence: RehearsalEvidence) -> str:
-    """Accuracy of a single teacher and of the vote."""
+    """Draw the accuracy of a single teacher and of the vote."""
     return "".join(
         f'<div class="row wide"><span>{name}</span><svg width="100%" height="18" role="img" aria-label="{value:.1%}">'
         f'<rect class="track" width="100%" height="18"/><rect class="bar" width="{min(max(value, 0), 1):.2%}"'

@@ -36,7 +36,7 @@ def write_report(calibration: Calibration, output: Path) -> None:
 
 
 def render(evidence: RehearsalEvidence, facts: ReportFacts) -> str:
-    """The whole page. Raises ReportError where the evidence is empty or lacks values."""
+    """Return the whole page. Raises ReportError when the evidence is empty or lacks values."""
     check(evidence)
     body = "\n".join(
         (

@@ -1,4 +1,4 @@
-"""How the report looks: wide or narrow, light, dark or on paper. Colours are Okabe and Ito's, darker on white."""
+"""The report's style sheet, for wide and narrow screens, light, dark and paper; the colours are Okabe and Ito's."""
 
 CSS = """
 :root {

@@ -1,4 +1,4 @@
-"""Charts as SVG that stretches with the page while its text does not: no library, nothing to load.
+"""Charts as SVG that stretches with the page while its text does not.
 
 Positions along a chart are shares of its width (0 to 1), heights are pixels, so that a phone gets the same text size.
 """
@@ -23,7 +23,7 @@ class Scale:
     warp: Callable[[float], float]
 
     def __call__(self, value: float) -> float:
-        """Where a value lies."""
+        """Return the position of a value, from 0 to 1."""
         low, high = self.warp(self.low), self.warp(self.high)
         return min(1.0, max(0.0, (self.warp(min(max(value, self.low), self.high)) - low) / (high - low)))
 
@@ -60,7 +60,7 @@ class Chart:
     lines: tuple[Series, ...]
 
     def draw(self) -> str:
-        """The `<svg>` element; its ticks stand in the margin around it."""
+        """Return the `<svg>` element; its ticks stand in the margin around it."""
         return (
             f'<svg class="chart" width="100%" height="{HEIGHT}" role="img" aria-label="{escape(self.text)}">'
             f"{_grid(self.x_ticks, self.y_ticks)}"
@@ -71,19 +71,19 @@ class Chart:
 
 
 def linear(value: float) -> float:
-    """For a Scale as it is."""
+    """Return the value itself: the warp of a linear Scale."""
     return value
 
 
 def decades(low: float, high: float, most: int) -> list[float]:
-    """Powers of ten from low to high, at most so many."""
+    """Return at most `most` powers of ten from low to high."""
     powers = range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1)
     step = max(1, math.ceil(len(powers) / most))
     return [10.0**power for power in powers[::step]]
 
 
 def steps(low: float, high: float, most: int) -> list[float]:
-    """Round numbers from low to high, at most so many."""
+    """Return at most `most` round numbers from low to high."""
     rough = (high - low) / most
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * each for each in (1, 2, 2.5, 5, 10) if unit * each >= rough * (1 - 1e-9))
@@ -91,7 +91,7 @@ def steps(low: float, high: float, most: int) -> list[float]:
 
 
 def escape(text: str) -> str:
-    """Text for an element or an attribute; what cannot be printed or encoded is replaced."""
+    """Escape text for an element or an attribute; unprintable characters are replaced."""
     return html.escape("".join(each if each.isprintable() else "\ufffd" for each in text))
 
 
@@ -128,7 +128,7 @@ def _badge(line: Series) -> str:
 
 
 def _height(points: Sequence[tuple[float, float]], at: float) -> float:
-    """Where a line is at a share of the width; at its nearest end beyond it."""
+    """Return the height of a line at a share of the width, or that of its last point beyond it."""
     for (x, y), (next_x, next_y) in itertools.pairwise(points):
         if x <= at <= next_x:
             return y + (next_y - y) * (at - x) / (next_x - x)

@@ -19,7 +19,7 @@ _UNITS = ((365.25 * 86_400, "years"), (86_400, "days"), (3_600, "h"), (60, "min"
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer to one question of the owner: whether all is well, a figure to remember, and a sentence."""
+    """Answer to a question of the owner: whether all is well, a figure to remember, and a sentence."""
 
     good: bool
     question: str
@@ -46,38 +46,38 @@ def _values(profile: SimulatedProfile) -> tuple[tuple[float, ...], ...]:
 
 
 def honest(evidence: RehearsalEvidence) -> tuple[SimulatedProfile, ...]:
-    """Profiles of legitimate users."""
+    """Return the profiles of legitimate users."""
     return tuple(each for each in evidence.profiles if each.role is Role.legitimate)
 
 
 def attackers(evidence: RehearsalEvidence) -> tuple[SimulatedProfile, ...]:
-    """Profiles of attackers."""
+    """Return the profiles of attackers."""
     return tuple(each for each in evidence.profiles if each.role is Role.attacker)
 
 
 def metric_names(evidence: RehearsalEvidence) -> tuple[str, ...]:
-    """Return every score that some attacker's AUROC is known for."""
+    """Return the names of the scores for which an attacker's AUROC is known."""
     return tuple(dict.fromkeys(name for each in attackers(evidence) for name in each.auroc))
 
 
 def milestones(evidence: RehearsalEvidence) -> tuple[int, ...]:
-    """Those of MILESTONES that were simulated; the last checkpoint where none was."""
+    """Return the MILESTONES that were simulated, or the last checkpoint if none was."""
     last = evidence.checkpoints[-1]
     return tuple(each for each in MILESTONES if each <= last) or (last,)
 
 
 def dearest(evidence: RehearsalEvidence) -> SimulatedProfile:
-    """The legitimate users with the highest 99th percentile."""
+    """Return the legitimate profile with the highest 99th percentile."""
     return max(honest(evidence), key=lambda each: each.overhead[99])
 
 
 def cheapest(evidence: RehearsalEvidence, queries: int) -> SimulatedProfile:
-    """The attacker who pays least after so many queries."""
+    """Return the attacker who has paid least after `queries` queries."""
     return min(attackers(evidence), key=lambda each: multiple(evidence, each, queries))
 
 
 def work_at(evidence: RehearsalEvidence, profile: SimulatedProfile, queries: float) -> float:
-    """Median summed work after so many queries, in floors; between checkpoints linear in logarithms."""
+    """Return the median summed work after `queries` queries, in floors; linear in logarithms between checkpoints."""
     points, work = evidence.checkpoints, profile.work.middle
     after = next((index for index, point in enumerate(points) if point >= queries), len(points) - 1)
     if after == 0 or points[after] == queries:
@@ -88,18 +88,18 @@ def work_at(evidence: RehearsalEvidence, profile: SimulatedProfile, queries: flo
 
 
 def multiple(evidence: RehearsalEvidence, profile: SimulatedProfile, queries: int) -> float:
-    """Work of the median user after so many queries over the least that so many queries take."""
+    """Return the median user's work after `queries` queries over that of as many floors."""
     return work_at(evidence, profile, queries) / queries
 
 
 def envelope(bands: Sequence[Band]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Lowest low and highest high at each checkpoint."""
+    """Return the lowest low and the highest high at each checkpoint."""
     lows, highs = zip(*(band.low for band in bands), strict=True), zip(*(band.high for band in bands), strict=True)
     return tuple(map(min, lows)), tuple(map(max, highs))
 
 
 def verdicts(evidence: RehearsalEvidence) -> tuple[Verdict, ...]:
-    """Honest users first, then what attackers pay at each milestone."""
+    """Return the verdict on honest users, then those on attackers at the milestones."""
     found = [_honest_verdict(evidence)]
     if attackers(evidence):
         found += [_attack_verdict(evidence, queries) for queries in milestones(evidence)]
@@ -135,18 +135,18 @@ def _attack_verdict(evidence: RehearsalEvidence, queries: int) -> Verdict:
 
 
 def times(value: float) -> str:
-    """A multiple that was measured, to as many digits as matter."""
+    """Format a measured multiple, to significant digits."""
     digits = 2 if value < 10 else 1 if value < 100 else 0
     return f"{value:,.{digits}f}×"
 
 
 def exactly(value: float) -> str:
-    """A multiple that somebody chose."""
+    """Format a multiple that was chosen, exactly."""
     return f"{value:,.6g}×"
 
 
 def duration(seconds: float) -> str:
-    """A time in the unit a person would use."""
+    """Format a duration in a unit of its size."""
     size, unit = next((each for each in _UNITS if seconds >= each[0]), _UNITS[-1])
     value = seconds / size
     text = f"{value:,.1f}" if value < 10 else f"{value:,.0f}"

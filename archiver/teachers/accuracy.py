@@ -16,7 +16,7 @@ WEAK = 0.5
 
 
 class Voters(Protocol):
-    """Teachers that each name a class."""
+    """Teachers that vote on the class of a sample."""
 
     classes: int
 

@@ -1,9 +1,9 @@
-"""Training of independent teachers, as in the paper: a network each, trained from scratch on its own partition."""
+"""Training of independent teachers, as in the paper: networks trained from scratch, one on each partition."""
 
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
@@ -38,8 +38,8 @@ def train_networks(
 ) -> NetworkEnsemble:
     """Train each teacher on its own samples alone; `owners` int64 `[n]` holds each sample's teacher.
 
-    Teachers found in `checkpoints` are not trained again. As many are trained at once as torch would use threads, each
-    in a process with one thread, so that the result depends neither on their number nor on `checkpoints`. Raises
+    Teachers in `checkpoints` are not trained again. As many are trained at once as torch would use threads, in
+    processes of one thread, so that the result depends neither on their number nor on `checkpoints`. Raises
     TrainingError when a network cannot be trained or learns nothing.
     """
     states = {teacher: state for teacher in range(teachers) if (state := checkpoints.load(_name(teacher))) is not None}
@@ -52,12 +52,13 @@ def train_networks(
             states[teacher] = {name: torch.from_numpy(array) for name, array in arrays.items()}
             checkpoints.save(_name(teacher), states[teacher])
             progress.update()
-    networks = []
-    for teacher in range(teachers):
-        network = architecture.make()
-        network.load_state_dict(states[teacher])
-        networks.append(network)
-    return NetworkEnsemble(networks, architecture.classes)
+    return NetworkEnsemble([_load(architecture, states[teacher]) for teacher in range(teachers)], architecture.classes)
+
+
+def _load(architecture: Architecture, state: Mapping[str, Tensor]) -> nn.Module:
+    network = architecture.make()
+    network.load_state_dict(state)
+    return network
 
 
 # Teacher, samples, epochs and seed.

@@ -57,7 +57,7 @@ class TeacherOrder:
 
 @dataclass(frozen=True)
 class _Plan:
-    """An order with every choice made: all that the training depends on besides its data."""
+    """A complete order: all settings that the training depends on besides its data."""
 
     trunk: str
     network: str
@@ -153,7 +153,7 @@ def _divide_data(order: TeacherOrder) -> _Data:
 
 
 def _plan(order: TeacherOrder, victim: OpenVictim, data: _Data) -> tuple[_Plan, nn.Module]:
-    """Make all choices, for inputs like that of the first payload, and the trunk."""
+    """Return the complete settings, chosen for inputs like that of the first payload, and the trunk."""
     first = next(model_inputs(victim, data.folder.payloads[:1])).to(torch.float32)
     shape = tuple(first.shape[1:])
     classes = len(data.folder.class_names)

@@ -25,7 +25,7 @@ class PositiveInteger(click.IntRange):
 class PositiveSeconds(click.FloatRange):
     """A finite number of seconds above 0."""
 
-    name = "seconds"
+    name = "number of seconds"
 
     def __init__(self) -> None:
         super().__init__(min=0, min_open=True, max=math.inf, max_open=True)

@@ -59,7 +59,9 @@ def _card(speeds: Sequence[SolverSpeed]) -> Iterator[str]:
 def _server(verifications: Sequence[VerificationTime]) -> Iterator[str]:
     yield _row("verifying", "largest count of stamps", "takes a server")
     for verification in verifications:
-        yield _row(verification.name, str(verification.stamps), f"{1e3 * verification.seconds:.2g} ms")
+        milliseconds = 1e3 * verification.seconds
+        figure = f"{milliseconds:.2g}" if milliseconds < 9.95 else f"{milliseconds:,.0f}"
+        yield _row(verification.name, str(verification.stamps), f"{figure} ms")
 
 
 def _row(name: str, solver: str, figure: str, last: str = "") -> str:

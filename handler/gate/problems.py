@@ -162,6 +162,7 @@ def with_challenge(problem: Problem, challenge: Challenge, realm: str, seconds: 
 
 
 def _readable(seconds: float) -> str:
-    if seconds < 1:
+    # The bounds are those from which on two digits would be rounded up to a power of ten in scientific notation.
+    if seconds < 0.0995:
         return f"{1000 * seconds:.2g} ms"
-    return f"{seconds:.2g} s" if seconds < 100 else f"{seconds:,.0f} s"
+    return f"{seconds:.2g} s" if seconds < 99.5 else f"{seconds:,.0f} s"

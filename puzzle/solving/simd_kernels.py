@@ -228,8 +228,7 @@ def _search_module(size: int, compress: _Compress) -> Any:
     state = _load(per_turn, state_address, size, per_try)
     block = _load(per_turn, block_address, 16, per_try)
     _set_counter(block, _Word(per_turn, turn, per_try), _Word(per_try, low))
-    masked = compress(state, block)[0] & _Word(per_turn, mask, per_try)
-    hit_bits = _zero_lanes(per_try, masked)
+    hit_bits = _zero_lanes(per_try, compress(state, block)[0] & _Word(per_turn, mask, per_try))
     per_try.cbranch(per_try.icmp_unsigned("!=", hit_bits, ir.IntType(LANES)(0)), hit, next_try)
     per_turn.branch(try_block)
 
@@ -246,9 +245,8 @@ def _search_module(size: int, compress: _Compress) -> Any:
 
 def _zero_lanes(builder: Any, word: _Word) -> Any:
     """Return a number with a bit for each lane of a vector, which is set where the lane is zero."""
-    return builder.bitcast(
-        builder.icmp_unsigned("==", word.value, ir.Constant(_VECTOR, [0] * LANES)), ir.IntType(LANES)
-    )
+    is_zero = builder.icmp_unsigned("==", word.value, ir.Constant(_VECTOR, [0] * LANES))
+    return builder.bitcast(is_zero, ir.IntType(LANES))
 
 
 @dataclass(frozen=True)

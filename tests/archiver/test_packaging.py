@@ -45,9 +45,9 @@ def order(parts: Protected, folder: Path, **changes: object) -> ArchiveOrder:
 def recalibrated(good: Protected, folder: Path, **changes: object) -> Path:
     """The good calibration with changes."""
     path = folder / "calibration.json"
-    made = Calibration.load(good.calibration)
-    policy = dataclasses.replace(made.policy, **changes)  # type: ignore[arg-type]
-    dataclasses.replace(made, policy=policy).save(path)
+    calibration = Calibration.load(good.calibration)
+    policy = dataclasses.replace(calibration.policy, **changes)  # type: ignore[arg-type]
+    dataclasses.replace(calibration, policy=policy).save(path)
     return path
 
 
@@ -161,9 +161,9 @@ def test_teachers_of_a_victim_with_other_classes_are_refused(parts: Protected, t
 def altered(good: Path, target: Path, name: str, alter: Callable[[bytes], bytes]) -> Path:
     """A copy of an archive with one file altered."""
     with zipfile.ZipFile(good) as source, zipfile.ZipFile(target, "w") as copy:
-        for each in source.namelist():
-            content = source.read(each)
-            copy.writestr(each, alter(content) if each == name else content)
+        for member in source.namelist():
+            content = source.read(member)
+            copy.writestr(member, alter(content) if member == name else content)
     return target
 
 

@@ -18,10 +18,10 @@ class Numbers:
     """A victim that reads numbers, one sample each: `1 2 3` makes a tensor `[3, 1]`, `1,2` makes `[1, 2]`."""
 
     def preprocess(self, rows: Sequence[Mapping[str, object]]) -> Tensor:
-        (body,) = (each["body"] for each in rows)
+        (body,) = (row["body"] for row in rows)
         assert isinstance(body, bytes)
         try:
-            return torch.tensor([[float(value) for value in each.split(",")] for each in body.decode().split()])
+            return torch.tensor([[float(value) for value in line.split(",")] for line in body.decode().split()])
         except ValueError as problem:
             raise BadPayload("the model cannot read this payload (ValueError)") from problem
 
@@ -45,20 +45,20 @@ def test_a_folder_of_images_is_read_as_torchvision_reads_it(tmp_path: Path) -> N
         Image.new("L", (8, 8)).save(path)
     ours, theirs = read_folder(tmp_path), ImageFolder(tmp_path)
     assert list(ours.class_names) == theirs.classes
-    assert sorted((str(each.path), each.label) for each in ours.payloads) == sorted(theirs.samples)
+    assert sorted((str(payload.path), payload.label) for payload in ours.payloads) == sorted(theirs.samples)
 
 
 def test_files_of_any_kind_are_payloads_but_hidden_ones_are_not(tmp_path: Path) -> None:
     files = {"a/1.json": "{}", "a/2": "x", "a/.DS_Store": "x", "b/3.wav": "x", "b/.git/4": "x", ".cache/5": "x"}
     folder = read_folder(write(tmp_path, {**files, "README.txt": "not in a class"}))
     assert folder.class_names == ("a", "b")
-    assert [each.path.name for each in folder.payloads] == ["1.json", "2", "3.wav"]
+    assert [payload.path.name for payload in folder.payloads] == ["1.json", "2", "3.wav"]
 
 
 def test_files_of_one_sub_folder_are_one_unit(tmp_path: Path) -> None:
     files = ["a/ann/1", "a/ann/2", "a/ann/more/3", "a/bob/1", "a/4", "b/ann/1"]
     folder = read_folder(write(tmp_path, dict.fromkeys(files, "x")))
-    units = {str(each.path.relative_to(tmp_path)): each.unit for each in folder.payloads}
+    units = {str(payload.path.relative_to(tmp_path)): payload.unit for payload in folder.payloads}
     assert units["a/ann/1"] == units["a/ann/2"] == units["a/ann/more/3"]
     assert len(set(units.values())) == 4
 

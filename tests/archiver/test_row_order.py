@@ -160,7 +160,7 @@ def test_a_handler_that_reads_several_samples_from_one_file_is_not_in_order() ->
 
 def lists(model: Model, bodies: list[Any]) -> None:
     instances = [body["instances"] if isinstance(body, dict) else body for body in bodies]
-    model(torch.tensor([vector for each in instances for vector in each]))
+    model(torch.tensor([vector for vectors in instances for vector in vectors]))
 
 
 def test_lists_whose_entries_are_samples_are_counted() -> None:

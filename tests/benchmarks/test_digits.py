@@ -39,7 +39,9 @@ def test_splits_have_the_classes_in_equal_shares() -> None:
 def test_files_are_written_by_class_and_image_the_same_every_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = {name: Digits(each.images[:5], each.labels[:5], each.numbers[:5]) for name, each in load_splits().items()}
+    few = {
+        name: Digits(digits.images[:5], digits.labels[:5], digits.numbers[:5]) for name, digits in load_splits().items()
+    }
     monkeypatch.setattr("benchmarks.digits.data.load_splits", lambda: few)
     folders, again = write_splits(tmp_path / "one"), write_splits(tmp_path / "two")
     for name, folder in folders.items():
@@ -75,8 +77,8 @@ def test_the_handler_shrinks_images_of_other_sizes_and_modes() -> None:
 @pytest.mark.training
 def test_the_victim_reads_digits_it_has_not_seen_also_from_its_archive(tmp_path: Path) -> None:
     splits = load_splits()
-    images = {name: torch.from_numpy(each.images).float()[:, None] / 255 for name, each in splits.items()}
-    labels = {name: torch.from_numpy(each.labels) for name, each in splits.items()}
+    images = {name: torch.from_numpy(digits.images).float()[:, None] / 255 for name, digits in splits.items()}
+    labels = {name: torch.from_numpy(digits.labels) for name, digits in splits.items()}
     network = victim.train(images["victim-train"], labels["victim-train"])
     assert victim.accuracy(network, images["users"], labels["users"]) > 0.95
     rows = [{"body": attacks.png(image)} for image in splits["users"].images[:20]]

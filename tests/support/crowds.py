@@ -30,14 +30,14 @@ def crowd(
     costs, labels, owners = [], [], []
     for number in range(users + thieves):
         n = int(rng.integers(length // 4, 2 * length))
-        mine = rng.choice(5, n, p=rng.dirichlet(np.full(5, 0.5)))
-        cost = honest_costs(rng, mine, rng.normal(0, 0.05))
+        answers = rng.choice(5, n, p=rng.dirichlet(np.full(5, 0.5)))
+        cost = honest_costs(rng, answers, rng.normal(0, 0.05))
         if number >= users:
             odd = rng.random(n) < odd_share
             cost = np.where(odd[:, None], CEILINGS * rng.uniform(0.5, 1.0, (n, 1)), cost)
-            mine = np.where(odd & (rng.random(n) < 0.8), 3, mine)
+            answers = np.where(odd & (rng.random(n) < 0.8), 3, answers)
         costs.append(cost)
-        labels.append(mine)
+        labels.append(answers)
         owners += [number] * n
     names = tuple(f"u{i}" for i in range(users)) + tuple(f"t{i}" for i in range(thieves))
     count = len(owners)
@@ -63,5 +63,5 @@ def vet(recorded: RecordedSamples) -> VettedSamples:
     return vet_records(recorded, CLASSES, CEILINGS, np.random.default_rng(0))
 
 
-def dropped(found: VettedSamples, letter: str) -> int:
-    return sum(name.startswith(letter) for name, _ in found.dropped)
+def dropped(vetted: VettedSamples, letter: str) -> int:
+    return sum(name.startswith(letter) for name, _ in vetted.dropped)

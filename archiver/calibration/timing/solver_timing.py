@@ -143,8 +143,8 @@ def measure_floor(client: ReferenceClient, seconds: float, solver: SolverFit) ->
     if not within:
         takes = min(floor.seconds for floor in tried)
         raise TimingError(
-            f"the least puzzle of {client.kind.algorithm} takes {1e3 * takes:.2g} ms here, and a legitimate user may"
-            f" solve for {1e3 * seconds:.2g} ms: choose another --puzzle, or a larger --overhead-budget"
+            f"the least puzzle of {client.kind.algorithm} takes {1e3 * takes:.3g} ms here, and a legitimate user may"
+            f" solve for {1e3 * seconds:.3g} ms: choose another --puzzle, or a larger --overhead-budget"
         )
     return max(within, key=lambda floor: floor.seconds)
 

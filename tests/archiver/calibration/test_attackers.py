@@ -19,7 +19,7 @@ def inputs_of(shape: tuple[int, ...], seed: int, samples: int = 6) -> Tensor:
     return torch.randn(samples, *shape, generator=generator) * 3 + torch.randn(1, generator=generator)
 
 
-def made(name: str, inputs: Tensor, seed: int) -> Tensor:
+def queries_of(name: str, inputs: Tensor, seed: int) -> Tensor:
     return ATTACKS[name](inputs, torch.Generator().manual_seed(seed))
 
 
@@ -29,7 +29,7 @@ def test_every_attack_keeps_form_type_and_range_and_leaves_the_legitimate_alone(
 ) -> None:
     inputs = inputs_of(shape, seed)
     before = inputs.clone()
-    attack = made(name, inputs, seed)
+    attack = queries_of(name, inputs, seed)
     assert (attack.shape, attack.dtype) == (inputs.shape, inputs.dtype)
     slack = 1e-5 * float(inputs.abs().max())
     times = SCALE if name == "scaled" else 1.0
@@ -44,14 +44,14 @@ def test_the_same_seed_makes_the_same_queries_and_another_makes_others(
     name: str, shape: tuple[int, ...], seed: int
 ) -> None:
     inputs = inputs_of(shape, seed, samples=20)
-    assert torch.equal(made(name, inputs, seed), made(name, inputs, seed))
-    assert not torch.equal(made(name, inputs, seed), made(name, inputs, seed + 1))
+    assert torch.equal(queries_of(name, inputs, seed), queries_of(name, inputs, seed))
+    assert not torch.equal(queries_of(name, inputs, seed), queries_of(name, inputs, seed + 1))
 
 
 @pytest.mark.parametrize("name", ["noise", "perturbed", "blobs"])
 def test_places_of_a_vector_keep_their_own_ranges(name: str) -> None:
     inputs = torch.stack([torch.rand(50), 100 + torch.rand(50)], dim=1)
-    attack = made(name, inputs, 0)
+    attack = queries_of(name, inputs, 0)
     assert float(attack[:, 0].max()) <= 1.001
     assert float(attack[:, 1].min()) >= 99.999
 
@@ -59,14 +59,14 @@ def test_places_of_a_vector_keep_their_own_ranges(name: str) -> None:
 @given(shape=SHAPES, seed=SEEDS)
 def test_a_perturbed_query_is_a_tenth_of_the_range_away_at_most(shape: tuple[int, ...], seed: int) -> None:
     inputs = inputs_of(shape, seed)
-    away = (made("perturbed", inputs, seed) - inputs).abs()
+    away = (queries_of("perturbed", inputs, seed) - inputs).abs()
     assert float(away.max()) <= STEP * float(inputs.max() - inputs.min()) * 1.001
 
 
 @given(shape=IMAGES, seed=SEEDS)
 def test_shuffled_patches_are_the_images_own(shape: tuple[int, ...], seed: int) -> None:
     inputs = inputs_of(shape, seed)
-    attack = made("shuffled", inputs, seed)
+    attack = queries_of("shuffled", inputs, seed)
     tall, wide = shape[1] // PATCHES, shape[2] // PATCHES
 
     def patches(image: Tensor) -> list[list[float]]:
@@ -87,13 +87,13 @@ def test_rows_and_columns_beyond_the_patches_stay() -> None:
 @given(shape=st.sampled_from([(5,), (2, 3), (3, 4, 5)]), seed=SEEDS)
 def test_values_of_what_is_no_image_are_swapped_between_samples(shape: tuple[int, ...], seed: int) -> None:
     inputs = inputs_of(shape, seed)
-    moved = made("shuffled", inputs, seed)
+    moved = queries_of("shuffled", inputs, seed)
     assert torch.equal(moved.sort(dim=0).values, inputs.sort(dim=0).values)
 
 
 def test_blobs_are_smooth_and_noise_is_not() -> None:
     inputs = torch.rand(8, 1, 28, 28)
-    steps = {name: float(made(name, inputs, 0).diff(dim=3).abs().mean()) for name in ("blobs", "noise")}
+    steps = {name: float(queries_of(name, inputs, 0).diff(dim=3).abs().mean()) for name in ("blobs", "noise")}
     assert steps["blobs"] < 0.3 * steps["noise"]
-    flat = made("blobs", torch.rand(500, 6), 0)
+    flat = queries_of("blobs", torch.rand(500, 6), 0)
     assert float((flat.amax(dim=1) - flat.amin(dim=1)).mean()) < 0.2, "one level a sample"

@@ -25,17 +25,17 @@ def refused(path: Path) -> str:
 
 @pytest.mark.parametrize("profile", list(PROFILES))
 def test_every_kind_of_puzzle_is_loaded_as_it_was_saved(tmp_path: Path, profile: str) -> None:
-    made = calibration(puzzle=PROFILES[profile].kind)
-    made.save(tmp_path / "c.json")
-    assert Calibration.load(tmp_path / "c.json") == made
-    assert load_policy(tmp_path / "c.json") == made.policy
+    saved = calibration(puzzle=PROFILES[profile].kind)
+    saved.save(tmp_path / "c.json")
+    assert Calibration.load(tmp_path / "c.json") == saved
+    assert load_policy(tmp_path / "c.json") == saved.policy
 
 
 @pytest.mark.parametrize("name", list(PolicyName))
 def test_what_is_saved_is_loaded(tmp_path: Path, name: PolicyName) -> None:
-    made = calibration(name=name, provenance={"samples": 450, "mean_cost": 1.7, "machine": "here"})
-    made.save(tmp_path / "c.json")
-    assert Calibration.load(tmp_path / "c.json") == made
+    saved = calibration(name=name, provenance={"samples": 450, "mean_cost": 1.7, "machine": "here"})
+    saved.save(tmp_path / "c.json")
+    assert Calibration.load(tmp_path / "c.json") == saved
     assert [file.name for file in tmp_path.iterdir()] == ["c.json"]
 
 
@@ -64,7 +64,7 @@ def test_every_missing_member_is_named(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (put("schema", 5), "has schema 5, this version reads 6: make it again with calpow calibrate"),
         (put("comment", "whatever"), "comment is not known"),
@@ -77,8 +77,8 @@ def test_every_missing_member_is_named(tmp_path: Path, name: str) -> None:
         (put("policy.cap", 0.5), "policy.cap must be at least 1"),
     ],
 )
-def test_whatever_is_wrong_is_named(tmp_path: Path, change: Change, said: str) -> None:
-    assert said in refused(save_changed(tmp_path, change))
+def test_whatever_is_wrong_is_named(tmp_path: Path, change: Change, message: str) -> None:
+    assert message in refused(save_changed(tmp_path, change))
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -40,9 +40,9 @@ CLASSES = 5
 LENGTHS = StreamLengths(10_000)
 
 
-def population(rng: np.random.Generator, each: int) -> Samples:
+def population(rng: np.random.Generator, per_class: int) -> Samples:
     """Skewed costs like 50 teachers' on digits; classes differ, and one in twelve is taken for the next class."""
-    classes = np.repeat(np.arange(CLASSES), each)
+    classes = np.repeat(np.arange(CLASSES), per_class)
     mistaken = rng.random(len(classes)) < 1 / 12
     mean = 0.4 + 0.15 * classes + 0.8 * mistaken
     costs = np.minimum(LOWEST + rng.exponential(mean), CEILING[0])
@@ -61,7 +61,9 @@ def paid(multiples: Callable[[Floats], Floats], values: Floats, samples: Samples
     rng = np.random.default_rng(9)
     users = [simulate(values, samples, LENGTHS, rng) for _ in range(20)]
     return {
-        profile: stream_means(multiples(np.concatenate([each[profile] for each in users])), LENGTHS, LENGTHS.horizons)
+        profile: stream_means(
+            multiples(np.concatenate([users_of_round[profile] for users_of_round in users])), LENGTHS, LENGTHS.horizons
+        )
         for profile in users[0]
     }
 
@@ -141,8 +143,10 @@ def test_attackers_pay_a_hundredfold_by_the_hundredth_query() -> None:
 @pytest.mark.training
 def test_more_samples_let_attackers_hide_less() -> None:
     few, many = (
-        fit_conditional(population(np.random.default_rng(0), each), CEILING, LENGTHS, np.random.default_rng(1)).policy
-        for each in (20, 500)
+        fit_conditional(
+            population(np.random.default_rng(0), per_class), CEILING, LENGTHS, np.random.default_rng(1)
+        ).policy
+        for per_class in (20, 500)
     )
     assert many.spread < few.spread / 2
 
@@ -154,8 +158,8 @@ def test_copies_of_a_sample_do_not_vouch_for_it() -> None:
     copied = samples.take(index)
     strangers = replace(copied, groups=torch.arange(len(index)))
     alone, together, apart = (
-        fit_conditional(each, CEILING, LENGTHS, np.random.default_rng(1)).policy.spread
-        for each in (samples, copied, strangers)
+        fit_conditional(resampled, CEILING, LENGTHS, np.random.default_rng(1)).policy.spread
+        for resampled in (samples, copied, strangers)
     )
     assert together == pytest.approx(alone, rel=0.15)
     assert apart < 0.75 * alone
@@ -181,9 +185,9 @@ def test_the_simulation_asks_what_the_gate_asks() -> None:
             gate = math.exp(min(policy.log_multiple(Totals(0, round(excess * MICRO), n)), math.log(CAP)))
             assert multiple == pytest.approx(gate, rel=1e-4)
     rule = Paper(0.0, 0.0, 1.0075)
-    found = paper_multiples(math.log(1.0075), np.array([[-700.0, 3.0, 1e6]]))[0].tolist()
+    simulated = paper_multiples(math.log(1.0075), np.array([[-700.0, 3.0, 1e6]]))[0].tolist()
     gates = [rule.log_multiple(Totals(round(cost * MICRO), 0, 1)) for cost in (-700.0, 3.0, 1e6)]
-    assert found == pytest.approx([math.exp(min(gate, math.log(CAP))) for gate in gates])
+    assert simulated == pytest.approx([math.exp(min(gate, math.log(CAP))) for gate in gates])
 
 
 @pytest.mark.training
@@ -212,9 +216,9 @@ def test_users_of_every_kind_stay_within_the_bounds_and_attackers_do_not() -> No
     thief = Totals(round(3.3 * n * MICRO), 0, n)
     assert fitted.policy.log_multiple(thief) > math.log(CAP)
     costs = np.array([[1.4 * n, 3.3 * n, 0.2 * n]])
-    found = bounds_multiples(fitted.policy, np.array([n, n, n]), costs)[0].tolist()
+    simulated = bounds_multiples(fitted.policy, np.array([n, n, n]), costs)[0].tolist()
     gates = [fitted.policy.log_multiple(Totals(round(cost * MICRO), 0, n)) for cost in costs[0].tolist()]
-    assert found == pytest.approx([math.exp(min(gate, math.log(CAP))) for gate in gates])
+    assert simulated == pytest.approx([math.exp(min(gate, math.log(CAP))) for gate in gates])
 
 
 @pytest.mark.usefixtures("few_resamples")

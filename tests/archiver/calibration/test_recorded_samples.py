@@ -24,54 +24,54 @@ METER = "9f2c41ab"
 
 def test_what_is_learnt_is_what_there_is_without_the_thieves() -> None:
     clean = crowd(np.random.default_rng(1), 60, 0)
-    found = vet(crowd(np.random.default_rng(1), 60, 30)).samples
+    vetted = vet(crowd(np.random.default_rng(1), 60, 30)).samples
     for index in range(len(CLASSES)):
-        learnt, expected = found.costs[found.labels == index].numpy(), clean.costs[clean.labels == index]
+        learnt, expected = vetted.costs[vetted.labels == index].numpy(), clean.costs[clean.labels == index]
         assert learnt.mean(axis=0) == pytest.approx(expected.mean(axis=0), rel=0.15)
 
 
 def test_thieves_who_spread_over_many_short_accounts_teach_nothing() -> None:
     users = crowd(np.random.default_rng(1), 60, 0)
     thieves = crowd(np.random.default_rng(2), 0, 200, length=14)
-    found, alone = vet(together(users, thieves)), vet(users)
-    assert found.short == 200
-    assert len(found.samples.costs) == len(alone.samples.costs)
+    vetted, alone = vet(together(users, thieves)), vet(users)
+    assert vetted.short == 200
+    assert len(vetted.samples.costs) == len(alone.samples.costs)
 
 
 def test_no_account_counts_for_more_than_its_share() -> None:
-    made = crowd(np.random.default_rng(2), 40, 0, length=130)
-    heavy = np.repeat(np.flatnonzero(made.owners == 0), 100)
-    both = made.take(np.concatenate([heavy, np.flatnonzero(made.owners != 0)]))
+    recorded = crowd(np.random.default_rng(2), 40, 0, length=130)
+    heavy = np.repeat(np.flatnonzero(recorded.owners == 0), 100)
+    both = recorded.take(np.concatenate([heavy, np.flatnonzero(recorded.owners != 0)]))
     both = replace(both, queries=np.arange(len(both.owners)))
     samples = vet(both).samples
     assert samples.groups.bincount().max() == LEAST_CAP
 
 
 def test_queries_without_an_account_are_left_out_where_there_are_accounts() -> None:
-    made = crowd(np.random.default_rng(3), 40, 0)
-    nobody = replace(made, accounts=("", *made.accounts[1:]))
-    found = vet(nobody)
-    assert found.accounts == 39
-    assert found.unnamed == (made.owners == 0).sum()
-    assert 0 not in found.samples.groups.tolist()
+    recorded = crowd(np.random.default_rng(3), 40, 0)
+    nobody = replace(recorded, accounts=("", *recorded.accounts[1:]))
+    vetted = vet(nobody)
+    assert vetted.accounts == 39
+    assert vetted.unnamed == (recorded.owners == 0).sum()
+    assert 0 not in vetted.samples.groups.tolist()
 
 
 def test_where_nobody_has_an_account_each_query_stands_for_itself() -> None:
-    made = crowd(np.random.default_rng(3), 40, 0)
-    found = vet(replace(made, owners=np.zeros_like(made.owners), accounts=("",)))
-    assert not found.samples.by_account
-    assert len(np.unique(found.samples.groups.numpy())) == len(made.owners)
+    recorded = crowd(np.random.default_rng(3), 40, 0)
+    vetted = vet(replace(recorded, owners=np.zeros_like(recorded.owners), accounts=("",)))
+    assert not vetted.samples.by_account
+    assert len(np.unique(vetted.samples.groups.numpy())) == len(recorded.owners)
 
 
 @pytest.mark.parametrize(
-    ("users", "said"),
+    ("users", "message"),
     [(0, "there are 0 accounts"), (9, "there are 9 accounts of 30 samples or more"), (10, "answered with class")],
 )
-def test_too_few_accounts_are_refused_with_the_number_needed(users: int, said: str) -> None:
+def test_too_few_accounts_are_refused_with_the_number_needed(users: int, message: str) -> None:
     few = crowd(np.random.default_rng(5), 3, 0, length=8)
-    made = together(crowd(np.random.default_rng(4), users, 0, length=130), few) if users else few
-    with pytest.raises(RecordsError, match=said) as caught:
-        vet(made)
+    recorded = together(crowd(np.random.default_rng(4), users, 0, length=130), few) if users else few
+    with pytest.raises(RecordsError, match=message) as caught:
+        vet(recorded)
     assert "\n" not in str(caught.value)
 
 
@@ -83,11 +83,11 @@ def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
     path = tmp_path / "new" / "records.jsonl"
     append(path, [record(), record("bob", classes=(1, 4))])
     append(path, [record("", meter="00000000"), record("ada")])
-    found = read_records(path, METER, 5, 2)
-    assert found.labels.tolist() == [3, 1, 4, 3]
-    assert [found.accounts[owner] for owner in found.owners] == ["ada", "bob", "bob", "ada"]
-    assert found.queries.tolist() == [1, 2, 2, 4]
-    assert (found.foreign, found.torn) == (1, 0)
+    read = read_records(path, METER, 5, 2)
+    assert read.labels.tolist() == [3, 1, 4, 3]
+    assert [read.accounts[owner] for owner in read.owners] == ["ada", "bob", "bob", "ada"]
+    assert read.queries.tolist() == [1, 2, 2, 4]
+    assert (read.foreign, read.torn) == (1, 0)
     assert path.stat().st_mode & 0o077 == 0
 
 
@@ -99,11 +99,12 @@ def test_a_line_that_was_cut_off_spoils_no_other(tmp_path_factory: pytest.TempPa
     with path.open("a") as file:
         file.write(record("eve").line()[:at])
     append(path, [record("bob")])
-    found = read_records(path, METER, 5, 2)
-    assert found.accounts == ("ada", "bob")
-    assert found.torn == 1
+    read = read_records(path, METER, 5, 2)
+    assert read.accounts == ("ada", "bob")
+    assert read.torn == 1
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_many_processes_that_append_do_not_come_between_each_other(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
@@ -124,13 +125,13 @@ for number in range(4):
 assert [os.waitpid(worker, 0)[1] for worker in workers] == [0] * 4
 """
     subprocess.run([sys.executable, "-c", program, str(path), METER], check=True)
-    found = read_records(path, METER, 5, 2)
-    assert np.bincount(found.owners).tolist() == [100 * 303] * 4
-    assert found.torn == 0
+    read = read_records(path, METER, 5, 2)
+    assert np.bincount(read.owners).tolist() == [100 * 303] * 4
+    assert read.torn == 0
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("nonsense", "line 2: no record"),
         ('{"at": 1}', "line 2: .* is missing"),
@@ -143,10 +144,10 @@ assert [os.waitpid(worker, 0)[1] for worker in workers] == [0] * 4
         ("[" * 100_000, "line 2: no record"),
     ],
 )
-def test_what_is_no_record_is_refused_with_its_line(tmp_path: Path, line: str, said: str) -> None:
+def test_what_is_no_record_is_refused_with_its_line(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "r.jsonl"
     path.write_text(f"{record().line()}\n{line}\n")
-    with pytest.raises(RecordsError, match=said) as caught:
+    with pytest.raises(RecordsError, match=message) as caught:
         read_records(path, METER, 5, 2)
     assert "\n" not in str(caught.value)
 

@@ -14,15 +14,17 @@ from calpow.archiver.calibration.samples import Samples
 from calpow.archiver.calibration.simulated_users import StreamLengths
 from calpow.handler.leakage.score import ScoredSamples
 
-CLASSES, EACH = 3, 120
+CLASSES, PER_CLASS = 3, 120
 LENGTHS = StreamLengths(1_000)
 TIMES = QueryTimes(latency=0.004, added=0.001, floor=0.002)
 
 
-def inputs_of(strangers: float, each: int = EACH, times: QueryTimes = TIMES) -> tuple[RehearsedPolicy, RehearsalInputs]:
+def inputs_of(
+    strangers: float, per_class: int = PER_CLASS, times: QueryTimes = TIMES
+) -> tuple[RehearsedPolicy, RehearsalInputs]:
     """Legitimate queries cost 1 +- 0.3 by two metrics, strangers so much more."""
     rng = np.random.default_rng(0)
-    n = CLASSES * each
+    n = CLASSES * per_class
     labels = np.arange(n) % CLASSES
     samples = Samples.of_arrays(rng.normal(1, 0.3, (n, 2)), labels, labels, np.arange(n), ("a", "b", "c"))
     policy = fit_conditional(samples, np.array([9.0, 9.0]), LENGTHS, rng, quiet=True)
@@ -50,13 +52,13 @@ def far() -> tuple[RehearsedPolicy, RehearsalInputs]:
 
 @pytest.fixture(scope="module")
 def profiles(far: tuple[RehearsedPolicy, RehearsalInputs]) -> dict[str, SimulatedProfile]:
-    return {each.name: each for each in rehearse(*far, np.random.default_rng(1))}
+    return {profile.name: profile for profile in rehearse(*far, np.random.default_rng(1))}
 
 
 def test_everybody_is_there_with_as_many_samples_as_he_has(profiles: dict[str, SimulatedProfile]) -> None:
-    honest = {name: each.samples for name, each in profiles.items() if each.role is Role.legitimate}
+    honest = {name: profile.samples for name, profile in profiles.items() if profile.role is Role.legitimate}
     assert honest == {"uniform": 360, "mixture": 360, "class a": 120, "class b": 120, "class c": 120}
-    thieves = {name: each.samples for name, each in profiles.items() if each.role is Role.attacker}
+    thieves = {name: profile.samples for name, profile in profiles.items() if profile.role is Role.attacker}
     assert thieves == {
         "odd": 90,
         "cheapest 30% of strangers": 27,
@@ -101,27 +103,27 @@ def test_nothing_is_warned_of_where_all_is_well(
 def test_each_warning_comes_where_it_is_due(
     far: tuple[RehearsedPolicy, RehearsalInputs], profiles: dict[str, SimulatedProfile]
 ) -> None:
-    _, stage = far
+    _, inputs = far
     good = [profiles["uniform"], profiles["odd"]]
-    few = replace(stage, legitimate=stage.legitimate.take(np.arange(3 * 50 - 1)))
-    (said,) = warnings(evidence_of(good), few, with_teachers=True)
-    assert said.startswith("Class c has only 49 independent samples")
+    few = replace(inputs, legitimate=inputs.legitimate.take(np.arange(3 * 50 - 1)))
+    (warning,) = warnings(evidence_of(good), few, with_teachers=True)
+    assert warning.startswith("Class c has only 49 independent samples")
     weak = evidence_of(good, vote_accuracy=0.42)
-    assert warnings(weak, stage, with_teachers=True) == [
+    assert warnings(weak, inputs, with_teachers=True) == [
         "The teachers' vote is right in 42% only: give them more data."
     ]
-    assert warnings(weak, stage, with_teachers=False) == []
-    slow = replace(stage, times=QueryTimes(latency=0.001, added=0.002, floor=0.0005))
-    (said,) = warnings(evidence_of(good), slow, with_teachers=True)
-    assert said.startswith("The overhead budget of 2 cannot be kept")
-    assert "3.5 times" in said
+    assert warnings(weak, inputs, with_teachers=False) == []
+    slow = replace(inputs, times=QueryTimes(latency=0.001, added=0.002, floor=0.0005))
+    (warning,) = warnings(evidence_of(good), slow, with_teachers=True)
+    assert warning.startswith("The overhead budget of 2 cannot be kept")
+    assert "3.5 times" in warning
 
 
 def test_attackers_like_legitimate_users_are_warned_of() -> None:
-    rule, stage = inputs_of(0.0)
-    found = warnings(evidence_of(rehearse(rule, stage, np.random.default_rng(1))), stage, with_teachers=False)
-    assert found[0].startswith("These attackers pay less than 100 times the floor: odd; cheapest 30% of strangers")
-    assert [each.split(":")[0] for each in found[1:]] == [
+    rule, inputs = inputs_of(0.0)
+    lines = warnings(evidence_of(rehearse(rule, inputs, np.random.default_rng(1))), inputs, with_teachers=False)
+    assert lines[0].startswith("These attackers pay less than 100 times the floor: odd; cheapest 30% of strangers")
+    assert [warning.split(":")[0] for warning in lines[1:]] == [
         "Metric first tells no attacker from legitimate users",
         "Metric second tells no attacker from legitimate users",
     ]

@@ -30,12 +30,12 @@ def test_accounts_true_spread_is_told_from_chance() -> None:
 
 def test_users_as_recorded_scatter_as_accounts_do_and_not_as_short_ones_seem_to() -> None:
     rng = np.random.default_rng(6)
-    made = vet(crowd(rng, 80, 0, length=130)).samples
-    values = rng.normal(0, 1, len(made.labels)) + 0.2 * rng.normal(0, 1, 200)[made.groups.numpy()]
+    samples = vet(crowd(rng, 80, 0, length=130)).samples
+    values = rng.normal(0, 1, len(samples.labels)) + 0.2 * rng.normal(0, 1, 200)[samples.groups.numpy()]
     lengths = StreamLengths(10_000)
-    rows = [simulate_accounts(values, made, lengths, rng)[RECORDED][:, -1] / 10_000 for _ in range(300)]
+    rows = [simulate_accounts(values, samples, lengths, rng)[RECORDED][:, -1] / 10_000 for _ in range(300)]
     assert np.concatenate(rows).std() == pytest.approx(0.2, rel=0.5)
-    assert simulate_accounts(values, replace(made, by_account=False), lengths, rng) == {}
+    assert simulate_accounts(values, replace(samples, by_account=False), lengths, rng) == {}
 
 
 def test_a_resample_holds_whole_groups_and_as_many_of_each_class() -> None:

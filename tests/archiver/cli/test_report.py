@@ -22,12 +22,12 @@ def test_the_command_writes_the_page(
     evidence: RehearsalEvidence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    made = calibration(rehearsal=evidence)
-    made.save(Path("calibration.json"))
+    saved = calibration(rehearsal=evidence)
+    saved.save(Path("calibration.json"))
     # The help's own example.
     assert main(["report", "calibration.json", "-o", "report.html"]) == 0
     assert capsys.readouterr().out == "report.html: open it in a browser\n"
-    assert Path("report.html").read_text(encoding="utf-8") == render(evidence, ReportFacts.of(made))
+    assert Path("report.html").read_text(encoding="utf-8") == render(evidence, ReportFacts.of(saved))
 
 
 def test_the_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:

@@ -106,7 +106,7 @@ def test_the_bounds_and_the_base_can_be_set(folder: Path, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("attacks.csv", None, "'--trace': File 'attacks.csv' does not exist"),
         ("legitimate.csv", None, "'--baseline': File 'legitimate.csv' does not exist"),
@@ -126,16 +126,16 @@ def test_the_bounds_and_the_base_can_be_set(folder: Path, capsys: pytest.Capture
     ],
 )
 def test_what_is_wrong_with_a_recording_is_said_in_one_line(
-    folder: Path, capsys: pytest.CaptureFixture[str], name: str, content: str | bytes | None, said: str
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str, content: str | bytes | None, message: str
 ) -> None:
     (folder / name).unlink()
     if content is not None:
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
-    assert said in refused(capsys)
+    assert message in refused(capsys)
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--attack", "thieves"], "no attack 'thieves': there are honest, thief"),
         (["--base", "0.9"], "'--base': 0.9 is not in the range 1<=x<inf"),
@@ -149,9 +149,9 @@ def test_what_is_wrong_with_a_recording_is_said_in_one_line(
     ],
 )
 def test_what_cannot_be_replayed_is_said_in_one_line(
-    folder: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+    folder: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
-    assert said in refused(capsys, *words)
+    assert message in refused(capsys, *words)
 
 
 def test_an_output_that_cannot_be_written_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,9 +166,9 @@ def test_a_spreadsheets_byte_order_mark_and_more_columns_do_no_harm(folder: Path
 
 def test_the_example_of_the_help_works_when_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", "--help"]) == 0
-    found = re.search(r"Example.*:\n((?:  .*\n)+)", capsys.readouterr().out)
-    assert found
-    lines = found[1].replace("calpow simulate", f"{sys.executable} -m calpow.client simulate")
+    example = re.search(r"Example.*:\n((?:  .*\n)+)", capsys.readouterr().out)
+    assert example
+    lines = example[1].replace("calpow simulate", f"{sys.executable} -m calpow.client simulate")
     done = subprocess.run(["sh", "-e"], input=lines, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1].split()[:2] == ["thief", "3,000"]

@@ -35,7 +35,7 @@ def with_profiles(evidence: RehearsalEvidence, *profiles: SimulatedProfile) -> R
 
 def renamed(evidence: RehearsalEvidence, name: str) -> RehearsalEvidence:
     """Every profile and metric, and whatever else has a name, named like this."""
-    profiles = [dataclasses.replace(each, name=name, auroc={name: 0.9}) for each in evidence.profiles]
+    profiles = [dataclasses.replace(profile, name=name, auroc={name: 0.9}) for profile in evidence.profiles]
     return dataclasses.replace(evidence, profiles=tuple(profiles), score_name=name, warnings=(name,))
 
 
@@ -44,14 +44,14 @@ class Elements(HTMLParser):
 
     def __init__(self, document: str) -> None:
         super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.feed(document)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
+        self.tags.append((tag, dict(attrs)))
 
     def values(self, attribute: str) -> Counter[str]:
-        return Counter(str(attrs[attribute]) for _, attrs in self.found if attribute in attrs)
+        return Counter(str(attrs[attribute]) for _, attrs in self.tags if attribute in attrs)
 
 
 def names(profiles: tuple[SimulatedProfile, ...]) -> list[str]:
@@ -73,7 +73,7 @@ def test_the_page_loads_nothing(evidence: RehearsalEvidence) -> None:
 
 
 def test_a_budget_that_is_kept_or_broken_changes_the_verdict(evidence: RehearsalEvidence) -> None:
-    worst = max(each.overhead[99] for each in honest(evidence))
+    worst = max(profile.overhead[99] for profile in honest(evidence))
     for budget, good in ((worst + 0.01, True), (worst - 0.01, False)):
         changed = dataclasses.replace(evidence, overhead_budget=budget)
         assert verdicts(changed)[0].good is good
@@ -101,7 +101,7 @@ def test_names_from_folders_are_text_and_nothing_else(evidence: RehearsalEvidenc
     document = render(renamed(evidence, HOSTILE), facts)
     document.encode()
     elements = Elements(document)
-    assert not {"script", "img", "iframe"} & {tag for tag, _ in elements.found}
+    assert not {"script", "img", "iframe"} & {tag for tag, _ in elements.tags}
     assert not elements.values("onload")
     assert list(elements.values("data-series").values()) == [2 * len(evidence.profiles)]
     assert "\x00" not in document
@@ -117,7 +117,7 @@ def test_a_calibration_of_few_checkpoints_and_no_attacker_is_shown(evidence: Reh
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"profiles": ()}, "holds no evidence"),
         ({"checkpoints": ()}, "holds no evidence"),
@@ -126,9 +126,9 @@ def test_a_calibration_of_few_checkpoints_and_no_attacker_is_shown(evidence: Reh
         ({"checkpoints": (0, 1)}, "do not rise"),
     ],
 )
-def test_evidence_that_cannot_be_shown_is_refused(changes: dict[str, object], said: str) -> None:
+def test_evidence_that_cannot_be_shown_is_refused(changes: dict[str, object], message: str) -> None:
     small = calibration().rehearsal
-    with pytest.raises(ReportError, match=f"{said}.*calpow calibrate"):
+    with pytest.raises(ReportError, match=f"{message}.*calpow calibrate"):
         render(dataclasses.replace(small, **changes), FACTS)  # type: ignore[arg-type]  # the table's own mapping
 
 
@@ -138,9 +138,9 @@ def test_an_attacker_or_a_user_who_takes_no_time_is_refused(evidence: RehearsalE
         dataclasses.replace(first, overhead=(0.0, *first.overhead[1:])),
         dataclasses.replace(first, work=dataclasses.replace(first.work, low=(0.0, *first.work.low[1:]))),
     )
-    for each in free:
+    for profile in free:
         with pytest.raises(ReportError, match="profile uniform takes no time"):
-            render(with_profiles(evidence, each), FACTS)
+            render(with_profiles(evidence, profile), FACTS)
 
 
 POSITIVE = st.floats(1e-9, 1e12)
@@ -170,12 +170,12 @@ def test_whatever_was_measured_can_be_drawn(
 ) -> None:
     profiles = [
         dataclasses.replace(
-            each,
+            profile,
             score=Band(scores, scores, scores),
             work=Band(*(tuple(map(pick, low, middle, high)) for pick in (min, _median, max))),
             overhead=tuple(sorted(overhead[index % 2] for index in range(101))),
         )
-        for each in calibration().rehearsal.profiles
+        for profile in calibration().rehearsal.profiles
     ]
     drawn = dataclasses.replace(
         calibration().rehearsal, profiles=tuple(profiles), overhead_budget=budget, checkpoints=(1, second)

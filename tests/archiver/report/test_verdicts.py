@@ -20,11 +20,11 @@ def with_profiles(evidence: RehearsalEvidence, *profiles: SimulatedProfile) -> R
 
 def test_the_verdicts_say_who_pays_what(evidence: RehearsalEvidence) -> None:
     users, thousand, ten_thousand = verdicts(evidence)
-    worst = max(each.overhead[99] for each in honest(evidence))
+    worst = max(profile.overhead[99] for profile in honest(evidence))
     assert users.figure == f"at most {times(worst)}"
     assert users.good == (worst <= 2.0)
     for verdict, queries in ((thousand, 1_000), (ten_thousand, 10_000)):
-        paid = {each.name: multiple(evidence, each, queries) for each in attackers(evidence)}
+        paid = {profile.name: multiple(evidence, profile, queries) for profile in attackers(evidence)}
         assert verdict.figure == f"at least {times(min(paid.values()))}"
         assert f"{sum(value >= 100 for value in paid.values())} of 6 attackers" in verdict.sentence
         assert not verdict.good
@@ -32,9 +32,9 @@ def test_the_verdicts_say_who_pays_what(evidence: RehearsalEvidence) -> None:
 
 
 def test_attackers_who_all_pay_enough_are_as_they_should_be(evidence: RehearsalEvidence) -> None:
-    strong = [each for each in attackers(evidence) if each.name in ("noise", "blobs")]
+    strong = [profile for profile in attackers(evidence) if profile.name in ("noise", "blobs")]
     _, *attacks = verdicts(with_profiles(evidence, *honest(evidence), *strong))
-    assert [(each.good, each.sentence) for each in attacks] == [
+    assert [(verdict.good, verdict.sentence) for verdict in attacks] == [
         (True, "2 of 2 attackers pay 100× the floor or more.")
     ] * 2
 
@@ -46,12 +46,12 @@ def test_work_between_checkpoints_lies_on_the_line_through_them(evidence: Rehear
     two = dataclasses.replace(evidence, checkpoints=(1, 1_000_000))
     changed = dataclasses.replace(profile, work=work)
     assert work_at(two, changed, 10_000) == pytest.approx(100.0)
-    assert [work_at(two, changed, each) for each in (1, 1_000_000)] == [1.0, 1_000.0]
+    assert [work_at(two, changed, queries) for queries in (1, 1_000_000)] == [1.0, 1_000.0]
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [(0.0004, "0.4 ms"), (0.1, "100 ms"), (1, "1 s"), (90, "1.5 min"), (86_400, "1 day"), (1e9, "32 years")],
 )
-def test_durations_are_said_as_people_say_them(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
+def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -19,12 +19,12 @@ class Fixed:
 def test_mean_worst_vote_and_chance_are_counted_over_all_batches() -> None:
     truth = torch.tensor([0, 0, 1, 2] * 100)
     cast = torch.stack([truth, truth, torch.zeros_like(truth)], dim=1)
-    found = measure_accuracy(Fixed(), cast, truth)
-    assert found == Accuracy(400, 2.5 / 3, 0.5, 1.0, 0.5)
+    measured = measure_accuracy(Fixed(), cast, truth)
+    assert measured == Accuracy(400, 2.5 / 3, 0.5, 1.0, 0.5)
 
 
 @pytest.mark.parametrize(("vote", "chance", "weak"), [(0.9, 0.1, False), (0.56, 0.1, False), (0.54, 0.1, True)])
 def test_teachers_hardly_better_than_guessing_are_called_weak(vote: float, chance: float, weak: bool) -> None:
-    said = Accuracy(100, 0.5, 0.1, vote, chance).weakness
-    assert (said is not None) == weak
-    assert said is None or "fewer --teachers" in said
+    weakness = Accuracy(100, 0.5, 0.1, vote, chance).weakness
+    assert (weakness is not None) == weak
+    assert weakness is None or "fewer --teachers" in weakness

@@ -154,18 +154,18 @@ def test_an_interrupted_training_goes_on_and_ends_as_an_uninterrupted_one(
         process.kill()
     else:
         os.killpg(process.pid, blow)
-    _, said = process.communicate(timeout=30)
+    _, stderr = process.communicate(timeout=30)
     assert not output.exists()
     if blow == signal.SIGINT:
         assert process.returncode == 130
-        assert said.splitlines()[-1] == "calpow: interrupted"
-        assert "Traceback" not in said
+        assert stderr.splitlines()[-1] == "calpow: interrupted"
+        assert "Traceback" not in stderr
     left = len(list(tmp_path.rglob("teacher-*.pt")))
     assert left >= 1
     again = command(home, output)
-    _, said = again.communicate(timeout=90)
+    _, stderr = again.communicate(timeout=90)
     assert again.returncode == 0
-    assert "continuing the training of teachers.pt2 that was interrupted" in said
+    assert "continuing the training of teachers.pt2 that was interrupted" in stderr
     assert torch.equal(votes_of(output), votes_of(trained))
     assert Ensemble.load(output).card == Ensemble.load(trained).card
     assert list(tmp_path.iterdir()) == [output]

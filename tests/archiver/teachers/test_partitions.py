@@ -45,7 +45,7 @@ def test_partitions_are_stratified_and_leave_no_unit_divided(units: list[list[in
         owners.setdefault(payload.unit, set()).add(owner)
     assert all(len(teachers_of_unit) == 1 for teachers_of_unit in owners.values())
     of_class = [
-        Counter(min(owners[f"{label}/{unit}"]) for unit in range(len(each))) for label, each in enumerate(units)
+        Counter(min(owners[f"{label}/{unit}"]) for unit in range(len(sizes))) for label, sizes in enumerate(units)
     ]
     for counts, sizes in zip(of_class, units, strict=True):
         assert counts[HELD_BACK] == max(1, round(len(sizes) / 10))
@@ -61,9 +61,9 @@ def test_other_seeds_make_other_partitions() -> None:
     assert divide(folder, 3, 0) != divide(folder, 3, 1)
 
 
-@pytest.mark.parametrize(("each", "teachers"), [(10, 4), (100, 45), (1000, 250), (3, 1)])
-def test_by_default_a_teacher_gets_two_units_of_each_class(each: int, teachers: int) -> None:
-    assert divide(folder_of([[1] * each, [1] * (each + 50)]), None, 0).teachers == teachers
+@pytest.mark.parametrize(("per_class", "teachers"), [(10, 4), (100, 45), (1000, 250), (3, 1)])
+def test_by_default_a_teacher_gets_two_units_of_each_class(per_class: int, teachers: int) -> None:
+    assert divide(folder_of([[1] * per_class, [1] * (per_class + 50)]), None, 0).teachers == teachers
 
 
 def test_too_many_teachers_are_refused_with_the_number_that_fits() -> None:

@@ -57,7 +57,7 @@ def test_every_puzzle_is_measured_with_every_solver_that_is_there(capsys: pytest
             )
     assert "RTX 4090, digests a second: 50,639 million of hashcash-sha1, 21,976 million of hashcash-sha256," in printed
     assert "(hashcat 6.2.6, https://gist.github.com/Chick3nman/" in printed
-    verified = dict(re.findall(r"^(\S+) +(?:31|7) +([\d.]+) ms$", printed, re.MULTILINE))
+    verified = dict(re.findall(r"^(\S+) +(?:31|7) +([\d.,]+) ms$", printed, re.MULTILINE))
     assert list(verified) == list(PROFILES)
 
 

@@ -178,8 +178,8 @@ def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GateHarness:
 @pytest.mark.parametrize(
     ("cost", "fillers"),
     [
-        (ODD_COSTS[0], 0),
         (ODD_COSTS[1], 1),
+        pytest.param(ODD_COSTS[0], 0, marks=pytest.mark.slow),
         pytest.param(ODD_COSTS[0], 1, marks=pytest.mark.slow),
         pytest.param(ODD_COSTS[1], 0, marks=pytest.mark.slow),
     ],

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from calpow.handler.ledger.ledger import NEW_ACCOUNT, NOTHING, Account, Charge, Totals
@@ -46,6 +46,7 @@ def steps_of(tariff: Tariff) -> Iterator[int]:
         yield step
 
 
+@settings(max_examples=50)
 @given(st.floats(1e-5, 100.0), PACES, st.sampled_from(list(PROFILES)))
 def test_the_floor_is_a_step_and_asks_for_the_nearest_puzzle_as_it_always_did(
     floor: float, pace: float, profile: str
@@ -63,6 +64,7 @@ def off(policy: CalibratedPolicy) -> float:
     return 1 / (2 * policy.puzzle.least_stamps)
 
 
+@settings(max_examples=50)
 @given(policies())
 def test_steps_are_a_quarter_of_a_bit_apart_and_each_is_a_puzzles_work(policy: CalibratedPolicy) -> None:
     tariff = Tariff(policy)
@@ -75,12 +77,14 @@ def test_steps_are_a_quarter_of_a_bit_apart_and_each_is_a_puzzles_work(policy: C
 
 
 @example(Tariff(calibrated_policy(puzzle=PROFILES["scrypt-hard"].kind, solver=SolverFit(0.0, 11.0), floor_seconds=1.0)))
+@settings(max_examples=50)
 @given(tariffs())
 def test_no_challenge_takes_the_reference_client_more_than_15_minutes(tariff: Tariff) -> None:
     assume(tariff.seconds(tariff.floor) <= LONGEST_SECONDS)
     assert tariff.seconds(tariff.longest) <= LONGEST_SECONDS
 
 
+@settings(max_examples=50)
 @given(tariffs(), st.floats(0.0, 1.0))
 def test_work_is_stated_by_the_smallest_step_that_is_enough(tariff: Tariff, part: float) -> None:
     work = int(part * tariff.longest)
@@ -89,6 +93,7 @@ def test_work_is_stated_by_the_smallest_step_that_is_enough(tariff: Tariff, part
     assert all(other < work for other in steps_of(tariff) if other < step)
 
 
+@settings(max_examples=50)
 @given(policies(), pasts())
 def test_a_price_is_a_step_and_no_less_than_its_calibrated_work_but_for_a_puzzles_rounding(
     policy: CalibratedPolicy, totals: Totals
@@ -103,6 +108,7 @@ def test_a_price_is_a_step_and_no_less_than_its_calibrated_work_but_for_a_puzzle
     assert price <= max(2 * wanted, wanted * QUARTER * (1 + off(policy)), tariff.floor)
 
 
+@settings(max_examples=50)
 @given(tariffs(), pasts(), st.integers(0, MICRO))
 def test_more_excess_never_costs_less(tariff: Tariff, totals: Totals, more: int) -> None:
     dearer = Totals(totals.cost_micro, totals.excess_micro + more, totals.queries)
@@ -110,6 +116,7 @@ def test_more_excess_never_costs_less(tariff: Tariff, totals: Totals, more: int)
     assert tariff.next(dearer) >= tariff.next(totals)
 
 
+@settings(max_examples=50)
 @given(tariffs(), pasts(), st.integers(1, 256), st.sampled_from([1.0, 2.5, 10.0]), st.floats(-1.0, 300.0))
 def test_what_is_asked_covers_samples_and_debts_and_is_a_step_between_the_floor_and_the_longest(
     tariff: Tariff, totals: Totals, samples: int, factor: float, owing: float
@@ -127,6 +134,7 @@ def test_what_is_asked_covers_samples_and_debts_and_is_a_step_between_the_floor_
     assert asked >= needed or (samples == 1 and asked == tariff.longest)
 
 
+@settings(max_examples=50)
 @given(tariffs(), pasts(), st.integers(2, 256), st.sampled_from([1.0, 10.0]), st.floats(-1.0, 300.0))
 def test_a_request_that_is_too_large_is_told_the_most_samples_that_are_not(
     tariff: Tariff, totals: Totals, samples: int, factor: float, owing: float
@@ -139,6 +147,7 @@ def test_a_request_that_is_too_large_is_told_the_most_samples_that_are_not(
     assert isinstance(tariff.asked(account, asked.samples + 1, factor), TooLarge)
 
 
+@settings(max_examples=50)
 @given(tariffs(), pasts(), st.lists(st.tuples(st.integers(0, 3 * MICRO), st.integers(-MICRO, 2 * MICRO)), max_size=40))
 def test_a_list_costs_what_its_samples_cost_one_after_another(
     tariff: Tariff, totals: Totals, costs: list[tuple[int, int]]
