@@ -73,6 +73,7 @@ def test_a_key_goes_through_a_proxy(server: PowServer) -> None:
     assert [request.headers["x-api-key"] for request in server.requests] == [KEY] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_cancelling_the_task_ends_the_work_at_once(server: PowServer, backend: str) -> None:
     server.lifetime = 1e6
@@ -115,6 +116,7 @@ def test_the_event_loop_goes_on_while_a_puzzle_is_solved(server: PowServer, back
     assert ticks >= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_stamps_of_a_request_that_was_cancelled_are_not_sent_with_another(server: PowServer, backend: str) -> None:
     async def post_three() -> list[int]:

@@ -82,6 +82,7 @@ def test_the_pipe_gets_the_answer(site: Site, folder: Path) -> None:
     assert json.loads(done.stdout)["class"] == 1
 
 
+@pytest.mark.slow
 @needs
 @pytest.mark.parametrize("first", WAYS)
 def test_every_way_to_ask_pays_the_rest_too(first: str, folder: Path) -> None:

@@ -101,6 +101,7 @@ def invented_costs() -> Priced:
     return Priced(honest(), honest(), dict.fromkeys(SHIFTS, honest()), {"noise": wild}, np.ones(len(METRICS)))
 
 
+@pytest.mark.slow
 def test_strangers_pay_and_honest_users_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("calpow.archiver.calibration.simulated_users.RESAMPLES", 60)
     figures = policies.measure(policies.DEFAULT, invented_costs(), seed=0)

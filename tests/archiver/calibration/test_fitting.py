@@ -104,6 +104,7 @@ def test_several_scores_are_looked_at_together() -> None:
     assert fitted.payments.percentile <= ROOM
 
 
+@pytest.mark.slow
 def test_the_simulated_users_have_room() -> None:
     fitted = fit_conditional(population(np.random.default_rng(0), 45), CEILING, LENGTHS, np.random.default_rng(1))
     assert fitted.payments.mean <= ROOM
@@ -128,6 +129,7 @@ def test_fresh_legitimate_users_of_every_kind_have_room_too() -> None:
     assert sum(beyond) <= 1
 
 
+@pytest.mark.slow
 def test_attackers_pay_a_hundredfold_by_the_hundredth_query() -> None:
     samples = population(np.random.default_rng(0), 45)
     policy = fit_conditional(samples, CEILING, LENGTHS, np.random.default_rng(1)).policy
@@ -165,6 +167,7 @@ def test_copies_of_a_sample_do_not_vouch_for_it() -> None:
     assert apart < 0.75 * alone
 
 
+@pytest.mark.slow
 def test_what_no_sample_showed_is_allowed_for() -> None:
     samples = replace(
         population(np.random.default_rng(0), 45), costs=torch.full((45 * CLASSES, 1), LOWEST, dtype=torch.float64)
@@ -207,6 +210,7 @@ def test_the_papers_base_is_lowered_until_its_standard_users_have_room() -> None
     assert fitted.payments.profile == "uniform"
 
 
+@pytest.mark.slow
 def test_users_of_every_kind_stay_within_the_bounds_and_attackers_do_not() -> None:
     samples = population(np.random.default_rng(0), 400)
     fitted = fit_bounds(samples, CEILING, LENGTHS, np.random.default_rng(1))

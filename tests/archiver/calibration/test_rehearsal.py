@@ -119,6 +119,7 @@ def test_each_warning_comes_where_it_is_due(
     assert "3.5 times" in warning
 
 
+@pytest.mark.slow
 def test_attackers_like_legitimate_users_are_warned_of() -> None:
     rule, inputs = inputs_of(0.0)
     lines = warnings(evidence_of(rehearse(rule, inputs, np.random.default_rng(1))), inputs, with_teachers=False)

@@ -164,6 +164,7 @@ def test_a_spreadsheets_byte_order_mark_and_more_columns_do_no_harm(folder: Path
     assert simulate() == 0
 
 
+@pytest.mark.slow
 def test_the_example_of_the_help_works_when_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", "--help"]) == 0
     example = re.search(r"Example.*:\n((?:  .*\n)+)", capsys.readouterr().out)

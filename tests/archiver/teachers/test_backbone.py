@@ -76,6 +76,7 @@ def test_images_too_small_for_the_backbone_are_refused(tmp_path: Path) -> None:
     refused("torchvision:alexnet", alexnet, (3, 8, 8), r"does not take images of \(3, 8, 8\)")
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_the_architectures_are_refused(tmp_path: Path, resnet18: Path) -> None:
     refused("torchvision:resnet34", resnet18, SHAPE, r"is not of resnet34: \d+ tensors")
     refused("torchvision:resnet18", tmp_path / "none.pth", SHAPE, "No such file")

@@ -52,6 +52,7 @@ def test_no_challenge_is_fetched_that_would_wait_too_long_for_the_lock(
     assert (max(challenges) > 1) == several
 
 
+@pytest.mark.slow
 def test_a_thread_that_waits_for_a_busy_server_does_not_hold_the_lock(server: PowServer) -> None:
     first, *names = json_files(5)
     answers: list[bytes] = []

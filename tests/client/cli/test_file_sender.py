@@ -11,6 +11,7 @@ from tests.support.command_line import json_files
 from tests.support.pow_server import PowServer
 
 
+@pytest.mark.slow
 def test_jobs_are_sent_at_once_over_as_many_connections(server: PowServer) -> None:
     server.seconds = 0.05
     assert main(["predict", f"{server.url}/sleepy", *json_files(24), "--jobs", "6", "--output", "o"]) == 0

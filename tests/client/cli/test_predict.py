@@ -230,6 +230,7 @@ def test_a_full_disk_ends_it_with_one_line(server: PowServer) -> None:
     assert len(server.requests) <= 6
 
 
+@pytest.mark.slow
 def test_a_reader_that_is_gone_ends_it_without_waiting_for_the_server(server: PowServer) -> None:
     ours, theirs = os.pipe()
     os.close(ours)
@@ -244,6 +245,7 @@ def test_a_reader_that_is_gone_ends_it_without_waiting_for_the_server(server: Po
     assert (done.returncode, done.stderr) == (2, b"calpow: Broken pipe\n")
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_it_without_waiting_for_the_server_and_keeps_what_is_answered(server: PowServer) -> None:
     names = json_files(6)
     assert main(["predict", f"{server.url}/free", *names[:2], "--output", "o"]) == 0
@@ -264,6 +266,7 @@ def test_an_interrupt_ends_a_puzzle_that_would_take_years(server: PowServer) -> 
         assert interrupt(process) == (b"", b"calpow: interrupted\n")
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_nothing_answered_is_lost_or_sent_again(server: PowServer) -> None:
     names = json_files(40)
     server.seconds = 0.02
@@ -281,6 +284,7 @@ def test_killed_in_the_middle_nothing_answered_is_lost_or_sent_again(server: Pow
     assert len(bodies(server)) == len(names) - len(kept)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("sh") is None, reason="there is no shell to set limits")
 def test_hundreds_of_files_are_not_open_at_once(server: PowServer) -> None:
     names = json_files(400)

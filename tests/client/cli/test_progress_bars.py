@@ -3,6 +3,8 @@
 import signal
 from pathlib import Path
 
+import pytest
+
 from calpow.client.cli.main import main
 from tests.support.command_line import PATIENCE_SECONDS, command_process, json_files
 from tests.support.pow_server import NO_LIMITS, PowServer
@@ -35,6 +37,7 @@ def test_solve_shows_the_stamps_until_an_interrupt_ends_it_with_one_line(server:
     assert out == b""
 
 
+@pytest.mark.slow
 def test_solve_shows_the_time_left(server: PowServer) -> None:
     server.count, server.lifetime = 64, 1e8
     Path("c").write_bytes(problem_body(server.challenge(bits=22)))

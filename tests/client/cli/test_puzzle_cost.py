@@ -39,6 +39,7 @@ def gpu_speed_beside(row: re.Match[str], rows: list[re.Match[str]]) -> GpuSpeed:
     return speed
 
 
+@pytest.mark.slow
 def test_every_puzzle_is_measured_with_every_solver_that_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["puzzle-cost"]) == 0
     printed = capsys.readouterr().out

@@ -134,6 +134,7 @@ def test_an_absurd_challenge_is_refused(server: PowServer, capsys: pytest.Captur
     assert "more than the limit of 4,294,967,296: raise" in error_line(capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_a_challenge_that_expires_before_it_can_be_solved_is_given_up(
     server: PowServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -143,6 +144,7 @@ def test_a_challenge_that_expires_before_it_can_be_solved_is_given_up(
     assert " s here and expires in " in error_line(capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_a_challenge_that_takes_longer_than_allowed_is_given_up(
     server: PowServer, capsys: pytest.CaptureFixture[str]
 ) -> None:

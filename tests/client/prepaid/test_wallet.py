@@ -139,6 +139,7 @@ def test_a_fork_s_child_has_its_own_stamps(server: PowServer) -> None:
     assert post(server, auth, 6)[0].history == []
 
 
+@pytest.mark.slow
 def test_minting_keeps_no_program_from_ending(server: PowServer) -> None:
     program = f"""
 import threading, requests

@@ -26,6 +26,7 @@ def test_a_server_that_is_never_satisfied_is_given_up_by_work(adapter: Adapter, 
     assert caught.value.response.status_code == 402
 
 
+@pytest.mark.slow
 def test_a_server_that_is_never_satisfied_is_given_up_by_time(adapter: Adapter, server: PowServer) -> None:
     began = time.monotonic()
     with pytest.raises(TimeLimitExceeded, match=re.escape("more than the limit of 0.5 s")) as caught:
@@ -52,6 +53,7 @@ def test_work_within_the_limit_is_done_and_no_more(adapter: Adapter, server: Pow
     assert solved.begun == 1
 
 
+@pytest.mark.slow
 def test_work_that_takes_too_long_is_ended(adapter: Adapter, server: PowServer) -> None:
     began = time.monotonic()
     with pytest.raises(TimeLimitExceeded, match=re.escape("more than the limit of 0.3 s")) as caught:
@@ -60,6 +62,7 @@ def test_work_that_takes_too_long_is_ended(adapter: Adapter, server: PowServer) 
     assert caught.value.limit == 0.3
 
 
+@pytest.mark.slow
 def test_a_challenge_that_expires_before_it_can_be_solved_is_named(adapter: Adapter, server: PowServer) -> None:
     began = time.monotonic()
     with pytest.raises(UnsolvableInTime, match="expires in") as caught:

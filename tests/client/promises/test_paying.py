@@ -95,6 +95,7 @@ def test_200_identical_requests_at_once_are_all_answered(adapter: Adapter, serve
     assert len(set(stamps)) == len(stamps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("busy", [429, 503])
 def test_a_request_to_a_busy_server_is_sent_again_after_retry_after(
     adapter: Adapter, server: PowServer, busy: int, monkeypatch: pytest.MonkeyPatch

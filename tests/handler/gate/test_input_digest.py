@@ -138,6 +138,7 @@ def test_a_forms_boundary_counts_for_nothing_and_the_rest_of_its_type_does() -> 
     assert digest(properties={"Content-Typo": types[1]}) != digest(properties={"Content-Typo": types[0]})
 
 
+@pytest.mark.slow
 def test_what_is_nested_too_deep_or_too_long_raises_what_the_gate_expects() -> None:
     deep: object = 0
     for _ in range(100_000):

@@ -44,6 +44,7 @@ def at_once(jobs: Sequence[Callable[[], TextDecision]], threads: int = THREADS) 
         return list(pool.map(lambda job: job(), jobs))
 
 
+@pytest.mark.slow
 def test_200_simultaneous_uses_of_one_solution_have_one_outcome_and_make_five_passes_at_most(
     harness: GateHarness,
 ) -> None:

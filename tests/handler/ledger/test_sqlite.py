@@ -284,6 +284,7 @@ def test_a_file_that_may_not_be_read_is_refused_until_it_may(ledger: Ledger, pat
     assert totals(other) == ONCE
 
 
+@pytest.mark.slow
 def test_a_ledger_that_somebody_holds_fails_soon_and_only_where_it_must_be_written(ledger: Ledger, path: Path) -> None:
     with locked(path):
         began = time.monotonic()

@@ -128,6 +128,7 @@ def test_an_upgraded_ledger_works(path: Path) -> None:
     assert ledger.account_of(ledger.add_key("eve")) == "eve"
 
 
+@pytest.mark.slow
 def test_processes_that_start_together_upgrade_once(path: Path) -> None:
     results = run_children([["identify", f"sqlite:///{path}"]] * 8)
     assert len({tuple(result.items()) for result in results}) == 1
@@ -144,6 +145,7 @@ def test_processes_that_upgrade_and_work_at_once_lose_nothing(path: Path) -> Non
     assert account.totals == Totals(ADA.cost_micro + 480, ADA.excess_micro - 160, ADA.queries + 160)
 
 
+@pytest.mark.slow
 def test_an_upgrade_waits_for_a_writer_and_fails_closed(path: Path) -> None:
     ledger = open_ledger(f"sqlite:///{path}")
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:

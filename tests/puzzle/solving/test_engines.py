@@ -45,6 +45,7 @@ assert select_engine(Puzzle("hashcash-sha1", "5f0c", 20, 16)) is FAST
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+@pytest.mark.slow
 @needs_fast_engine
 def test_the_time_of_compiling_does_not_count_against_the_limit() -> None:
     program = """

@@ -171,6 +171,7 @@ def test_ctrl_c_ends_the_work_and_leaves_no_process(name: str, tmp_path: Path) -
     assert not any(miner.is_running() for miner in interruption.miners)
 
 
+@pytest.mark.slow
 def test_miners_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     with start_program("PYTHON", tmp_path) as process:
         miners = miner_processes(process.pid)
