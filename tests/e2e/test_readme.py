@@ -100,3 +100,10 @@ def test_the_links_of_the_documents_lead_somewhere() -> None:
     for document in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_the_files_that_the_documents_name_are_there() -> None:
+    named = re.compile(r"`((?:puzzle|handler|archiver|client|tests|benchmarks)/[\w/.-]*)`")
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        for path in named.findall(document.read_text()):
+            assert (ROOT / path).exists(), f"{document.name}: {path}"
