@@ -14,7 +14,6 @@ from ts.utils.util import PredictionException
 from calpow.handler.archive_parts import load_parts
 from calpow.handler.config import VICTIM_FILE, GateConfig, Mode
 from calpow.handler.errors import GateMisconfigured
-from calpow.handler.gate import problems
 from calpow.handler.gate.case import UNDECIDED, log_refusal, refusal_after
 from calpow.handler.gate.gate import Gate
 from calpow.handler.gate.interface import Allowance, AnswerStrategy, Decision, Refused
@@ -28,7 +27,7 @@ from calpow.handler.policy.calibrated_policy import CalibratedPolicy
 from calpow.handler.torchserve_request import Row, TorchServeRequest, is_grpc
 from calpow.handler.victim import HeldAnswer, LoadSettings, Victim
 from calpow.puzzle.errors import CalpowError
-from calpow.puzzle.wire import NEXT_HEADER
+from calpow.puzzle.wire import NEXT_HEADER, PROBLEM_TYPE
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +137,7 @@ def _release(context: Context, index: int, held: HeldAnswer, next_hashes: int | 
 
 def _refuse(context: Context, index: int, problem: Problem, *, grpc: bool) -> str:
     context.set_response_status(problem.status, HTTPStatus(problem.status).phrase, index)
-    context.set_response_content_type(index, problems.CONTENT_TYPE)
+    context.set_response_content_type(index, PROBLEM_TYPE)
     for name, value in problem.headers.items():
         context.set_response_header(index, name, value)
     if not grpc:

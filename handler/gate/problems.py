@@ -8,7 +8,6 @@ from email.utils import formatdate
 from calpow.puzzle.wire import Challenge, www_authenticate
 
 URN = "urn:calpow:problem:"
-CONTENT_TYPE = "application/problem+json"
 
 
 @dataclass(frozen=True, slots=True)
