@@ -102,9 +102,10 @@ def warnings(evidence: RehearsalEvidence, inputs: RehearsalInputs, *, with_teach
         found.append(f"The teachers' vote is right in {evidence.vote_accuracy:.0%} only: give them more data.")
     if times.latency + times.added + times.floor > evidence.overhead_budget * times.latency:
         least = (times.latency + times.added + times.floor) / times.latency
+        remedy = " Most of that is the puzzle: another --puzzle may lower it." if times.floor > times.added else ""
         found.append(
             f"The overhead budget of {evidence.overhead_budget:g} cannot be kept for a model this fast: pricing,"
-            f" accounting and the least puzzle bring an answer to {least:.1f} times its time."
+            f" accounting and the least puzzle bring an answer to {least:.1f} times its time.{remedy}"
         )
     return found + _attack_warnings(evidence)
 

@@ -123,8 +123,8 @@ def _solve(client: ReferenceClient, bits: int) -> SolverRun:
 def measure_floor(client: ReferenceClient, seconds: float, solver: SolverFit) -> FloorPuzzle:
     """Find the largest floor whose puzzle takes at most `seconds` in the mean on this machine.
 
-    The search begins where the fit suggests; small puzzles deviate from it, and sizes come in steps. Raises TimingError
-    when even the least puzzle of this kind takes longer.
+    Where even the least puzzle of this kind takes longer, it is the floor. The search begins where the fit suggests;
+    small puzzles deviate from it, and sizes come in steps.
     """
     least = _expected_hashes(client, 0.0)
     # A little below the limit: the nearest size is up to half a step away, and the mean is not known exactly.
@@ -132,21 +132,21 @@ def measure_floor(client: ReferenceClient, seconds: float, solver: SolverFit) ->
     tried: list[FloorPuzzle] = []
     work = solver.work(aim)
     for _ in range(FLOOR_TRIALS):
-        work = max(work, least)
-        tried.append(FloorPuzzle(_expected_hashes(client, work), mean_solving_seconds(client, work)))
+        tried.append(_timed(client, max(work, least)))
         if FLOOR_LEAST * aim <= tried[-1].seconds <= seconds:
             return tried[-1]
         if tried[-1].work == least and tried[-1].seconds > seconds:
-            break
-        work *= aim / tried[-1].seconds
+            return tried[-1]
+        work = max(work, least) * aim / tried[-1].seconds
     within = [floor for floor in tried if floor.seconds <= seconds]
     if not within:
-        takes = min(floor.seconds for floor in tried)
-        raise TimingError(
-            f"the least puzzle of {client.kind.algorithm} takes {1e3 * takes:.3g} ms here, and a legitimate user may"
-            f" solve for {1e3 * seconds:.3g} ms: choose another --puzzle, or a larger --overhead-budget"
-        )
+        return _timed(client, least)
     return max(within, key=lambda floor: floor.seconds)
+
+
+def _timed(client: ReferenceClient, work: float) -> FloorPuzzle:
+    """Time the puzzle for this work."""
+    return FloorPuzzle(_expected_hashes(client, work), mean_solving_seconds(client, work))
 
 
 def _expected_hashes(client: ReferenceClient, work: float) -> float:
