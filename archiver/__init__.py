@@ -1,1 +1,1 @@
-"""What the model owner and the operator run: teachers, calibration, packaging and keys."""
+"""Commands and tools of the model owner and the operator: teachers, calibration, packaging and keys."""

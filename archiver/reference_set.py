@@ -16,7 +16,7 @@ from calpow.handler.leakage.neighbours import SCHEMA, NeighboursCard, save_neigh
 
 @dataclass(frozen=True)
 class ReferenceOrder:
-    """What to compute features of, and where to write them; `k` is how many of the nearest points vote."""
+    """An order for a reference set: the data to represent, and the file to write; the `k` nearest points vote."""
 
     victim: Path
     data: Path

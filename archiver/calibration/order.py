@@ -14,7 +14,7 @@ POLICIES = ("conditional", "paper", "bounds")
 
 @dataclass(frozen=True)
 class CalibrationOrder:
-    """What to calibrate, by which scores, and where to write the calibration.
+    """An order for a calibration: the victim, the data, the scores, and the file to write.
 
     metrics: names of scores; the paper's rule sums the first.
     rdp_order: votes are accounted as RDP of this order instead of each query's epsilon.

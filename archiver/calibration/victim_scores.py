@@ -37,7 +37,7 @@ class LegitimateUse:
 
 @dataclass(frozen=True)
 class VictimScores:
-    """What was measured on the victim: its scores, its batches, legitimate samples, and each attacker's queries.
+    """Measurements of the victim: its scores, its batches, legitimate samples, and each attacker's queries.
 
     `parts` are the SHA-256 of the files that scores need, by their names in the archive.
     """

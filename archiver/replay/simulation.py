@@ -21,7 +21,7 @@ CSV_COLUMNS = ("attack", "queries", "cost", "accuracy", "seconds_before", "puzzl
 
 @dataclass(frozen=True)
 class SimulationOrder:
-    """What to replay.
+    """An order to replay recorded attacks.
 
     baseline, trace: CSV files of a standard user and of attacks. attack: the only one to replay; all of them by
     default. queries: each attack stops before it exceeds this number. base: the `a` of the paper's rule. min_seconds,

@@ -42,7 +42,7 @@ MOST_MEASURED = 1000
 
 @dataclass(frozen=True)
 class TeacherOrder:
-    """What to train, from which data, and where to write it. Members that are None are chosen by the data."""
+    """An order for an ensemble: data, teachers, and the file to write. Members that are None are chosen by the data."""
 
     victim: Path
     data: Path

@@ -31,7 +31,7 @@ BESIDE = ("PATE + entropy", "PATE + ODIN")
 
 
 def policy_tables(results: Results, choices: Sequence[Choice]) -> Iterator[str]:
-    """What everybody pays under each policy, line by line."""
+    """Yield the lines of the tables of payments under each policy."""
     yield from _preamble(len(results))
     yield from _honest(results, choices)
     yield from _least(results, choices)
@@ -135,7 +135,7 @@ def _shifts(results: Results) -> Iterator[str]:
 
 
 def timing_tables(timings: Timings) -> Iterator[str]:
-    """How long pricing takes, line by line."""
+    """Yield the lines of the table of pricing times."""
     yield "### Pricing beside the victim's forward pass"
     yield ""
     yield (

@@ -1,4 +1,4 @@
-"""How a batch's samples map to its requests: shown by payloads, and False where they do not show it."""
+"""The map from a batch's samples to its requests is read off payloads; it is False where they do not show it."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

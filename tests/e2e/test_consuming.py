@@ -1,4 +1,4 @@
-"""What docs/consuming.md tells people with a shell, pasted and run against a protected TorchServe."""
+"""The shell lines of docs/consuming.md work when they are pasted, against a protected TorchServe."""
 
 import json
 import os

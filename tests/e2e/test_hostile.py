@@ -1,4 +1,4 @@
-"""What is thrown at a protected model: each gets its problem document, the worker lives, nobody is charged for it."""
+"""Hostile requests get their problem documents; the worker lives, and no account is charged for them."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What the README and the docs say, done: their lines are pasted and run against a protected server."""
+"""The lines of the README and the docs work when they are pasted, against a protected server."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What the server signs is what the client reads, and what the client sends is what the server verifies."""
+"""Server and client agree: challenges are read as they were signed, solutions are verified as they were sent."""
 
 import base64
 import json

@@ -1,1 +1,1 @@
-"""What tests share: servers, clients, victims and inputs."""
+"""Servers, clients, victims and inputs that tests share."""

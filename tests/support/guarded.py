@@ -129,7 +129,7 @@ class Site:
         return self.ledger.add_key(account)
 
     def totals(self, account: str, model: str = "vector") -> Totals:
-        """What an account has run up."""
+        """Return the totals of an account."""
         return self.ledger.account(model, account).totals
 
     def plain(self, model: str, payload: bytes, **options: object) -> requests.Response:

@@ -89,7 +89,7 @@ def start_program(engine: str, folder: Path) -> "subprocess.Popen[str]":
 
 @dataclass(frozen=True)
 class Interruption:
-    """What a program did after Ctrl-C, the seconds that it took, and the miners that it had before."""
+    """The end of a program after Ctrl-C: its output, its seconds, and the miners that it had before."""
 
     outcome: tuple[str, str, int]
     seconds: float

@@ -1,4 +1,4 @@
-"""How soon the solver starts, notices its limits and ends, and how well it estimates the time left."""
+"""The solver starts, notices its limits and ends soon, and estimates the time left."""
 
 import threading
 import time

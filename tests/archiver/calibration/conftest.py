@@ -1,4 +1,4 @@
-"""What the tests of calibration share: a victim with its teachers and held-out payloads, made once."""
+"""A victim with its teachers and held-out payloads, made once for all tests of calibration."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What is done is kept whole, by run, and gone at the end."""
+"""Checkpoints keep finished work whole, by run, and are gone at the end."""
 
 from pathlib import Path
 
