@@ -92,7 +92,8 @@ def _solve(action: Solve, progress: Callable[[Progress], None] | None, cancel: t
     except SolvingTooLong as error:
         if action.lifetime < action.seconds_left:
             raise UnsolvableInTime(error.expected_seconds, action.lifetime) from error
-        raise TimeLimitExceeded(error.expected_seconds, action.max_seconds) from error
+        expected_seconds = action.max_seconds - action.seconds_left + error.expected_seconds
+        raise TimeLimitExceeded(expected_seconds, action.max_seconds, action.refusal) from error
     except SolvingCancelled as error:
         raise Cancelled("cancelled before the work was done") from error
     return FoundStamps(stamps, time.monotonic() - began)

@@ -147,10 +147,13 @@ class Payer {
     if (refused && problem.type === "urn:calpow:problem:pow-required") {
       throw new HeadersDropped("the server asks for work that was done: something drops the header PoW-Solution");
     }
-    this.countWork(challenge, refused ? ` (the last solution was refused: ${reasonOf(problem)})` : "");
+    const refusal = refused ? ` (the last solution was refused: ${reasonOf(problem)})` : "";
+    this.countWork(challenge, refusal);
     const expiresAfter = this.secondsToSolve(challenge, response);
     const search = new Search(challenge, { ...this.options, maxSeconds: this.maxSeconds - this.seconds, expiresAfter });
-    const stamps = await search.run();
+    const stamps = await search.run().catch((error) => {
+      throw refused && error instanceof SolvingTooLong ? this.tooLong(refusal) : error;
+    });
     this.seconds += search.seconds;
     return [challenge.token, ...stamps].join(" ");
   }
@@ -165,9 +168,11 @@ class Payer {
       const excess = `the answer takes about ${this.hashes} hashes, more than the limit of ${this.maxHashes}`;
       throw new WorkLimitExceeded(excess + refusal);
     }
-    if (this.seconds >= this.maxSeconds) {
-      throw new SolvingTooLong(`the answer takes more than ${this.maxSeconds} s${refusal}`);
-    }
+    if (this.seconds >= this.maxSeconds) throw this.tooLong(refusal);
+  }
+
+  tooLong(/** @type {string} */ refusal) {
+    return new SolvingTooLong(`the answer takes more than ${this.maxSeconds} s${refusal}`);
   }
 
   /**

@@ -26,6 +26,7 @@ class Solve:
     seconds_left: what is left of `max_seconds`, which the user allows for one request.
     lifetime: seconds after which the stamps are of no use; infinite for prepaid stamps.
     date: the date that the stamps bear.
+    refusal: the reason for which the last solution of the request was refused; empty if none was.
     """
 
     puzzle: Puzzle
@@ -33,6 +34,7 @@ class Solve:
     max_seconds: float
     lifetime: float
     date: datetime
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,8 @@ class Exchange:
         seconds_left = self.budget.add_hashes(puzzle.expected_hashes)
         self.wallet.stop_minting()
         date = self.wallet.server_time(self.url)
-        result = yield Solve(puzzle, seconds_left, self.budget.limits.max_seconds, lifetime, date)
+        limits, refusal = self.budget.limits, self.budget.refusal
+        result = yield Solve(puzzle, seconds_left, limits.max_seconds, lifetime, date, refusal)
         self.budget.add_seconds(result.seconds)
         self.wallet.mint_in_background(self.url)
         return format_solution(header, result.stamps)

@@ -3,13 +3,14 @@
 import pydoc
 import threading
 import time
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
 
 from calpow.client import PowAuth, UnusableKey
 from calpow.client.auth import perform
-from calpow.client.errors import Cancelled
+from calpow.client.errors import Cancelled, TimeLimitExceeded
 from calpow.client.httpx import PowAuth as HttpxPowAuth
 from calpow.client.protocol.exchange import FoundStamps, Solve, Wait
 from calpow.puzzle.puzzle import Puzzle
@@ -51,6 +52,13 @@ def test_the_stamps_of_a_puzzle_are_found() -> None:
     assert isinstance(found, FoundStamps)
     puzzle.verify(found.stamps)
     assert found.seconds > 0
+
+
+def test_work_that_does_not_fit_into_the_rest_of_the_time_names_the_refusal() -> None:
+    action = replace(solve(Puzzle("hashcash-sha1", "5f0c", 40, 8)), seconds_left=0.01, refusal="do the work")
+    with pytest.raises(TimeLimitExceeded, match=r"more than the limit of 60\.0 s.*refused: do the work") as caught:
+        perform(action)
+    assert caught.value.expected_seconds > 60
 
 
 def test_work_and_waiting_can_be_cancelled() -> None:

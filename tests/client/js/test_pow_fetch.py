@@ -68,6 +68,17 @@ def test_a_server_that_never_accepts_is_given_up_by_work_or_time(
     assert outcome["text"].endswith(" (the last solution was refused: do the work)")
 
 
+def test_work_that_does_not_fit_into_the_rest_of_the_time_names_the_refusal(
+    pow_fetch: PowFetch, model_server: ScriptedServer
+) -> None:
+    model_server.challenge_in_turn(challenge(), challenge(token=f"{TOKEN}c", id="0e58", bits=36))
+
+    outcome = pow_fetch(maxHashes=2**50, maxSeconds=0.5)
+
+    assert outcome["error"] == "SolvingTooLong"
+    assert outcome["text"] == "the answer takes more than 0.5 s (the last solution was refused: no reason given)"
+
+
 def test_after_too_little_work_only_the_rest_is_solved_and_sent(
     pow_fetch: PowFetch, model_server: ScriptedServer
 ) -> None:
