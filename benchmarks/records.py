@@ -20,17 +20,18 @@ import torch
 
 from benchmarks.digits import attacks as digits_attacks
 from benchmarks.digits import victim as digits_victim
-from benchmarks.digits.handler import read_digit
+from benchmarks.pricing import inputs_of, price_inputs
 from calpow.archiver.calibration.fitting import conditional_multiples, excesses_of, fit_conditional
 from calpow.archiver.calibration.order import CalibrationOrder
 from calpow.archiver.calibration.recorded_samples import RecordedSamples, vet_records
-from calpow.archiver.calibration.samples import Floats, Ints, Samples, price_folder, price_inputs, some_inputs
+from calpow.archiver.calibration.samples import Floats, Ints, Samples, price_folder
 from calpow.archiver.calibration.score_setup import reference_attacks, set_up_scores
 from calpow.archiver.calibration.simulated_users import CONCENTRATION, StreamLengths, stream_means, streams
+from calpow.archiver.data.payloads import read_folder
 from calpow.archiver.errors import RecordsError
-from calpow.archiver.payloads import read_folder
 from calpow.archiver.teachers.training import TeacherOrder, train
-from calpow.archiver.victim_archive import open_victim
+from calpow.archiver.victim.recorded_calls import some_calls
+from calpow.archiver.victim.victim_archive import open_victim
 from calpow.handler.leakage.score import ScoredSamples
 from calpow.handler.policy.policies import Conditional
 
@@ -100,22 +101,18 @@ class Vetting:
 def priced_pool(home: Path) -> Pool:
     """Train a victim and its teachers below `home`, and price all queries."""
     digits_victim.build(home)
-    train(TeacherOrder(home / "victim.mar", home / "victim-train", home / "teachers.pt2", teachers=TEACHERS))
-    order = CalibrationOrder(home / "victim.mar", home / "calibration", home / "c.json", ensemble=home / "teachers.pt2")
+    train(TeacherOrder(home / "victim.mar", home / "victim-train", home / "teachers.pt", teachers=TEACHERS))
+    order = CalibrationOrder(home / "victim.mar", home / "calibration", home / "c.json", ensemble=home / "teachers.pt")
     folder = read_folder(order.data)
     folder = replace(folder, payloads=folder.payloads + read_folder(home / "users").payloads)
     with open_victim(order.victim) as opened:
-        inputs = some_inputs(opened, folder.payloads, STRANGERS_EACH, order.seed)
-        setup = set_up_scores(order, opened, folder, inputs)
-        strangers = [
-            read_digit(body).reshape(1, *inputs.shape[1:])
-            for kind in STRANGERS
-            for body in digits_attacks.payloads(kind, STRANGERS_EACH)
-        ]
+        calls = some_calls(opened, folder.payloads, STRANGERS_EACH, order.seed)
+        setup = set_up_scores(order, opened, folder, calls)
+        strangers = [body for kind in STRANGERS for body in digits_attacks.payloads(kind, STRANGERS_EACH)]
         return Pool(
-            price_folder(opened, folder, setup.meter.price),
-            price_inputs(torch.cat(strangers), setup.meter.price),
-            reference_attacks(inputs, setup.meter, order.seed)["perturbed"],
+            price_folder(opened, folder, setup.meter),
+            price_inputs(inputs_of(opened, strangers), setup.meter.price),
+            reference_attacks(calls, setup, order.seed)["perturbed"],
             setup.highest,
         )
 

@@ -21,10 +21,7 @@ from tqdm import tqdm
 from calpow.archiver.calibration.fitting import CAP, excesses_of
 from calpow.archiver.calibration.samples import Floats, Samples
 from calpow.handler.gate.settling import settle, settle_rest
-from calpow.handler.leakage.input_range import InputRange
-from calpow.handler.leakage.output import OutputKind
-from calpow.handler.leakage.registry import ScoreName, ScoreSpec
-from calpow.handler.leakage.score import VictimShape
+from calpow.handler.leakage.specs import InputRange, OutputKind, ScoreName, ScoreSpec, VictimShape
 from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account, Charge, Outcome
 from calpow.handler.policy.calibrated_policy import BatchRows, CalibratedPolicy, PolicyName
 from calpow.handler.policy.calibration_file import load_policy
@@ -211,29 +208,26 @@ def mixed(strangers: Floats, honest: Floats, rng: np.random.Generator) -> dict[s
 def digits_domain() -> Domain:
     """Return the demo's model, calibration, users and thieves."""
     from benchmarks.digits import attacks
-    from calpow.archiver.calibration.samples import price_folder, price_inputs
-    from calpow.archiver.payloads import read_folder
-    from calpow.archiver.victim_archive import open_victim
-    from calpow.handler.leakage.ensemble import Ensemble
+    from benchmarks.pricing import inputs_of, price_inputs
+    from calpow.archiver.calibration.samples import price_folder
+    from calpow.archiver.data.payloads import read_folder
+    from calpow.archiver.victim.victim_archive import open_victim
     from calpow.handler.leakage.meter import Artefacts, make_meter
+    from calpow.handler.leakage.teachers.ensemble import Ensemble
 
     home = ROOT / "demo"
     made = load_policy(home / "calibration.json")
     folder = read_folder(home / "users")
-    ensemble = Ensemble.load(home / "teachers.pt2")
+    ensemble = Ensemble.load(home / "teachers.pt")
     rng = np.random.default_rng(3)
     with open_victim(home / "victim.mar") as opened:
-        recorder = opened.victim.recorder
-        meter = make_meter(
-            recorder, opened.device, made.shape, made.output, made.scores, made.input_range, Artefacts(ensemble)
-        )
-        honest = price_folder(opened, folder, meter.price)
+        artefacts = Artefacts(ensemble)
+        meter = make_meter(opened.recorder, made.shape, made.output, made.scores, made.input_range, artefacts)
+        honest = price_folder(opened, folder, meter)
         excess = excesses_of(made.conditional, honest.costs, honest.labels)
         strangers: dict[str, Floats] = {}
         for kind in ("natural", "letters", "noise"):
-            rows = [{"body": body} for body in attacks.payloads(kind, 300)]
-            inputs = opened.preprocess(rows)
-            priced = price_inputs(inputs, meter.price)
+            priced = price_inputs(inputs_of(opened, attacks.payloads(kind, 300)), meter.price)
             found = excesses_of(made.conditional, priced.costs, priced.labels)
             strangers |= {f"{kind}{way}": pool for way, pool in mixed(found, excess, rng).items()}
     return Domain("digits", made.conditional, honest, strangers)
@@ -244,13 +238,15 @@ def fashion_domain(folder: Path, seed: int) -> Domain:
     from benchmarks.fashion.data import CLASS_FOLDERS, CLASSES, split, tensor
     from benchmarks.fashion.strangers import NEAR, Stock, make_all
     from benchmarks.fashion.victim import TEACHERS, Home, build
+    from benchmarks.pricing import calls_on, price_inputs
     from calpow.archiver.calibration.fitting import fit_conditional
-    from calpow.archiver.calibration.samples import price_inputs
-    from calpow.archiver.calibration.score_setup import output_kind, vote_settings
+    from calpow.archiver.calibration.score_setup import vote_settings
     from calpow.archiver.calibration.simulated_users import StreamLengths
-    from calpow.archiver.victim_archive import open_victim
-    from calpow.handler.leakage.ensemble import Ensemble
+    from calpow.archiver.victim.recorded_calls import output_kind
+    from calpow.archiver.victim.victim_archive import open_victim
+    from calpow.handler.leakage.input_range import measure_range
     from calpow.handler.leakage.meter import Artefacts, make_meter
+    from calpow.handler.leakage.teachers.ensemble import Ensemble
 
     folder.mkdir(parents=True, exist_ok=True)
     home = Home(folder, seed)
@@ -263,10 +259,9 @@ def fashion_domain(folder: Path, seed: int) -> Domain:
     with open_victim(home.victim) as opened:
         inputs = tensor(halves.calibration.images[:1_000])
         shape = VictimShape(len(CLASS_FOLDERS), tuple(inputs.shape[1:]))
-        output = output_kind(opened, inputs, shape.classes, graded=False)
+        output = output_kind(calls_on(opened, inputs), shape.classes, graded=False)
         artefacts = Artefacts(Ensemble.load(home.ensemble))
-        limits = InputRange.of(inputs)
-        meter = make_meter(opened.victim.recorder, opened.device, shape, output, chosen, limits, artefacts)
+        meter = make_meter(opened.recorder, shape, output, chosen, measure_range(inputs), artefacts)
         priced = {
             name: price_inputs(tensor(images), meter.price)
             for name, images in tqdm({**sets, **kinds}.items(), "pricing", unit="set", disable=None)

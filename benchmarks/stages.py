@@ -29,14 +29,15 @@ from ts.model_loader import ModelLoaderFactory
 from ts.service import Service
 
 from benchmarks.load import ServedModel, prepay
+from benchmarks.pricing import inputs_of
 from benchmarks.wire import BadAnswer, Connection, request
-from calpow.archiver.victim_archive import open_victim
+from calpow.archiver.victim.victim_archive import open_victim
 from calpow.handler.config import CALIBRATION_FILE, ENSEMBLE_FILE, VICTIM_FILE
 from calpow.handler.gate import entry_check
 from calpow.handler.gate.challenges import Issuer
 from calpow.handler.gate.tokens import Signer
-from calpow.handler.leakage.ensemble import Ensemble
 from calpow.handler.leakage.gnmax.accountant import Accountant
+from calpow.handler.leakage.teachers.ensemble import Ensemble
 from calpow.handler.leakage.votes import VoteScore
 from calpow.handler.ledger.sqlite import SqliteLedger
 from calpow.handler.ledger.uri import URI_VARIABLE, open_ledger
@@ -322,12 +323,12 @@ def measure_batches(home: Path, payloads: Sequence[bytes]) -> Batches:
     settings = load_policy(home / CALIBRATION_FILE).scores[0].settings
     accountant = Accountant.epsilon_at(settings["delta"], settings["sigma"], int(settings["teachers"]))
     with open_victim(home / VICTIM_FILE) as victim:
-        inputs = victim.preprocess([{"body": body} for body in payloads[: max(*BATCHES, ACCOUNTED)]])
+        inputs = inputs_of(victim, payloads[: max(*BATCHES, ACCOUNTED)])
         votes = ensemble.votes(inputs[:ACCOUNTED])
         calls: dict[str, Callable[[], object]] = {"accounting": lambda: accountant.costs(votes)}
         for size in BATCHES:
             calls[f"ensemble {size}"] = functools.partial(ensemble.votes, inputs[:size])
-            calls[f"victim {size}"] = functools.partial(victim.infer, inputs[:size])
+            calls[f"victim {size}"] = functools.partial(victim.recorder.ask, inputs[:size])
         medians = _in_turns(calls)
     return Batches(
         medians["accounting"],

@@ -43,9 +43,8 @@ class BasePowAuth:
         max_wait: float = DEFAULT_MAX_WAIT,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        if key is not None and not _is_header_text(key):
-            error = UnusableKey("the API key is empty or not plain printable ASCII: give it as it was handed out")
-            raise self._as_library_error(error)
+        if key is not None and (fault := _key_fault(key)):
+            raise self._as_library_error(UnusableKey(fault))
         self._key = key
         self._limits = RequestLimits(max_hashes, max_seconds, max_wait)
         self._wallet = Wallet(key, max_hashes)
@@ -106,5 +105,10 @@ def _wait(seconds: float, cancel: threading.Event | None) -> None:
         raise Cancelled("cancelled while waiting for a busy server")
 
 
-def _is_header_text(text: str) -> bool:
-    return bool(text) and text.isascii() and text.isprintable() and text == text.strip()
+def _key_fault(key: object) -> str | None:
+    """Return why a key cannot be sent in a header, or None if it can. Programs without types may give anything."""
+    if not isinstance(key, str):
+        return f"the API key is {type(key).__name__}, not str: give it as text, for example key.decode()"
+    if not key or not key.isascii() or not key.isprintable() or key != key.strip():
+        return "the API key is empty or not plain printable ASCII: give it as it was handed out"
+    return None

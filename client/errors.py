@@ -13,6 +13,7 @@ CalpowError
 │   └── Cancelled            the caller ended the work or the waiting
 └── CommandError             a command of `calpow` cannot do its work
     ├── PackageMissing       a package that the command needs is not installed
+    ├── ModuleMissing        a module that is none of calpow's requirements is not installed
     ├── FolderGiven          a folder was given where a file is needed
     ├── OutputUnusable       the output is written by another process, or is not a file of results
     ├── NothingToSolve       a saved response contains no challenge
@@ -28,6 +29,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from calpow.puzzle.errors import CalpowError
+from calpow.puzzle.installation import install_command
 
 
 class ClientError(CalpowError):
@@ -89,7 +91,7 @@ class UnsolvableInTime(ClientError):
     def __init__(self, expected_seconds: float, seconds_left: float) -> None:
         super().__init__(
             f"the challenge takes about {expected_seconds:,.1f} s here and expires in {seconds_left:,.1f} s: "
-            "use more or faster cores (pip install 'calpow[fast]')"
+            f"use more or faster cores ({install_command('fast')})"
         )
         self.expected_seconds = expected_seconds
         self.seconds_left = seconds_left
@@ -136,11 +138,19 @@ class CommandError(CalpowError):
 
 
 class PackageMissing(CommandError):
-    """The command needs a package that is not installed: `package`."""
+    """The command needs a package of one of calpow's extras that is not installed: `package`."""
 
-    def __init__(self, package: str) -> None:
-        super().__init__(f"this command needs {package}: pip install 'calpow[owner]'")
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"this command needs {package}: {install_command(extra)}")
         self.package = package
+
+
+class ModuleMissing(CommandError):
+    """Code that the command runs needs a module that is not installed, and that calpow does not require: `module`."""
+
+    def __init__(self, module: str) -> None:
+        super().__init__(f"the module {module} is not installed here: pip install what brings it")
+        self.module = module
 
 
 class FolderGiven(CommandError):

@@ -24,13 +24,15 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mappi
 from contextlib import contextmanager
 from typing import Any
 
+from calpow.puzzle.installation import install_command
+
 try:
     import anyio
     import anyio.to_thread
     import httpx
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        f"calpow.client.httpx needs {error.name}: pip install 'calpow[httpx]'", name=error.name
+        f"calpow.client.httpx needs {error.name}: {install_command('httpx')}", name=error.name
     ) from error
 
 from calpow.client.auth import BasePowAuth, perform

@@ -11,6 +11,7 @@ CalpowError (calpow.puzzle.errors)
     ├── CalibrationError
     ├── DecodingError
     ├── EnsembleError
+    ├── TrunkError
     ├── NeighboursError
     ├── LedgerError
     │   └── LedgerUnavailable
@@ -59,6 +60,10 @@ class DecodingError(GateError):
 
 class EnsembleError(GateError):
     """A teacher ensemble cannot be loaded, or cannot vote on these inputs."""
+
+
+class TrunkError(GateError):
+    """The trunk cannot be made, or does not take inputs of this shape."""
 
 
 class NeighboursError(GateError):

@@ -51,8 +51,8 @@ def decode(kind: type[T], value: object, name: str = "") -> T:
     """Return the dataclass `kind` of parsed JSON; `name` is the path of `value` in its document.
 
     Fields may be bool, int, float (finite), str, string enumerations, dataclasses, unions of scalars, of None, an
-    enumeration or a dataclass, `tuple[X, ...]` and `Mapping[str, X]`. Raises DecodingError for a missing or unknown
-    member or another type.
+    enumeration, a dataclass or a tuple, `tuple[X, ...]` and `Mapping[str, X]`. Raises DecodingError for a missing or
+    unknown member or another type.
     """
     return cast(T, _decode(kind, value, name))
 
@@ -100,7 +100,9 @@ def _decode_union(kinds: tuple[object, ...], value: object, name: str) -> object
     if value is None and types.NoneType in kinds:
         return None
     for kind in kinds:
-        is_structured = isinstance(kind, type) and (issubclass(kind, Enum) or dataclasses.is_dataclass(kind))
+        is_structured = get_origin(kind) is tuple or (
+            isinstance(kind, type) and (issubclass(kind, Enum) or dataclasses.is_dataclass(kind))
+        )
         if type(value) is kind or is_structured:
             return _decode(kind, value, name)
     raise DecodingError(f"{name} must be one of {', '.join(getattr(kind, '__name__', '?') for kind in kinds)}")

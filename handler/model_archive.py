@@ -1,4 +1,4 @@
-"""Model archives (`.mar`) as torch-model-archiver writes them: reading the manifest, and unpacking."""
+"""Model archives (`.mar`) as torch-model-archiver writes them: manifest and unpacking."""
 
 import json
 import os
@@ -6,25 +6,35 @@ import shutil
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import cast
 
 from calpow.handler.errors import VictimError
 
 MANIFEST = "MAR-INF/MANIFEST.json"
 
 
-def read_manifest(mar: Path) -> dict[str, object]:
-    """Return the `model` section of an archive's manifest. Raises VictimError when the file is not a model archive."""
+def read_manifest(mar: Path, named: Path | None = None) -> dict[str, object]:
+    """Return the `model` section of an archive's manifest.
+
+    Raises VictimError when the file is not a model archive; the message calls it `named`, by default `mar`.
+    """
+    return cast("dict[str, object]", read_whole_manifest(mar, named)["model"])
+
+
+def read_whole_manifest(mar: Path, named: Path | None = None) -> dict[str, object]:
+    """Return an archive's manifest, whose `model` is a section that names a handler. Raises as `read_manifest`."""
+    name = named or mar
     try:
         with zipfile.ZipFile(mar) as archive:
-            section = json.loads(archive.read(MANIFEST))["model"]
-            handler = section["handler"]
+            manifest = json.loads(archive.read(MANIFEST))
+            handler = manifest["model"]["handler"]
     except FileNotFoundError:
-        raise VictimError(f"{mar} does not exist: give the victim's .mar") from None
+        raise VictimError(f"{name} does not exist: give the victim's .mar") from None
     except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
-        raise VictimError(f"{mar} is not a model archive that torch-model-archiver wrote: {error}") from error
+        raise VictimError(f"{name} is not a model archive that torch-model-archiver wrote: {error}") from error
     if not isinstance(handler, str):
-        raise VictimError(f"{mar} names no handler in its manifest: archive it with --handler")
-    return dict(section)
+        raise VictimError(f"{name} names no handler in its manifest: archive it with --handler")
+    return cast("dict[str, object]", manifest)
 
 
 def unpack(mar: Path, directory: Path) -> None:

@@ -12,11 +12,12 @@ from calpow.handler.leakage.meter import Meter
 from calpow.handler.leakage.recording import Call
 from calpow.handler.leakage.score import ScoredSamples
 from calpow.handler.policy.calibrated_policy import BatchRows
+from calpow.handler.rate_limited_log import RateLimitedLog
 from calpow.handler.torchserve_request import TorchServeRequest
 from calpow.handler.victim import HeldAnswer, Pass, Victim
 from calpow.handler.victim_failures import classify_failure
 
-log = logging.getLogger(__name__)
+log = RateLimitedLog(logging.getLogger(__name__), "calpow: ")
 
 DESCRIPTION_WITH_INPUT = problems.bad_payload("a description takes no input")
 
@@ -32,8 +33,11 @@ class PassRunner:
     def run(self, requests: Sequence[TorchServeRequest]) -> list[PassResult[HeldAnswer]]:
         """Run the victim on each request once and return the results in order, with what the victim raised in them."""
         shared = [index for index, request in enumerate(requests) if self._can_share(request)]
-        together = self._run_together([requests[index] for index in shared]) if len(shared) > 1 else None
-        results = {} if together is None else dict(zip(shared, together, strict=True))
+        results: dict[int, PassResult[HeldAnswer]] = {}
+        if len(shared) > 1:
+            group = [requests[index] for index in shared]
+            together = self._run_together(group) or [self._run_again(request) for request in group]
+            results = dict(zip(shared, together, strict=True))
         return [results.get(index) or self._run_alone(request) for index, request in enumerate(requests)]
 
     def _can_share(self, request: TorchServeRequest) -> bool:
@@ -42,14 +46,26 @@ class PassRunner:
         return self._rows.in_order and is_ordinary and request.holds_one_file
 
     def _run_together(self, requests: Sequence[TorchServeRequest]) -> list[PassResult[HeldAnswer]] | None:
-        """Run requests as one batch. Return None when it failed or its rows cannot be told apart."""
-        # Copies, because a handler may change its rows in place, and a batch that fails is run again one by one.
+        """Run requests as one batch. Return None when it failed or its rows cannot be told apart.
+
+        Such a batch leaves nothing behind: its requests are run again one by one, and what the handler keeps of one of
+        them must not reach the answer to another. Decision 0038.
+        """
+        with self._victim.effects.trial() as trial:
+            results = self._try_together(requests)
+            if results is not None:
+                trial.keep()
+        return results
+
+    def _try_together(self, requests: Sequence[TorchServeRequest]) -> list[PassResult[HeldAnswer]] | None:
+        # Copies, because a handler may change what it is given in place.
         rows = copy.deepcopy([request.row for request in requests])
-        done = self._victim.run(rows, [(request.id, request.properties) for request in requests])
+        done = self._victim.run(rows, [(request.id, copy.deepcopy(request.properties)) for request in requests])
         answers = done.serialised(len(requests))
         calls = done.recording.calls
         failed = isinstance(answers, Exception) or any(done.status(index) >= 400 for index in range(len(requests)))
-        count = len(calls[0].inputs) if len(calls) == 1 and calls[0].inputs is not None else 0
+        # Each request can hold but one sample; a sample is a row of the model's arguments and of its output.
+        count = calls[0].rows if len(calls) == 1 else None
         if failed or done.sent or count != len(requests):
             return None
         samples = self._price(calls)
@@ -63,6 +79,14 @@ class PassRunner:
             for index in range(len(requests))
         ]
 
+    def _run_again(self, request: TorchServeRequest) -> PassResult[HeldAnswer]:
+        """Run one request of a batch that failed. If it fails alone, too, it leaves nothing to the others."""
+        with self._victim.effects.trial() as trial:
+            result = self._run_alone(request)
+            if result.samples is not None:
+                trial.keep()
+        return result
+
     def _run_alone(self, request: TorchServeRequest) -> PassResult[HeldAnswer]:
         explaining = request.purpose is Purpose.explain
         done = self._victim.run([request.row], [(request.id, request.properties)], explaining=explaining)
@@ -73,7 +97,8 @@ class PassRunner:
         problem = _unseen(done, request)
         if problem is not None:
             return PassResult(held, None, problem)
-        if isinstance(answers, Exception) or done.status(0) >= 500:
+        # What was streamed before a status of 5xx is an answer; an exception drops it.
+        if isinstance(answers, Exception) or (done.status(0) >= 500 and not done.sent):
             return PassResult(held, None)
         samples = self._price_explanation(done.preprocessed) if explaining else self._price(done.recording.calls)
         return PassResult(held, None, samples) if isinstance(samples, Problem) else PassResult(held, samples)
@@ -83,9 +108,10 @@ class PassRunner:
         if preprocessed is None:
             return problems.EXPLANATION_REFUSED
         try:
-            calls = self._victim.predict(preprocessed).calls
+            with self._victim.effects.trial():
+                calls = self._victim.predict(preprocessed).calls
         except Exception as error:
-            log.error("calpow: an explanation cannot be priced: %s", type(error).__name__)
+            log.error("an explanation cannot be priced", type(error).__name__)
             return problems.PRICING_UNAVAILABLE
         return self._price(calls)
 
@@ -98,9 +124,9 @@ class PassRunner:
         except BadPayload as error:
             return problems.bad_payload(str(error))
         except (VictimError, PricingUnavailable) as error:
-            log.error("calpow: pricing unavailable, refusing: %s", error)
+            log.error("pricing unavailable, refusing", error)
         except Exception as error:
-            log.error("calpow: pricing unavailable, refusing: %s", type(error).__name__)
+            log.error("pricing unavailable, refusing", type(error).__name__)
         return problems.PRICING_UNAVAILABLE
 
 
@@ -122,12 +148,12 @@ def _unseen(done: Pass, request: TorchServeRequest) -> Problem | None:
         failure = classify_failure(done.error, "read")
         if isinstance(failure, BadPayload):
             return problems.bad_payload(str(failure))
-        log.error("calpow: refusing: %s", failure)
+        log.error("out of resources, refusing", failure)
         return problems.PRICING_UNAVAILABLE
     status = done.status(0)
     if request.says_describe:
         return DESCRIPTION_WITH_INPUT
     if 400 <= status < 500:
         return problems.bad_payload(f"the model refuses this payload, with its own status {status}")
-    log.error("calpow: the victim answered without a call of its model that could be seen: refusing")
+    log.error("refusing", "the victim answered without a call of its model that could be seen")
     return problems.PRICING_UNAVAILABLE

@@ -4,10 +4,12 @@ import inspect
 import json
 import logging
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 
+import torch
 from ts.context import Context, RequestProcessor
 from ts.utils.util import PredictionException
 
@@ -18,6 +20,7 @@ from calpow.handler.gate.case import UNDECIDED, log_refusal, refusal_after
 from calpow.handler.gate.gate import Gate
 from calpow.handler.gate.interface import Allowance, AnswerStrategy, Decision, Refused
 from calpow.handler.gate.problems import Problem
+from calpow.handler.image_header import limit_pillow
 from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.uri import open_ledger, shared_uri
 from calpow.handler.observe.observer import Observer
@@ -26,6 +29,7 @@ from calpow.handler.pass_runner import PassRunner
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
 from calpow.handler.torchserve_request import Row, TorchServeRequest, is_grpc
 from calpow.handler.victim import HeldAnswer, LoadSettings, Victim
+from calpow.handler.victim_failures import VictimFailure
 from calpow.puzzle.errors import CalpowError
 from calpow.puzzle.wire import NEXT_HEADER, PROBLEM_TYPE
 
@@ -48,10 +52,19 @@ class GateHandler:
     def _load(self, context: Context) -> None:
         home = Path(os.path.realpath(context.system_properties["model_dir"]))
         config = GateConfig.read(home)
+        config.check_torch(torch.__version__)
         config.check_files(home)
+        if os.name == "posix" and is_exposed(home / VICTIM_FILE):
+            log.warning(
+                "calpow: other users of this machine can read the victim in %s: start TorchServe with TMPDIR and TEMP"
+                " set to a folder of mode 700",
+                home,
+            )
         # Everything that can be refused early is, because the victim takes time to load.
         ledger = open_ledger(shared_uri(config.ledger))
         victim = Victim.load(home / VICTIM_FILE, home / "victim", _load_settings(context))
+        if config.mode is Mode.enforce and config.max_pixels:
+            limit_pillow(config.max_pixels)
         parts = load_parts(home, victim, config)
         self._passes = PassRunner(victim, parts.meter, parts.policy.rows)
         self._counted = parts.policy.rows.counted
@@ -82,6 +95,12 @@ class GateHandler:
             return None
 
 
+def is_exposed(file: Path) -> bool:
+    """Return whether users other than a file's owner and group can read it."""
+    reachable = all(folder.stat().st_mode & stat.S_IXOTH for folder in file.resolve().parents)
+    return reachable and bool(file.stat().st_mode & stat.S_IROTH)
+
+
 def _load_settings(context: Context) -> LoadSettings:
     properties = context.system_properties
     return LoadSettings(
@@ -104,7 +123,8 @@ def _strategy(
     scores = " and ".join(score.name.value for score in policy.scores)
     log.info("calpow: guarding %s, policy %s, metrics %s", model, policy.name.value, scores)
     factor = config.explanation_factor if explains else 0.0
-    return Gate(model, ledger, policy, Allowance(config.max_samples, factor))
+    allowance = Allowance(config.max_samples, factor, config.max_bytes, config.max_pixels)
+    return Gate(model, ledger, policy, allowance)
 
 
 def _write(context: Context, index: int, decision: Decision[HeldAnswer], *, grpc: bool) -> object:
@@ -114,12 +134,13 @@ def _write(context: Context, index: int, decision: Decision[HeldAnswer], *, grpc
     """
     if isinstance(decision, Refused):
         body: object = _refuse(context, index, decision.problem, grpc=grpc)
-    elif decision.answer.error is None:
+    elif decision.answer.failure is None:
         body = _release(context, index, decision.answer, decision.next_hashes)
     elif grpc and len(context.request_processor) == 1:
-        raise decision.answer.error
+        # A new exception, which no frame holds: a cycle of both would keep the request in memory.
+        raise PredictionException(decision.answer.failure.message, decision.answer.failure.code)
     else:
-        body = _fail(context, index, decision.answer.error)
+        body = _fail(context, index, decision.answer.failure)
     if grpc and "ts_stream_next" not in context.get_response_headers(index):
         # Without it, TorchServe waits for more messages of a stream, and the worker dies.
         context.set_response_header(index, "ts_stream_next", "false")
@@ -146,20 +167,14 @@ def _refuse(context: Context, index: int, problem: Problem, *, grpc: bool) -> st
     return problem.body(id=context.request_ids[index], model_name=context.model_name, model_version="", outputs=[])
 
 
-def _fail(context: Context, index: int, failure: Exception) -> str:
+def _fail(context: Context, index: int, failure: VictimFailure) -> str:
     """Write TorchServe's own error document, for a victim that failed on one request of a batch."""
-    if isinstance(failure, PredictionException):
-        code, message = _status(failure.error_code), str(failure.message)
-    elif isinstance(failure, MemoryError) or "CUDA" in str(failure):
-        code, message = 507, "Out of resources"
-    else:
-        code, message = 503, "Prediction failed"
-    code = 507 if code == 413 else code
+    code = 507 if failure.code == 413 else failure.code
     phrase = _phrase(code)
     context.request_processor[index] = RequestProcessor(context.get_all_request_header(index))
     context.set_response_status(code, phrase, index)
     context.set_response_content_type(index, "application/json")
-    quoted = json.dumps(message, ensure_ascii=False)
+    quoted = json.dumps(failure.message, ensure_ascii=False)
     return f'{{\n  "code": {code},\n  "type": "InternalServerException",\n  "message": {quoted}\n}}\n'
 
 
@@ -180,7 +195,3 @@ def _refuse_envelope(loader_locals: Mapping[str, object]) -> None:
             f"the server sets service_envelope={loader_locals['envelope']}, which unpacks requests before the gate"
             " sees them: remove it from config.properties"
         )
-
-
-def _status(code: object) -> int:
-    return code if isinstance(code, int) else 503

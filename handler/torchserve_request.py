@@ -1,15 +1,30 @@
 """A request as TorchServe gives it to a handler, and what the gate reads of it."""
 
-from collections.abc import Mapping
+import base64
+import binascii
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
-from calpow.handler.gate.input_digest import request_digest
+from calpow.handler.gate.input_digest import TRANSPORT_HEADERS, request_digest
 from calpow.handler.gate.interface import Purpose
+from calpow.handler.image_header import image_pixels
 from calpow.puzzle.wire import KEY_HEADER, SOLUTION_HEADER
 
 # Our headers, in lower case. They are no part of the victim's input.
 _KEY, _SOLUTION = OUR_HEADERS = (KEY_HEADER.lower(), SOLUTION_HEADER.lower())
+# Headers of a request that asks for a description, and its media type, if any; anything else may be an input.
+_EXPLAIN, _DESCRIBE = "explain", "describe"
+_CLIENT_HEADERS = frozenset(("accept", "accept-encoding", "accept-language", "content-type", "host", "user-agent"))
+_EMPTY_FORM = "application/x-www-form-urlencoded"
+_INPUTLESS = TRANSPORT_HEADERS | _CLIENT_HEADERS | {*OUR_HEADERS, _EXPLAIN, _DESCRIBE}
+# Beginnings of images in base64: PNG, JPEG, GIF, BMP, WebP, TIFF and big TIFF in both orders; a data URL.
+_ENCODED = ("iVBORw0KGgo", "/9j/", "R0lGOD", "Qk", "UklGR", "SUkq", "SUkr", "TU0AK", "data:image/")
+# Values of parsed JSON that are looked at for encoded images.
+_MOST_VALUES = 1024
+_HOLDERS = (str, dict, list)
 
 Row = Mapping[str, object]
 
@@ -62,26 +77,57 @@ class TorchServeRequest:
     def purpose(self) -> Purpose:
         """The kind of answer that it asks for.
 
-        A description takes no input: with input, it is a prediction whose `describe` header is forged. Decision 0010.
+        A description takes no input of any kind: no part, no path, no header but a client's usual ones. With input, it
+        is a prediction whose `describe` header is forged. Decision 0010.
         """
-        if self.says_describe and not self.row:
+        if self.says_describe and not self._has_input:
             return Purpose.describe
         return Purpose.explain if self.says_explain else Purpose.predict
 
     @property
+    def _has_input(self) -> bool:
+        present = {name for name, value in self.headers.items() if value}
+        return (
+            bool(self.row)
+            or not present <= _INPUTLESS
+            or self.headers.get("content-type", _EMPTY_FORM).lower() != _EMPTY_FORM
+        )
+
+    @property
     def says_explain(self) -> bool:
-        """Whether the victim takes it for a request for an explanation, by its URL or by a forged header."""
-        return self.properties.get("explain") == "True"
+        """Whether a victim may take it for a request for an explanation, by its URL or by a forged header."""
+        return self._says(_EXPLAIN)
 
     @property
     def says_describe(self) -> bool:
-        """Whether the victim takes it for a request for a description of the model, forged or not."""
-        return self.properties.get("describe") == "True"
+        """Whether a victim may take it for a request for a description of the model, forged or not."""
+        return self._says(_DESCRIBE)
+
+    def _says(self, header: str) -> bool:
+        # A handler may compare names and values without regard to case, and a header may be there in two spellings.
+        return any(
+            name.lower() == header and isinstance(value, str) and value.strip().lower() == "true"
+            for name, value in self.properties.items()
+        )
 
     @property
     def samples(self) -> int:
         """The number of entries of a JSON list, or of the list `instances` of a JSON object, if they are counted."""
         return (count_entries(self.row) or 1) if self.counted else 1
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body: what its length header says, or more where its parts are longer."""
+        stated = self.headers.get("content-length", "")
+        return max(
+            int(stated) if stated.isdecimal() and len(stated) < 20 else 0,
+            sum(len(value) for value in self.row.values() if isinstance(value, bytes | bytearray | str)),
+        )
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of all its images: of parts that are images, and of base64 texts among the parts or in JSON."""
+        return sum(image_pixels(image) for value in self.row.values() for image in _images(value))
 
     @property
     def holds_one_file(self) -> bool:
@@ -113,6 +159,31 @@ def count_entries(row: Row) -> int | None:
         if isinstance(entries, list):
             return len(entries)
     return None
+
+
+def _images(value: object) -> Iterator[bytes | bytearray]:
+    """Yield the bytes of a part that may be an image, and of base64 texts in parsed JSON that may be images."""
+    if isinstance(value, bytes | bytearray):
+        yield value
+        return
+    waiting, left = deque([value]), _MOST_VALUES
+    while waiting:
+        current = waiting.popleft()
+        if isinstance(current, str):
+            if current.startswith(_ENCODED):
+                yield _decoded(current)
+        elif isinstance(current, dict | list):
+            entries = islice(current.values() if isinstance(current, dict) else current, left)
+            # Most are numbers, which are dropped here because this takes a tenth of the time.
+            waiting.extend(entry for entry in entries if isinstance(entry, _HOLDERS))
+            left -= min(left, len(current))
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text)
+    except (binascii.Error, ValueError):
+        return b""
 
 
 def _text(value: object) -> str:

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +19,17 @@ from ts.model_loader import ModelLoaderFactory
 from ts.service import Service
 from ts.utils.util import PredictionException
 
-from calpow.handler.errors import BadPayload, VictimError
+from calpow.handler.errors import VictimError
 from calpow.handler.leakage.recording import Recording, follow_model
 from calpow.handler.model_archive import read_manifest, unpack
 from calpow.handler.preprocess_watch import PreprocessWatch
+from calpow.handler.rate_limited_log import RateLimitedLog
 from calpow.handler.torchserve_request import Row
-from calpow.handler.victim_failures import classify_failure, forget_frames
+from calpow.handler.victim_effects import VictimEffects, own_modules
+from calpow.handler.victim_failures import VictimFailure, forget_frames
 
-log = logging.getLogger(__name__)
+# Whoever makes the victim fail does not fill the disk with tracebacks.
+log = RateLimitedLog(logging.getLogger(__name__), "calpow: ")
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class HeldAnswer:
     """
 
     body: object
-    error: Exception | None
+    failure: VictimFailure | None
     processor: RequestProcessor
     sent: Sequence[bytes] = ()
 
@@ -78,9 +82,9 @@ class Pass:
 
     def held(self, index: int, answers: Sequence[object] | Exception | None) -> HeldAnswer:
         """Return one request's answer of the `answers` that `serialised` returned."""
-        error = answers if isinstance(answers, Exception) else None
-        body = answers[index] if answers is not None and not isinstance(answers, Exception) else None
-        return HeldAnswer(body, error, self.processors[index], self.sent)
+        if isinstance(answers, Exception):
+            return HeldAnswer(None, _reported(answers), self.processors[index], self.sent)
+        return HeldAnswer(None if answers is None else answers[index], None, self.processors[index], self.sent)
 
     def serialised(self, expected: int) -> Sequence[object] | Exception:
         """Return the answers to `expected` requests as TorchServe would write them, or the error that it would answer.
@@ -101,9 +105,13 @@ class Pass:
 
 
 class Victim:
-    """A loaded model archive and its handler, with a `recorder` on its model."""
+    """A loaded model archive and its handler, with a `recorder` on its model.
+
+    With `keeps_frames`, failures keep the frames of their tracebacks, and with them the data of their requests.
+    """
 
     def __init__(self, service: Service) -> None:
+        self.keeps_frames = False
         self._service = service
         self._entry_point = service._entry_point
         self._handler: object = getattr(self._entry_point, "__self__", None)
@@ -114,6 +122,9 @@ class Victim:
         # BaseHandler is given its context only in handle(), and needs it when we call its methods before.
         if self._handler is not None and getattr(self._handler, "context", self) is None:
             vars(self._handler)["context"] = service.context
+        module = self._entry_point.__module__ if self._handler is None else type(self._handler).__module__
+        holders = [holder for holder in (self._handler, service.context) if hasattr(holder, "__dict__")]
+        self.effects = VictimEffects(holders, own_modules(sys.modules.get(module), sys.modules))
 
     @classmethod
     def load(cls, mar: Path, directory: Path, settings: LoadSettings) -> "Victim":
@@ -150,6 +161,13 @@ class Victim:
         """Whether the handler can explain, and its explanations can be priced by what its `preprocess` returns."""
         return self._preprocess.original is not None and not _lacks_insights(self._handler)
 
+    def holders(self) -> list[tuple[Mapping[str, object], str]]:
+        """Return where the handler can keep something between requests: names with values, and the names' prefix."""
+        code = self._entry_point if self._handler is None else type(self._handler)
+        module = sys.modules.get(code.__module__)
+        places: list[tuple[object, str]] = [(self._handler, "self."), (module, "")]
+        return [(vars(place), prefix) for place, prefix in places if hasattr(place, "__dict__")]
+
     def run(
         self,
         rows: Sequence[Row],
@@ -179,8 +197,9 @@ class Victim:
                 failure = error
         if failure is not None:
             if recording.begun:
-                log.warning("calpow: the victim failed", exc_info=failure)
-            forget_frames(failure)
+                log.warning(f"the victim failed with {type(failure).__name__}", _formatted(failure))
+            if not self.keeps_frames:
+                forget_frames(failure)
         return Pass(answers, failure, recording, processors, socket.sent, self._preprocess.take())
 
     def predict(self, preprocessed: object) -> Recording:
@@ -192,20 +211,6 @@ class Victim:
         with self.recorder.recording() as recording, torch.inference_mode():
             (inference if callable(inference) else self.recorder.model)(preprocessed)
         return recording
-
-    def infer(self, inputs: Tensor) -> Tensor:
-        """Return the raw output of the model for inputs `[n, ...]`.
-
-        Raises BadPayload when the model cannot answer or does not return a tensor, and PricingUnavailable when memory
-        or the device is exhausted.
-        """
-        try:
-            output = self.recorder.ask(inputs.to(self.device)).output
-        except Exception as error:
-            raise classify_failure(error, "answer") from error
-        if output is None:
-            raise BadPayload("the model does not answer with a tensor")
-        return output
 
 
 class _HeldSocket:
@@ -231,6 +236,19 @@ def _lacks_insights(handler: object) -> bool:
     if base is None or not isinstance(handler, base) or hasattr(handler, "get_insights"):
         return False
     return all(getattr(type(handler), name) is getattr(base, name) for name in ("handle", "explain_handle"))
+
+
+def _reported(error: Exception) -> VictimFailure:
+    """Return what TorchServe reports of an exception that leaves a handler."""
+    if isinstance(error, PredictionException):
+        return VictimFailure(error.error_code if isinstance(error.error_code, int) else 503, str(error.message))
+    if isinstance(error, MemoryError) or "CUDA" in str(error):
+        return VictimFailure(507, "Out of resources")
+    return VictimFailure(503, "Prediction failed")
+
+
+def _formatted(error: Exception) -> str:
+    return "".join(traceback.format_exception(error)).rstrip()
 
 
 def _prediction_failure(message: str) -> Exception:

@@ -90,3 +90,7 @@ class SolvingTooLong(PuzzleError):
 
 class MinerDied(PuzzleError):
     """A miner's process ended by itself, or could not be started."""
+
+
+class SlowSolverWarning(RuntimeWarning):
+    """The fast solver is installed and does not work here."""

@@ -19,14 +19,27 @@ Provenance = dict[str, str | int | float]
 
 
 @dataclass(frozen=True)
+class Sources:
+    """Paths of the files that a calibration was made from, as its owner would type them."""
+
+    victim: str
+    data: str
+    ensemble: str | None = None
+    neighbours: str | None = None
+
+
+@dataclass(frozen=True)
 class Measurement:
     """The measurements that a policy was fitted to.
 
     latency_seconds: what one sample took, end to end, before the model was protected.
+    added_seconds: what the gate adds to a paid sample, solving excluded.
     provenance: facts about the time, the machine and the samples, for the report.
     """
 
     latency_seconds: float
+    added_seconds: float
+    sources: Sources
     provenance: Mapping[str, str | int | float]
 
 
@@ -86,6 +99,16 @@ class RehearsalEvidence:
     teacher_accuracy: float
     vote_accuracy: float
     warnings: tuple[str, ...]
+
+    @property
+    def honest(self) -> tuple[SimulatedProfile, ...]:
+        """The profiles of legitimate users."""
+        return tuple(profile for profile in self.profiles if profile.role is Role.legitimate)
+
+    @property
+    def attackers(self) -> tuple[SimulatedProfile, ...]:
+        """The profiles of attackers."""
+        return tuple(profile for profile in self.profiles if profile.role is Role.attacker)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from calpow.archiver.calibration import provenance
-from calpow.archiver.calibration.calibration_document import Calibration, Measurement, RehearsalEvidence
+from calpow.archiver.calibration.calibration_document import Calibration, Measurement, RehearsalEvidence, Sources
 from calpow.archiver.calibration.fitting import (
     CAP,
     ROOM,
@@ -37,8 +37,9 @@ from calpow.archiver.calibration.timing.solver_timing import (
     reference_client,
 )
 from calpow.archiver.calibration.victim_scores import VictimScores, measure_scores
-from calpow.archiver.payloads import PayloadFolder, read_folder
-from calpow.archiver.victim_archive import VictimArchive, copy_victim
+from calpow.archiver.data.data_source import DataSource
+from calpow.archiver.data.payloads import PayloadFolder
+from calpow.archiver.victim.victim_archive import VictimArchive, copy_victim
 from calpow.handler.errors import CalibrationError
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy, PolicyName
 from calpow.handler.policy.policies import SolverFit
@@ -66,14 +67,18 @@ def calibrate(order: CalibrationOrder, log: Callable[[str], None] = _ignore) -> 
     if not order.output.resolve().parent.is_dir():
         raise CalibrationError(f"{order.output.parent} is not a folder: create it or give another --output")
     client = reference_client(PROFILES[order.puzzle].kind, fast=order.fast)
+    sources = provenance.name_sources(order)
     order = _absolute(order)
-    folder = read_folder(order.data)
     with copy_victim(order.victim) as victim:
-        return _calibrate(order, client, victim, folder, log)
+        folder = DataSource(order.data, order.part, order.classes).read(victim.path)
+        for note in folder.notes:
+            log(f"note: {note}")
+        return _calibrate(order, sources, client, victim, folder, log)
 
 
 def _calibrate(
     order: CalibrationOrder,
+    sources: Sources,
     client: ReferenceClient,
     victim: VictimArchive,
     folder: PayloadFolder,
@@ -91,7 +96,9 @@ def _calibrate(
     )
     facts = provenance.describe(order, client, measured.legitimate, fits, times)
     rehearsal = _rehearse(order, policy, fits, measured, times.of_query)
-    return Calibration(policy, Measurement(times.of_query.latency, facts), rehearsal)
+    rehearsal = replace(rehearsal, warnings=(*rehearsal.warnings, *times.warnings))
+    measurement = Measurement(times.of_query.latency, times.of_query.added, sources, facts)
+    return Calibration(policy, measurement, rehearsal)
 
 
 def _fit(order: CalibrationOrder, measured: VictimScores) -> FittedPolicies:
@@ -113,6 +120,8 @@ def _absolute(order: CalibrationOrder) -> CalibrationOrder:
         ensemble=order.ensemble and order.ensemble.resolve(),
         neighbours=order.neighbours and order.neighbours.resolve(),
         records=order.records and order.records.resolve(),
+        output=order.output.resolve(),
+        classes=order.classes and order.classes.resolve(),
     )
 
 

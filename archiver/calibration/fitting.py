@@ -7,7 +7,6 @@ from functools import partial
 
 import numpy as np
 from torch import Tensor
-from tqdm import tqdm
 
 from calpow.archiver.calibration.samples import Floats, Ints, Samples
 from calpow.archiver.calibration.simulated_users import (
@@ -24,6 +23,7 @@ from calpow.archiver.calibration.simulated_users import (
     simulate_standard,
 )
 from calpow.archiver.errors import FittingError
+from calpow.archiver.progress import track
 from calpow.handler.policy.policies import LARGEST_SCORE, Bounds, Conditional, Paper, Standard
 
 # The floor leaves room for a legitimate user to pay this many floors and stay within the budget.
@@ -46,14 +46,6 @@ FEWEST_ANSWERS = 5
 LONG = 1_000
 # Factors by which the deviation is widened, each with the least spread that it needs. Decision 0017.
 WIDER_DEVIATIONS = (1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 3.0, 3.5, 4.0)
-
-
-@dataclass(frozen=True)
-class FittedLine:
-    """y = slope x + intercept."""
-
-    slope: float
-    intercept: float
 
 
 @dataclass(frozen=True)
@@ -96,14 +88,6 @@ class FittedPolicies:
     bounds: FittedBounds
 
 
-def fit_line(x: Sequence[float], y: Sequence[float], weights: Sequence[float] | None = None) -> FittedLine:
-    """Fit a line by weighted least squares of y on x."""
-    w = np.ones(len(x)) if weights is None else np.asarray(weights, dtype=np.float64)
-    across = np.asarray(x, dtype=np.float64) - np.average(x, weights=w)
-    slope = float((w * across * np.asarray(y)).sum() / (w * across**2).sum())
-    return FittedLine(slope, float(np.average(y, weights=w) - slope * np.average(x, weights=w)))
-
-
 def fit_scale(samples: Samples, ceilings: Floats) -> Conditional:
     """Return the policy with everything fitted but its spread and deviation.
 
@@ -137,8 +121,15 @@ def excesses(policy: Conditional, samples: Samples) -> Floats:
 
 
 def excesses_of(policy: Conditional, costs: Tensor, labels: Tensor) -> Floats:
-    """Return the excess of queries with these costs `[n, scores]` and labels `[n]`: `[n]`."""
-    excess: Floats = policy.excess(costs, labels).numpy()
+    """Return the excess of queries with these costs `[n, scores]` and labels `[n]`: `[n]`.
+
+    It is that of `Conditional.excess`, for many samples at once.
+    """
+    classes = labels.numpy()
+    means = np.array([standard.means for standard in policy.standards]).T[classes]
+    deviations = np.array([standard.deviations for standard in policy.standards]).T[classes]
+    scores = np.minimum((costs.numpy() - means) / deviations, LARGEST_SCORE).mean(axis=1)
+    excess: Floats = np.maximum(scores, np.array(policy.class_floors)[classes]) - np.array(policy.class_means)[classes]
     return excess
 
 
@@ -290,9 +281,7 @@ def _conditional_users(
     """Return users with their summed excesses, and the mean square of a single excess."""
     parts, squares = [], []
     pairs = resampled_pairs(samples, rng)
-    for fitted_on, drawn_from in tqdm(
-        pairs, total=RESAMPLES, desc="simulating", unit="pair", disable=True if quiet else None
-    ):
+    for fitted_on, drawn_from in pairs if quiet else track(pairs, "simulating", "pair", RESAMPLES):
         scale = fit_scale(fitted_on, ceilings)
         excess = excesses(scale, drawn_from)
         recorded = simulate_accounts(excesses(scale, samples), samples, lengths, rng) if samples.by_account else {}
@@ -304,7 +293,7 @@ def _conditional_users(
 def _standard_users(samples: Samples, lengths: StreamLengths, rng: np.random.Generator) -> Users:
     """Return the paper's standard users with the distances of their summed costs from the baseline."""
     parts = []
-    for fitted_on, drawn_from in resampled_pairs(samples, rng):
+    for fitted_on, drawn_from in track(resampled_pairs(samples, rng), "simulating standard users", "pair", RESAMPLES):
         distance = drawn_from.first_costs - fitted_on.first_costs.mean()
         parts.append(simulate_standard(distance, lengths, rng))
     return merge(parts)

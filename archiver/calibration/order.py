@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from calpow.archiver.data.media_types import BODY
 from calpow.archiver.errors import OrderError
 from calpow.puzzle.profiles import DEFAULT_PROFILE, PROFILES
 
@@ -23,6 +24,8 @@ class CalibrationOrder:
     attacks: folders of payloads that are not legitimate, by name.
     records: a file recorded in mode observe, from which legitimate costs are learnt.
     puzzle: the profile of the puzzles that clients will solve.
+    part: the part of a request that carries the payload.
+    classes: a file that names the classes in the order of the victim's output.
     fast: work is calibrated in the time of calpow[fast]'s solver, not of the solver that every Python has.
 
     Raises OrderError when members contradict each other or are out of range.
@@ -43,6 +46,8 @@ class CalibrationOrder:
     records: Path | None = None
     puzzle: str = DEFAULT_PROFILE
     fast: bool = True
+    part: str = BODY
+    classes: Path | None = None
 
     def __post_init__(self) -> None:
         if self.puzzle not in PROFILES:

@@ -2,11 +2,12 @@
 
 import platform
 from datetime import datetime, timezone
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from calpow.archiver.calibration.calibration_document import Provenance
+from calpow.archiver.calibration.calibration_document import Provenance, Sources
 from calpow.archiver.calibration.fitting import FittedPolicies
 from calpow.archiver.calibration.order import CalibrationOrder
 from calpow.archiver.calibration.score_setup import DELTA
@@ -15,6 +16,22 @@ from calpow.archiver.calibration.timing.machine_times import MachineTimes
 from calpow.archiver.calibration.timing.solver_timing import ReferenceClient
 from calpow.archiver.calibration.victim_scores import LegitimateUse
 from calpow.handler.leakage.gnmax.rdp import rdp_epsilon
+
+
+def name_sources(order: CalibrationOrder) -> Sources:
+    """Return the paths of an order, those below the working directory relative to it."""
+    return Sources(
+        victim=_typed(order.victim),
+        data=_typed(order.data),
+        ensemble=_typed(order.ensemble) if order.ensemble else None,
+        neighbours=_typed(order.neighbours) if order.neighbours else None,
+    )
+
+
+def _typed(path: Path) -> str:
+    """Return a path as one would type it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def describe(
@@ -81,6 +98,5 @@ def _timed(times: MachineTimes) -> Provenance:
         "latency_requests": times.latency.requests,
         "latency_low_decile_seconds": times.latency.low,
         "latency_high_decile_seconds": times.latency.high,
-        "added_seconds": times.of_query.added,
         "floor_seconds_in_python": times.floor_in_python,
     }

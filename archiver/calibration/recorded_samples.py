@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from calpow.archiver.calibration.fitting import FEWEST_PER_CLASS
 from calpow.archiver.calibration.outliers import vet
 from calpow.archiver.calibration.samples import Floats, Ints, Samples
 from calpow.archiver.errors import RecordsError
+from calpow.archiver.progress import track
 from calpow.handler.errors import RecordError
 from calpow.handler.observe.records import ANONYMOUS, Record
 
@@ -104,6 +104,12 @@ class VettedSamples:
         return lines
 
 
+def check_records(path: Path) -> None:
+    """Raise RecordsError unless a file begins with a record, to be called before anything is measured."""
+    for _ in _lines(path):
+        return
+
+
 def read_records(path: Path, meter: str, classes: int, metrics: int) -> RecordedSamples:
     """Read the samples recorded with this meter for `classes` classes and `metrics` scores.
 
@@ -172,7 +178,7 @@ def _lines(path: Path) -> Iterator[tuple[int, Record | None]]:
     number = 0
     try:
         with path.open(encoding="utf-8") as file:
-            for line in tqdm(file, desc="records", unit="line", disable=None):
+            for line in track(file, "records", "line"):
                 number += 1
                 if text := line.strip():
                     yield number, Record.read(text)
@@ -181,6 +187,10 @@ def _lines(path: Path) -> Iterator[tuple[int, Record | None]]:
     except UnicodeDecodeError as problem:
         raise RecordsError(f"{path} is not a file of records: {problem}") from problem
     except RecordError as problem:
+        if number == 1:
+            raise RecordsError(
+                f"{path} is not a file of records ({problem}): give the file that mode observe wrote"
+            ) from problem
         raise RecordsError(f"{path}, line {number}: {problem}: take the line out") from problem
 
 

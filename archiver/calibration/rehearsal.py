@@ -1,5 +1,6 @@
 """Rehearsal of a fitted policy with simulated legitimate users and attackers: the evidence of a calibration."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,8 +22,6 @@ CHEAPEST = 0.3
 NO_STRANGERS = frozenset({"perturbed", "scaled"})
 MIXTURES = {"half strangers, half legitimate": 1, "one stranger in five": 4}
 
-# A thief should pay this many floors at the horizon, the paper's "more than 100x for most attackers".
-AIM = 100.0
 FEW_SAMPLES = 100
 WEAK_VOTE = 0.5
 # An AUROC of 0.5 is chance.
@@ -101,21 +100,28 @@ def warnings(evidence: RehearsalEvidence, inputs: RehearsalInputs, *, with_teach
     if with_teachers and evidence.vote_accuracy < WEAK_VOTE:
         found.append(f"The teachers' vote is right in {evidence.vote_accuracy:.0%} only: give them more data.")
     if times.latency + times.added + times.floor > evidence.overhead_budget * times.latency:
-        least = (times.latency + times.added + times.floor) / times.latency
-        remedy = " Most of that is the puzzle: another --puzzle may lower it." if times.floor > times.added else ""
-        found.append(
-            f"The overhead budget of {evidence.overhead_budget:g} cannot be kept for a model this fast: pricing,"
-            f" accounting and the least puzzle bring an answer to {least:.1f} times its time.{remedy}"
-        )
-    return found + _attack_warnings(evidence)
+        found.append(_over_budget(evidence.overhead_budget, times))
+    return found + _metric_warnings(evidence)
 
 
-def _attack_warnings(evidence: RehearsalEvidence) -> list[str]:
+def _over_budget(budget: float, times: QueryTimes) -> str:
+    """Return the warning for a model so fast that the budget cannot be kept, with what would lower the overhead."""
+    whole = times.latency + times.added + times.floor
+    if times.floor > times.added:
+        remedy = "most of that is the puzzle, which another --puzzle may lower"
+    else:
+        remedy = "several samples a request share the gate's time, and prepaying clients do not wait for the puzzle"
+    return (
+        f"The overhead budget of {budget:g} cannot be kept for a model this fast: an honest user's answer takes"
+        f" {1e3 * whole:.1f} ms instead of {1e3 * times.latency:.1f} ms, {whole / times.latency:.1f} times its time:"
+        f" {1e3 * times.added:.1f} ms for pricing and accounting, {1e3 * times.floor:.1f} ms for the least puzzle;"
+        f" {remedy}; --overhead-budget {math.ceil(whole / times.latency)} says that this is meant."
+    )
+
+
+def _metric_warnings(evidence: RehearsalEvidence) -> list[str]:
     found = []
-    attackers = [each for each in evidence.profiles if each.role is Role.attacker]
-    cheap = [each.name for each in attackers if each.work.middle[-1] < AIM * evidence.checkpoints[-1]]
-    if cheap:
-        found.append(f"These attackers pay less than {AIM:g} times the floor: {'; '.join(cheap)}.")
+    attackers = evidence.attackers
     for metric in dict.fromkeys(name for each in attackers for name in each.auroc):
         best = max(each.auroc[metric] for each in attackers if metric in each.auroc)
         if best < SEPARATES:

@@ -8,12 +8,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from calpow.archiver.payloads import Payload, PayloadFolder, Preprocessor, model_inputs
+from calpow.archiver.data.payloads import CallSource, PayloadFolder
+from calpow.archiver.victim.recorded_calls import recorded_calls
+from calpow.handler.leakage.meter import Meter
+from calpow.handler.leakage.recording import Call
 from calpow.handler.leakage.score import ScoredSamples
 
 BATCH = 64
 
-Price = Callable[[Tensor], ScoredSamples]
+Price = Callable[[Sequence[Call]], ScoredSamples]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -77,58 +80,45 @@ class Samples:
         return [len(np.unique(groups[classes == index])) for index in range(len(self.class_names))]
 
 
-def price_inputs(inputs: Tensor, price: Price) -> ScoredSamples:
-    """Price many inputs, batch by batch."""
-    return _concatenate([price(batch) for batch in torch.split(inputs, BATCH)])
+def price_calls(calls: Iterable[Call], price: Price) -> ScoredSamples:
+    """Price the samples of many calls, some calls at a time."""
+    return _concatenate([price(batch) for batch in batches(calls)])
 
 
-def price_folder(victim: Preprocessor, folder: PayloadFolder, price: Price, name: str = "pricing") -> Samples:
-    """Price every payload of a folder as the victim's handler reads it; `name` is the progress bar's.
+def price_folder(victim: CallSource, folder: PayloadFolder, meter: Meter, name: str = "pricing") -> Samples:
+    """Price every payload of a folder as the victim's handler answers it; `name` is that of the progress.
 
     Raises FolderError when the victim cannot read a payload.
     """
     numbers = {unit: number for number, unit in enumerate(dict.fromkeys(payload.unit for payload in folder.payloads))}
-    counted = CountedInputs(model_inputs(victim, folder.payloads, name))
-    priced = _concatenate([price(torch.cat(batch)) for batch in batches(counted)])
-    sizes = torch.tensor(counted.sizes)
+    sizes: list[int] = []
+
+    def counted() -> Iterator[Call]:
+        for _, calls in recorded_calls(victim, folder.payloads, name):
+            sizes.append(sum(meter.samples(call) for call in calls))
+            yield from calls
+
+    priced = price_calls(counted(), meter.price_calls)
+    repeats = torch.tensor(sizes)
     return Samples(
         costs=priced.costs,
         labels=priced.labels,
-        classes=torch.tensor([payload.label for payload in folder.payloads]).repeat_interleave(sizes),
-        groups=torch.tensor([numbers[payload.unit] for payload in folder.payloads]).repeat_interleave(sizes),
+        classes=torch.tensor([payload.label for payload in folder.payloads]).repeat_interleave(repeats),
+        groups=torch.tensor([numbers[payload.unit] for payload in folder.payloads]).repeat_interleave(repeats),
         class_names=folder.class_names,
     )
 
 
-def some_inputs(victim: Preprocessor, payloads: Sequence[Payload], most: int, seed: int) -> Tensor:
-    """Return the inputs `[n, *input_shape]` of up to `most` payloads, chosen at random. Raises FolderError."""
-    chosen = np.random.default_rng(seed).permutation(len(payloads))[:most]
-    return torch.cat(list(model_inputs(victim, [payloads[index] for index in sorted(chosen)])))
-
-
-@dataclass
-class CountedInputs:
-    """Iterates over tensors and records in `sizes` how many samples each held."""
-
-    tensors: Iterable[Tensor]
-
-    def __post_init__(self) -> None:
-        self.sizes: list[int] = []
-
-    def __iter__(self) -> Iterator[Tensor]:
-        for tensor in self.tensors:
-            self.sizes.append(len(tensor))
-            yield tensor
-
-
-def batches(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
-    """Group tensors until a group holds BATCH samples or more."""
-    batch: list[Tensor] = []
-    for tensor in tensors:
-        batch.append(tensor)
-        if sum(map(len, batch)) >= BATCH:
+def batches(calls: Iterable[Call]) -> Iterator[list[Call]]:
+    """Group calls until a group holds BATCH of them, or of their rows, or more."""
+    batch: list[Call] = []
+    size = 0
+    for call in calls:
+        batch.append(call)
+        size += call.rows or 1
+        if size >= BATCH:
             yield batch
-            batch = []
+            batch, size = [], 0
     if batch:
         yield batch
 

@@ -1,6 +1,7 @@
 """The scores of a calibration: their settings, chosen on the victim, and the meter that a worker will have."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,20 +9,31 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from calpow.archiver.calibration.attackers import ATTACKS
+from calpow.archiver.calibration.attackers import ATTACKS, attack_queries
 from calpow.archiver.calibration.order import CalibrationOrder
-from calpow.archiver.calibration.samples import BATCH, price_inputs
-from calpow.archiver.payloads import PayloadFolder
-from calpow.archiver.victim_archive import OpenVictim
-from calpow.handler.errors import BareClass, CalibrationError
-from calpow.handler.leakage.ensemble import Ensemble, EnsembleCard
-from calpow.handler.leakage.input_range import InputRange
+from calpow.archiver.calibration.samples import BATCH, price_calls
+from calpow.archiver.data.payloads import PayloadFolder
+from calpow.archiver.progress import track
+from calpow.archiver.victim.recorded_calls import joined_inputs, output_kind, shared_dtype, shared_shape
+from calpow.archiver.victim.victim_archive import OpenVictim
+from calpow.handler.errors import CalibrationError
+from calpow.handler.leakage.input_range import measure_range, measure_shared_range
 from calpow.handler.leakage.meter import Artefacts, Meter, find_features, make_meter
+from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.neighbours import Neighbours, NeighboursCard
 from calpow.handler.leakage.odin import choose_magnitude
-from calpow.handler.leakage.output import OutputKind, recognise
-from calpow.handler.leakage.registry import ON_PROBABILITIES, ScoreName, ScoreSpec, Settings
-from calpow.handler.leakage.score import ScoredSamples, VictimShape
+from calpow.handler.leakage.recording import Call
+from calpow.handler.leakage.score import ScoredSamples
+from calpow.handler.leakage.specs import (
+    ON_PROBABILITIES,
+    InputRange,
+    OutputKind,
+    ScoreName,
+    ScoreSpec,
+    Settings,
+    VictimShape,
+)
+from calpow.handler.leakage.teachers.ensemble import Ensemble, EnsembleCard
 
 # Settings of the paper (section 4.2): sigma 10 for 250 teachers, 2 for 50; delta 1e-5.
 SIGMA_PER_TEACHER = 1 / 25
@@ -53,8 +65,10 @@ def vote_settings(teachers: int, order: float | None) -> Settings:
     return noise | ({"delta": DELTA} if order is None else {"order": order})
 
 
-def set_up_scores(order: CalibrationOrder, opened: OpenVictim, folder: PayloadFolder, inputs: Tensor) -> ScoreSetup:
-    """Set up the scores of an order. The kind of the victim's output is recognised on `inputs`.
+def set_up_scores(
+    order: CalibrationOrder, opened: OpenVictim, folder: PayloadFolder, calls: Sequence[Call]
+) -> ScoreSetup:
+    """Set up the scores of an order. The form of the victim's inputs and outputs is recognised on `calls`.
 
     Raises the CalpowError of whichever part does not fit.
     """
@@ -63,52 +77,98 @@ def set_up_scores(order: CalibrationOrder, opened: OpenVictim, folder: PayloadFo
         neighbours=None if order.neighbours is None else Neighbours.load(order.neighbours, opened.device),
     )
     _check_fit(artefacts, folder, opened)
-    shape = VictimShape(len(folder.class_names), tuple(inputs.shape[1:]))
     names = [ScoreName(name) for name in order.metrics]
-    output = output_kind(opened, inputs, shape.classes, graded=not ON_PROBABILITIES.isdisjoint(names))
+    classes = len(folder.class_names)
+    output = output_kind(calls, classes, graded=not ON_PROBABILITIES.isdisjoint(names))
+    shape = VictimShape(
+        classes,
+        shared_shape(calls, output, classes),
+        shared_dtype(calls),
+        find_features(opened.recorder, calls[0].arguments).name,
+    )
+    inputs = None if shape.input_shape is None else joined_inputs(calls, output, classes)
     scores = tuple(ScoreSpec(name, _settings(name, order, artefacts, opened, inputs)) for name in names)
-    input_range = InputRange.of(inputs)
-    meter = make_meter(opened.victim.recorder, opened.device, shape, output, scores, input_range, artefacts)
+    input_range = measure_range(inputs) if inputs is not None else _shared_range(calls)
+    meter = make_meter(opened.recorder, shape, output, scores, input_range, artefacts)
     return ScoreSetup(shape, output, scores, artefacts, input_range, meter)
 
 
-def output_kind(opened: OpenVictim, inputs: Tensor, classes: int, *, graded: bool) -> OutputKind:
-    """Recognise the raw output of the victim's model; a bare class counts as probabilities unless `graded`.
+def reference_attacks(calls: Sequence[Call], setup: ScoreSetup, seed: int) -> dict[str, ScoredSamples]:
+    """Price the queries of every reference attacker, made from the arguments of `calls`, by attacker's name.
 
-    Raises NoDistribution when it is not a distribution over the classes.
+    Queries that the model does not answer or the meter refuses are left out, as no user can have their answers; so is
+    an attacker without others.
     """
-    outputs = [opened.infer(batch) for batch in torch.split(inputs, BATCH)]
-    try:
-        return recognise(torch.cat(outputs), classes)
-    except BareClass:
-        if graded:
-            raise
-        return OutputKind.probabilities
-
-
-def reference_attacks(inputs: Tensor, meter: Meter, seed: int) -> dict[str, ScoredSamples]:
-    """Price the queries of every reference attacker, made from the victim's `inputs`, by attacker's name."""
     generator = torch.Generator().manual_seed(seed)
-    return {name: price_inputs(attack(inputs, generator), meter.price) for name, attack in ATTACKS.items()}
+    legitimate = _batched(calls, setup)
+    attacks = {}
+    for name, attack in track(ATTACKS.items(), "attackers", "attacker"):
+        answered = list(_answered(attack_queries(attack, legitimate, generator), setup))
+        if answered:
+            attacks[name] = price_calls(answered, setup.meter.price_calls)
+    return attacks
+
+
+def _batched(calls: Sequence[Call], setup: ScoreSetup) -> list[ModelInputs]:
+    """Return the arguments of calls: all samples in one where the model takes batches of one tensor of one shape."""
+    if not all(_is_batch(call.arguments, setup) for call in calls):
+        return [call.arguments for call in calls]
+    return [calls[0].arguments.replaced([joined_inputs(calls, setup.output, setup.shape.classes)])]
+
+
+def _is_batch(arguments: ModelInputs, setup: ScoreSetup) -> bool:
+    """Return whether the model takes one tensor of one shape here, with an axis for samples."""
+    tensor, shape = arguments.only_tensor, setup.shape.input_shape
+    return tensor is not None and shape is not None and tensor.dim() == len(shape) + 1
+
+
+def _answered(queries: Sequence[ModelInputs], setup: ScoreSetup) -> Iterator[Call]:
+    for query in queries:
+        parts = [query]
+        if _is_batch(query, setup):
+            parts = [query.replaced([part]) for part in torch.split(query.tensors[0], BATCH)]
+        for part in parts:
+            with contextlib.suppress(Exception):  # the model may refuse what no user would send
+                call = setup.meter.recorder.replay(part)
+                setup.meter.check(call)
+                yield call
 
 
 def _settings(
-    name: ScoreName, order: CalibrationOrder, artefacts: Artefacts, opened: OpenVictim, inputs: Tensor
+    name: ScoreName, order: CalibrationOrder, artefacts: Artefacts, opened: OpenVictim, inputs: Tensor | None
 ) -> Settings:
     if name is ScoreName.pate and artefacts.ensemble is not None:
         return vote_settings(artefacts.ensemble.card.teachers, order.rdp_order)
     if name is ScoreName.pknn and artefacts.neighbours is not None:
         return vote_settings(artefacts.neighbours.card.k, order.rdp_order)
     if name is ScoreName.odin_moved:
-        return _perturbation(opened, torch.split(inputs[:ODIN_INPUTS], BATCH))
+        return _perturbation(opened, inputs)
     return {}
 
 
-def _perturbation(opened: OpenVictim, batches: Sequence[Tensor]) -> Settings:
-    """Choose the magnitude of ODIN's perturbation; none for a victim that is not eager, which the score refuses."""
-    recorder = opened.victim.recorder
-    tap = recorder.tap = find_features(recorder, tuple(batches[0].shape[1:]), opened.device)
-    return {} if tap.layer is None else {"magnitude": choose_magnitude(recorder.model, tap, batches)}
+def _perturbation(opened: OpenVictim, inputs: Tensor | None) -> Settings:
+    """Choose the magnitude of ODIN's perturbation.
+
+    There is none for a victim that is not eager, which the score refuses. Raises CalibrationError for inputs without
+    gradients.
+    """
+    if inputs is None or not inputs.is_floating_point():
+        raise CalibrationError(
+            "metric odin-moved follows gradients to the input, and the model takes no single tensor of floating-point"
+            " numbers: take odin"
+        )
+    tap = opened.recorder.tap
+    if tap is None or tap.layer is None:
+        return {}
+    batches = torch.split(inputs[:ODIN_INPUTS], BATCH)
+    return {"magnitude": choose_magnitude(opened.recorder.model, tap, batches)}
+
+
+def _shared_range(calls: Sequence[Call]) -> InputRange:
+    """Return the range of inputs that differ in shape, or none where the model takes several tensors."""
+    tensors = [call.arguments.only_tensor for call in calls]
+    numbers = [tensor for tensor in tensors if tensor is not None and tensor.numel()]
+    return measure_shared_range(numbers) if len(numbers) == len(tensors) else InputRange((), ())
 
 
 def _check_fit(artefacts: Artefacts, folder: PayloadFolder, victim: OpenVictim) -> None:
@@ -118,7 +178,7 @@ def _check_fit(artefacts: Artefacts, folder: PayloadFolder, victim: OpenVictim) 
     if artefacts.neighbours:
         cards.append((artefacts.neighbours.card, "the reference points were taken", "take them"))
     for card, what, again in cards:
-        if card.victim_sha256 != victim.sha256:
+        if card.victim_sha256 != victim.fingerprint:
             raise CalibrationError(f"{what} for another victim: {again} for this one")
         if card.class_names != folder.class_names:
             raise CalibrationError(

@@ -10,13 +10,15 @@ from calpow.archiver.calibration.attackers import ATTACKS
 from calpow.archiver.calibration.calibration_document import Provenance
 from calpow.archiver.calibration.fitting import check_enough
 from calpow.archiver.calibration.order import CalibrationOrder
-from calpow.archiver.calibration.recorded_samples import read_records, vet_records
-from calpow.archiver.calibration.samples import Samples, price_folder, some_inputs
+from calpow.archiver.calibration.recorded_samples import check_records, read_records, vet_records
+from calpow.archiver.calibration.samples import Samples, price_folder
 from calpow.archiver.calibration.score_setup import ScoreSetup, reference_attacks, set_up_scores
+from calpow.archiver.data.class_order import check_order
+from calpow.archiver.data.payloads import PayloadFolder, list_payloads
 from calpow.archiver.errors import OrderError
-from calpow.archiver.payloads import PayloadFolder, list_payloads
-from calpow.archiver.row_order import find_rows, some_rows
-from calpow.archiver.victim_archive import OpenVictim, VictimArchive, open_copy
+from calpow.archiver.victim.recorded_calls import some_calls
+from calpow.archiver.victim.row_order import find_rows, some_rows
+from calpow.archiver.victim.victim_archive import OpenVictim, VictimArchive, open_copy
 from calpow.handler.config import ENSEMBLE_FILE, NEIGHBOURS_FILE, file_sha256
 from calpow.handler.leakage.score import ScoredSamples
 from calpow.handler.observe.records import meter_name
@@ -58,32 +60,45 @@ def measure_scores(
     `log` is called with each line about the records that were used. Raises the CalpowError of whichever part does not
     fit or fails.
     """
-    if order.records is None:
+    if order.records is not None:
+        check_records(order.records)
+    else:
         check_enough(folder.units_per_class(), folder.class_names)
     for name in order.attacks.keys() & ATTACKS.keys():
         raise OrderError(f"--attack {name}: {name} is a reference attacker's name, give another")
-    strangers = {name: list_payloads(path) for name, path in order.attacks.items()}
+    strangers = {name: list_payloads(path, order.part) for name, path in order.attacks.items()}
     files = {ENSEMBLE_FILE: order.ensemble, NEIGHBOURS_FILE: order.neighbours}
     parts = {name: file_sha256(path) for name, path in files.items() if path is not None}
     with open_copy(victim) as opened:
-        inputs = some_inputs(opened, folder.payloads, REFERENCE_INPUTS, order.seed)
-        setup = set_up_scores(order, opened, folder, inputs)
-        rows = find_rows(opened.victim, some_rows(folder.payloads, order.seed))
+        calls = some_calls(opened, folder.payloads, REFERENCE_INPUTS, order.seed, "reading")
+        setup = set_up_scores(order, opened, folder, calls)
         if order.records is None:
-            legitimate = _price_legitimate(opened, folder, setup)
+            legitimate = _price_legitimate(order, opened, folder, setup, log)
         else:
-            meter = meter_name(opened.sha256, parts, setup.output, setup.scores)
-            samples_per_payload = len(inputs) / min(REFERENCE_INPUTS, len(folder.payloads))
+            meter = meter_name(opened.fingerprint, parts, setup.output, setup.scores)
+            samples = sum(setup.meter.samples(call) for call in calls)
+            samples_per_payload = samples / min(REFERENCE_INPUTS, len(folder.payloads))
             legitimate = _read_legitimate(order, order.records, meter, folder, setup, samples_per_payload, log)
-        attacks = reference_attacks(inputs, setup.meter, order.seed)
+        # After the pass over all payloads, which lists those that cannot be read together.
+        rows = find_rows(opened.victim, some_rows(folder.payloads, order.seed))
+        attacks = reference_attacks(calls, setup, order.seed)
         for name, payloads in strangers.items():
-            queries = price_folder(opened, replace(folder, payloads=payloads), setup.meter.price, name)
+            queries = price_folder(opened, replace(folder, payloads=payloads), setup.meter, name)
             attacks[name] = ScoredSamples(queries.costs, queries.labels)
-        return VictimScores(opened.sha256, parts, setup, rows, legitimate, attacks)
+        return VictimScores(opened.fingerprint, parts, setup, rows, legitimate, attacks)
 
 
-def _price_legitimate(opened: OpenVictim, folder: PayloadFolder, setup: ScoreSetup) -> LegitimateUse:
-    samples = price_folder(opened, folder, setup.meter.price)
+def _price_legitimate(
+    order: CalibrationOrder,
+    opened: OpenVictim,
+    folder: PayloadFolder,
+    setup: ScoreSetup,
+    log: Callable[[str], None],
+) -> LegitimateUse:
+    samples = price_folder(opened, folder, setup.meter)
+    answers, classes = samples.labels.numpy(), samples.classes.numpy()
+    if warning := check_order(answers, classes, folder, order.output, order.classes):
+        log(f"note: {warning}")
     right = float((samples.labels == samples.classes).double().mean())
     return LegitimateUse(samples, len(samples.costs) / len(folder.payloads), {"answer_accuracy": right})
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from calpow.archiver.cli.option_types import FILE, FOLDER
-from calpow.handler.config import EXPLANATION_FACTOR, MOST_SAMPLES
+from calpow.archiver.cli.option_types import FILE, FOLDER, VICTIM
+from calpow.handler.config import EXPLANATION_FACTOR, MOST_BYTES, MOST_PIXELS, MOST_SAMPLES
 
 _EPILOG = """\b
 Example:
-  calpow archive --victim victim.mar --ensemble teachers.pt2 --calibration calibration.json \\
+  calpow archive --victim victim.mar --ensemble teachers.pt --calibration calibration.json \\
       --model-name digits --export-path model_store
 
 --mode observe is for a soft launch: queries are answered as if there were no gate, and recorded for calpow calibrate
@@ -20,7 +20,7 @@ Example:
 @click.command(epilog=_EPILOG)
 @click.option(
     "--victim",
-    type=FILE,
+    type=VICTIM,
     required=True,
     help="The .mar to protect, embedded byte for byte.",
 )
@@ -58,6 +58,22 @@ Example:
     help="Samples a request may hold, at least 1; larger requests are refused with 413.",
 )
 @click.option(
+    "--max-bytes",
+    type=click.IntRange(min=0),
+    default=MOST_BYTES,
+    show_default=True,
+    metavar="N",
+    help="Bytes a request may hold; larger ones are refused with 413. 0 is no limit but the server's.",
+)
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(min=0),
+    default=MOST_PIXELS,
+    show_default=True,
+    metavar="N",
+    help="Pixels the images of a request may have; larger ones are refused undecoded with 413. 0 is no limit.",
+)
+@click.option(
     "--explanation-factor",
     type=float,
     default=EXPLANATION_FACTOR,
@@ -77,6 +93,7 @@ Example:
     metavar="FILE",
     help="Where mode observe records queries (default: CALPOW_RECORDS, else ~/.calpow/records.jsonl).",
 )
+@click.option("--accept-weak", is_flag=True, help="Package a calibration under which attackers pay about nothing, too.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite an archive of that name.")
 def archive(
     victim: Path,
@@ -88,18 +105,24 @@ def archive(
     export_path: Path,
     ledger: str | None,
     max_samples: int,
+    max_bytes: int,
+    max_pixels: int,
     explanation_factor: float,
     mode: str,
     records: str | None,
+    accept_weak: bool,
     force: bool,
 ) -> None:
     """Package a victim's .mar, its teachers and its calibration into a protected .mar.
 
     It runs on a stock TorchServe.
     """
-    from calpow.archiver.packaging import ArchiveOrder, build
-    from calpow.handler.model_archive import read_manifest
+    from calpow.archiver.calibration.calibration_document import Calibration
+    from calpow.archiver.packaging import ArchiveOrder, build, needed_torch
+    from calpow.archiver.report.verdicts import refuse_weak
 
+    if not accept_weak:
+        refuse_weak(Calibration.load(calibration), calibration)
     mar = build(
         ArchiveOrder(
             victim=victim,
@@ -107,10 +130,12 @@ def archive(
             neighbours=neighbours,
             calibration=calibration,
             export_path=export_path,
-            model_name=model_name or str(read_manifest(victim).get("modelName")),
+            model_name=model_name,
             version=version,
             ledger=ledger,
             max_samples=max_samples,
+            max_bytes=max_bytes,
+            max_pixels=max_pixels,
             explanation_factor=explanation_factor,
             mode=mode,
             records=records,
@@ -118,4 +143,4 @@ def archive(
         )
     )
     effect = "guards" if mode == "enforce" else "observes and does not guard"
-    print(f"{mar} ({mar.stat().st_size / 1e6:.1f} MB) {effect} {victim}")
+    print(f"{mar} ({mar.stat().st_size / 1e6:.1f} MB) {effect} {victim} and needs torch >= {needed_torch(ensemble)}")

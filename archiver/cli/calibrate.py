@@ -6,13 +6,13 @@ from pathlib import Path
 import click
 
 from calpow.archiver.calibration.order import DEFAULT_METRICS, METRICS, POLICIES, CalibrationOrder
-from calpow.archiver.cli.option_types import FILE, FOLDER, SEED, NumberRange
+from calpow.archiver.cli.option_types import FILE, FOLDER, SEED, VICTIM, NumberRange, data_options
 from calpow.archiver.errors import OrderError
 from calpow.puzzle.profiles import DEFAULT_PROFILE, PROFILES
 
 _EPILOG = """\b
 Example:
-  calpow calibrate --victim victim.mar --ensemble teachers.pt2 --data heldout/ --output calibration.json
+  calpow calibrate --victim victim.mar --ensemble teachers.pt --data heldout/ --output calibration.json
 
 heldout/ is what legitimate users would send and neither the victim nor its teachers were trained on: a folder a class,
 at least 10 payload files in each; hundreds let attackers hide less. Files in a sub-folder of a class (the copies of one
@@ -22,7 +22,7 @@ After a soft launch (calpow archive --mode observe), the costs of real users are
 do not look like legitimate users are left out:
 
 \b
-  calpow calibrate --victim victim.mar --ensemble teachers.pt2 --data heldout/ --from-records ~/.calpow/records.jsonl
+  calpow calibrate --victim victim.mar --ensemble teachers.pt --data heldout/ --from-records ~/.calpow/records.jsonl
 
 A few payloads a class are enough in heldout/ then, to derive reference attackers from and to time the victim with.
 """
@@ -44,7 +44,7 @@ class CalibrateCommand(click.Command):
 @click.command(cls=CalibrateCommand, epilog=_EPILOG)
 @click.option(
     "--victim",
-    type=FILE,
+    type=VICTIM,
     required=True,
     help="The .mar to protect.",
 )
@@ -141,6 +141,7 @@ class CalibrateCommand(click.Command):
     " that every Python has, for users without another: thieves then pay a fraction.",
 )
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of the simulated users.")
+@data_options
 def calibrate(
     victim: Path,
     ensemble: Path | None,
@@ -157,6 +158,8 @@ def calibrate(
     puzzle: str,
     reference_client: str,
     seed: int,
+    part: str,
+    classes: Path | None,
 ) -> None:
     """Measure what legitimate queries cost, and fit the policy that keeps their overhead within the budget.
 
@@ -179,6 +182,8 @@ def calibrate(
         records=records,
         puzzle=puzzle,
         fast=reference_client == "fast",
+        part=part,
+        classes=classes,
     )
     _calibrate(order)
 
@@ -189,10 +194,7 @@ def _calibrate(order: CalibrationOrder) -> None:
 
     calibration = calibrator.calibrate(order, log=print)
     calibration.save(order.output)
-    print(f"{order.output}: {summarise(calibration)}")
-    for warning in calibration.rehearsal.warnings:
-        print(f"  warning: {warning}")
-    print(f"  calpow report {order.output} -o report.html shows all of it")
+    print(f"{order.output}: {summarise(calibration, order.output)}")
 
 
 def _attack_folders(attacks: Iterable[str]) -> dict[str, Path]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from calpow.archiver.cli.option_types import FILE, FOLDER
+from calpow.archiver.cli.option_types import FOLDER, VICTIM, data_options
 
 _EPILOG = """\b
 Example:
@@ -19,7 +19,7 @@ memory, as the victim represents it.
 @click.command(epilog=_EPILOG)
 @click.option(
     "--victim",
-    type=FILE,
+    type=VICTIM,
     required=True,
     help="The .mar to protect.",
 )
@@ -38,13 +38,14 @@ memory, as the victim represents it.
     metavar="N",
     help="How many of the nearest points vote.",
 )
-def neighbours(victim: Path, data: Path, output: Path, k: int) -> None:
+@data_options
+def neighbours(victim: Path, data: Path, output: Path, k: int, part: str, classes: Path | None) -> None:
     """Take training data into the victim's representation.
 
     The points nearest to a query vote on it (private kNN), so that the metric pknn needs no teachers.
     """
     from calpow.archiver.reference_set import ReferenceOrder, write_reference_set
 
-    card = write_reference_set(ReferenceOrder(victim, data, output, k))
+    card = write_reference_set(ReferenceOrder(victim, data, output, k, part, classes))
     size = output.stat().st_size / 1e6
     print(f"{output} ({size:.1f} MB): {card.points:,} points of {card.width} numbers, the nearest {card.k} vote")

@@ -1,15 +1,42 @@
-"""Types of options that several commands share."""
+"""Options that several commands share, and types of options."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
+from calpow.archiver.data.media_types import BODY
+
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+# A model archive: a file, or a folder that torch-model-archiver --archive-format no-archive wrote.
+VICTIM = click.Path(exists=True, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 # What torch's and numpy's generators both take.
 SEED = click.IntRange(0, 2**63 - 1)
+
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def data_options(command: _Command) -> _Command:
+    """Add --part and --classes, which say how a folder of payloads is read, to a command."""
+    part = click.option(
+        "--part",
+        default=BODY,
+        show_default=True,
+        metavar="NAME",
+        help="The part of a request that carries the payload, for handlers that read a form: row['NAME'].",
+    )
+    classes = click.option(
+        "--classes",
+        type=FILE,
+        metavar="FILE.json",
+        help='Names of the classes in the order of the victim\'s output, {"0": "cat", ...}, where that is not the'
+        " folders' alphabetical order (default: index_to_name.json in the victim's archive, if it names the folders).",
+    )
+    return part(classes(command))
 
 
 class NumberRange(click.FloatRange):

@@ -28,11 +28,11 @@ The page loads nothing from anywhere: open it in a browser, print it, or send it
 def report(calibration: Path, output: Path) -> None:
     """Write one self-contained HTML page about a calibration.
 
-    It shows what honest users and attackers pay under it, how well they are told apart, and what to look at before
-    deploying.
+    It says whether to deploy it, the command to run next, what honest users and attackers pay, and how well they are
+    told apart.
     """
     from calpow.archiver.calibration.calibration_document import Calibration
     from calpow.archiver.report.page import write_report
 
-    write_report(Calibration.load(calibration), output)
+    write_report(Calibration.load(calibration), calibration, output)
     print(f"{output}: open it in a browser")

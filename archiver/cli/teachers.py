@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from calpow.archiver.cli.option_types import FILE, FOLDER, SEED
+from calpow.archiver.cli.option_types import FILE, FOLDER, SEED, VICTIM, data_options
 
 _EPILOG = """\b
 Example:
-  calpow teachers --victim victim.mar --data train --output teachers.pt2
+  calpow teachers --victim victim.mar --data train --output teachers.pt
 
 `train` is the data the victim was trained on: a folder a class, as torchvision.datasets.ImageFolder reads it, with any
 payload files in it. Files in a sub-folder of a class (one person's pictures, say) stay with one teacher, and so do
@@ -18,15 +18,15 @@ By default, teachers are linear heads on frozen features, which are the fastest.
 which take a hundred times as long:
 
 \b
-  calpow teachers --victim victim.mar --data train --output teachers.pt2 --trunk none --network mnistnet
-  calpow teachers --victim victim.mar --data train --output teachers.pt2 --trunk none --network nets.py:small
+  calpow teachers --victim victim.mar --data train --output teachers.pt --trunk none --network mnistnet
+  calpow teachers --victim victim.mar --data train --output teachers.pt --trunk none --network nets.py:small
 
 `small(classes, input_shape)` returns a torch.nn.Module that makes scores [n, classes] of inputs [n, *input_shape].
 
 Heads on a public backbone, whose weights you have in a file:
 
 \b
-  calpow teachers --victim victim.mar --data train --output teachers.pt2 --trunk torchvision:resnet18 --weights r18.pth
+  calpow teachers --victim victim.mar --data train --output teachers.pt --trunk torchvision:resnet18 --weights r18.pth
 
 What is done is kept in OUTPUT.partial until the end: the same command continues where it was interrupted.
 """
@@ -35,7 +35,7 @@ What is done is kept in OUTPUT.partial until the end: the same command continues
 @click.command(epilog=_EPILOG)
 @click.option(
     "--victim",
-    type=FILE,
+    type=VICTIM,
     required=True,
     help="The .mar whose handler reads the payloads.",
 )
@@ -46,12 +46,12 @@ What is done is kept in OUTPUT.partial until the end: the same command continues
     help="Its training data, a folder a class.",
 )
 @click.option(
-    "--output", type=click.Path(path_type=Path), required=True, help="Where to write the ensemble, a .pt2 file."
+    "--output", type=click.Path(path_type=Path), required=True, help="Where to write the ensemble, a .pt file."
 )
 @click.option(
     "--teachers",
     "count",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=2),
     metavar="N",
     help="How many (default: as many as get two payloads of each class, up to 250).",
 )
@@ -80,6 +80,7 @@ What is done is kept in OUTPUT.partial until the end: the same command continues
 @click.option(
     "--seed", type=SEED, default=0, show_default=True, help="Of the partitions, of random trunks and of networks."
 )
+@data_options
 def teachers(
     victim: Path,
     data: Path,
@@ -90,6 +91,8 @@ def teachers(
     network: str | None,
     epochs: int | None,
     seed: int,
+    part: str,
+    classes: Path | None,
 ) -> None:
     """Train an ensemble of teachers on disjoint parts of the victim's training data."""
     from calpow.archiver.teachers.training import TeacherOrder, train
@@ -105,6 +108,8 @@ def teachers(
             network=network,
             epochs=epochs,
             weights=weights,
+            part=part,
+            classes=classes,
         )
     )
     smallest, largest = min(card.partition_sizes), max(card.partition_sizes)

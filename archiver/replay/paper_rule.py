@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from calpow.archiver.calibration.fitting import fit_line
+from calpow.archiver.fitted_line import fit_line
 from calpow.archiver.replay.traces import AttackStep, BaselinePoint
 from calpow.handler.ledger.ledger import NOTHING, Totals
 from calpow.handler.policy.policies import MICRO, Paper

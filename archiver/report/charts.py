@@ -1,37 +1,21 @@
-"""The report's pictures, from evidence: score and work against queries, and what honest users pay."""
+"""The report's pictures, from evidence: what users pay, and how score and payments grow with the queries."""
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from operator import truediv
 
+from markupsafe import Markup
+
 from calpow.archiver.calibration.calibration_document import Band, RehearsalEvidence, SimulatedProfile
+from calpow.archiver.report.formats import exactly, times
+from calpow.archiver.report.multiples import Multiples, envelope, milestones
 from calpow.archiver.report.svg import Chart, Scale, Series, Tick, decades, escape, linear, steps
-from calpow.archiver.report.verdicts import (
-    attackers,
-    duration,
-    envelope,
-    exactly,
-    honest,
-    milestones,
-    multiple,
-    times,
-)
 
 # Colours and dashes the page's style knows: s0, s1, ...
 STYLES = 6
-_TIMES = tuple(
-    size * unit
-    for unit, sizes in (
-        (1e-3, (1, 100)),
-        (1, (1, 10)),
-        (60, (1, 10)),
-        (3_600, (1, 10)),
-        (86_400, (1, 10, 100)),
-        (365.25 * 86_400, (1, 10, 100, 1_000)),
-    )
-    for size in sizes
-)
 _LINEAR_UP_TO = 6.0
+_ROW_HEIGHT = 26
 
 
 def letter(index: int) -> str:
@@ -44,6 +28,81 @@ def style(index: int) -> str:
     return f"s{index % STYLES}"
 
 
+@dataclass(frozen=True)
+class Spread:
+    """The 1st, 25th, 50th, 75th and 99th percentile of what users pay, in multiples of the unprotected time."""
+
+    low: float
+    quarter: float
+    middle: float
+    three_quarters: float
+    high: float
+
+    @classmethod
+    def of(cls, profile: SimulatedProfile) -> "Spread":
+        """Return the spread of a profile's users."""
+        return cls(*(profile.overhead[percentile] for percentile in (1, 25, 50, 75, 99)))
+
+    @classmethod
+    def of_all(cls, profiles: Sequence[SimulatedProfile]) -> "Spread":
+        """Return the widest spread of several profiles, with the median of the one that pays most."""
+        spreads = [cls.of(profile) for profile in profiles]
+        return cls(
+            min(spread.low for spread in spreads),
+            min(spread.quarter for spread in spreads),
+            max(spreads, key=lambda spread: spread.high).middle,
+            max(spread.three_quarters for spread in spreads),
+            max(spread.high for spread in spreads),
+        )
+
+
+@dataclass(frozen=True)
+class SpreadRow:
+    """A row of a chart: its name, the mark of an attacker, its figure, its CSS class, and its SVG."""
+
+    name: str
+    mark: str
+    value: str
+    state: str
+    drawing: Markup
+
+
+@dataclass(frozen=True)
+class SpreadChart:
+    """Rows of spreads above one axis."""
+
+    rows: tuple[SpreadRow, ...]
+    axis: Markup
+
+
+def payment_chart(evidence: RehearsalEvidence) -> SpreadChart:
+    """Draw what all honest users pay, and below them what each attacker pays, cheapest first; the axis is log."""
+    honest = Spread.of_all(evidence.honest)
+    thieves = sorted(enumerate(evidence.attackers), key=lambda entry: entry[1].overhead[50])
+    axis = _Axis.log([honest, *(Spread.of(thief) for _, thief in thieves)], evidence.overhead_budget)
+    state = "over" if honest.high > evidence.overhead_budget else "within"
+    kinds = len(evidence.honest)
+    name = "honest users" if kinds == 1 else f"honest users, {kinds} kinds"
+    rows = [SpreadRow(name, "", times(honest.high), f"honest {state}", axis.row(name, honest))]
+    for index, thief in thieves:
+        spread = Spread.of(thief)
+        drawing = axis.row(thief.name, spread, style(index))
+        rows.append(SpreadRow(thief.name, letter(index), times(spread.middle), "attacker", drawing))
+    return SpreadChart(tuple(rows), axis.draw())
+
+
+def honest_chart(evidence: RehearsalEvidence) -> SpreadChart:
+    """Draw what each kind of honest users pays, dearest first."""
+    profiles = sorted(evidence.honest, key=lambda profile: -profile.overhead[99])
+    axis = _Axis.fit([Spread.of(profile) for profile in profiles], evidence.overhead_budget)
+    rows = []
+    for profile in profiles:
+        spread = Spread.of(profile)
+        state = "over" if spread.high > evidence.overhead_budget else "within"
+        rows.append(SpreadRow(profile.name, "", times(spread.high), state, axis.row(profile.name, spread)))
+    return SpreadChart(tuple(rows), axis.draw())
+
+
 def score_chart(evidence: RehearsalEvidence) -> Chart:
     """Draw the mean score so far against queries; honest users and attackers converge to different values."""
 
@@ -51,60 +110,52 @@ def score_chart(evidence: RehearsalEvidence) -> Chart:
         rows = (profile.score.low, profile.score.middle, profile.score.high)
         return Band(*(tuple(map(truediv, row, evidence.checkpoints)) for row in rows))
 
-    bands = [mean(each) for each in evidence.profiles]
+    bands = [mean(profile) for profile in evidence.profiles]
     low, high = min(min(band.low) for band in bands), max(max(band.high) for band in bands)
     scale = Scale(low, high, linear) if high > low else Scale(low - 1, high + 1, linear)
-    ticks = tuple(Tick(scale(each), f"{each:,.4g}") for each in steps(scale.low, scale.high, 6))
-    return _chart(evidence, "score a query", scale, ticks, (), mean)
+    ticks = tuple(Tick(scale(step), f"{step:,.4g}") for step in steps(scale.low, scale.high, 6))
+    return _chart(evidence, "score a query", scale, ticks, mean, lambda profile: profile.name)
 
 
-def work_chart(evidence: RehearsalEvidence, floor_seconds: float) -> Chart:
-    """Draw summed work against queries, both log: floors on the left, time of the reference client on the right."""
-    bands = [each.work for each in evidence.profiles]
+def growth_chart(evidence: RehearsalEvidence, multiples: Multiples) -> Chart:
+    """Draw the mean multiple so far against queries, both log."""
+    bands = [multiples.band(evidence, profile) for profile in evidence.profiles]
     low, high = min(min(band.low) for band in bands), max(max(band.high) for band in bands)
     scale = Scale(low, max(high, 10 * low), math.log10)
-    durations = [each for each in _TIMES if low <= each / floor_seconds <= scale.high]
-    return _chart(
-        evidence,
-        "summed work",
-        scale,
-        tuple(Tick(scale(each), _number(each)) for each in decades(low, scale.high, 6)),
-        tuple(Tick(scale(each / floor_seconds), duration(each)) for each in durations),
-        lambda profile: profile.work,
+    ticks = tuple(Tick(scale(power), exactly(power)) for power in decades(low, scale.high, 6))
+
+    def hint(profile: SimulatedProfile) -> str:
+        paid = (
+            f"{times(multiples.after(evidence, profile, queries))} at {queries:,}" for queries in milestones(evidence)
+        )
+        return f"{profile.name}: {', '.join(paid)} queries"
+
+    quantity = "multiple of the unprotected time"
+    return _chart(evidence, quantity, scale, ticks, lambda profile: multiples.band(evidence, profile), hint)
+
+
+def accuracy_rows(evidence: RehearsalEvidence) -> tuple[SpreadRow, ...]:
+    """Draw the accuracy of a single teacher and of the vote as bars."""
+    return tuple(
+        SpreadRow(name, "", f"{accuracy:.1%}", "wide", _bar(accuracy))
+        for name, accuracy in (("One teacher", evidence.teacher_accuracy), ("Their vote", evidence.vote_accuracy))
     )
 
 
-def overhead_rows(evidence: RehearsalEvidence) -> str:
-    """Draw one row a legitimate profile: 1st to 99th percentile, the middle half, the median, and the budget."""
-    scale, ticks = _overhead_axis(evidence)
-    rows = sorted(honest(evidence), key=lambda each: -each.overhead[99])
-    axis = "".join(
-        f'<text x="{scale(tick):.2%}" y="14" text-anchor="middle">{escape(exactly(tick))}</text>' for tick in ticks
-    )
-    drawn = "".join(_overhead_row(each, scale, ticks, evidence.overhead_budget) for each in rows)
-    return (
-        f'<div class="rows">{drawn}<div class="row axis" aria-hidden="true"><span></span>'
-        f'<svg width="100%" height="20">{axis}</svg><span></span></div></div>'
-    )
-
-
-def accuracy_bars(evidence: RehearsalEvidence) -> str:
-    """Draw the accuracy of a single teacher and of the vote."""
-    return "".join(
-        f'<div class="row wide"><span>{name}</span><svg width="100%" height="18" role="img" aria-label="{value:.1%}">'
-        f'<rect class="track" width="100%" height="18"/><rect class="bar" width="{min(max(value, 0), 1):.2%}"'
-        f' height="18"/></svg><span class="value">{value:.1%}</span></div>'
-        for name, value in (("One teacher", evidence.teacher_accuracy), ("Their vote", evidence.vote_accuracy))
+def _bar(share: float) -> Markup:
+    return Markup(  # noqa: S704  # numbers only
+        f'<svg width="100%" height="18" role="img" aria-label="{share:.1%}"><rect class="track" width="100%"'
+        f' height="18"/><rect class="bar" width="{min(max(share, 0), 1):.2%}" height="18"/></svg>'
     )
 
 
 def _chart(
     evidence: RehearsalEvidence,
-    what: str,
+    quantity: str,
     scale: Scale,
     y_ticks: tuple[Tick, ...],
-    right_ticks: tuple[Tick, ...],
     band_of: Callable[[SimulatedProfile], Band],
+    hint: Callable[[SimulatedProfile], str],
 ) -> Chart:
     first, last = evidence.checkpoints[0], evidence.checkpoints[-1]
     across = Scale(first, max(last, 10 * first), math.log10)
@@ -112,69 +163,81 @@ def _chart(
 
     def line(profile: SimulatedProfile, style: str, badge: str = "", badge_at: float = 0.0) -> Series:
         points = tuple(zip(x, map(scale, band_of(profile).middle), strict=True))
-        return Series(profile.name, style, points, _hint(evidence, profile), badge, badge_at)
+        return Series(profile.name, style, points, hint(profile), badge, badge_at)
 
-    thieves = attackers(evidence)
+    thieves = evidence.attackers
     places = [0.3 + 0.68 * (index + 0.5) / len(thieves) for index in range(len(thieves))]
-    low, high = (list(map(scale, edge)) for edge in envelope([band_of(each) for each in honest(evidence)]))
+    low, high = (list(map(scale, edge)) for edge in envelope([band_of(profile) for profile in evidence.honest]))
     return Chart(
-        text=_alternative(evidence, what),
-        x_ticks=tuple(Tick(across(each), f"{each:,.0f}") for each in decades(first, last, 7)),
+        text=_alternative(evidence, quantity),
+        x_ticks=tuple(Tick(across(power), f"{power:,.0f}") for power in decades(first, last, 7)),
         y_ticks=y_ticks,
-        right_ticks=right_ticks,
         band=(*zip(x, high, strict=True), *reversed(tuple(zip(x, low, strict=True)))),
         lines=(
-            *(line(each, "honest") for each in honest(evidence)),
-            *(line(each, style(index), letter(index), places[index]) for index, each in enumerate(thieves)),
+            *(line(profile, "honest") for profile in evidence.honest),
+            *(line(thief, style(index), letter(index), places[index]) for index, thief in enumerate(thieves)),
         ),
     )
 
 
-def _hint(evidence: RehearsalEvidence, profile: SimulatedProfile) -> str:
-    paid = ", ".join(f"{times(multiple(evidence, profile, each))} at {each:,}" for each in milestones(evidence))
-    return f"{profile.name}: {paid} queries"
-
-
-def _alternative(evidence: RehearsalEvidence, what: str) -> str:
-    names = ", ".join(each.name for each in attackers(evidence)) or "none"
+def _alternative(evidence: RehearsalEvidence, quantity: str) -> str:
+    names = ", ".join(attacker.name for attacker in evidence.attackers) or "none"
     return (
-        f"{what.capitalize()} against queries, up to {evidence.checkpoints[-1]:,}: the band of {len(honest(evidence))}"
-        f" kinds of honest users, and a line for each attacker ({names}). The table of attackers has the numbers."
+        f"{quantity.capitalize()} against queries, up to {evidence.checkpoints[-1]:,}: the band of"
+        f" {len(evidence.honest)} kinds of honest users, and a line for each attacker ({names}). The table of attackers"
+        " has the numbers."
     )
 
 
-def _overhead_axis(evidence: RehearsalEvidence) -> tuple[Scale, list[float]]:
-    most = max(evidence.overhead_budget, *(each.overhead[99] for each in honest(evidence)))
-    least = min(1.0, *(each.overhead[1] for each in honest(evidence)))
-    if most <= _LINEAR_UP_TO:
+@dataclass(frozen=True)
+class _Axis:
+    """The axis of a chart of spreads, with the overhead budget as a line across its rows."""
+
+    scale: Scale
+    ticks: tuple[float, ...]
+    budget: float
+
+    @classmethod
+    def log(cls, spreads: Sequence[Spread], budget: float) -> "_Axis":
+        low = min(1.0, *(spread.low for spread in spreads))
+        most = max(budget, *(spread.high for spread in spreads))
+        scale = Scale(low, max(most * 1.3, 10 * low), math.log10)
+        return cls(scale, tuple(decades(scale.low, scale.high, 5)), budget)
+
+    @classmethod
+    def fit(cls, spreads: Sequence[Spread], budget: float) -> "_Axis":
+        """Return a linear axis where all multiples are small, else a logarithmic one."""
+        most = max(budget, *(spread.high for spread in spreads))
+        if most > _LINEAR_UP_TO:
+            return cls.log(spreads, budget)
+        least = min(1.0, *(spread.low for spread in spreads))
         scale = Scale(least, max(most * 1.08, least + 0.1), linear)
-        return scale, steps(scale.low, scale.high, 5)
-    scale = Scale(least, most * 1.3, math.log10)
-    return scale, decades(scale.low, scale.high, 5)
+        return cls(scale, tuple(steps(scale.low, scale.high, 5)), budget)
 
+    def draw(self) -> Markup:
+        ticks = "".join(
+            f'<text x="{self.scale(tick):.2%}" y="14" text-anchor="middle">{escape(exactly(tick))}</text>'
+            for tick in self.ticks
+        )
+        return Markup(f'<svg width="100%" height="20">{ticks}</svg>')  # noqa: S704  # numbers only
 
-def _overhead_row(profile: SimulatedProfile, scale: Scale, ticks: Sequence[float], budget: float) -> str:
-    low, quarter, middle, three, high = (scale(profile.overhead[each]) for each in (1, 25, 50, 75, 99))
-    state = "over" if profile.overhead[99] > budget else "within"
-    said = (
-        f"{profile.name}: median {times(profile.overhead[50])}, 99th percentile {times(profile.overhead[99])},"
-        f" {state} the budget"
-    )
-    grid = "".join(f'<line class="rule" x1="{scale(tick):.2%}" x2="{scale(tick):.2%}" y2="26"/>' for tick in ticks)
-    return (
-        f'<div class="row {state}"><span class="name">{escape(profile.name)}</span>'
-        f'<svg width="100%" height="26" role="img" data-overhead="{escape(profile.name)}" aria-label="{escape(said)}">'
-        f"<title>{escape(said)}</title>{grid}"
-        f'<line class="budget" x1="{scale(budget):.2%}" x2="{scale(budget):.2%}" y2="26"/>'
-        f'<line class="whisker" x1="{low:.2%}" x2="{high:.2%}" y1="13" y2="13"/>'
-        f'<rect class="box" x="{quarter:.2%}" width="{three - quarter:.2%}" y="7" height="12"/>'
-        f'<line class="median" x1="{middle:.2%}" x2="{middle:.2%}" y1="5" y2="21"/>'
-        f'<circle class="end" cx="{high:.2%}" cy="13" r="4"/></svg>'
-        f'<span class="value">{escape(times(profile.overhead[99]))}</span></div>'
-    )
-
-
-def _number(value: float) -> str:
-    if abs(value) >= 1e6:
-        return f"{value / 1e6:,.0f} M"
-    return f"{value:,.0f}" if abs(value) >= 1 or value == 0 else f"{value:g}"
+    def row(self, name: str, spread: Spread, line_style: str = "") -> Markup:
+        low, quarter, middle, three, high = map(
+            self.scale, (spread.low, spread.quarter, spread.middle, spread.three_quarters, spread.high)
+        )
+        budget, centre = self.scale(self.budget), _ROW_HEIGHT // 2
+        hint = escape(f"{name}: median {times(spread.middle)}, 99th percentile {times(spread.high)}")
+        grid = "".join(
+            f'<line class="rule" x1="{self.scale(tick):.2%}" x2="{self.scale(tick):.2%}" y2="{_ROW_HEIGHT}"/>'
+            for tick in self.ticks
+        )
+        return Markup(  # noqa: S704  # the name is escaped
+            f'<svg class="spread {line_style}" width="100%" height="{_ROW_HEIGHT}" role="img" aria-label="{hint}">'
+            f"<title>{hint}</title>{grid}"
+            f'<rect class="reach" width="{middle:.2%}" y="9" height="8"/>'
+            f'<line class="budget" x1="{budget:.2%}" x2="{budget:.2%}" y2="{_ROW_HEIGHT}"/>'
+            f'<line class="whisker" x1="{low:.2%}" x2="{high:.2%}" y1="{centre}" y2="{centre}"/>'
+            f'<rect class="box" x="{quarter:.2%}" width="{max(0.0, three - quarter):.2%}" y="7" height="12"/>'
+            f'<line class="median" x1="{middle:.2%}" x2="{middle:.2%}" y1="5" y2="21"/>'
+            f'<circle class="end" cx="{high:.2%}" cy="{centre}" r="4"/></svg>'
+        )

@@ -1,14 +1,21 @@
 """The summary of a calibration that `calpow calibrate` prints."""
 
+import shlex
+from pathlib import Path
+
 from calpow.archiver.calibration.calibration_document import Calibration
-from calpow.archiver.report.verdicts import verdicts
+from calpow.archiver.report.next_step import next_step
+from calpow.archiver.report.verdicts import verdict
 
 
-def summarise(calibration: Calibration) -> str:
-    """Return policy, times and verdicts of a calibration, one line each; all lines but the first are indented."""
+def summarise(calibration: Calibration, file: Path) -> str:
+    """Return policy, times, the verdict on a calibration in `file` and the command to run next.
+
+    All lines but the first are indented.
+    """
     policy, facts = calibration.policy, calibration.measurement.provenance
     metrics = " and ".join(score.name.value for score in policy.scores)
-    latency, added = 1e3 * calibration.measurement.latency_seconds, 1e3 * float(facts["added_seconds"])
+    latency, added = 1e3 * calibration.measurement.latency_seconds, 1e3 * calibration.measurement.added_seconds
     puzzle, in_python = 1e3 * policy.floor_seconds, 1e3 * float(facts["floor_seconds_in_python"])
     hashes = policy.solver.work(policy.floor_seconds)
     lines = [
@@ -22,6 +29,17 @@ def summarise(calibration: Calibration) -> str:
     )
     if facts["solver"] == "fast":
         lines.append(f"that is with calpow[fast]; a client without it takes {in_python:.2f} ms")
-    for verdict in verdicts(calibration.rehearsal):
-        lines.append(f"{verdict.question} {verdict.figure.capitalize()}. {verdict.sentence}")
-    return "\n  ".join(lines)
+    lines.append(f"{shlex.join(['calpow', 'report', str(file), '-o', 'report.html'])} shows all of it")
+    return "\n  ".join([*lines, *_verdict_lines(calibration, file)])
+
+
+def _verdict_lines(calibration: Calibration, file: Path) -> list[str]:
+    outcome = verdict(calibration)
+    step = next_step(calibration, outcome.level, file)
+    return [
+        f"{outcome.headline}.",
+        "  1× is the time that an answer takes without protection.",
+        *(f"  {reason}" for reason in outcome.reasons),
+        step.advice,
+        f"  {step.command}",
+    ]

@@ -3,11 +3,12 @@
 Positions along a chart are shares of its width (0 to 1), heights are pixels, so that a phone gets the same text size.
 """
 
-import html
 import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from markupsafe import Markup
 
 HEIGHT = 300
 _WIDTH = 1000
@@ -55,18 +56,17 @@ class Chart:
     text: str
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
-    right_ticks: tuple[Tick, ...]
     band: tuple[tuple[float, float], ...]
     lines: tuple[Series, ...]
 
-    def draw(self) -> str:
+    def draw(self) -> Markup:
         """Return the `<svg>` element; its ticks stand in the margin around it."""
-        return (
+        return Markup(  # noqa: S704  # every text in it is escaped
             f'<svg class="chart" width="100%" height="{HEIGHT}" role="img" aria-label="{escape(self.text)}">'
             f"{_grid(self.x_ticks, self.y_ticks)}"
             f'<svg viewBox="0 0 {_WIDTH} {HEIGHT}" preserveAspectRatio="none" width="100%" height="{HEIGHT}">'
             f'<polygon class="band" points="{_points(self.band)}"/>{"".join(map(_line, self.lines))}</svg>'
-            f"{_labels(self.x_ticks, self.y_ticks, self.right_ticks)}{''.join(map(_badge, self.lines))}</svg>"
+            f"{_labels(self.x_ticks, self.y_ticks)}{''.join(map(_badge, self.lines))}</svg>"
         )
 
 
@@ -86,13 +86,18 @@ def steps(low: float, high: float, most: int) -> list[float]:
     """Return at most `most` round numbers from low to high."""
     rough = (high - low) / most
     unit = 10.0 ** math.floor(math.log10(rough))
-    step = next(unit * each for each in (1, 2, 2.5, 5, 10) if unit * each >= rough * (1 - 1e-9))
+    step = next(unit * size for size in (1, 2, 2.5, 5, 10) if unit * size >= rough * (1 - 1e-9))
     return [step * index for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
 def escape(text: str) -> str:
     """Escape text for an element or an attribute; unprintable characters are replaced."""
-    return html.escape("".join(each if each.isprintable() else "\ufffd" for each in text))
+    return str(Markup.escape(printable(text)))
+
+
+def printable(text: str) -> str:
+    """Return the text with a mark in place of each character that cannot be printed."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def _grid(x_ticks: Sequence[Tick], y_ticks: Sequence[Tick]) -> str:
@@ -101,13 +106,12 @@ def _grid(x_ticks: Sequence[Tick], y_ticks: Sequence[Tick]) -> str:
     return f'<g class="grid">{"".join(across + up)}</g>'
 
 
-def _labels(x_ticks: Sequence[Tick], y_ticks: Sequence[Tick], right_ticks: Sequence[Tick]) -> str:
+def _labels(x_ticks: Sequence[Tick], y_ticks: Sequence[Tick]) -> str:
     below = [
         f'<text x="{tick.at:.2%}" y="{HEIGHT + 18}" text-anchor="middle">{escape(tick.text)}</text>' for tick in x_ticks
     ]
     left = [f'<text x="-8" y="{_y(tick.at)}" dy="4" text-anchor="end">{escape(tick.text)}</text>' for tick in y_ticks]
-    right = [f'<text x="100%" dx="8" y="{_y(tick.at)}" dy="4">{escape(tick.text)}</text>' for tick in right_ticks]
-    return f'<g class="ticks" aria-hidden="true">{"".join(below + left + right)}</g>'
+    return f'<g class="ticks" aria-hidden="true">{"".join(below + left)}</g>'
 
 
 def _line(line: Series) -> str:

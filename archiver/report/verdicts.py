@@ -1,154 +1,128 @@
-"""Verdicts on a calibration for its owner, and the numbers and words that they consist of."""
+"""The verdict on a calibration: whether to deploy it, in words."""
 
-import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
 
-from calpow.archiver.calibration.calibration_document import Band, RehearsalEvidence, Role, SimulatedProfile
-from calpow.archiver.errors import ReportError
+from calpow.archiver.calibration.calibration_document import Calibration, RehearsalEvidence, SimulatedProfile
+from calpow.archiver.errors import ArchiveError
+from calpow.archiver.report.formats import exactly, times
+from calpow.archiver.report.multiples import check, dearest
 
-# Queries after which the report says what attackers pay.
-MILESTONES = (1_000, 10_000)
-# What a thief should pay, in multiples of the floor: the paper's "more than 100x for most attackers".
+# What most thieves should pay, in multiples of the unprotected time: the paper's "more than 100x for most attackers".
 AIM = 100.0
-PERCENTILES = 101
+# A thief gets through who pays less than this many times what the dearest honest users pay.
+NEAR = 2.0
 
-_UNITS = ((365.25 * 86_400, "years"), (86_400, "days"), (3_600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"))
+
+class VerdictLevel(Enum):
+    """Advice of a verdict: deploy, decide for yourself, or do not deploy."""
+
+    ready = "ready"
+    unclear = "unclear"
+    weak = "weak"
+
+
+@dataclass(frozen=True)
+class WeakAttacker:
+    """An attacker who gets through, and what the median one pays, in multiples of the unprotected time."""
+
+    name: str
+    multiple: float
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Answer to a question of the owner: whether all is well, a figure to remember, and a sentence."""
+    """Verdict on a calibration: its headline is one clause without a full stop, its reasons are sentences.
 
-    good: bool
-    question: str
-    figure: str
-    sentence: str
+    Multiples (2×) are of the time that an answer takes without protection.
+    """
 
-
-def check(evidence: RehearsalEvidence) -> None:
-    """Raise ReportError unless there is something to show and every profile has all its values."""
-    if not honest(evidence) or not evidence.checkpoints:
-        raise ReportError("the calibration holds no evidence: make it again with calpow calibrate")
-    points = evidence.checkpoints
-    if points[0] < 1 or any(later <= earlier for earlier, later in itertools.pairwise(points)):
-        raise ReportError("the evidence's checkpoints do not rise from 1 on: make it again with calpow calibrate")
-    for profile in evidence.profiles:
-        if set(map(len, _values(profile))) != {len(points)} or len(profile.overhead) != PERCENTILES:
-            raise ReportError(f"profile {profile.name} lacks values: make the calibration again with calpow calibrate")
-        if min(*profile.work.low, *profile.work.middle, *profile.overhead) <= 0:
-            raise ReportError(f"profile {profile.name} takes no time: make the calibration again with calpow calibrate")
+    level: VerdictLevel
+    headline: str
+    reasons: tuple[str, ...]
+    weak_attackers: tuple[WeakAttacker, ...]
 
 
-def _values(profile: SimulatedProfile) -> tuple[tuple[float, ...], ...]:
-    return tuple(row for band in (profile.score, profile.work) for row in (band.low, band.middle, band.high))
+def verdict(calibration: Calibration) -> Verdict:
+    """Return the verdict on a calibration.
+
+    It is weak when half of the attackers or more get through. It is ready when none does, most pay AIM, honest users
+    stay within the budget and the calibration gave no warning. Raises ReportError when its evidence is incomplete.
+    """
+    evidence = calibration.rehearsal
+    check(evidence)
+    through, count = weak_attackers(evidence), len(evidence.attackers)
+    reasons = (_honest_reason(evidence), _attack_reason(evidence, through), *evidence.warnings)
+    concerns = _concerns(evidence, through)
+    if through and 2 * len(through) >= count:
+        effect = "it keeps nobody off" if len(through) == count else concerns[0]
+        return Verdict(VerdictLevel.weak, f"Do not deploy: {effect}", reasons, through)
+    if concerns:
+        return Verdict(VerdictLevel.unclear, f"Look closer: {', and '.join(concerns[:2])}", reasons, through)
+    paid, most = min(map(_paid, evidence.attackers)), dearest(evidence).overhead[99]
+    headline = f"Ready: honest users pay at most {times(most)}, attackers {times(paid)} or more"
+    return Verdict(VerdictLevel.ready, headline, reasons, through)
 
 
-def honest(evidence: RehearsalEvidence) -> tuple[SimulatedProfile, ...]:
-    """Return the profiles of legitimate users."""
-    return tuple(each for each in evidence.profiles if each.role is Role.legitimate)
-
-
-def attackers(evidence: RehearsalEvidence) -> tuple[SimulatedProfile, ...]:
-    """Return the profiles of attackers."""
-    return tuple(each for each in evidence.profiles if each.role is Role.attacker)
-
-
-def metric_names(evidence: RehearsalEvidence) -> tuple[str, ...]:
-    """Return the names of the scores for which an attacker's AUROC is known."""
-    return tuple(dict.fromkeys(name for each in attackers(evidence) for name in each.auroc))
-
-
-def milestones(evidence: RehearsalEvidence) -> tuple[int, ...]:
-    """Return the MILESTONES that were simulated, or the last checkpoint if none was."""
-    last = evidence.checkpoints[-1]
-    return tuple(each for each in MILESTONES if each <= last) or (last,)
-
-
-def dearest(evidence: RehearsalEvidence) -> SimulatedProfile:
-    """Return the legitimate profile with the highest 99th percentile."""
-    return max(honest(evidence), key=lambda each: each.overhead[99])
-
-
-def cheapest(evidence: RehearsalEvidence, queries: int) -> SimulatedProfile:
-    """Return the attacker who has paid least after `queries` queries."""
-    return min(attackers(evidence), key=lambda each: multiple(evidence, each, queries))
-
-
-def work_at(evidence: RehearsalEvidence, profile: SimulatedProfile, queries: float) -> float:
-    """Return the median summed work after `queries` queries, in floors; linear in logarithms between checkpoints."""
-    points, work = evidence.checkpoints, profile.work.middle
-    after = next((index for index, point in enumerate(points) if point >= queries), len(points) - 1)
-    if after == 0 or points[after] == queries:
-        return work[after]
-    before = after - 1
-    share = math.log(queries / points[before]) / math.log(points[after] / points[before])
-    return float(work[before] * (work[after] / work[before]) ** share)
-
-
-def multiple(evidence: RehearsalEvidence, profile: SimulatedProfile, queries: int) -> float:
-    """Return the median user's work after `queries` queries over that of as many floors."""
-    return work_at(evidence, profile, queries) / queries
-
-
-def envelope(bands: Sequence[Band]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the lowest low and the highest high at each checkpoint."""
-    lows, highs = zip(*(band.low for band in bands), strict=True), zip(*(band.high for band in bands), strict=True)
-    return tuple(map(min, lows)), tuple(map(max, highs))
-
-
-def verdicts(evidence: RehearsalEvidence) -> tuple[Verdict, ...]:
-    """Return the verdict on honest users, then those on attackers at the milestones."""
-    found = [_honest_verdict(evidence)]
-    if attackers(evidence):
-        found += [_attack_verdict(evidence, queries) for queries in milestones(evidence)]
-    return tuple(found)
-
-
-def _honest_verdict(evidence: RehearsalEvidence) -> Verdict:
-    worst = dearest(evidence)
-    most, budget = worst.overhead[99], evidence.overhead_budget
-    return Verdict(
-        good=most <= budget,
-        question="What do honest users pay?",
-        figure=f"at most {times(most)}",
-        sentence=f"A query takes 99 of 100 honest users of every kind at most {times(most)} its unprotected time,"
-        f" against a budget of {exactly(budget)}. The dearest kind is “{worst.name}”.",
+def refuse_weak(calibration: Calibration, file: Path) -> None:
+    """Raise ArchiveError when the verdict on the calibration in `file` is weak."""
+    outcome = verdict(calibration)
+    if outcome.level is not VerdictLevel.weak:
+        return
+    names = ", ".join(f"{weak.name} {times(weak.multiple)}" for weak in outcome.weak_attackers)
+    raise ArchiveError(
+        f"{file}: {outcome.headline}: in multiples of the unprotected time, a query costs {names}; calibrate with other"
+        " metrics or more data, or give --accept-weak"
     )
 
 
-def _attack_verdict(evidence: RehearsalEvidence, queries: int) -> Verdict:
-    least = cheapest(evidence, queries)
-    paid = multiple(evidence, least, queries)
-    short = [each.name for each in attackers(evidence) if multiple(evidence, each, queries) < AIM]
-    count = len(attackers(evidence))
-    sentence = f"{count - len(short)} of {count} attackers pay {exactly(AIM)} the floor or more."
-    if short:
-        sentence += f" The cheapest is “{least.name}”."
-    return Verdict(
-        good=not short,
-        question=f"What do attackers pay for {queries:,} queries?",
-        figure=f"at least {times(paid)}",
-        sentence=sentence,
+def weak_attackers(evidence: RehearsalEvidence) -> tuple[WeakAttacker, ...]:
+    """Return the attackers who get through, the cheapest first."""
+    limit = NEAR * dearest(evidence).overhead[99]
+    found = [WeakAttacker(attacker.name, _paid(attacker)) for attacker in evidence.attackers]
+    return tuple(sorted((weak for weak in found if weak.multiple < limit), key=lambda weak: weak.multiple))
+
+
+def _paid(attacker: SimulatedProfile) -> float:
+    return attacker.overhead[50]
+
+
+def _concerns(evidence: RehearsalEvidence, through: Sequence[WeakAttacker]) -> list[str]:
+    """Return what speaks against deploying, as clauses, the gravest first."""
+    count, most = len(evidence.attackers), dearest(evidence).overhead[99]
+    short = sum(_paid(attacker) < AIM for attacker in evidence.attackers)
+    concerns = []
+    if not count:
+        concerns.append("no attacker was simulated")
+    if through:
+        concerns.append(f"{len(through)} of {count} attackers {'gets' if len(through) == 1 else 'get'} through")
+    elif 2 * short > count:
+        concerns.append(f"{short} of {count} attackers pay less than {exactly(AIM)}")
+    if most > evidence.overhead_budget:
+        concerns.append(f"honest users pay {times(most)}, more than the budget")
+    if evidence.warnings and not concerns:
+        concerns.append("the calibration gave warnings")
+    return concerns
+
+
+def _honest_reason(evidence: RehearsalEvidence) -> str:
+    worst, budget = dearest(evidence), evidence.overhead_budget
+    return (
+        f"Honest users: 99 of 100 of every kind pay at most {times(worst.overhead[99])}; the budget is"
+        f" {exactly(budget)}. The dearest kind is “{worst.name}”."
     )
 
 
-def times(value: float) -> str:
-    """Format a measured multiple, to significant digits."""
-    digits = 2 if value < 10 else 1 if value < 100 else 0
-    return f"{value:,.{digits}f}×"
-
-
-def exactly(value: float) -> str:
-    """Format a multiple that was chosen, exactly."""
-    return f"{value:,.6g}×"
-
-
-def duration(seconds: float) -> str:
-    """Format a duration in a unit of its size."""
-    size, unit = next((each for each in _UNITS if seconds >= each[0]), _UNITS[-1])
-    value = seconds / size
-    text = f"{value:,.1f}" if value < 10 else f"{value:,.0f}"
-    text = text.removesuffix(".0")
-    return f"{text} {unit[:-1] if text == '1' and len(unit) > 3 else unit}"
+def _attack_reason(evidence: RehearsalEvidence, through: Sequence[WeakAttacker]) -> str:
+    if not evidence.attackers:
+        return "Attackers: none was simulated."
+    count = len(evidence.attackers)
+    enough = sum(_paid(attacker) >= AIM for attacker in evidence.attackers)
+    reason = f"Attackers: {enough} of {count} pay {exactly(AIM)} or more."
+    if through:
+        names = ", ".join(f"“{weak.name}” ({times(weak.multiple)})" for weak in through)
+        return f"{reason} These pay less than twice what the dearest honest users do, and get through: {names}."
+    cheapest = min(evidence.attackers, key=_paid)
+    return f"{reason} The cheapest is “{cheapest.name}” ({times(_paid(cheapest))})."

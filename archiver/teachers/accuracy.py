@@ -5,10 +5,10 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from calpow.archiver.teachers.ensembles import count_votes
-from calpow.handler.leakage.ensemble import LARGEST_BATCH
+from calpow.archiver.progress import track
+from calpow.handler.leakage.teachers.ensemble import LARGEST_BATCH
+from calpow.handler.leakage.teachers.heads import count_votes
 
 # A vote that covers less than this part of the way from guessing to certainty is weak: weaker teachers disagree on
 # legitimate queries as often as on an attacker's.
@@ -51,7 +51,7 @@ def measure_accuracy(ensemble: Voters, values: Tensor, labels: Tensor) -> Accura
     """Measure an ensemble on samples `values` `[n, ...]` with classes `labels` int64 `[n]`, both on its device."""
     right: list[Tensor] = []
     right_votes = 0
-    batches = tqdm(torch.split(values, LARGEST_BATCH), desc="measuring", unit="batch", disable=None)
+    batches = track(torch.split(values, LARGEST_BATCH), "measuring", "batch")
     with torch.inference_mode():
         for batch, truth in zip(batches, torch.split(labels, LARGEST_BATCH), strict=True):
             cast = ensemble.ballots(batch)

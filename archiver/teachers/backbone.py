@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from calpow.archiver.errors import TrunkError
+from calpow.handler.errors import TrunkError
 
 PREFIX = "torchvision:"
 
@@ -31,7 +31,9 @@ def make_backbone(name: str, weights: Path | None, input_shape: tuple[int, ...])
     classifier = _last_linear(network)
     if not classifier:
         raise TrunkError(f"{architecture} does not end with a linear layer: take one like {PREFIX}resnet18")
-    network.set_submodule(classifier, nn.Identity())
+    # Not set_submodule: younger than the oldest torch.
+    parent, _, attribute = classifier.rpartition(".")
+    setattr(network.get_submodule(parent), attribute, nn.Identity())
     state = {name: value for name, value in _read(weights).items() if not name.startswith(f"{classifier}.")}
     _load(network, architecture, state, weights)
     network.eval().requires_grad_(False)

@@ -2,9 +2,9 @@
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from calpow.archiver.teachers.ensembles import Heads
+from calpow.archiver.progress import track
+from calpow.handler.leakage.teachers.heads import Heads
 
 # The ridge, relative to the mean squared norm of a teacher's standardised features.
 RIDGE = 0.03
@@ -18,7 +18,7 @@ def fit_heads(features: Tensor, labels: Tensor, owners: Tensor, teachers: int, c
     `features` is `[n, f]`, `labels` int64 `[n]`; `owners` int64 `[n]` holds each sample's teacher.
     """
     weights, biases = [], []
-    for teacher in tqdm(range(teachers), desc="teachers", unit="teacher", disable=None):
+    for teacher in track(range(teachers), "teachers", "teacher"):
         own = owners == teacher
         weight, bias = _fit_head(features[own].double(), labels[own], classes)
         weights.append(weight.float())

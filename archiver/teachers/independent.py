@@ -12,12 +12,12 @@ from typing import TypeAlias
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from calpow.archiver.errors import TrainingError
+from calpow.archiver.progress import progress
 from calpow.archiver.teachers.checkpoints import Checkpoints
-from calpow.archiver.teachers.ensembles import NetworkEnsemble
 from calpow.archiver.teachers.networks import Architecture
+from calpow.handler.leakage.teachers.heads import NetworkEnsemble
 
 BATCH = 32
 LEARNING_RATE = 1e-3
@@ -47,11 +47,11 @@ def train_networks(
     tasks = (
         (teacher, _arrays(values[owners == teacher], labels[owners == teacher]), epochs, seed) for teacher in missing
     )
-    with tqdm(total=teachers, initial=len(states), desc="teachers", unit="teacher", disable=None) as progress:
+    with progress("teachers", "teacher", teachers, done=len(states)) as advance:
         for teacher, arrays in _train_in_processes(architecture, tasks):
             states[teacher] = {name: torch.from_numpy(array) for name, array in arrays.items()}
             checkpoints.save(_name(teacher), states[teacher])
-            progress.update()
+            advance(1)
     return NetworkEnsemble([_load(architecture, states[teacher]) for teacher in range(teachers)], architecture.classes)
 
 

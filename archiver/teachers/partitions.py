@@ -5,13 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from tqdm import tqdm
 
+from calpow.archiver.data.class_folders import list_names
+from calpow.archiver.data.payloads import BadPayloads, PayloadFolder
 from calpow.archiver.errors import FolderError, PartitionError
-from calpow.archiver.payloads import PayloadFolder
+from calpow.archiver.progress import track
 
 # The paper has 250 teachers for MNIST and SVHN (section 4.1); more of them do not improve the vote.
 MOST_TEACHERS = 250
+# One teacher always agrees with itself: its vote would price every query alike.
+FEWEST_TEACHERS = 2
+# For advice: with fewer teachers, votes tell little.
+GOOD_TEACHERS = 10
 UNITS_PER_CLASS = 2
 HELD_OUT = 0.1
 # In place of a teacher, for the payloads that measure accuracy.
@@ -27,13 +32,15 @@ class Partition:
 
 
 def payload_digests(folder: PayloadFolder) -> list[str]:
-    """Return the hexadecimal SHA-256 of each payload's bytes. Raises FolderError when a file cannot be read."""
+    """Return the hexadecimal SHA-256 of each payload's bytes. Raises FolderError for all files that cannot be read."""
     digests = []
-    for payload in tqdm(folder.payloads, desc="reading", unit="payload", disable=None):
+    bad = BadPayloads()
+    for payload in track(folder.payloads, "reading", "payload"):
         try:
             digests.append(hashlib.sha256(payload.path.read_bytes()).hexdigest())
         except OSError as problem:
-            raise FolderError(f"{payload.path} cannot be read: {problem.strerror}") from problem
+            bad.add(payload, f"cannot be read: {problem.strerror}")
+    bad.check(len(folder.payloads))
     return digests
 
 
@@ -58,26 +65,60 @@ def keep_copies_together(folder: PayloadFolder, digests: Sequence[str]) -> Paylo
 def divide(folder: PayloadFolder, teachers: int | None, seed: int) -> Partition:
     """Hold back a tenth of each class's units, and deal the others to the teachers in turn.
 
-    By default there are as many teachers as get two units of each class, at most 250. Raises PartitionError when a
-    teacher would get no unit of a class.
+    By default there are as many teachers as get two units of each class, at most 250. Raises PartitionError when there
+    would be one teacher only, or a teacher would get no unit of a class.
     """
     if seed < 0:
         raise PartitionError(f"the seed cannot be {seed}: give a number from 0")
     classes = _units_by_class(folder)
-    held_back = [max(1, round(HELD_OUT * len(units))) for units in classes]
+    held_back = [_held_back(len(units)) for units in classes]
     left = [len(units) - held for units, held in zip(classes, held_back, strict=True)]
-    smallest = min(range(len(left)), key=left.__getitem__)
+    _check_teachers(folder, [len(units) for units in classes], left, teachers)
     if teachers is None:
-        teachers = max(1, min(MOST_TEACHERS, left[smallest] // UNITS_PER_CLASS))
-    if teachers < 1:
-        raise PartitionError(f"there cannot be {teachers} teachers: give at least one")
-    if left[smallest] < teachers:
-        raise PartitionError(
-            f"class {folder.class_names[smallest]} has {len(classes[smallest])} payloads, {held_back[smallest]} of them"
-            f" held back: {teachers} teachers need one each; add data or give --teachers {max(1, left[smallest])}"
-        )
+        teachers = min(MOST_TEACHERS, min(left) // UNITS_PER_CLASS)
     owner_of = _deal(classes, held_back, teachers, seed)
     return Partition(teachers, tuple(owner_of[payload.unit] for payload in folder.payloads))
+
+
+def units_needed(teachers: int, each: int) -> int:
+    """Return how many units a class needs, so that every teacher gets `each` of them besides those held back."""
+    units = teachers * each
+    while units - _held_back(units) < teachers * each:
+        units += 1
+    return units
+
+
+def _held_back(units: int) -> int:
+    """Return how many of a class's units are held back from all teachers."""
+    return max(1, round(HELD_OUT * units))
+
+
+def _check_teachers(folder: PayloadFolder, units: Sequence[int], left: Sequence[int], teachers: int | None) -> None:
+    """Raise PartitionError unless the units left of every class suffice for the teachers, at least two."""
+    if teachers is not None and teachers < FEWEST_TEACHERS:
+        raise PartitionError(
+            f"--teachers {teachers}: give at least {FEWEST_TEACHERS}; one teacher always agrees with itself"
+        )
+    each = UNITS_PER_CLASS if teachers is None else 1
+    wanted = FEWEST_TEACHERS if teachers is None else teachers
+    short = [index for index, count in enumerate(left) if count < wanted * each]
+    if not short:
+        return
+    fewest = min(short, key=left.__getitem__)
+    names = list_names([folder.class_names[index] for index in short], "class")
+    needed = units_needed(wanted, each)
+    if teachers is None:
+        good = units_needed(GOOD_TEACHERS, UNITS_PER_CLASS)
+        advice = f"give at least {needed} of each class; with {good}, there are {GOOD_TEACHERS} teachers"
+    elif min(left) >= FEWEST_TEACHERS:
+        advice = f"give at least {needed} of each class, or --teachers {min(left)}"
+    else:
+        advice = f"give at least {needed} of each class"
+    raise PartitionError(
+        f"too few payloads for {wanted} teachers in {names}: class {folder.class_names[fewest]} has {units[fewest]},"
+        f" the files of a sub-folder and copies counted once, and {units[fewest] - left[fewest]} of them held back:"
+        f" {advice}"
+    )
 
 
 def partition_digests(partition: Partition, digests: Sequence[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The training behind `calpow teachers`: payloads -> trunk -> heads or networks -> an exported program."""
+"""The training behind `calpow teachers`: payloads -> trunk -> heads or networks -> a file."""
 
 import sys
 from collections.abc import Sequence
@@ -8,12 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from calpow.archiver.errors import TrainingError, TrunkError
-from calpow.archiver.payloads import PayloadFolder, model_inputs, read_folder
+from calpow.archiver.data.class_order import compare_with_victim
+from calpow.archiver.data.data_source import DataSource
+from calpow.archiver.data.media_types import BODY
+from calpow.archiver.data.payloads import PayloadFolder
+from calpow.archiver.errors import TrainingError
 from calpow.archiver.teachers.accuracy import Accuracy, measure_accuracy
 from calpow.archiver.teachers.backbone import PREFIX, make_backbone
 from calpow.archiver.teachers.checkpoints import Checkpoints
-from calpow.archiver.teachers.ensembles import HeadEnsemble, NetworkEnsemble
 from calpow.archiver.teachers.export import export, write_ensemble
 from calpow.archiver.teachers.heads import fit_heads
 from calpow.archiver.teachers.independent import train_networks
@@ -26,11 +28,16 @@ from calpow.archiver.teachers.partitions import (
     partition_digests,
     payload_digests,
 )
-from calpow.archiver.teachers.training_set import TrainingSet, read_training_set
-from calpow.archiver.teachers.trunks import TRUNKS, is_image, make_trunk
-from calpow.archiver.victim_archive import OpenVictim, open_victim
+from calpow.archiver.teachers.training_set import TrainingSet, ValueSource, read_training_set
+from calpow.archiver.victim.examination import examine
+from calpow.archiver.victim.recorded_calls import is_index, joined_inputs, some_calls
+from calpow.archiver.victim.victim_archive import OpenVictim, open_victim
 from calpow.handler.config import file_sha256
-from calpow.handler.leakage.ensemble import SCHEMA, EnsembleCard
+from calpow.handler.errors import TrunkError
+from calpow.handler.leakage.specs import OutputKind
+from calpow.handler.leakage.teachers.ensemble import SCHEMA, EnsembleCard
+from calpow.handler.leakage.teachers.heads import HeadEnsemble, NetworkEnsemble
+from calpow.handler.leakage.teachers.trunks import TRUNKS, VICTIM, is_image, make_trunk
 
 NO_TRUNK = "none"
 RIDGE_HEADS = "ridge"
@@ -42,7 +49,10 @@ MOST_MEASURED = 1000
 
 @dataclass(frozen=True)
 class TeacherOrder:
-    """An order for an ensemble: data, teachers, and the file to write. Members that are None are chosen by the data."""
+    """An order for an ensemble: data, teachers, and the file to write. Members that are None are chosen by the data.
+
+    `part` carries the payload in a request; `classes` is a file that names the classes in the order of the victim's.
+    """
 
     victim: Path
     data: Path
@@ -53,6 +63,8 @@ class TeacherOrder:
     network: str | None = None
     epochs: int | None = None
     weights: Path | None = None
+    part: str = BODY
+    classes: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -65,11 +77,14 @@ class _Plan:
     seed: int
     teachers: int
     classes: int
-    input_shape: tuple[int, ...]
+    input_shape: tuple[int, ...] | None
+    kind: OutputKind
+    layer: str
+    width: int
 
     @property
     def architecture(self) -> Architecture:
-        return Architecture(self.network, self.classes, self.input_shape)
+        return Architecture(self.network, self.classes, self.input_shape or ())
 
 
 @dataclass(frozen=True)
@@ -107,16 +122,20 @@ def train(order: TeacherOrder) -> EnsembleCard:
     data = _divide_data(order)
     with open_victim(order.victim) as victim:
         plan, trunk = _plan(order, victim, data)
-        checkpoints = Checkpoints(order.output, _describe_run(order, plan, victim.sha256, data))
+        checkpoints = Checkpoints(order.output, _describe_run(order, plan, victim.fingerprint, data))
         if checkpoints.resumes:
             _log(f"continuing the training of {order.output.name} that was interrupted")
-        training_set = read_training_set(victim, data.folder.payloads, trunk, plan.input_shape, checkpoints)
-        victim_sha256 = victim.sha256
+        shape = None if plan.trunk == VICTIM else plan.input_shape
+        source = ValueSource(trunk, shape, plan.kind, plan.classes)
+        values = Checkpoints(order.output, _describe_values(order, plan, victim.fingerprint))
+        training_set = read_training_set(victim, data.folder.payloads, data.digests, source, values)
+        victim_sha256 = victim.fingerprint
     samples = _Samples.of(training_set, data)
     ensemble, accuracy = _train_ensemble(plan, trunk, samples, checkpoints)
     card = _card(order, plan, data, samples.owners, accuracy, victim_sha256)
     write_ensemble(ensemble.cpu(), card, order.output)
     checkpoints.remove()
+    values.remove()
     if accuracy.weakness:
         _log(f"warning: {accuracy.weakness}")
     return card
@@ -125,8 +144,8 @@ def train(order: TeacherOrder) -> EnsembleCard:
 def _check(order: TeacherOrder) -> TeacherOrder:
     """Return the order with absolute paths. Raises TrainingError or TrunkError when its members contradict."""
     output = order.output.resolve()
-    if output.suffix != ".pt2" or not output.parent.is_dir():
-        raise TrainingError(f"--output {order.output}: give a .pt2 file in a folder that exists")
+    if output.suffix != ".pt" or not output.parent.is_dir():
+        raise TrainingError(f"--output {order.output}: give a .pt file in a folder that exists")
     trunk = order.trunk
     if trunk is not None and trunk not in (NO_TRUNK, *TRUNKS) and not trunk.startswith(PREFIX):
         raise TrunkError(f"there is no trunk {trunk}: take one of {', '.join((NO_TRUNK, *TRUNKS))}, {PREFIX}resnet18")
@@ -138,11 +157,21 @@ def _check(order: TeacherOrder) -> TeacherOrder:
         raise TrainingError(f"there cannot be {order.epochs} epochs: give at least one")
     weights = order.weights.resolve() if order.weights else None
     network = absolute(order.network) if order.network else None
-    return replace(order, data=order.data.resolve(), output=output, weights=weights, network=network)
+    return replace(
+        order,
+        victim=order.victim.resolve(),
+        data=order.data.resolve(),
+        output=output,
+        weights=weights,
+        network=network,
+        classes=order.classes and order.classes.resolve(),
+    )
 
 
 def _divide_data(order: TeacherOrder) -> _Data:
-    folder = read_folder(order.data)
+    folder = DataSource(order.data, order.part, order.classes).read(order.victim)
+    for note in folder.notes:
+        _log(f"note: {note}")
     digests = payload_digests(folder)
     together = keep_copies_together(folder, digests)
     copies = len(digests) - len(set(digests))
@@ -153,48 +182,74 @@ def _divide_data(order: TeacherOrder) -> _Data:
 
 
 def _plan(order: TeacherOrder, victim: OpenVictim, data: _Data) -> tuple[_Plan, nn.Module]:
-    """Return the complete settings, chosen for inputs like that of the first payload, and the trunk."""
-    first = next(model_inputs(victim, data.folder.payloads[:1])).to(torch.float32)
-    shape = tuple(first.shape[1:])
-    classes = len(data.folder.class_names)
-    _compare_classes(victim, first, classes, order.data)
-    name = order.trunk or ("scattering" if is_image(shape) else "random")
+    """Examine the victim; return the complete settings, chosen for its inputs, and the trunk."""
+    found = examine(victim, data.folder, order.seed)
+    warning = compare_with_victim(victim, data.folder, order.output, order.classes)
+    for remark in (*found.remarks, *([warning] if warning else [])):
+        _log(f"note: {remark}")
+    name = order.trunk or default_trunk(found.input_shape, found.input_dtype)
     independent = name == NO_TRUNK
-    network = (order.network or MNISTNET) if independent else RIDGE_HEADS
-    epochs = (order.epochs or EPOCHS) if independent else 0
-    plan = _Plan(name, network, epochs, order.seed, data.partition.teachers, classes, shape)
-    if independent:
-        try_network(plan.architecture, first[:1].cpu().repeat(2, *[1] * len(shape)))
+    plan = _Plan(
+        trunk=name,
+        network=(order.network or MNISTNET) if independent else RIDGE_HEADS,
+        epochs=(order.epochs or EPOCHS) if independent else 0,
+        seed=order.seed,
+        teachers=data.partition.teachers,
+        classes=found.classes,
+        input_shape=found.input_shape,
+        kind=found.kind,
+        layer=found.layer if name == VICTIM else "",
+        width=found.width if name == VICTIM else 0,
+    )
+    if name == VICTIM and not plan.width:
+        raise TrunkError("the victim's model shows no features: take another --trunk")
+    return plan, _make_trunk(order, plan, victim, data.folder)
+
+
+def default_trunk(shape: tuple[int, ...] | None, dtype: str) -> str:
+    """Return the trunk for inputs of this form: the victim's features where they are no single batch of quantities."""
+    if shape is None or is_index(dtype):
+        return VICTIM
+    return "scattering" if is_image(shape) else "random"
+
+
+def _make_trunk(order: TeacherOrder, plan: _Plan, victim: OpenVictim, folder: PayloadFolder) -> nn.Module:
+    name, shape = plan.trunk, plan.input_shape
+    if name in TRUNKS:
+        return make_trunk(name, shape, order.seed).to(_device())
+    if shape is None:
+        raise TrunkError(
+            f"the model takes inputs of several shapes or several tensors, --trunk {name} takes one:"
+            " take --trunk victim"
+        )
+    if name == NO_TRUNK:
+        calls = some_calls(victim, folder.payloads, 1, order.seed)
+        inputs = joined_inputs(calls[:1], plan.kind, plan.classes)[:1].to("cpu", torch.float32)
+        try_network(plan.architecture, inputs.repeat(2, *[1] * len(shape)))
         # A network that cannot be exported is refused before the training, not after it.
         export(plan.architecture.make().eval(), shape)
-        return plan, nn.Identity()
-    if name.startswith(PREFIX):
-        backbone = make_backbone(name, order.weights, shape)
-        export(backbone, shape)
-        return plan, backbone.to(_device())
-    return plan, make_trunk(name, shape, order.seed).to(_device())
+        return nn.Identity()
+    backbone = make_backbone(name, order.weights, shape)
+    export(backbone, shape)
+    return backbone.to(_device())
 
 
-def _compare_classes(victim: OpenVictim, inputs: Tensor, classes: int, data: Path) -> None:
-    """Raise TrainingError when the victim's output shows fewer classes than the data has; warn of more."""
-    try:
-        output = victim.infer(inputs.to(victim.device))
-    except Exception:  # the owner's code; teachers do not need the victim's answers
-        return
-    # A single output tells two classes apart.
-    if output.dim() != 2 or output.shape[1] == 1 or output.shape[1] == classes:
-        return
-    difference = f"the victim tells {output.shape[1]} classes apart, {data} has {classes} class folders"
-    if output.shape[1] < classes:
-        raise TrainingError(f"{difference}: give a folder for each of the victim's classes and no others")
-    _log(f"warning: {difference}: teachers never vote for the others")
+def _describe_values(order: TeacherOrder, plan: _Plan, victim_sha256: str) -> dict[str, object]:
+    """Return everything but the payloads that determines the trunk's features of them."""
+    return {
+        "trunk": [plan.trunk, plan.layer, plan.width, plan.input_shape, plan.classes, plan.kind.value, plan.seed],
+        "cuda": torch.cuda.is_available(),
+        "victim": victim_sha256,
+        "files": [file_sha256(order.weights)] if order.weights else [],
+        "torch": torch.__version__,
+    }
 
 
 def _describe_run(order: TeacherOrder, plan: _Plan, victim_sha256: str, data: _Data) -> dict[str, object]:
     """Return everything that determines the output of the run."""
     source = source_file(plan.network) if plan.trunk == NO_TRUNK else None
     return {
-        "plan": asdict(plan),
+        "plan": asdict(plan) | {"kind": plan.kind.value},
         "cuda": torch.cuda.is_available(),
         "victim": victim_sha256,
         "files": [file_sha256(file) for file in (order.weights, source) if file],
@@ -245,6 +300,9 @@ def _card(
         classes=plan.classes,
         class_names=data.folder.class_names,
         input_shape=plan.input_shape,
+        layer=plan.layer,
+        width=plan.width,
+        torch="",
         teachers=plan.teachers,
         trunk=plan.trunk,
         network=Path(plan.network).name,

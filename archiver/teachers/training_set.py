@@ -1,16 +1,23 @@
 """The training set of teachers: the victim's inputs, or the features that a frozen trunk computes from them."""
 
+import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from calpow.archiver.data.payloads import BadPayloads, CallSource, Payload
 from calpow.archiver.errors import TrainingError
-from calpow.archiver.payloads import Payload, Preprocessor, model_inputs
+from calpow.archiver.progress import progress
 from calpow.archiver.teachers.checkpoints import Checkpoints
-from calpow.handler.leakage.ensemble import LARGEST_BATCH
+from calpow.archiver.victim.recorded_calls import recorded_calls
+from calpow.handler.leakage.meter import features_of, input_rows
+from calpow.handler.leakage.output import as_rows
+from calpow.handler.leakage.recording import Call
+from calpow.handler.leakage.specs import OutputKind
+from calpow.handler.leakage.teachers.ensemble import LARGEST_BATCH
 
 # Payloads between two checkpoints.
 PART = 512
@@ -24,57 +31,103 @@ class TrainingSet:
     payloads: Tensor
 
 
+@dataclass(frozen=True)
+class ValueSource:
+    """Takes what the trunk needs from a call of the victim's model: inputs of one shape, or the victim's features.
+
+    `shape` is that of one input, None for features; `kind` and `classes` say how to read the model's output.
+    """
+
+    trunk: nn.Module
+    shape: tuple[int, ...] | None
+    kind: OutputKind
+    classes: int
+
+    def values(self, call: Call, payload: Payload) -> Tensor:
+        """Return float32 `[n, ...]` for the n samples of a call. Raises TrainingError, which names the payload."""
+        samples = len(as_rows(call.output, self.kind, self.classes))
+        if self.shape is None:
+            return features_of(call, samples)
+        inputs = input_rows(call.arguments, samples)
+        if inputs is None or tuple(inputs.shape[1:]) != self.shape:
+            form = "several tensors" if inputs is None else f"an input of shape {tuple(inputs.shape[1:])}"
+            raise TrainingError(
+                f"{payload.path}: the victim's handler makes {form} of it and of {self.shape} of others: teachers on"
+                " this trunk need one shape; take --trunk victim"
+            )
+        return inputs.to(torch.float32)
+
+
 def read_training_set(
-    victim: Preprocessor,
+    victim: CallSource,
     payloads: Sequence[Payload],
-    trunk: nn.Module,
-    shape: tuple[int, ...],
+    digests: Sequence[str],
+    source: ValueSource,
     checkpoints: Checkpoints,
 ) -> TrainingSet:
     """Run every payload through the victim's handler and the trunk, in parts; those in `checkpoints` are done.
 
-    `shape` is that of one input. Raises FolderError, and TrainingError for values that teachers cannot learn from.
+    `digests` are the payloads' SHA-256. A part is stored by those of its payloads that can be used, so that it need not
+    be read again when the others have been removed. Raises FolderError, and TrainingError for values that teachers
+    cannot learn from.
     """
-    values, counts = [], []
-    with tqdm(total=len(payloads), desc="payloads", unit="payload", disable=None) as progress:
-        for start in range(0, len(payloads), PART):
-            name = f"samples-{start:08d}"
-            part = payloads[start : start + PART]
-            saved = checkpoints.load(name)
+    values, counts, order = [], [], list[int]()
+    # The victim was examined before: it can read some.
+    bad = BadPayloads(usable=True)
+    with progress("payloads", "payload", len(payloads)) as advance:
+        for part in _parts(digests):
+            saved = checkpoints.load(_part_name([digests[index] for index in part]))
             if saved is None:
-                saved = _read_part(victim, part, trunk, shape)
-                checkpoints.save(name, saved)
+                saved, usable = _read_part(victim, [payloads[index] for index in part], source, bad)
+                checkpoints.save(_part_name([digests[part[place]] for place in usable]), saved)
             values.append(saved["values"])
             counts.append(saved["counts"])
-            progress.update(len(part))
+            order += part
+            advance(len(part))
+    bad.check(len(payloads))
     joined = torch.cat(values)
     if bool((joined == joined[:1]).all()):
         raise TrainingError(
             "the victim's handler and the trunk make the same numbers of every payload: teachers cannot tell them"
             " apart; mend the handler, or take another --trunk"
         )
-    return TrainingSet(joined, torch.arange(len(payloads)).repeat_interleave(torch.cat(counts)))
+    return TrainingSet(joined, torch.tensor(order).repeat_interleave(torch.cat(counts)))
+
+
+def _parts(digests: Sequence[str]) -> list[list[int]]:
+    """Return the payloads of each part, by their digests: the others stay together when some are removed."""
+    count = 1 << max(0, round(math.log2(max(1, len(digests)) / PART)))
+    parts: list[list[int]] = [[] for _ in range(count)]
+    for index, digest in enumerate(digests):
+        parts[int(digest[:8], 16) % count].append(index)
+    return [part for part in parts if part]
+
+
+def _part_name(digests: Sequence[str]) -> str:
+    return "samples-" + hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
 
 
 def _read_part(
-    victim: Preprocessor, payloads: Sequence[Payload], trunk: nn.Module, shape: tuple[int, ...]
-) -> dict[str, Tensor]:
-    parts = []
-    for payload, inputs in zip(payloads, model_inputs(victim, payloads), strict=True):
-        if tuple(inputs.shape[1:]) != shape:
-            raise TrainingError(
-                f"{payload.path}: the victim's handler makes an input of shape {tuple(inputs.shape[1:])} of it and"
-                f" of {shape} of others: teachers need one shape"
-            )
-        if not bool(torch.isfinite(inputs).all()):
+    victim: CallSource, payloads: Sequence[Payload], source: ValueSource, bad: BadPayloads
+) -> tuple[dict[str, Tensor], list[int]]:
+    """Return the values of a part and the places of its payloads that can be used; the others are added to `bad`."""
+    place_of = {payload.path: place for place, payload in enumerate(payloads)}
+    parts, counts, usable = [], [], []
+    for payload, calls in recorded_calls(victim, payloads, bad=bad):
+        values = torch.cat([source.values(call, payload) for call in calls])
+        if not bool(torch.isfinite(values).all()):
             raise TrainingError(
                 f"{payload.path}: the victim's handler makes NaN or infinite numbers of it: mend or remove it"
             )
-        parts.append(inputs.cpu())
-    values = torch.cat([trunk_values(trunk, batch) for batch in torch.split(torch.cat(parts), LARGEST_BATCH)])
-    if not bool(torch.isfinite(values).all()):
+        parts.append(values.cpu())
+        counts.append(len(values))
+        usable.append(place_of[payload.path])
+    if not parts:
+        return {"values": torch.empty(0), "counts": torch.empty(0, dtype=torch.int64)}, []
+    features = torch.cat([trunk_values(source.trunk, batch) for batch in torch.split(torch.cat(parts), LARGEST_BATCH)])
+    if not bool(torch.isfinite(features).all()):
         raise TrainingError("the trunk makes NaN or infinite features of the payloads: take another --trunk")
-    return {"values": values, "counts": torch.tensor([len(inputs) for inputs in parts])}
+    return {"values": features, "counts": torch.tensor(counts)}, usable
 
 
 def trunk_values(trunk: nn.Module, inputs: Tensor) -> Tensor:

@@ -12,15 +12,16 @@ from benchmarks.fashion.data import CLASS_FOLDERS, CLASSES, Grey, Images, Labels
 from benchmarks.fashion.shifts import SHIFTS, shifted
 from benchmarks.fashion.strangers import Stock, make_all
 from benchmarks.fashion.victim import TEACHERS, Home
+from benchmarks.pricing import calls_on, price_inputs
 from calpow.archiver.calibration.order import METRICS as CALIBRATE_METRICS
 from calpow.archiver.calibration.order import CalibrationOrder
-from calpow.archiver.calibration.samples import Floats, Samples, price_inputs
+from calpow.archiver.calibration.samples import Floats, Samples
 from calpow.archiver.calibration.score_setup import ScoreSetup, set_up_scores, vote_settings
 from calpow.archiver.calibration.victim_scores import REFERENCE_INPUTS
-from calpow.archiver.payloads import PayloadFolder
-from calpow.archiver.victim_archive import OpenVictim, open_victim
+from calpow.archiver.data.payloads import PayloadFolder
+from calpow.archiver.victim.victim_archive import OpenVictim, open_victim
 from calpow.handler.leakage.meter import Meter, make_meter
-from calpow.handler.leakage.registry import ScoreName, ScoreSpec
+from calpow.handler.leakage.specs import ScoreName, ScoreSpec
 
 RDP_ORDER = 8.0
 PATE, RDP, ENTROPY, GAP, PKNN, ODIN, MOVED = "PATE", "PATE (RDP 8)", "entropy", "gap", "pknn", "ODIN", "ODIN, moved"
@@ -97,8 +98,7 @@ def all_metrics(opened: OpenVictim, home: Home, calibration: Images) -> Meter:
 def remade(opened: OpenVictim, setup: ScoreSetup, chosen: Sequence[ScoreSpec]) -> Meter:
     """Return the setup's meter with other metrics."""
     return make_meter(
-        opened.victim.recorder,
-        opened.device,
+        opened.recorder,
         setup.shape,
         setup.output,
         chosen,
@@ -118,7 +118,7 @@ def calibrated(opened: OpenVictim, home: Home, calibration: Images) -> ScoreSetu
         metrics=CALIBRATE_METRICS,
     )
     inputs = tensor(calibration.images[:REFERENCE_INPUTS])
-    return set_up_scores(order, opened, PayloadFolder(CLASS_FOLDERS, ()), inputs)
+    return set_up_scores(order, opened, PayloadFolder(CLASS_FOLDERS, ()), calls_on(opened, inputs))
 
 
 def _price(images: Grey, meter: Meter, name: str) -> PricedSet:

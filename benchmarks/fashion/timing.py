@@ -17,14 +17,15 @@ from benchmarks.fashion.data import CLASSES, Images, split, tensor
 from benchmarks.fashion.policies import DEFAULT
 from benchmarks.fashion.strangers import Stock, make_all
 from benchmarks.fashion.victim import TEACHERS, Home
-from calpow.archiver.calibration.samples import price_inputs
+from benchmarks.pricing import price_inputs
 from calpow.archiver.calibration.score_setup import ScoreSetup, vote_settings
-from calpow.archiver.teachers.ensembles import NetworkEnsemble
 from calpow.archiver.teachers.networks import MNISTNET_SHAPE, mnistnet
-from calpow.archiver.victim_archive import open_victim
-from calpow.handler.leakage.ensemble import Ensemble, EnsembleCard
-from calpow.handler.leakage.registry import ScoreName, ScoreSources, ScoreSpec, make_score
+from calpow.archiver.victim.victim_archive import open_victim
+from calpow.handler.leakage.registry import ScoreSources, make_score
 from calpow.handler.leakage.score import SampleBatch, Score
+from calpow.handler.leakage.specs import ScoreName, ScoreSpec
+from calpow.handler.leakage.teachers.ensemble import Ensemble, EnsembleCard
+from calpow.handler.leakage.teachers.heads import NetworkEnsemble
 
 BATCHES = (1, 16, 64)
 ROUNDS = 200

@@ -47,12 +47,12 @@ class Home:
     @property
     def ensemble(self) -> Path:
         """The default teachers."""
-        return self._own / "teachers.pt2"
+        return self._own / "teachers.pt"
 
     @property
     def independent(self) -> Path:
         """The paper's teachers."""
-        return self._own / "independent.pt2"
+        return self._own / "independent.pt"
 
     @property
     def neighbours(self) -> Path:

@@ -100,6 +100,7 @@ function drawWithin(context, image, size) {
 }
 
 function beginStroke(/** @type {Point} */ point) {
+  showMessage("");
   picture = null;
   strokes.push([point]);
   redraw();
@@ -148,6 +149,7 @@ board.addEventListener("blur", () => {
 
 page.clear.addEventListener("click", () => {
   [strokes, picture] = [[], null];
+  showMessage("");
   redraw();
 });
 page.file.addEventListener("change", async () => {
@@ -158,6 +160,7 @@ page.file.addEventListener("change", async () => {
     picture = await createImageBitmap(file);
     strokes = [];
     redraw();
+    showMessage("");
   } catch {
     showMessage("This browser cannot read that file as a picture.", true);
   }

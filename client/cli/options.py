@@ -22,6 +22,19 @@ class PositiveInteger(click.IntRange):
         super().__init__(min=1)
 
 
+class PartName(click.types.StringParamType):
+    """The name of a form's part: what a handler looks up in a request."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name; it is refused if it is empty, or cannot stand in a form's header as it is."""
+        name = str(value)
+        if not name or any(ord(character) < 0x20 or character == '"' for character in name):
+            self.fail(f"{name!r} is no name of a form's part.", param, ctx)
+        return name
+
+
 class PositiveSeconds(click.FloatRange):
     """A finite number of seconds above 0."""
 

@@ -15,7 +15,7 @@ import requests
 from calpow.client.cli.bulk import BulkCounts, BulkPrediction
 from calpow.client.cli.failures import FAILED, REFUSED, complain
 from calpow.client.cli.file_sender import STANDARD_INPUT, FileSender
-from calpow.client.cli.options import PositiveInteger, work_limits
+from calpow.client.cli.options import PartName, PositiveInteger, work_limits
 from calpow.client.cli.progress_bars import FilesBar, stamps_bar
 from calpow.client.cli.results import Result, ResultWriter, continued_results
 from calpow.client.requests import PowAuth, reason_in
@@ -23,7 +23,8 @@ from calpow.client.requests import PowAuth, reason_in
 _HELP = """Send files to a protected model, do the work it asks for, and print the answers.
 
 URL is the model's, for example http://127.0.0.1:8080/predictions/digits. Each FILE is sent once, however often it is
-named, as `curl -T` sends it, and a .json file as application/json; - is standard input.
+named, as `curl -T` sends it, and a .json file as application/json; - is standard input. With --part NAME, it is sent as
+the part of that name of a form, as `curl -F NAME=@FILE` sends it.
 
 With one FILE, the body of its answer is printed as it is.
 
@@ -57,6 +58,12 @@ _NewAuth = Callable[..., PowAuth]
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(readable=False, allow_dash=True))
 @click.option("--key", envvar="CALPOW_KEY", show_envvar=True, help="API key.")
 @click.option(
+    "--part",
+    type=PartName(),
+    metavar="NAME",
+    help="Send each file as this part of a form, for handlers that take multipart requests (default: as the body).",
+)
+@click.option(
     "--jobs",
     type=PositiveInteger(),
     default=1,
@@ -75,6 +82,7 @@ def predict(
     url: str,
     files: tuple[str, ...],
     key: str | None,
+    part: str | None,
     jobs: int,
     output: str | None,
     max_hashes: int,
@@ -84,7 +92,7 @@ def predict(
     unique = list(dict.fromkeys(files))
     new_auth = partial(PowAuth, key, max_hashes=max_hashes, max_seconds=max_seconds)
     if len(unique) == 1 and output is None:
-        return _predict_one(url, unique[0], new_auth)
+        return _predict_one(url, part, unique[0], new_auth)
     if STANDARD_INPUT in unique:
         raise click.UsageError(
             "standard input has no name for its line of JSON: give it alone, or a file", click.get_current_context()
@@ -92,12 +100,12 @@ def predict(
     with _results(output) as (writer, answered):
         left = [file for file in unique if file not in answered]
         bar = FilesBar(len(unique) - len(left), len(unique))
-        counts = _predict_many(url, left, new_auth, jobs, writer, bar)
+        counts = _predict_many(url, part, left, new_auth, jobs, writer, bar)
     return _conclude(counts, len(left), output or "the lines above")
 
 
-def _predict_one(url: str, file: str, new_auth: _NewAuth) -> int:
-    with stamps_bar() as progress, FileSender(url, new_auth(progress=progress), 1) as sender:
+def _predict_one(url: str, part: str | None, file: str, new_auth: _NewAuth) -> int:
+    with stamps_bar() as progress, FileSender(url, new_auth(progress=progress), 1, part) as sender:
         response = sender.send(file)
     if response.status_code >= 400:
         complain(f"{response.status_code}: {reason_in(response)}")
@@ -108,7 +116,13 @@ def _predict_one(url: str, file: str, new_auth: _NewAuth) -> int:
 
 
 def _predict_many(
-    url: str, files: Sequence[str], new_auth: _NewAuth, jobs: int, writer: ResultWriter, bar: FilesBar
+    url: str,
+    part: str | None,
+    files: Sequence[str],
+    new_auth: _NewAuth,
+    jobs: int,
+    writer: ResultWriter,
+    bar: FilesBar,
 ) -> BulkCounts:
     def write(result: Result) -> None:
         writer.write(result)
@@ -116,7 +130,7 @@ def _predict_many(
 
     cancel = threading.Event()
     threads = min(jobs, len(files))
-    with FileSender(url, new_auth(progress=bar.show_work, cancel=cancel), threads) as sender:
+    with FileSender(url, new_auth(progress=bar.show_work, cancel=cancel), threads, part) as sender:
 
         def send(file: str) -> requests.Response:
             bar.start_file(file)

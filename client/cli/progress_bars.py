@@ -1,7 +1,8 @@
-"""Progress bars on stderr, shown only when stderr is a terminal."""
+"""Progress on stderr: bars on a terminal; else a line every few seconds, where files or measurements take long."""
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ from calpow.client.reply import one_line
 from calpow.puzzle.solving.solver import Progress
 
 _SECONDS_BETWEEN_UPDATES = 0.1
+# Without a terminal, so that a log shows that the command is alive.
+SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextmanager
@@ -39,6 +42,7 @@ class FilesBar:
 
     def __init__(self, done: int, total: int) -> None:
         self._bar = tqdm(initial=done, total=total, unit="file", disable=None)
+        self._log = ProgressLog("files", total, done)
         self._lock = threading.Lock()
         self._current = threading.local()
         self._updated = 0.0
@@ -59,11 +63,46 @@ class FilesBar:
         """Count one more file as done."""
         with self._lock:
             self._bar.update()
+            self._log.advance()
 
     def close(self) -> None:
         """Leave the bar on the screen as it is."""
         with self._lock:
             self._bar.close()
+
+
+@contextmanager
+def turns_bar(total: int) -> Iterator[Callable[[], object]]:
+    """Show the progress of a measurement of `total` turns; yield a function to call after each."""
+    log = ProgressLog("turns", total)
+    with tqdm(total=total, desc="measuring", unit="turn", leave=False, disable=None) as bar:
+
+        def advance() -> None:
+            bar.update()
+            log.advance()
+
+        yield advance
+
+
+class ProgressLog:
+    """Plain lines on stderr, unless it is a terminal: `calpow: files 412/1,400, about 25 s left`."""
+
+    def __init__(self, name: str, total: int, done: int = 0) -> None:
+        self._name = name
+        self._total = total
+        self._initial = self._done = done
+        self._begun = self._logged = time.monotonic()
+
+    def advance(self) -> None:
+        """Count one more as done; print a line if the last one is long ago."""
+        self._done += 1
+        now = time.monotonic()
+        if now - self._logged < SECONDS_BETWEEN_LINES or sys.stderr.isatty():
+            return
+        self._logged = now
+        left = (now - self._begun) / (self._done - self._initial) * (self._total - self._done)
+        estimate = f", about {left:,.0f} s left" if self._done < self._total else ""
+        print(f"calpow: {self._name} {self._done:,}/{self._total:,}{estimate}", file=sys.stderr, flush=True)
 
 
 def _stamps(progress: Progress) -> str:

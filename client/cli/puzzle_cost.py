@@ -8,6 +8,7 @@ import click
 
 from calpow.client.cli.gpu_speeds import CARD, SOURCE, gpu_speed
 from calpow.client.cli.solver_speed import SolverSpeed, VerificationTime, measure
+from calpow.puzzle.installation import install_command
 from calpow.puzzle.solving.engines import has_fast_engine
 
 _EPILOG = """\b
@@ -43,7 +44,7 @@ def _solvers(speeds: Sequence[SolverSpeed]) -> Iterator[str]:
 def _not_installed(speeds: Sequence[SolverSpeed]) -> Iterator[str]:
     """Yield a line for each solver that could be measured if it were installed."""
     if not has_fast_engine():
-        yield "calpow[fast] is not installed: pip install 'calpow[fast]'"
+        yield f"calpow[fast] is not installed, or does not work here: {install_command('fast')}"
     if not any("hashcash," in speed.solver for speed in speeds):
         yield "the program hashcash is not installed: apt install hashcash"
 

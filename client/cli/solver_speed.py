@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from tqdm import tqdm
-
 from calpow.client.cli.gpu_speeds import GPU_SPEEDS
+from calpow.client.cli.progress_bars import turns_bar
 from calpow.client.errors import MeasurementFailed
 from calpow.puzzle.profiles import PROFILES, PuzzleKind
 from calpow.puzzle.puzzle import MAX_BITS, Puzzle
@@ -73,11 +72,11 @@ def measure() -> tuple[list[SolverSpeed], list[VerificationTime]]:
     verifications = {name: _verification(profile.kind) for name, profile in PROFILES.items()}
     rates: list[list[float]] = [[] for _ in benchmarks]
     seconds: dict[str, list[float]] = {name: [] for name in verifications}
-    with tqdm(total=ROUNDS * len(benchmarks), desc="measuring", unit="turn", leave=False, disable=None) as bar:
+    with turns_bar(ROUNDS * len(benchmarks)) as advance:
         for _ in range(ROUNDS):
             for benchmark, measured in zip(benchmarks, rates, strict=True):
                 measured.append(benchmark.run())
-                bar.update()
+                advance()
             for name, verify in verifications.items():
                 seconds[name] += [verify() for _ in range(VERIFICATIONS)]
     speeds = [

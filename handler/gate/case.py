@@ -15,8 +15,10 @@ from calpow.handler.gate import problems
 from calpow.handler.gate.challenges import Solved
 from calpow.handler.gate.interface import Answer, AnyRequest, Decision, Refused, Released
 from calpow.handler.ledger.ledger import Account, Admission, Charge, UseResult
+from calpow.handler.rate_limited_log import RateLimitedLog
 
 log = logging.getLogger(__name__)
+_failures = RateLimitedLog(log, "calpow: ")
 
 Parameters = ParamSpec("Parameters")
 Next = TypeVar("Next")
@@ -123,7 +125,7 @@ class Answered(Generic[AnyRequest, Answer]):
 def refusal_after(error: Exception) -> Refused:
     """Return the refusal for an unexpected exception, and log its traceback without its text, which may hold data."""
     frames = "".join(traceback.format_tb(error.__traceback__))
-    log.error("calpow: a request could not be decided: %s\n%s", type(error).__name__, frames)
+    _failures.error("a request could not be decided", f"{type(error).__name__}\n{frames}")
     return Refused(problems.PRICING_UNAVAILABLE, f"unexpected {type(error).__name__}")
 
 

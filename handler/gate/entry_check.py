@@ -3,7 +3,8 @@
 from calpow.handler.gate import problems
 from calpow.handler.gate.case import Case, Checked
 from calpow.handler.gate.challenges import Issuer, is_solved
-from calpow.handler.gate.interface import Allowance, Answer, AnyRequest, Purpose, Refused
+from calpow.handler.gate.interface import Allowance, Answer, AnyRequest, Purpose, Refused, Request
+from calpow.handler.gate.problems import Problem
 from calpow.handler.gate.refusals import Refusals, too_large
 from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.policy.tariff import TooLarge
@@ -34,15 +35,25 @@ class EntryCheck:
             return account
         if request.purpose is Purpose.explain and not self._allowance.explanation_factor:
             return Refused(problems.EXPLANATION_REFUSED, f"account {account}: explanations are not given")
-        if request.samples > self._allowance.samples:
-            return Refused(
-                problems.too_many_samples(self._allowance.samples), f"account {account}: {request.samples} samples"
-            )
+        excess = self._excess(request)
+        if excess is not None:
+            return Refused(excess, f"account {account}: {excess.title.lower()}")
         checked = self._check_work(case, account)
         if isinstance(checked, Checked) and not request.digest:
             reason = "the payload is nested too deep"
             return Refused(problems.bad_payload(reason), f"account {account}: {reason}")
         return checked
+
+    def _excess(self, request: Request) -> Problem | None:
+        """Return the problem of a request beyond the owner's limits, whose payload nothing has decoded yet."""
+        most = self._allowance
+        if request.samples > most.samples:
+            return problems.too_many_samples(most.samples)
+        if 0 < most.size < request.size:
+            return problems.too_many_bytes(most.size)
+        if 0 < most.pixels < request.pixels:
+            return problems.too_many_pixels(most.pixels)
+        return None
 
     def _check_work(self, case: Case[AnyRequest, Answer], account: str) -> Checked[AnyRequest, Answer] | Refused:
         """Compare the presented work with the account's price: first its claims, then its ids, then its digests."""

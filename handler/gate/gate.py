@@ -30,8 +30,9 @@ from calpow.handler.gate.settler import Settler
 from calpow.handler.ledger.ledger import Admission, Ledger, Use, UseResult
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
 from calpow.handler.policy.tariff import Tariff
+from calpow.handler.rate_limited_log import RateLimitedLog
 
-log = logging.getLogger(__name__)
+log = RateLimitedLog(logging.getLogger(__name__), "calpow: ")
 
 
 class Gate:
@@ -71,7 +72,7 @@ class Gate:
         try:
             self._decide(cases, run)
         except LedgerUnavailable as error:
-            log.error("calpow: ledger unavailable, refusing: %s", error)
+            log.error("ledger unavailable, refusing", error)
             _refuse_open(cases, Refused(problems.LEDGER_UNAVAILABLE, "the ledger is unavailable"))
         except Exception as error:
             _refuse_open(cases, refusal_after(error))
@@ -155,7 +156,9 @@ class Gate:
         if admitted.is_repeat:
             state = self._ledger.account(self._model, account)
             return Released(result.answer, self._tariff.announced(state))
-        return Answered(admitted, result.answer, tuple(self._policy.evidence_of(samples)))
+        return Answered(
+            admitted, result.answer, tuple(self._policy.evidence_of(samples.costs.tolist(), samples.labels.tolist()))
+        )
 
     def _count_failure(self, admitted: Admitted[AnyRequest, Answer], problem: Problem | None = None) -> None:
         """Count a failed pass: its work stays unspent, unless the account fails too often by its own fault."""

@@ -38,6 +38,14 @@ class Request(Protocol):
         """Number of samples, or 1 when it cannot be counted before the victim runs."""
 
     @property
+    def size(self) -> int:
+        """Bytes of the body."""
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of the images in the body together, as far as their headers can be read without decoding them."""
+
+    @property
     def digest(self) -> str:
         """Exact digest of everything that the victim may read; empty when the payload is nested too deep.
 
@@ -94,10 +102,17 @@ Decision = Released[Answer] | Refused
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """The owner's limits: samples in a request, and the factor of an explanation's price, 0 to refuse explanations."""
+    """The owner's limits.
+
+    samples: the most samples in a request.
+    explanation_factor: the factor of an explanation's price; 0 refuses explanations.
+    size, pixels: the most bytes in a request, and the most pixels of its images together; 0 is no limit.
+    """
 
     samples: int
     explanation_factor: float
+    size: int = 0
+    pixels: int = 0
 
     def price_factor(self, purpose: Purpose) -> float:
         """Return the factor by which the price of a request's samples is multiplied."""

@@ -106,6 +106,18 @@ def too_many_samples(most: int) -> Problem:
     return Problem("too-large", 413, "Too many samples", f"A request may hold {most:,} samples: divide it.")
 
 
+def too_many_bytes(most: int) -> Problem:
+    """Return the problem of a request with more than `most` bytes, which is what the owner allows."""
+    return Problem("too-large", 413, "Too many bytes", f"A request may hold {most:,} bytes: send less at once.")
+
+
+def too_many_pixels(most: int) -> Problem:
+    """Return the problem of a request whose images have more than `most` pixels, which is what the owner allows."""
+    return Problem(
+        "too-large", 413, "Too many pixels", f"The images of a request may have {most:,} pixels together: shrink them."
+    )
+
+
 def too_large(samples: int) -> Problem:
     """Return the problem of a request that needs more work than one challenge may ask for.
 
@@ -121,17 +133,25 @@ def too_large(samples: int) -> Problem:
     )
 
 
+def rest_too_large(samples: int) -> Problem:
+    """Return the problem of a withheld answer whose rest is more than one challenge may ask for.
+
+    `samples` is how many samples one challenge can pay for now, at least 1.
+    """
+    return Problem(
+        "too-large",
+        413,
+        "Answer too dear",
+        "The answer takes more work than one challenge may ask for, and is withheld. At this account's price, one"
+        f" challenge asks for at most {samples:,} samples: divide the request.",
+    )
+
+
 ANSWER_TOO_LARGE = Problem(
     "too-large",
     413,
     "Answer too dear",
     "This answer takes more work than one challenge may ask for. Ask for less at once: fewer samples, a prediction.",
-)
-REST_TOO_LARGE = Problem(
-    "too-large",
-    413,
-    "Answer too dear",
-    "The answer takes more work than one challenge may ask for, and is withheld. Send fewer samples at once.",
 )
 EXPLANATION_REFUSED = Problem(
     "explanation-refused", 403, "No explanations", "This model gives predictions only: ask for a prediction."

@@ -1,10 +1,16 @@
 """The victim's representation of its inputs, taken by a hook while it runs."""
 
+import math
 import threading
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+
+from calpow.handler.errors import VictimError
+
+# The name of the layer of a model that is a linear layer itself.
+ITSELF = "."
 
 
 class FeatureTap:
@@ -14,10 +20,14 @@ class FeatureTap:
     does not make the output. Safe with several threads: each gets the features of its own run only.
     """
 
-    def __init__(self, model: object, probe: Callable[[], Tensor]) -> None:
-        """`model` is the handler's, of any type; `probe` runs it once, on two or more samples."""
+    def __init__(self, model: object, name: str) -> None:
+        """`model` is the handler's, of any type; `name` is that of its layer, as `find_layer` returns it.
+
+        Raises VictimError when the model has no such linear layer.
+        """
         self._state = threading.local()
-        self.layer = _find_layer(model, probe)
+        self.name = name
+        self.layer = _layer(model, name) if name else None
         if self.layer is not None:
             self.layer.register_forward_pre_hook(self._keep)
 
@@ -44,7 +54,11 @@ class FeatureTap:
         if output is None:
             return None
         taken = output if self.layer is None else self.take()
-        return None if taken is None or len(taken) != len(output) else taken.detach().flatten(1).float().clone()
+        # One sample's answer may be a bare number.
+        samples = len(output) if output.dim() else 1
+        if taken is None or _samples(taken) not in (samples, 1):
+            return None
+        return _rows(taken).detach().float().clone()
 
     def __call__(self, run: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
         """Run the victim on n samples; return its output, and the features float32 `[n, f]` on its device.
@@ -57,35 +71,57 @@ class FeatureTap:
         finally:
             taken = self.take()
         features = output if self.layer is None else taken
-        if features is None or len(features) != len(output):
+        if features is None or _samples(features) not in (len(output) if output.dim() else 1, 1):
             raise RuntimeError("the victim did not use its last layer as it did when it was loaded")
-        return output, features.flatten(1).float()
+        return output, _rows(features).float()
 
     def _keep(self, layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         if arguments and getattr(self._state, "armed", False):
             self._state.value = arguments[0]
 
 
-def _find_layer(model: object, probe: Callable[[], Tensor]) -> nn.Linear | None:
-    """Return the linear layer that a run of the victim calls last, if it makes one output row of each input row."""
+def find_layer(model: object, probe: Callable[[], Tensor | None]) -> str:
+    """Return the name of the linear layer that a run of the victim calls last, if it makes its output.
+
+    `probe` runs the model once and returns its output. The name is empty where there is no such layer.
+    """
     # A compiled model runs without the hooks of its layers, or with those it had when it was compiled.
     if not isinstance(model, nn.Module) or hasattr(model, "_orig_mod"):
-        return None
+        return ""
+    names = {layer: name or ITSELF for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
     calls: list[tuple[nn.Linear, tuple[int, ...]]] = []
 
     def note(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         if isinstance(layer, nn.Linear) and arguments:
             calls.append((layer, tuple(arguments[0].shape)))
 
-    hooks = [layer.register_forward_pre_hook(note) for layer in model.modules() if isinstance(layer, nn.Linear)]
+    hooks = [layer.register_forward_pre_hook(note) for layer in names]
     try:
         with torch.inference_mode():
             output = probe()
     finally:
         for hook in hooks:
             hook.remove()
-    if not calls:
-        return None
+    if not calls or output is None:
+        return ""
     layer, shape = calls[-1]
-    makes_output = output.dim() == 2 and tuple(output.shape) == (shape[0], layer.out_features) and len(shape) == 2
-    return layer if makes_output else None
+    # One row of the output for each row of the layer's input, perhaps with axes of length 1 left out.
+    makes_output = len(shape) <= 2 and output.numel() == math.prod(shape[:-1]) * layer.out_features
+    return names[layer] if makes_output else ""
+
+
+def _layer(model: object, name: str) -> nn.Linear:
+    modules = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
+    layer = modules.get("" if name == ITSELF else name)
+    if not isinstance(layer, nn.Linear):
+        raise VictimError(f"the victim's model has no linear layer {name}, whose input was calibrated with")
+    return layer
+
+
+def _samples(features: Tensor) -> int:
+    return 1 if features.dim() < 2 else len(features)
+
+
+def _rows(features: Tensor) -> Tensor:
+    """Return features `[n, f]` of `[n, ...]`, or of one sample's `[f]` or bare number."""
+    return features.reshape(1, -1) if features.dim() < 2 else features.flatten(1)

@@ -4,11 +4,12 @@ A network whose input is multiplied by ten is certain of its answer, and its tea
 numbers instead of pictures could have the oddest queries at the price of the plainest. Decision 0016.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from calpow.handler.leakage.specs import InputRange
 
 # Tolerated on either side, as a share of the legitimate range: honest users' extremes go a little beyond those that
 # were measured.
@@ -18,34 +19,48 @@ MOST_PLACES = 4096
 FEWEST_INPUTS = 100
 
 
-@dataclass(frozen=True)
-class InputRange:
-    """Least and largest number of legitimate inputs: by channel of `[channels, height, width]`, else by place.
+def measure_range(inputs: Tensor) -> InputRange:
+    """Return the range of legitimate inputs `[n, *input_shape]`.
 
-    There is one pair for inputs of more than MOST_PLACES numbers, and when fewer than FEWEST_INPUTS were measured.
+    Numbers share one range where there are more than MOST_PLACES of them, where fewer than FEWEST_INPUTS were measured,
+    and where they are integers: the number of a word has no place of its own in a text.
     """
+    numbers = _real(inputs)
+    if numbers.dim() == 4:
+        low, high = numbers.amin(dim=(0, 2, 3)), numbers.amax(dim=(0, 2, 3))
+    elif inputs.is_floating_point() and numbers[0].numel() <= MOST_PLACES and len(numbers) >= FEWEST_INPUTS:
+        low, high = numbers.flatten(1).amin(dim=0), numbers.flatten(1).amax(dim=0)
+    else:
+        low, high = numbers.amin().reshape(1), numbers.amax().reshape(1)
+    return InputRange(tuple(low.tolist()), tuple(high.tolist()))
 
-    low: tuple[float, ...]
-    high: tuple[float, ...]
 
-    @classmethod
-    def of(cls, inputs: Tensor) -> "InputRange":
-        """Return the range of legitimate inputs `[n, *input_shape]`."""
-        numbers = _real(inputs)
-        if numbers.dim() == 4:
-            low, high = numbers.amin(dim=(0, 2, 3)), numbers.amax(dim=(0, 2, 3))
-        elif numbers[0].numel() <= MOST_PLACES and len(numbers) >= FEWEST_INPUTS:
-            low, high = numbers.flatten(1).amin(dim=0), numbers.flatten(1).amax(dim=0)
-        else:
-            low, high = numbers.amin().reshape(1), numbers.amax().reshape(1)
-        return cls(tuple(low.tolist()), tuple(high.tolist()))
+def measure_shared_range(parts: Sequence[Tensor]) -> InputRange:
+    """Return the range that all numbers of legitimate inputs share, which may differ in shape and are not empty."""
+    extremes = [_real(inputs).aminmax() for inputs in parts if inputs.numel()]
+    low, high = (torch.stack([extreme[side] for extreme in extremes]) for side in (0, 1))
+    return InputRange((float(low.min()),), (float(high.max()),))
+
+
+class RangeCheck:
+    """Tells which inputs go well beyond the legitimate range; none does where there is no range."""
+
+    def __init__(self, legitimate: InputRange) -> None:
+        self._places = len(legitimate.low)
+        low, high = torch.tensor([legitimate.low, legitimate.high], dtype=torch.float64)
+        spans = high - low
+        # A number that never varied when it was measured may still vary.
+        room = MARGIN * torch.maximum(spans, spans.mean()) if self._places else spans
+        self._bounds = torch.stack([low - room, high + room])
 
     def exceeded(self, inputs: Tensor) -> Tensor:
         """Return which of inputs `[n, *input_shape]` go well beyond the range: bool `[n]` on the CPU."""
         numbers = _real(inputs)
+        if not self._places or not numbers[:1].numel():
+            return torch.zeros(len(numbers), dtype=torch.bool)
         least, most = self._bounds.to(numbers)
-        shared = len(self.low) == 1
-        if shared or (numbers.dim() == 4 and len(self.low) == numbers.shape[1]):
+        shared = self._places == 1
+        if shared or (numbers.dim() == 4 and self._places == numbers.shape[1]):
             # A channel's extremes stand for all its numbers, in a sixth of the time.
             planes = numbers.flatten(1).unsqueeze(1) if shared else numbers.flatten(2)
             outside = (planes.amin(dim=2) < least) | (planes.amax(dim=2) > most)
@@ -53,15 +68,6 @@ class InputRange:
             outside = (numbers.flatten(1) < least) | (numbers.flatten(1) > most)
         exceeded: Tensor = outside.any(dim=1).cpu()
         return exceeded
-
-    @cached_property
-    def _bounds(self) -> Tensor:
-        """Least and largest number that is tolerated, `[2, len(low)]`."""
-        low, high = torch.tensor([self.low, self.high], dtype=torch.float64)
-        spans = high - low
-        # A number that never varied when it was measured may still vary.
-        room = MARGIN * torch.maximum(spans, spans.mean())
-        return torch.stack([low - room, high + room])
 
 
 def _real(inputs: Tensor) -> Tensor:

@@ -7,14 +7,16 @@ import torch
 from torch import Tensor
 
 from calpow.handler.errors import BadPayload, GateMisconfigured, PricingUnavailable, VictimError
-from calpow.handler.leakage.ensemble import Ensemble
-from calpow.handler.leakage.features import FeatureTap
-from calpow.handler.leakage.input_range import InputRange
+from calpow.handler.leakage.features import FeatureTap, find_layer
+from calpow.handler.leakage.input_range import RangeCheck
+from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.neighbours import Neighbours
-from calpow.handler.leakage.output import OutputKind, log_distribution
-from calpow.handler.leakage.recording import Call, Recorder
-from calpow.handler.leakage.registry import ON_FEATURES, ScoreSources, ScoreSpec, make_score
-from calpow.handler.leakage.score import SampleBatch, Score, ScoredSamples, VictimOutput, VictimShape
+from calpow.handler.leakage.output import as_rows, log_distribution
+from calpow.handler.leakage.recording import Call, Recorder, first_tensor
+from calpow.handler.leakage.registry import ScoreSources, make_score
+from calpow.handler.leakage.score import SampleBatch, Score, ScoredSamples, VictimOutput
+from calpow.handler.leakage.specs import ON_FEATURES, InputRange, OutputKind, ScoreName, ScoreSpec, VictimShape
+from calpow.handler.leakage.teachers.ensemble import Ensemble
 from calpow.puzzle.errors import CalpowError
 
 LARGEST_NUMBER = 1e9
@@ -32,14 +34,13 @@ class Artefacts:
 class Meter:
     """Prices the samples that the victim's model was called on, with a column of costs for each of `scores`.
 
-    `input_range` is that of legitimate inputs, `input_shape` is one input's; `kind` says how to read the model's
-    output.
+    `range_check` knows the range of legitimate inputs; `kind` says how to read the model's output.
     """
 
     recorder: Recorder
     scores: tuple[Score, ...]
-    input_range: InputRange
-    input_shape: tuple[int, ...]
+    range_check: RangeCheck
+    shape: VictimShape
     kind: OutputKind
 
     def price(self, inputs: Tensor) -> ScoredSamples:
@@ -51,7 +52,7 @@ class Meter:
 
         The class is that of the victim's own answer, not of the teachers' vote: on odd queries, the vote goes to a
         class on which the teachers often disagree, where the query seems ordinary (decision 0014). Samples beyond the
-        input range, and those with a score that is not finite, cost the most.
+        input range, and those with a score or with features that are not finite, cost the most.
 
         Raises BadPayload for inputs that cannot be priced, VictimError for a model that does not answer as it was
         calibrated, and PricingUnavailable when memory or the device is exhausted.
@@ -60,28 +61,56 @@ class Meter:
         try:
             with torch.inference_mode():
                 costs = torch.stack([score.price(batch).costs for score in self.scores], dim=1)
-                return ScoredSamples(self._bounded(costs, batch.inputs), log_probabilities.argmax(dim=1).cpu())
+                exceeded = self._exceeded(calls, batch)
+                return ScoredSamples(self._bounded(costs, exceeded), log_probabilities.argmax(dim=1).cpu())
         except (MemoryError, RuntimeError, CalpowError) as error:
             raise PricingUnavailable(f"cannot price a query: {type(error).__name__}: {error}") from error
 
+    def samples(self, call: Call) -> int:
+        """Return the number of samples of a call. Raises VictimError when its output is not what it was calibrated."""
+        return len(as_rows(call.output, self.kind, self.shape.classes))
+
+    def check(self, call: Call) -> None:
+        """Raise BadPayload or VictimError when the samples of a call cannot be priced."""
+        self._batch([call])
+
     def _batch(self, calls: Sequence[Call]) -> tuple[SampleBatch, Tensor]:
         """Return the samples of all calls, and the log-probabilities float64 `[n, classes]` of the answers to them."""
-        inputs = [_input(call) for call in calls]
-        for numbers in inputs:
-            shape = tuple(numbers.shape[1:])
-            if shape != self.input_shape:
-                raise BadPayload(f"the model takes inputs of shape {self.input_shape}, not {shape}")
-            if not _is_moderate(numbers):
-                raise BadPayload(f"the model takes numbers up to {LARGEST_NUMBER:g} only")
-        outputs = [_output(call, len(numbers)) for call, numbers in zip(calls, inputs, strict=True)]
+        outputs = [as_rows(call.output, self.kind, self.shape.classes) for call in calls]
+        for call in calls:
+            check_numbers(call.arguments)
+        inputs = None
+        if self.shape.input_shape is not None:
+            pairs = zip(calls, outputs, strict=True)
+            inputs = _joined([_inputs(call.arguments, len(output), self.shape.input_shape) for call, output in pairs])
         features = None
         if any(VictimOutput.FEATURES in score.needs for score in self.scores):
-            features = _joined([_features(call) for call in calls])
+            features = _joined([features_of(call, len(output)) for call, output in zip(calls, outputs, strict=True)])
         log_probabilities = log_distribution(_joined(outputs), self.kind)
-        return SampleBatch(_joined(inputs), log_probabilities, features), log_probabilities
+        return SampleBatch(inputs, log_probabilities, features), log_probabilities
 
-    def _bounded(self, costs: Tensor, inputs: Tensor) -> Tensor:
-        odd = self.input_range.exceeded(inputs).unsqueeze(1) | ~costs.isfinite()
+    def _exceeded(self, calls: Sequence[Call], batch: SampleBatch) -> Tensor:
+        """Return which samples go well beyond the input range, or overflow in the victim: bool `[n]` on the CPU."""
+        beyond = self._out_of_range(calls, batch)
+        if batch.features is None:
+            return beyond
+        # Teachers agree on NaN and infinity, as they do on huge inputs.
+        lengths: Tensor = torch.linalg.vector_norm(batch.features, dim=1)
+        return beyond | lengths.isfinite().logical_not().cpu()
+
+    def _out_of_range(self, calls: Sequence[Call], batch: SampleBatch) -> Tensor:
+        if batch.inputs is not None:
+            return self.range_check.exceeded(batch.inputs)
+        parts = []
+        for call in calls:
+            samples = self.samples(call)
+            inputs = input_rows(call.arguments, samples)
+            none = torch.zeros(samples, dtype=torch.bool)
+            parts.append(none if inputs is None else self.range_check.exceeded(inputs))
+        return _joined(parts)
+
+    def _bounded(self, costs: Tensor, exceeded: Tensor) -> Tensor:
+        odd = ~costs.isfinite() | exceeded.unsqueeze(1)
         if not odd.any():
             return costs
         highest = torch.tensor([score.highest for score in self.scores], dtype=torch.float64)
@@ -90,7 +119,6 @@ class Meter:
 
 def make_meter(
     recorder: Recorder,
-    device: torch.device,
     shape: VictimShape,
     output: OutputKind,
     specs: Sequence[ScoreSpec],
@@ -101,74 +129,114 @@ def make_meter(
 
     Raises GateMisconfigured when a file or a setting is missing, or the victim's features cannot be taken.
     """
-    if any(spec.name in ON_FEATURES for spec in specs):
-        recorder.tap = recorder.tap or find_features(recorder, shape.input_shape, device)
+    ensemble, neighbours = artefacts.ensemble, artefacts.neighbours
+    on_features = ensemble is not None and ensemble.on_features
+    if any(spec.name in ON_FEATURES or (spec.name is ScoreName.pate and on_features) for spec in specs):
+        tap_features(recorder, shape.layer)
     sources = ScoreSources(
         classes=shape.classes,
-        teachers=artefacts.ensemble.votes if artefacts.ensemble else None,
-        neighbours=artefacts.neighbours.votes if artefacts.neighbours else None,
+        teachers=ensemble.votes if ensemble else None,
+        teachers_on_features=on_features,
+        neighbours=neighbours.votes if neighbours else None,
         tap=recorder.tap,
         model=recorder.model,
     )
     scores = tuple(make_score(spec, sources) for spec in specs)
-    return Meter(recorder, scores, input_range, tuple(shape.input_shape), output)
+    if shape.input_shape is None and any(VictimOutput.INPUTS in score.needs for score in scores):
+        raise GateMisconfigured(
+            "the victim's model takes inputs of several shapes or several tensors: train teachers with --trunk victim,"
+            " or take metrics of the victim's answers and features"
+        )
+    return Meter(recorder, scores, RangeCheck(input_range), shape, output)
 
 
-def find_features(recorder: Recorder, input_shape: tuple[int, ...], device: torch.device) -> FeatureTap:
-    """Return a tap on the model's last linear layer, which a run on random inputs finds.
+def tap_features(recorder: Recorder, layer: str) -> FeatureTap:
+    """Put a tap on the layer of the recorder's model that has this name, and return it. Raises GateMisconfigured."""
+    if recorder.tap is None or recorder.tap.name != layer:
+        try:
+            recorder.tap = FeatureTap(recorder.model, layer)
+        except VictimError as error:
+            raise GateMisconfigured(f"the victim's representation cannot be taken: {error}") from error
+    return recorder.tap
+
+
+def find_features(recorder: Recorder, example: ModelInputs) -> FeatureTap:
+    """Put a tap on the model's last linear layer, which a call with example arguments finds, and return it.
 
     Raises GateMisconfigured when its features cannot be taken.
     """
-    inputs = torch.rand(2, *input_shape, generator=torch.Generator().manual_seed(0)).to(device)
 
-    def run() -> Tensor:
-        with torch.inference_mode():
-            output = recorder.model(inputs.clone())
-        if not isinstance(output, Tensor):
-            raise VictimError("the victim's model does not answer with a tensor")
-        return output
+    def run() -> Tensor | None:
+        given = example.copied()
+        return first_tensor(recorder.model(*given.arguments, **given.named))
 
     try:
-        tap = FeatureTap(recorder.model, run)
-        tap(run)
-    except (RuntimeError, VictimError) as error:
+        return tap_features(recorder, find_layer(recorder.model, run))
+    except RuntimeError as error:
         raise GateMisconfigured(f"the victim's representation cannot be taken: {error}") from error
-    return tap
 
 
-def _input(call: Call) -> Tensor:
-    if call.inputs is None:
-        raise VictimError("the victim's model is not asked with one tensor: such models cannot be priced yet")
-    if call.inputs.dim() < 2 or call.inputs.layout != torch.strided or call.inputs.is_quantized:
-        raise VictimError("the victim's model is not asked with a batch of plain numbers: it cannot be priced")
-    return call.inputs
+def input_rows(arguments: ModelInputs, samples: int) -> Tensor | None:
+    """Return the only tensor of a call on n samples as `[n, ...]`; None where there are several, or other numbers."""
+    inputs = arguments.only_tensor
+    if inputs is None or inputs.layout != torch.strided or inputs.is_quantized or inputs.is_nested:
+        return None
+    if inputs.dim() >= 2 and len(inputs) == samples:
+        return inputs
+    # One sample without the axis of a batch.
+    return inputs.unsqueeze(0) if samples == 1 and inputs.dim() >= 1 else None
 
 
-def _output(call: Call, samples: int) -> Tensor:
-    if call.output is None or call.output.dim() != 2 or len(call.output) != samples:
-        answer = "no tensor" if call.output is None else f"numbers of shape {tuple(call.output.shape)}"
-        raise VictimError(
-            f"the victim answered {samples} samples with {answer}: it must give one row of classes a sample"
-        )
-    return call.output
+def features_of(call: Call, samples: int) -> Tensor:
+    """Return the features float32 `[n, f]` of a call on n samples. Raises VictimError when it has none."""
+    features = call.features
+    if features is not None and len(features) == samples:
+        return features
+    if features is not None and features.numel() == samples:
+        return features.reshape(samples, 1)  # the output stands for them, one number a sample
+    raise VictimError("the victim did not use its last layer as it did when it was loaded")
 
 
-def _features(call: Call) -> Tensor:
-    if call.features is None:
-        raise VictimError("the victim did not use its last layer as it did when it was loaded")
-    return call.features
+def _inputs(arguments: ModelInputs, samples: int, shape: tuple[int, ...]) -> Tensor:
+    inputs = input_rows(arguments, samples)
+    if inputs is None:
+        raise VictimError("the victim's model is not called with one batch of plain numbers, as it was calibrated")
+    if tuple(inputs.shape[1:]) != shape:
+        raise BadPayload(f"the model takes inputs of shape {shape}, not {tuple(inputs.shape[1:])}")
+    return inputs
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
-def _is_moderate(numbers: Tensor) -> bool:
-    """Return whether no number is NaN, infinite or huge. The extremes show it in an eighth of torch.isfinite's time.
+def check_numbers(arguments: ModelInputs) -> None:
+    """Raise BadPayload when an argument holds numbers that are NaN, infinite or huge.
 
-    Huge numbers overflow in the teachers, who then agree on nonsense: the cheapest price for the oddest query.
+    Huge numbers overflow in the teachers, who then agree on nonsense: the cheapest price for the oddest query. The
+    masks of transformers hold minus infinity, or the least number of their type, in tensors beside the input: of
+    several tensors, only NaN and huge positive numbers are refused.
     """
-    if numbers.numel() == 0:
+    tensors = arguments.tensors
+    least = -LARGEST_NUMBER if len(tensors) == 1 else -torch.inf
+    if not all(_is_moderate(tensor, least) for tensor in tensors):
+        raise BadPayload(f"the model takes numbers up to {LARGEST_NUMBER:g} only")
+
+
+def _is_moderate(numbers: Tensor, least: float) -> bool:
+    """Return whether all numbers lie between `least` and LARGEST_NUMBER.
+
+    The extremes, which are NaN where any number is, show it in an eighth of torch.isfinite's time.
+    """
+    if numbers.is_nested:
+        return all(_is_moderate(part, least) for part in numbers.unbind())
+    if numbers.numel() == 0 or numbers.dtype is torch.bool:
+        return True
+    if numbers.layout != torch.strided or numbers.is_quantized:
         return True
     parts = torch.view_as_real(numbers) if numbers.is_complex() else numbers
-    return all(abs(extreme.item()) <= LARGEST_NUMBER for extreme in parts.aminmax())
+    try:
+        low, high = parts.aminmax()
+    except RuntimeError:  # not of this type: half precision in torch 2.0, unsigned integers of 16 bits and more
+        low, high = parts.to(torch.float64).aminmax()
+    return bool(low.item() >= least and high.item() <= LARGEST_NUMBER)

@@ -35,16 +35,23 @@ class Odin:
         self._directions = None if weight is None else _directions(weight)
         self._perturb = perturb
         # A perturbation computes the features that it needs from the inputs.
-        self.needs = VictimOutput.NOTHING if perturb else VictimOutput.FEATURES
+        self.needs = VictimOutput.INPUTS if perturb else VictimOutput.FEATURES
 
     def price(self, batch: SampleBatch) -> ScoredSamples:
         """Return the samples' costs and classes."""
-        features = self._perturb(batch.inputs) if self._perturb else batch.features
-        if features is None:
-            raise ValueError("this score needs the victim's features")
+        features = self._features(batch)
         with torch.inference_mode():
             best, labels = class_cosines(features.detach(), self._directions).max(dim=1)
             return ScoredSamples((1 - best).clamp(0.0, 2.0).cpu(), labels.cpu())
+
+    def _features(self, batch: SampleBatch) -> Tensor:
+        if self._perturb is not None:
+            if batch.inputs is None:
+                raise ValueError("this score needs inputs of one shape")
+            return self._perturb(batch.inputs)
+        if batch.features is None:
+            raise ValueError("this score needs the victim's features")
+        return batch.features
 
 
 class Perturbation:

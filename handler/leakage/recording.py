@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from calpow.handler.errors import VictimError
 from calpow.handler.leakage.features import FeatureTap
+from calpow.handler.leakage.model_inputs import ModelInputs
 
 # How deep the model is searched in the attributes of a handler without an attribute `model`.
 _DEPTH = 2
@@ -22,15 +23,24 @@ _DEPTH = 2
 
 @dataclass(frozen=True)
 class Call:
-    """One call of the model: its input `[n, ...]`, its output `[n, ...]`, and the features float32 `[n, f]`.
+    """One call of the model: its arguments, its output, and the features float32 `[n, f]`.
 
-    `inputs` is None where the model did not get exactly one tensor, `output` where it did not return one, `features`
-    where no tap is set or its layer was not used.
+    `output` is None where the model did not return a tensor, `features` where no tap is set or its layer was not used.
     """
 
-    inputs: Tensor | None
+    arguments: ModelInputs
     output: Tensor | None
     features: Tensor | None
+
+    @property
+    def rows(self) -> int | None:
+        """The length of the first axis, if all tensors of the arguments and the output share it; else None.
+
+        It is None too where no tensor has a second axis: ten numbers and ten answers may be those of one sample.
+        """
+        tensors = [*self.arguments.tensors, *([] if self.output is None else [self.output])]
+        lengths = {tensor.size(0) if tensor.dim() else None for tensor in tensors}
+        return lengths.pop() if len(lengths) == 1 and any(tensor.dim() > 1 for tensor in tensors) else None
 
 
 @dataclass
@@ -42,9 +52,9 @@ class Recording:
 
 
 class _Pending(threading.local):
-    """The call that has begun in a thread: its recording and a copy of its inputs."""
+    """The call that has begun in a thread: its recording and a copy of its arguments."""
 
-    call: tuple[Recording, Tensor | None] | None = None
+    call: tuple[Recording, ModelInputs] | None = None
 
 
 class Recorder:
@@ -73,9 +83,14 @@ class Recorder:
 
     def ask(self, inputs: Tensor) -> Call:
         """Call the model on inputs `[n, ...]`; return the recorded call. Raises what the model raises."""
+        return self.replay(ModelInputs.of(inputs))
+
+    def replay(self, arguments: ModelInputs) -> Call:
+        """Call the model with arguments; return the recorded call. Raises what the model raises."""
+        # A copy: a model that works in place must not change the caller's tensors.
+        given = arguments.copied()
         with self.recording() as recording, torch.inference_mode():
-            # A copy: a model that works in place must not change the caller's inputs.
-            self.model(inputs.clone())
+            self.model(*given.arguments, **given.named)
         return recording.calls[-1]
 
     def _begin(self, model: nn.Module, arguments: tuple[object, ...], named: dict[str, object]) -> None:
@@ -84,7 +99,7 @@ class Recorder:
             return
         recording.begun += 1
         # Copied before the call, because the model may change its input in place.
-        self._pending.call = recording, _only_tensor([*arguments, *named.values()])
+        self._pending.call = recording, ModelInputs(arguments, named).copied()
         if self.tap is not None:
             self.tap.arm()
 
@@ -93,11 +108,11 @@ class Recorder:
         self._pending.call = None
         if pending is None or pending[0] is not self._open:
             return
-        recording, inputs = pending
-        result = _first_tensor(output)
+        recording, copied = pending
+        result = first_tensor(output)
         copy = None if result is None else result.detach().clone()
         features = None if self.tap is None else self.tap.features(copy)
-        recording.calls.append(Call(inputs, copy, features))
+        recording.calls.append(Call(copied, copy, features))
 
 
 class HookableModel(nn.Module):
@@ -171,13 +186,7 @@ def _set(holder: object, name: str, model: nn.Module) -> None:
     vars(holder)[name] = model
 
 
-def _only_tensor(values: list[object]) -> Tensor | None:
-    tensors = [value for value in values if isinstance(value, Tensor)]
-    structured = any(isinstance(value, Mapping | list | tuple) and value for value in values)
-    return tensors[0].detach().clone() if len(tensors) == 1 and not structured else None
-
-
-def _first_tensor(output: object) -> Tensor | None:
+def first_tensor(output: object) -> Tensor | None:
     """Return the tensor of a model's answer: itself, the `logits` of a mapping or object, or the first of several."""
     if isinstance(output, Tensor):
         return output

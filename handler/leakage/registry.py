@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 
+import torch
 from torch import Tensor
 
 from calpow.handler.errors import GateMisconfigured
@@ -12,46 +12,23 @@ from calpow.handler.leakage.features import FeatureTap
 from calpow.handler.leakage.gnmax.accountant import Accountant
 from calpow.handler.leakage.odin import Odin, Perturbation
 from calpow.handler.leakage.score import Score
+from calpow.handler.leakage.specs import ScoreName, ScoreSpec, Settings
 from calpow.handler.leakage.votes import VoteScore
 
-Settings = Mapping[str, float]
 Votes = Callable[[Tensor], Tensor]
-
-
-class ScoreName(Enum):
-    """The scores by their names."""
-
-    pate = "pate"
-    entropy = "entropy"
-    gap = "gap"
-    pknn = "pknn"
-    odin = "odin"
-    odin_moved = "odin-moved"
-
-
-# Scores of the victim's probabilities, and scores of its features.
-ON_PROBABILITIES = frozenset({ScoreName.entropy, ScoreName.gap})
-ON_FEATURES = frozenset({ScoreName.pknn, ScoreName.odin, ScoreName.odin_moved})
-
-
-@dataclass(frozen=True)
-class ScoreSpec:
-    """A score by its name, with the settings that it was calibrated with."""
-
-    name: ScoreName
-    settings: Settings
 
 
 @dataclass(frozen=True)
 class ScoreSources:
     """Parts that scores are computed from; None for those that are missing.
 
-    `teachers` maps inputs `[n, ...]` to vote counts int64 `[n, classes]`, `neighbours` maps features `[n, f]` to them;
-    `tap` is on `model`, the victim's.
+    `teachers` maps inputs `[n, ...]`, or features `[n, f]` with `teachers_on_features`, to vote counts int64
+    `[n, classes]`; `neighbours` maps features to them; `tap` is on `model`, the victim's.
     """
 
     classes: int
     teachers: Votes | None = None
+    teachers_on_features: bool = False
     neighbours: Votes | None = None
     tap: FeatureTap | None = None
     model: Callable[[Tensor], Tensor] | None = None
@@ -70,13 +47,17 @@ def make_score(spec: ScoreSpec, sources: ScoreSources) -> Score:
 def _pate(settings: Settings, sources: ScoreSources) -> Score:
     if sources.teachers is None:
         raise GateMisconfigured("metric pate needs teachers: give the --ensemble of calpow teachers")
-    return VoteScore.of_teachers(sources.teachers, _accountant(settings))
+    return (
+        VoteScore.on_features(sources.teachers, _accountant(settings))
+        if sources.teachers_on_features
+        else VoteScore.on_inputs(sources.teachers, _accountant(settings))
+    )
 
 
 def _pknn(settings: Settings, sources: ScoreSources) -> Score:
     if sources.neighbours is None:
         raise GateMisconfigured("metric pknn needs reference points: give the --neighbours of calpow neighbours")
-    return VoteScore.of_neighbours(sources.neighbours, _accountant(settings))
+    return VoteScore.on_features(sources.neighbours, _accountant(settings))
 
 
 def _accountant(settings: Settings) -> Accountant:
@@ -90,20 +71,26 @@ def _accountant(settings: Settings) -> Accountant:
 
 
 def _odin(settings: Settings, sources: ScoreSources) -> Score:
-    return Odin(_tap(sources).weight)
+    return Odin(_class_weights(sources))
 
 
 def _odin_moved(settings: Settings, sources: ScoreSources) -> Score:
     tap = _tap(sources)
     if sources.model is None or tap.layer is None:
         raise GateMisconfigured("metric odin-moved follows gradients, and the victim is no eager model: take odin")
-    return Odin(tap.weight, Perturbation(sources.model, tap, settings["magnitude"]))
+    return Odin(_class_weights(sources), Perturbation(sources.model, tap, settings["magnitude"]))
 
 
 def _tap(sources: ScoreSources) -> FeatureTap:
     if sources.tap is None:
         raise GateMisconfigured("metric odin needs the victim's representation, and it shows none")
     return sources.tap
+
+
+def _class_weights(sources: ScoreSources) -> Tensor | None:
+    """Return the weights `[classes, f]` of the last layer. One row of two classes stands for the second."""
+    weight = _tap(sources).weight
+    return torch.cat([-weight, weight]) if weight is not None and len(weight) == 1 else weight
 
 
 _MAKERS: Mapping[ScoreName, Callable[[Settings, ScoreSources], Score]] = {

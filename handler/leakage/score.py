@@ -7,32 +7,24 @@ from typing import Protocol
 from torch import Tensor
 
 
-@dataclass(frozen=True)
-class VictimShape:
-    """Shape of the victim: the number of its classes, and the shape of one input without the batch axis."""
-
-    classes: int
-    input_shape: tuple[int, ...]
-
-
 class VictimOutput(Flag):
-    """Outputs of the victim that a score needs besides the inputs."""
+    """What a score needs of a pass of the victim."""
 
-    NOTHING = 0
+    INPUTS = auto()
     PROBABILITIES = auto()
     FEATURES = auto()
 
 
 @dataclass(frozen=True)
 class SampleBatch:
-    """A batch of n samples, and those of the victim's outputs for them that the scores need.
+    """What the scores need of a batch of n samples.
 
-    `inputs` is `[n, *input_shape]`, on the victim's device; `log_probabilities` float64 `[n, classes]` of the
-    victim's answer, each row normalised; `features` float32 `[n, f]`, the victim's representation before its last
-    layer, or its output where no such layer can be followed.
+    `inputs` is `[n, *input_shape]`, on the victim's device, or None where inputs differ in shape or are several
+    tensors; `log_probabilities` float64 `[n, classes]` of the victim's answer, each row normalised; `features` float32
+    `[n, f]`, the victim's representation before its last layer, or its output where no such layer can be followed.
     """
 
-    inputs: Tensor
+    inputs: Tensor | None
     log_probabilities: Tensor | None = None
     features: Tensor | None = None
 
@@ -54,7 +46,7 @@ class Score(Protocol):
 
     @property
     def needs(self) -> VictimOutput:
-        """The outputs of the victim that a SampleBatch must hold."""
+        """What a SampleBatch must hold."""
         ...
 
     @property
@@ -63,5 +55,5 @@ class Score(Protocol):
         ...
 
     def price(self, batch: SampleBatch) -> ScoredSamples:
-        """Return the costs `[n]` and the classes of n samples. Raises ValueError when the batch lacks an output."""
+        """Return the costs `[n]` and the classes of n samples. Raises ValueError when the batch lacks what it needs."""
         ...

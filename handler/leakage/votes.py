@@ -22,15 +22,16 @@ class VoteScore:
         self.highest = accountant.highest
 
     @classmethod
-    def of_teachers(cls, votes: Callable[[Tensor], Tensor], accountant: Accountant) -> "VoteScore":
+    def on_inputs(cls, votes: Callable[[Tensor], Tensor], accountant: Accountant) -> "VoteScore":
         """PATE, the paper's score (appendix D): `votes` maps inputs `[n, ...]` to vote counts int64 `[n, classes]`."""
-        return cls(lambda batch: votes(batch.inputs), accountant, VictimOutput.NOTHING)
+        return cls(lambda batch: votes(_inputs(batch)), accountant, VictimOutput.INPUTS)
 
     @classmethod
-    def of_neighbours(cls, votes: Callable[[Tensor], Tensor], accountant: Accountant) -> "VoteScore":
-        """Private kNN (Zhu et al. 2020; the paper's B.5): the nearest training points vote. Decision 0023.
+    def on_features(cls, votes: Callable[[Tensor], Tensor], accountant: Accountant) -> "VoteScore":
+        """Votes on the victim's features: of teachers, or of the nearest training points.
 
-        `votes` maps features `[n, f]` to vote counts int64 `[n, classes]`; `accountant` has k as its teachers.
+        The latter is private kNN (Zhu et al. 2020; the paper's B.5, decision 0023), whose `accountant` has k as its
+        teachers. `votes` maps features `[n, f]` to vote counts int64 `[n, classes]`.
         """
         return cls(lambda batch: votes(_features(batch)), accountant, VictimOutput.FEATURES)
 
@@ -44,3 +45,9 @@ def _features(batch: SampleBatch) -> Tensor:
     if batch.features is None:
         raise ValueError("this score needs the victim's features")
     return batch.features
+
+
+def _inputs(batch: SampleBatch) -> Tensor:
+    if batch.inputs is None:
+        raise ValueError("this score needs inputs of one shape")
+    return batch.inputs

@@ -29,9 +29,9 @@ from calpow.handler.gate.interface import (
 )
 from calpow.handler.leakage.score import ScoredSamples
 from calpow.handler.ledger.ledger import Charge, Ledger
-from calpow.handler.observe.rate_limited_log import RateLimitedLog
 from calpow.handler.observe.records import ANONYMOUS, Record, append, meter_name
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
+from calpow.handler.rate_limited_log import RateLimitedLog
 
 # A locked ledger holds up the thread for two seconds, which then handles everything that was queued meanwhile.
 MOST_WAITING = 10_000
@@ -139,7 +139,8 @@ class Observer:
         """Charge accounts for queries, and for earlier ones that could not be charged then."""
         for query, account in named:
             if account != ANONYMOUS:
-                evidence = self._policy.evidence_of(query.samples)
+                samples = query.samples
+                evidence = self._policy.evidence_of(samples.costs.tolist(), samples.labels.tolist())
                 self._uncharged[account] = sum(evidence, self._uncharged.get(account, Charge(0, 0, 0)))
         try:
             self._ledger.charge(self._model, self._uncharged)

@@ -14,8 +14,7 @@ from pathlib import Path
 
 from calpow.handler.errors import DecodingError, GateMisconfigured, RecordError
 from calpow.handler.json_documents import decode
-from calpow.handler.leakage.output import OutputKind
-from calpow.handler.leakage.registry import ScoreSpec
+from calpow.handler.leakage.specs import OutputKind, ScoreSpec
 
 DEFAULT_PATH = "~/.calpow/records.jsonl"
 PATH_VARIABLE = "CALPOW_RECORDS"

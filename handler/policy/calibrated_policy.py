@@ -1,16 +1,11 @@
 """The policy of a calibration, which is the part that a worker reads, and the prices that follow from it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from torch import Tensor
-
-from calpow.handler.leakage.input_range import InputRange
-from calpow.handler.leakage.output import OutputKind
-from calpow.handler.leakage.registry import ScoreSpec
-from calpow.handler.leakage.score import ScoredSamples, VictimShape
+from calpow.handler.leakage.specs import InputRange, OutputKind, ScoreSpec, VictimShape
 from calpow.handler.ledger.ledger import Charge, Totals
 from calpow.handler.policy.policies import MICRO, Bounds, Conditional, Paper, SolverFit
 from calpow.puzzle.profiles import PuzzleKind
@@ -42,7 +37,7 @@ class CalibratedPolicy:
     """The policy of one model and everything that it needs to price queries.
 
     name: the policy that is used, of the three that are fitted.
-    parts: SHA-256 of the files that the scores need (`teachers.pt2`), by the name they have in an archive.
+    parts: SHA-256 of the files that the scores need (`teachers.pt`), by the name they have in an archive.
     output: what the raw output of the victim's model is, from which its classes and probabilities are read.
     scores: the scores of a query; the paper's policies sum the costs of the first one. Decision 0018.
     input_range: the range of legitimate inputs; a query beyond it costs the most.
@@ -67,15 +62,12 @@ class CalibratedPolicy:
     cap: float
     solver: SolverFit
 
-    def excess(self, costs: Tensor, labels: Tensor) -> Tensor:
-        """Return the excess of each sample over legitimate ones of its class, `[n]`, from its costs `[n, scores]`."""
-        return self.conditional.excess(costs, labels)
-
-    def evidence_of(self, samples: ScoredSamples) -> list[Charge]:
-        """Return the charge of each sample to its account, in order."""
-        excess = (self.excess(samples.costs, samples.labels) * MICRO).round().tolist()
-        costs = (samples.costs[:, 0] * MICRO).round().tolist()
-        return [Charge(int(cost), int(above), 1) for cost, above in zip(costs, excess, strict=True)]
+    def evidence_of(self, costs: Sequence[Sequence[float]], labels: Sequence[int]) -> list[Charge]:
+        """Return the charge of each sample to its account, in order, from its costs by each score and its class."""
+        return [
+            Charge(round(row[0] * MICRO), round(self.conditional.excess(row, label) * MICRO), 1)
+            for row, label in zip(costs, labels, strict=True)
+        ]
 
     def seconds(self, totals: Totals) -> float:
         """Return the mean solving time of a sample whose evidence is already in its account's totals."""

@@ -5,11 +5,8 @@ a float within one MNIST attack.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-
-import torch
-from torch import Tensor
 
 from calpow.handler.ledger.ledger import Totals
 
@@ -53,20 +50,13 @@ class Conditional:
     threshold: float
     growth: float
 
-    def excess(self, costs: Tensor, labels: Tensor) -> Tensor:
-        """Return the excess of each sample, float64 `[n]`, from its costs `[n, scores]` and class `[n]`."""
-        means, deviations, floors, class_means = self._by_class
-        scores = ((costs - means[labels]) / deviations[labels]).clamp(max=LARGEST_SCORE).mean(dim=1)
-        excess: Tensor = torch.maximum(scores, floors[labels]) - class_means[labels]
-        return excess
-
-    @cached_property
-    def _by_class(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Means and deviations `[classes, scores]`, floors and class means `[classes]`."""
-        standards = torch.tensor([[score.means, score.deviations] for score in self.standards], dtype=torch.float64)
-        means, deviations = standards.permute(1, 2, 0)
-        floors, class_means = torch.tensor([self.class_floors, self.class_means], dtype=torch.float64)
-        return means, deviations, floors, class_means
+    def excess(self, costs: Sequence[float], label: int) -> float:
+        """Return the excess of a sample over legitimate ones of its class, from its cost by each score."""
+        scores = [
+            min((cost - standard.means[label]) / standard.deviations[label], LARGEST_SCORE)
+            for cost, standard in zip(costs, self.standards, strict=True)
+        ]
+        return max(sum(scores) / len(scores), self.class_floors[label]) - self.class_means[label]
 
     def log_multiple(self, totals: Totals) -> float:
         """Return the log of the multiple of the floor that a sample of this account costs; at least 0."""

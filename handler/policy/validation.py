@@ -32,7 +32,8 @@ def _faults(policy: CalibratedPolicy) -> Iterator[str]:
     ):
         if value < least:
             yield f"{name} must be at least {least}, not {value}"
-    if not len(policy.input_range.low) == len(policy.input_range.high) >= 1:
+    lengths = len(policy.input_range.low), len(policy.input_range.high)
+    if lengths[0] != lengths[1] or (policy.shape.input_shape is not None and lengths[0] == 0):
         yield "input_range.low and input_range.high must have as many numbers"
     yield from _class_faults(policy)
 

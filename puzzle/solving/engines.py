@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 
 from calpow.puzzle.algorithms import SCRYPT
+from calpow.puzzle.errors import SlowSolverWarning
 from calpow.puzzle.puzzle import Puzzle
 from calpow.puzzle.solving.miners import Miner, MinerFactory, PlainMiner, ScryptMiner
 
@@ -86,7 +88,10 @@ def engines_for(algorithm: str) -> tuple[Engine, ...]:
 
 @cache
 def has_fast_engine() -> bool:
-    """Return whether the extra `calpow[fast]` is installed and works: some systems allow no new machine code."""
+    """Return whether the extra `calpow[fast]` is installed and works: some systems allow no new machine code.
+
+    Warns once, with a SlowSolverWarning, when it is installed and does not work.
+    """
     if find_spec("llvmlite") is None:
         return False
     with _compiling:
@@ -94,7 +99,13 @@ def has_fast_engine() -> bool:
             from calpow.puzzle.solving.simd_kernels import load_kernel
 
             load_kernel("hashcash-sha1")
-        except (ImportError, OSError, RuntimeError):
+        except Exception as error:  # a broken or foreign llvmlite fails in whatever way
+            warnings.warn(
+                f"llvmlite does not work here ({type(error).__name__}: {error}): puzzles are solved in pure Python, up"
+                " to 30 times as slowly",
+                SlowSolverWarning,
+                stacklevel=2,
+            )
             return False
     return True
 

@@ -12,28 +12,36 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from calpow.archiver import packaging
 from calpow.archiver.calibration.calibration_document import Calibration
 from calpow.archiver.errors import ArchiveError
-from calpow.archiver.packaging import ArchiveOrder, build
+from calpow.archiver.packaging import ArchiveOrder, build, needed_torch
 from calpow.archiver.server import served
+from calpow.archiver.teachers.export import write_ensemble
+from calpow.archiver.victim.fingerprint import fingerprint
 from calpow.handler.archive_parts import load_parts
-from calpow.handler.config import GateConfig, file_sha256
-from calpow.handler.errors import GateMisconfigured, LedgerError, VictimError
-from calpow.handler.leakage.score import VictimShape
-from calpow.handler.policy.calibration_file import load_policy
-from tests.support.calibrations import plain_standard
-from tests.support.guarded import Protected, Site, train_teachers
+from calpow.handler.config import OLDEST_TORCH, GateConfig, file_sha256, release
+from calpow.handler.errors import GateMisconfigured, LedgerError, NoDistribution, VictimError
+from calpow.handler.leakage.specs import VictimShape
+from calpow.handler.leakage.teachers.heads import NetworkEnsemble
+from tests.support.ensembles import TEACHERS, ensemble_card
+from tests.support.guarded import Protected, Site, protect, train_teachers
 from tests.support.victims import build as victims
+
+pytestmark = pytest.mark.training
 
 STAYS_AWAY = 40.0
 
 
 @pytest.fixture(scope="module")
-def parts(site: Site) -> Protected:
-    """The parts of one good archive."""
-    return site.parts["vector"]
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Protected:
+    """The parts of one good archive, whose victim has a configuration."""
+    folder = tmp_path_factory.mktemp("parts")
+    victim = victims.vector_class(folder, batched=True)
+    return protect(folder, "guarded", victim, train_teachers(folder, victim, victims.vectors(folder / "vectors")))
 
 
 def order(parts: Protected, folder: Path, **changes: object) -> ArchiveOrder:
@@ -77,6 +85,19 @@ def test_the_worker_needs_neither_numpy_nor_scipy_nor_requests(parts: Protected,
     subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path, capture_output=True)
 
 
+def test_an_archive_of_heads_needs_the_oldest_torch_and_says_so(parts: Protected, tmp_path: Path) -> None:
+    with zipfile.ZipFile(parts.guarded) as archive:
+        settings = json.loads(archive.read("calpow.json"))
+    assert settings["torch"] == needed_torch(parts.teachers) == needed_torch(None) == OLDEST_TORCH
+
+
+def test_an_archive_of_a_program_needs_the_torch_that_exported_it(tmp_path: Path) -> None:
+    networks = NetworkEnsemble([nn.Sequential(nn.Flatten(), nn.Linear(64, 3)) for _ in range(TEACHERS)], 3)
+    card = ensemble_card(trunk="none", network="net.py:small", epochs=2)
+    write_ensemble(networks, card, tmp_path / "teachers.pt")
+    assert release(needed_torch(tmp_path / "teachers.pt")) == release(torch.__version__) > release(OLDEST_TORCH)
+
+
 @pytest.mark.parametrize("missing", ["victim", "ensemble", "calibration"])
 def test_a_missing_part_is_named(parts: Protected, tmp_path: Path, missing: str) -> None:
     with pytest.raises(ArchiveError, match="nowhere does not exist"):
@@ -102,9 +123,28 @@ def test_what_is_no_archive_is_refused(parts: Protected, tmp_path: Path) -> None
         build(order(parts, tmp_path, victim=bogus))
 
 
-def test_a_relative_ledger_is_refused_because_workers_run_elsewhere(parts: Protected, tmp_path: Path) -> None:
-    with pytest.raises(LedgerError, match="absolute"):
-        build(order(parts, tmp_path, ledger="sqlite:///ledger.db"))
+def test_paths_that_workers_read_count_from_where_the_command_was_called(
+    parts: Protected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    relative = {"ledger": "sqlite:///data/ledger.db", "records": "records.jsonl", "mode": "observe"}
+    with zipfile.ZipFile(build(order(parts, Path(), **relative))) as archive:
+        settings = json.loads(archive.read("calpow.json"))
+    assert settings["ledger"] == f"sqlite:///{tmp_path}/data/ledger.db"
+    assert settings["records"] == f"{tmp_path}/records.jsonl"
+
+
+@pytest.mark.parametrize("uri", ["sqlite:////var/ledger.db", "sqlite:///~/ledger.db"])
+def test_a_ledger_that_is_the_same_everywhere_is_archived_as_it_was_given(
+    parts: Protected, tmp_path: Path, uri: str
+) -> None:
+    with zipfile.ZipFile(build(order(parts, tmp_path, ledger=uri))) as archive:
+        assert json.loads(archive.read("calpow.json"))["ledger"] == uri
+
+
+def test_a_ledger_that_no_backend_serves_is_refused(parts: Protected, tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="no ledger for"):
+        build(order(parts, tmp_path, ledger="mysql://ledger"))
 
 
 @pytest.mark.parametrize("setting", ["asyncCommunication", "continuousBatching", "parallelType"])
@@ -114,22 +154,27 @@ def test_ways_of_running_that_a_gate_cannot_guard_are_refused(parts: Protected, 
         for name in source.namelist():
             content = source.read(name)
             target.writestr(name, f"{setting}: true\n".encode() if name == "model-config.yaml" else content)
-    measured = recalibrated(parts, tmp_path, victim_sha256=file_sha256(victim))
+    measured = recalibrated(parts, tmp_path, victim_sha256=fingerprint(victim))
     with pytest.raises(GateMisconfigured, match=setting):
         build(order(parts, tmp_path, victim=victim, calibration=measured))
 
 
 def test_a_victim_without_a_model_is_refused(parts: Protected, tmp_path: Path) -> None:
+    victim = victims.bare_function(tmp_path)
+    measured = recalibrated(parts, tmp_path, victim_sha256=fingerprint(victim))
     with pytest.raises(VictimError, match="no model that can be followed"):
-        build(order(parts, tmp_path, victim=victims.bare_function(tmp_path)))
+        build(order(parts, tmp_path, victim=victim, calibration=measured))
     assert not (tmp_path / "model.mar").exists()
 
 
 def test_parts_that_do_not_fit_each_other_are_told_apart(parts: Protected, site: Site, tmp_path: Path) -> None:
     pictures = site.parts["eager"].teachers
     for changes, said in (
-        ({"ensemble": pictures}, "the ensemble votes on 10 classes, the calibration has 4"),
-        ({"victim": site.parts["function"].victim}, "another victim"),
+        ({"ensemble": pictures}, f"{parts.calibration}: the calibration was made with another teachers.pt"),
+        (
+            {"victim": site.parts["function"].victim},
+            f"{parts.calibration}: the calibration was made for another victim",
+        ),
     ):
         with pytest.raises(GateMisconfigured, match=said):
             build(order(parts, tmp_path, **changes))
@@ -138,24 +183,13 @@ def test_parts_that_do_not_fit_each_other_are_told_apart(parts: Protected, site:
         build(order(parts, tmp_path, calibration=wide))
 
 
-def test_teachers_of_a_victim_with_other_classes_are_refused(parts: Protected, tmp_path: Path) -> None:
+def test_data_of_other_classes_than_the_victims_is_refused_before_anything_is_archived(
+    parts: Protected, tmp_path: Path
+) -> None:
     data = victims.vectors(tmp_path / "data")
-    for file in (data / "3").iterdir():
-        file.unlink()
-    (data / "3").rmdir()
-    teachers = train_teachers(tmp_path, parts.victim, data)
-    good = load_policy(parts.calibration)
-    measured = recalibrated(
-        parts,
-        tmp_path,
-        shape=VictimShape(3, (4,)),
-        parts={"teachers.pt2": file_sha256(teachers)},
-        conditional=dataclasses.replace(
-            good.conditional, standards=(plain_standard(3),), class_floors=(0.0,) * 3, class_means=(1.0,) * 3
-        ),
-    )
-    with pytest.raises(GateMisconfigured, match="the victim has 4 classes, the calibration 3"):
-        build(order(parts, tmp_path, ensemble=teachers, calibration=measured))
+    shutil.rmtree(data / "3")
+    with pytest.raises(NoDistribution, match="4 numbers a sample for 3 classes"):
+        train_teachers(tmp_path, parts.victim, data)
 
 
 def altered(good: Path, target: Path, name: str, alter: Callable[[bytes], bytes]) -> Path:
@@ -174,14 +208,14 @@ def test_a_worker_refuses_what_was_altered_after_packaging_with_one_line(parts: 
     archives = {
         "victim": altered(parts.guarded, tmp_path / "a.mar", "victim.mar", lambda content: content + b"\0"),
         "calibration": altered(parts.guarded, tmp_path / "b.mar", "calibration.json", lambda content: b"{}"),
-        "ensemble": altered(parts.guarded, tmp_path / "c.mar", "teachers.pt2", lambda content: content[:-1]),
+        "ensemble": altered(parts.guarded, tmp_path / "c.mar", "teachers.pt", lambda content: content[:-1]),
         "settings": altered(parts.guarded, tmp_path / "d.mar", "calpow.json", lambda content: b"{"),
         "ledger": altered(parts.guarded, tmp_path / "e.mar", "calpow.json", relative),
     }
     said = {
         "victim": "victim.mar was altered",
         "calibration": "calibration.json was altered",
-        "ensemble": "teachers.pt2 was altered",
+        "ensemble": "teachers.pt was altered",
         "settings": "calpow.json cannot be read",
         "ledger": "give sqlite:////absolute/path",
     }
@@ -231,6 +265,7 @@ def test_a_victim_that_is_replaced_meanwhile_is_archived_as_it_was(
         archive.extractall(tmp_path / "out")
     config = GateConfig.read(tmp_path / "out")
     assert config.victim_sha256 == file_sha256(parts.victim)
+    assert config.victim_fingerprint == fingerprint(parts.victim)
     config.check_files(tmp_path / "out")
 
 
@@ -255,3 +290,39 @@ def test_an_archive_that_would_answer_no_sample_is_refused(parts: Protected, tmp
 def test_an_explanation_costs_a_prediction_at_least(parts: Protected, tmp_path: Path, factor: float) -> None:
     with pytest.raises(ArchiveError, match=r"--explanation-factor .*: give at least 1, or 0 to refuse explanations"):
         build(order(parts, tmp_path, explanation_factor=factor))
+
+
+def test_settings_of_the_frontend_can_be_added_without_another_calibration(parts: Protected, tmp_path: Path) -> None:
+    victim = with_config(parts.victim, tmp_path / "victim.mar", b"minWorkers: 2\nbatchSize: 8\n")
+    assert file_sha256(victim) != file_sha256(parts.victim)
+    with zipfile.ZipFile(build(order(parts, tmp_path, victim=victim))) as archive:
+        assert archive.read("model-config.yaml") == b"minWorkers: 2\nbatchSize: 8\n"
+    other = with_config(parts.victim, tmp_path / "other.mar", b"handler: {threshold: 0.9}\n")
+    with pytest.raises(GateMisconfigured, match="made for another victim"):
+        build(order(parts, tmp_path, victim=other, force=True))
+
+
+def with_config(victim: Path, target: Path, config: bytes) -> Path:
+    """A copy of a victim that has a configuration, with another one."""
+    return altered(victim, target, "model-config.yaml", lambda content: config)
+
+
+def test_the_runtime_of_the_victim_is_kept(parts: Protected, tmp_path: Path) -> None:
+    def run_by_python3(content: bytes) -> bytes:
+        return json.dumps(json.loads(content) | {"runtime": "python3"}).encode()
+
+    victim = altered(parts.victim, tmp_path / "victim.mar", "MAR-INF/MANIFEST.json", run_by_python3)
+    for source, runtime in ((parts.victim, "python"), (victim, "python3")):
+        with zipfile.ZipFile(build(order(parts, tmp_path, victim=source, force=True))) as archive:
+            assert json.loads(archive.read("MAR-INF/MANIFEST.json"))["runtime"] == runtime
+
+
+def test_a_victim_in_a_folder_is_packaged_like_its_mar(parts: Protected, tmp_path: Path) -> None:
+    folder = tmp_path / "vector"
+    with zipfile.ZipFile(parts.victim) as members:
+        members.extractall(folder)
+    made = build(order(parts, tmp_path, victim=folder, model_name=None))
+    assert made == tmp_path / "vector.mar"
+    with zipfile.ZipFile(made) as archive:
+        archive.extract("victim.mar", tmp_path)
+    assert fingerprint(tmp_path / "victim.mar") == fingerprint(parts.victim)

@@ -12,7 +12,8 @@ from PIL import Image
 from benchmarks.digits import attacks, victim
 from benchmarks.digits.data import FILES_PER_IMAGE, SIZES, Digits, disturb, load_splits, write_splits
 from benchmarks.digits.handler import read_digit
-from calpow.archiver.victim_archive import open_victim
+from benchmarks.pricing import calls_on, inputs_of
+from calpow.archiver.victim.victim_archive import open_victim
 
 
 def test_every_image_is_in_one_split() -> None:
@@ -81,9 +82,10 @@ def test_the_victim_reads_digits_it_has_not_seen_also_from_its_archive(tmp_path:
     labels = {name: torch.from_numpy(digits.labels) for name, digits in splits.items()}
     network = victim.train(images["victim-train"], labels["victim-train"])
     assert victim.accuracy(network, images["users"], labels["users"]) > 0.95
-    rows = [{"body": attacks.png(image)} for image in splits["users"].images[:20]]
+    bodies = [attacks.png(image) for image in splits["users"].images[:20]]
     with open_victim(victim.archive(network, tmp_path)) as opened:
-        answers = opened.infer(opened.preprocess(rows))
+        (answers,) = [call.output for call in calls_on(opened, inputs_of(opened, bodies))]
+    assert answers is not None
     with torch.inference_mode():
         expected = network(images["users"][:20])
     assert torch.allclose(answers, expected, atol=1e-6)

@@ -40,6 +40,13 @@ def test_a_key_that_cannot_stand_in_a_header_is_refused_and_not_repeated(key: st
     assert "cp_1" not in str(caught.value)
 
 
+@pytest.mark.parametrize("key", [b"cp_1_secret", 7, ["cp_1_secret"]])
+def test_a_key_that_is_no_text_is_refused_in_plain_words(key: object) -> None:
+    with pytest.raises(UnusableKey, match=f"the API key is {type(key).__name__}, not str") as refused:
+        PowAuth(key)  # type: ignore[arg-type]  # what programs without types do
+    assert "secret" not in str(refused.value)
+
+
 def test_the_key_is_not_in_the_repr() -> None:
     auth = PowAuth(KEY)
     exchange = auth._exchange("http://127.0.0.1/predictions/digits")

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from calpow.client.httpx import PowAuth
+from calpow.puzzle.installation import install_command
 from tests.support.pow_server import PowServer, running
 
 KEY = "cp_1_secret"
@@ -177,4 +178,4 @@ def test_without_the_extra_the_import_says_what_to_install(missing: str) -> None
     program = f"import sys; sys.modules[{missing!r}] = None; import calpow.client.httpx"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     last = done.stderr.splitlines()[-1]
-    assert last == f"ModuleNotFoundError: calpow.client.httpx needs {missing}: pip install 'calpow[httpx]'"
+    assert last == f"ModuleNotFoundError: calpow.client.httpx needs {missing}: {install_command('httpx')}"

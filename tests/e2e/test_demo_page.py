@@ -187,6 +187,17 @@ def upload(page: Page, file: Path) -> None:
     page.wait_for(f"document.getElementById('board').toDataURL() !== {json.dumps(before)}")
 
 
+def test_a_complaint_about_a_file_goes_when_the_next_one_can_be_read(demo: Page, model: Model, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    root = demo.call("DOM.getDocument")["root"]["nodeId"]
+    node = demo.call("DOM.querySelector", nodeId=root, selector="#file")["nodeId"]
+    demo.call("DOM.setFileInputFiles", nodeId=node, files=[os.fspath(tmp_path / "notes.txt")])
+    demo.wait_for("document.getElementById('message').innerText.includes('cannot read that file')")
+
+    upload(demo, sorted((model.data / "4").rglob("*.png"))[0])
+    demo.wait_for("document.getElementById('message').hidden")
+
+
 def test_an_unknown_key_is_explained(demo: Page) -> None:
     demo.value("document.getElementById('key').value = 'cp_wrong'")
     draw(demo, SEVEN)

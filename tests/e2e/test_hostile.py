@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import grpc
 import pytest
@@ -264,3 +265,47 @@ def test_keys_and_payloads_are_not_logged(site: Site) -> None:
     site.raw("vector", payload + b",?", key)
     assert key not in site.server.log()
     assert "0.123456789" not in site.server.log()
+
+
+# Members of a challenge that differ from one to the next.
+VARYING = ("token", "id", "expires")
+PAYLOADS: dict[str, tuple[bytes, dict[str, str]]] = {
+    "ordinary": (VECTOR, {}),
+    "odd": (b"9,-9,9,-9", {}),
+    "empty": (b"", {}),
+    "unreadable": (b"no numbers", {}),
+    "large": (b"1" * 500_000, {}),
+    "json": (b'{"instances": 7}', {"Content-Type": "application/json"}),
+    "nested": (b"[" * 900 + b"]" * 900, {"Content-Type": "application/json"}),
+    "form": (b"a=1&b=2", {"Content-Type": "application/x-www-form-urlencoded"}),
+    "broken form": (b"--x", {"Content-Type": "multipart/form-data; boundary=x"}),
+    "headers": (VECTOR, {"X-Vector": "1,2,3,4", "Accept": "image/png", "Cookie": "a=b"}),
+    "forged": (VECTOR, {"describe": "True"}),
+    "malformed": (VECTOR, {"PoW-Solution": "noise"}),
+}
+
+
+def test_what_an_unpaid_request_is_asked_depends_on_its_purpose_alone(site: Site) -> None:
+    """Prices tell nothing of the payload, and nothing of what the model would answer. Lists are not counted here."""
+    account = "oracle"
+    key = site.key(account)
+
+    def quoted(path: str, payload: bytes, headers: dict[str, str]) -> tuple[object, ...]:
+        url = site.server.inference + path
+        refused = requests.post(url, data=payload, headers={"X-Api-Key": key, **headers}, timeout=TIMEOUT)
+        document = refused.json()
+        asked = {name: value for name, value in document["challenge"].items() if name not in VARYING}
+        length = len(document["challenge"]["token"])
+        return refused.status_code, tuple(asked.items()), tuple(sorted(document)), length, sorted(set(refused.headers))
+
+    for _ in range(2):
+        prices = {}
+        for purpose, path in (("predict", "/predictions/vector"), ("explain", "/explanations/vector")):
+            with ThreadPoolExecutor(len(PAYLOADS)) as pool:
+                quotes = list(pool.map(partial(quoted, path), *zip(*PAYLOADS.values(), strict=True)))
+            assert quotes == quotes[:1] * len(quotes)
+            prices[purpose] = quotes[0][1]
+        assert prices["predict"] != prices["explain"]
+        # The account's past may change its price, and does so for all payloads alike.
+        site.paid("vector", b"9,9,-9,9", key)
+    assert site.totals(account).queries == 2

@@ -10,6 +10,7 @@ import requests
 
 from calpow.archiver.calibration.calibration_document import Calibration, Role
 from calpow.archiver.server import Server, served
+from calpow.archiver.victim.fingerprint import fingerprint
 from calpow.client import PowAuth
 from calpow.client.cli.main import main
 from calpow.handler.config import file_sha256
@@ -44,7 +45,7 @@ class Owner:
 
     def archive(self, name: str, *words: str) -> None:
         calibration = ("--calibration", f"{name}.json", "--model-name", name)
-        self.run("archive", "--victim", "victim.mar", *calibration, *words)
+        self.run("archive", "--victim", "victim.mar", *calibration, "--accept-weak", *words)
 
     def calibration(self, name: str) -> Calibration:
         return Calibration.load(self.home / f"{name}.json")
@@ -90,7 +91,7 @@ def ledger_uri(owner: Owner) -> str:
 def test_reference_points_of_a_victim_are_kept_for_pknn(owner: Owner) -> None:
     card = Neighbours.load(owner.home / "neighbours.pt").card
     assert (card.points, card.width, card.k, card.class_names) == (240, 4, 25, ("0", "1", "2", "3"))
-    assert card.victim_sha256 == file_sha256(owner.home / "victim.mar")
+    assert card.victim_sha256 == fingerprint(owner.home / "victim.mar")
 
 
 def test_reference_points_guard_a_victim_without_teachers(owner: Owner) -> None:

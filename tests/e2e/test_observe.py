@@ -290,21 +290,23 @@ def test_a_ledger_that_is_gone_is_no_obstacle(watched: Watched) -> None:
     assert "observing vector, nobody is blocked, records go to" in log
 
 
-def test_an_archive_says_what_it_does(protected: Mapping[str, Protected], tmp_path: Path) -> None:
+def test_an_archive_says_what_it_does(
+    protected: Mapping[str, Protected], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     part = protected["vector"]
 
     def archive(name: str, records: str, mode: str) -> Path:
         order = ArchiveOrder(part.victim, part.teachers, part.calibration, tmp_path, name, records=records, mode=mode)
         return build(order)
 
-    with zipfile.ZipFile(archive("m", "/r.jsonl", "observe")) as packed:
-        packed.extractall(tmp_path / "out")
-    config = GateConfig.read(tmp_path / "out")
-    assert (config.mode, config.records) == (Mode.observe, "/r.jsonl")
-    with pytest.raises(GateMisconfigured, match=r"records\.jsonl is relative"):
-        archive("n", "records.jsonl", "observe")
+    for name, records, kept in (("m", "/r.jsonl", "/r.jsonl"), ("n", "r.jsonl", str(tmp_path / "r.jsonl"))):
+        with zipfile.ZipFile(archive(name, records, "observe")) as packed:
+            packed.extractall(tmp_path / f"{name}-out")
+        config = GateConfig.read(tmp_path / f"{name}-out")
+        assert (config.mode, config.records) == (Mode.observe, kept)
     with pytest.raises(ArchiveError, match="--records is for --mode observe"):
-        archive("n", "/r.jsonl", "enforce")
+        archive("o", "/r.jsonl", "enforce")
 
 
 def test_records_go_where_the_order_says_else_where_the_environment_says_else_home(

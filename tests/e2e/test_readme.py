@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from calpow.client.cli.main import main
 from calpow.puzzle.wire import Challenge
 from tests.support.guarded import Site
 
@@ -65,9 +66,11 @@ def test_the_command_line_works_when_pasted(site: Site, folder: Path) -> None:
     assert json.loads(line) == {"file": "digit.png", "status": 200, "answer": {"class": 1, "explained": False}}
 
 
-@pytest.mark.parametrize("library", ["requests", "httpx"])
-def test_the_python_lines_work_when_pasted(library: str, site: Site, folder: Path) -> None:
-    blocks: list[str] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+@pytest.mark.parametrize(
+    ("document", "library"), [("README.md", "requests"), ("README.md", "httpx"), ("docs/consuming.md", "asyncio")]
+)
+def test_the_python_lines_work_when_pasted(document: str, library: str, site: Site, folder: Path) -> None:
+    blocks: list[str] = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
     (block,) = (block for block in blocks if f"import {library}" in block)
     program = block.replace(URL, site.server.url("vector")).replace("PowAuth(key)", "PowAuth(KEY)")
     done = subprocess.run(
@@ -100,6 +103,49 @@ def test_the_links_of_the_documents_lead_somewhere() -> None:
     for document in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_the_headings_that_the_documents_refer_to_are_there() -> None:
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    anchors = {path: {anchor(heading) for heading in headings(path)} for path in documents}
+    for document in documents:
+        for target, name in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", document.read_text()):
+            path = (document.parent / target).resolve() if target else document
+            assert name in anchors[path], f"{document.name}: {target}#{name}"
+
+
+def headings(document: Path) -> list[str]:
+    """Return the headings of a Markdown document."""
+    without_code = re.sub(r"(?ms)^```.*?^```$", "", document.read_text())
+    return re.findall(r"(?m)^#+ (.+)$", without_code)
+
+
+def anchor(heading: str) -> str:
+    """Return the anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+def test_the_commands_of_an_owner_are_those_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    commands = re.findall(r"(?m)^    calpow (\w+)", README)
+    assert commands[:6] == ["check", "teachers", "calibrate", "report", "archive", "keys"]
+    for words in re.findall(r"(?m)^    calpow (\w+ .*(?:\\\n.*)?)$", README):
+        name, *options = words.replace("\\\n", " ").split()
+        assert main([name, "--help"]) == 0
+        shown = capsys.readouterr().out
+        for option in options:
+            assert not option.startswith("--") or option in shown, f"calpow {name} {option}"
+
+
+def test_the_readme_fits_a_page() -> None:
+    assert len(README.splitlines()) <= 125
+
+
+def test_the_index_of_decisions_is_complete() -> None:
+    folder = ROOT / "docs" / "decisions"
+    index = (folder / "README.md").read_text()
+    for record in folder.glob("0*.md"):
+        number, title = re.search(r"(?m)^# (\d{4})\. (.+)$", record.read_text()).groups()  # type: ignore[union-attr]
+        assert f"| [{number}]({record.name}) | {title} |" in index
 
 
 def test_the_files_that_the_documents_name_are_there() -> None:

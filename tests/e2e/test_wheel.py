@@ -12,11 +12,13 @@ from zipfile import ZipFile
 import pytest
 
 from calpow.puzzle.puzzle import Puzzle
+from tests.support.calibrations import calibration
 from tests.support.guarded import Protected
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("puzzle", "handler", "archiver", "client")
 BROWSER_MODULES = {"calpow.js", "mint.js", "vectors.js"}
+REPORT_FILES = {"report.css", "report.html.j2"}
 # The group keeps the tests on one process, so that the wheel is built once.
 pytestmark = pytest.mark.xdist_group("wheel")
 
@@ -82,7 +84,9 @@ def test_the_wheel_has_our_modules_their_types_and_the_browsers_and_nothing_else
         files = {name for name in archive.namelist() if ".dist-info/" not in name}
     modules = {f"calpow/{path.relative_to(ROOT)}" for room in ROOMS for path in (ROOT / room).rglob("*.py")}
     typed = {f"calpow/{room}/py.typed" for room in ROOMS}
-    assert files == modules | typed | {f"calpow/client/js/{name}" for name in BROWSER_MODULES}
+    browser = {f"calpow/client/js/{name}" for name in BROWSER_MODULES}
+    report = {f"calpow/archiver/report/{name}" for name in REPORT_FILES}
+    assert files == modules | typed | browser | report
 
 
 @pytest.mark.slow
@@ -101,6 +105,24 @@ def test_the_client_works_in_an_empty_environment(wheel: Path, tmp_path: Path) -
     header, token, *stamps = output_of(calpow, "solve", challenge).split()
     assert (header, token) == ("PoW-Solution:", "e30.e30.c2ln")
     Puzzle("hashcash-sha1", "5f0c", 4, 16).verify(stamps)
+
+
+@pytest.mark.long
+def test_report_simulate_and_keys_need_the_extra_report_and_no_torch(wheel: Path, tmp_path: Path) -> None:
+    programs = environment(tmp_path / "report", f"{wheel}[report]")
+    calpow = programs / "calpow"
+    installed = output_of(programs / "python", "-m", "pip", "list", "--disable-pip-version-check").lower()
+    assert "torch" not in installed
+    saved, page = tmp_path / "calibration.json", tmp_path / "report.html"
+    calibration().save(saved)
+    output_of(calpow, "report", saved, "-o", page)
+    assert "Do not deploy" in page.read_text() or "Look closer" in page.read_text()
+    baseline, trace = tmp_path / "legitimate.csv", tmp_path / "attacks.csv"
+    baseline.write_text("queries,privacy\n1000,250\n2000,505\n")
+    trace.write_text("mode,time (sec),accuracy,diff queries,privacy cost\nthief,0.2,10,0,0\nthief,7.4,61,16,530\n")
+    assert "thief" in output_of(calpow, "simulate", "--baseline", baseline, "--trace", trace)
+    ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
+    assert output_of(calpow, "keys", "add", "ada", "--ledger", ledger).startswith("cp_")
 
 
 @pytest.mark.server

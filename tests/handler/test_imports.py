@@ -9,7 +9,8 @@ from calpow.handler import torchserve
 from calpow.puzzle import stamp
 
 HANDLER, PUZZLE = (Path(str(module.__file__)).parent for module in (torchserve, stamp))
-WORKER = {"torch", "ts"}
+# TorchServe brings Pillow.
+WORKER = {"torch", "ts", "PIL"}
 # An extra of the client, which the gate does not import.
 SOLVING = PUZZLE / "solving"
 

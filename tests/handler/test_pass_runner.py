@@ -1,5 +1,10 @@
 """The pass runner: requests whose rows are known share a pass, and what spoils one request spoils it alone."""
 
+import copy
+import gc
+import weakref
+from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -25,7 +30,7 @@ class Handler:
         self.model, self.context = nn.Identity(), None
         self.batches: list[int] = []
 
-    def handle(self, data: list[Any], context: object) -> list[float]:
+    def handle(self, data: list[Any], context: Any) -> Sequence[object]:
         self.batches.append(len(data))
         answers = self.model(torch.tensor([[float(row["body"])] for row in data]))
         return [float(answer) for answer in answers]
@@ -39,10 +44,10 @@ class NumberMeter:
 
     def price_calls(self, calls: list[Call]) -> ScoredSamples:
         (call,) = calls
-        assert call.inputs is not None
-        if 13 in call.inputs:
-            raise self.error
-        return ScoredSamples(call.inputs.double(), torch.zeros(len(call.inputs), dtype=torch.int64))
+        (inputs,) = call.arguments.tensors
+        if 13 in inputs:
+            raise copy.copy(self.error)  # a double that is raised itself would keep the frames
+        return ScoredSamples(inputs.double(), torch.zeros(len(inputs), dtype=torch.int64))
 
 
 def runner(handler: Handler, error: Exception, *, in_order: bool = True) -> PassRunner:
@@ -82,7 +87,109 @@ def test_a_request_whose_pricing_fails_spoils_itself_alone(error: Exception, pro
     assert [result.samples is None for result in results] == [False, True, False]
 
 
+class Body(bytearray):
+    """A body whose end can be observed."""
+
+
+@pytest.mark.parametrize("text", [b"1", b"one", b"13"])
+def test_a_pass_leaves_nothing_of_its_request_in_memory_also_where_it_fails(text: bytes) -> None:
+    def bodies() -> list[weakref.ref[Body]]:
+        sent = [TorchServeRequest.read("0", {"body": Body(text)}, {"Accept": "*/*"}, version="1.0", counted=False)]
+        passes.run(sent)
+        return [weakref.ref(cast(Body, request.row["body"])) for request in sent]
+
+    passes = runner(Handler(), RuntimeError())
+    gc.disable()
+    try:
+        assert [body() for body in bodies()] == [None]
+    finally:
+        gc.enable()
+
+
 def test_a_request_that_cannot_be_read_spoils_itself_alone() -> None:
     results = runner(Handler(), RuntimeError()).run(requests(b"1", b"one", b"3"))
     assert [result.problem and result.problem.type for result in results] == [None, "bad-payload", None]
     assert results[1].problem != problems.PRICING_UNAVAILABLE
+
+
+class AppendingHandler(Handler):
+    """Appends in preprocessing what it empties in postprocessing, and fails on 13 in between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def handle(self, data: list[Any], context: Any) -> Sequence[object]:
+        self.texts += [bytes(row["body"]).decode() for row in data]
+        numbers = self.model(torch.tensor([[float(text)] for text in self.texts[-len(data) :]]))
+        if 13 in numbers:
+            raise ValueError
+        return [self.texts.pop(0) for _ in data]
+
+
+def test_requests_of_a_batch_that_fails_are_run_alone_as_if_there_had_been_no_batch() -> None:
+    handler = AppendingHandler()
+    running = runner(handler, RuntimeError())
+    results = running.run(requests(b"1", b"13", b"2"))
+    assert [result.answer.body for result in results] == [b"1", None, b"2"]
+    assert handler.texts == []
+
+
+class ExplainingHandler(Handler):
+    """Its inference appends what its postprocessing takes; its explanations use neither."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[torch.Tensor] = []
+
+    def preprocess(self, data: list[Any]) -> torch.Tensor:
+        return torch.tensor([[float(row["body"])] for row in data])
+
+    def inference(self, numbers: torch.Tensor) -> torch.Tensor:
+        self.waiting.append(numbers)
+        answers: torch.Tensor = self.model(numbers)
+        return answers
+
+    def handle(self, data: list[Any], context: Any) -> Sequence[object]:
+        numbers = self.preprocess(data)
+        if context.get_request_header(0, "explain") == "True":
+            return ["explained"]
+        self.inference(numbers)
+        return [self.waiting.pop(0).tolist()]
+
+
+def test_pricing_an_explanation_leaves_nothing_for_the_next_answer() -> None:
+    handler = ExplainingHandler()
+    headers: dict[str, str] = {}
+    context = SimpleNamespace(metrics=SimpleNamespace(), get_request_header=lambda index, name: headers.get(name))
+    victim = Victim(SimpleNamespace(_entry_point=handler.handle, context=context))
+    running = PassRunner(victim, cast(Meter, NumberMeter(RuntimeError())), BatchRows(in_order=False, counted=False))
+    (secret, other) = requests(b"7", b"8")
+    headers["explain"] = "True"
+    (explained,) = running.run([replace(secret, properties={"Accept": "*/*", **headers})])
+    assert explained.samples is not None
+    headers.clear()
+    (answer,) = running.run([other])
+    assert answer.answer.body == b"[\n  [\n    8.0\n  ]\n]"
+
+
+class FailingStream(Handler):
+    """Streams its answer and then says, by its status alone, that it failed."""
+
+    def __init__(self, *, streams: bool) -> None:
+        super().__init__()
+        self.streams = streams
+
+    def handle(self, data: list[Any], context: Any) -> Sequence[object]:
+        answers = super().handle(data, context)
+        if self.streams:
+            context.cl_socket.sendall(str(answers).encode())
+        context.request_processor[0].report_status(500)
+        return [""] * len(data)
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_what_was_streamed_before_a_failure_is_priced_as_the_answer_that_it_is(streams: bool) -> None:
+    (result,) = runner(FailingStream(streams=streams), RuntimeError()).run(requests(b"1"))
+    assert (result.samples is not None) is streams
+    assert result.answer.sent == ([b"[1.0]"] if streams else [])

@@ -45,6 +45,15 @@ def test_no_frame_of_an_exception_or_of_its_causes_is_kept(own_cause: bool) -> N
     assert error.__traceback__ is None
 
 
+def test_no_frame_of_the_members_of_a_group_or_of_an_argument_is_kept() -> None:
+    payload = Payload()
+    watch = weakref.ref(payload)
+    error = RuntimeError("several", [raised(payload), ValueError(raised(payload))])
+    forget_frames(error)
+    del payload
+    assert watch() is None
+
+
 def test_a_failure_is_the_payloads_unless_memory_or_device_are_exhausted() -> None:
     for exhausted in (MemoryError(), torch.OutOfMemoryError("secret-text"), RuntimeError("CUDA error: secret-text")):
         assert isinstance(classify_failure(exhausted, "read"), PricingUnavailable)

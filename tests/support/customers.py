@@ -83,7 +83,8 @@ class AuditedLedger(SqliteLedger):
                 books.lost -= before
                 assert outcome.rest == 0
             else:
-                charges = self._policy.evidence_of(scored_text(self.texts[outcome.digest]))
+                samples = scored_text(self.texts[outcome.digest])
+                charges = self._policy.evidence_of(samples.costs.tolist(), samples.labels.tolist())
                 price = 0
                 for charge in charges:
                     totals += charge

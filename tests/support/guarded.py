@@ -10,13 +10,13 @@ import torch
 from calpow.archiver.packaging import ArchiveOrder, build
 from calpow.archiver.server import Server
 from calpow.archiver.teachers.training import TeacherOrder, train
-from calpow.archiver.victim_archive import open_victim
+from calpow.archiver.victim.fingerprint import fingerprint
+from calpow.archiver.victim.victim_archive import open_victim
 from calpow.client import PowAuth
 from calpow.handler.config import file_sha256
-from calpow.handler.leakage.ensemble import Ensemble, EnsembleCard
-from calpow.handler.leakage.output import OutputKind, recognise
-from calpow.handler.leakage.registry import ScoreName, ScoreSpec
-from calpow.handler.leakage.score import VictimShape
+from calpow.handler.leakage.output import recognise
+from calpow.handler.leakage.specs import OutputKind, ScoreName, ScoreSpec, VictimShape
+from calpow.handler.leakage.teachers.ensemble import Ensemble, EnsembleCard
 from calpow.handler.ledger.ledger import Ledger, Totals
 from calpow.handler.ledger.uri import open_ledger
 from calpow.handler.policy.calibrated_policy import BatchRows
@@ -50,9 +50,9 @@ def protect(
     card = Ensemble.load(teachers, "cpu").card
     calibration_file = folder / f"{name}.json"
     calibration(
-        shape=VictimShape(card.classes, card.input_shape),
-        victim_sha256=file_sha256(victim),
-        parts={"teachers.pt2": file_sha256(teachers)},
+        shape=VictimShape(card.classes, card.input_shape, "float32", card.layer),
+        victim_sha256=fingerprint(victim),
+        parts={"teachers.pt": file_sha256(teachers)},
         rows=BatchRows(in_order=True, counted=False),
         output=output_of(victim, card),
         scores=(
@@ -70,24 +70,29 @@ def protect(
 
 def output_of(victim: Path, card: EnsembleCard) -> OutputKind:
     """Return what the output of the victim's model is."""
+    assert card.input_shape is not None
+    assert card.input_shape is not None
     with open_victim(victim) as opened:
-        return recognise(opened.infer(torch.rand(16, *card.input_shape)), card.classes)
+        output = opened.recorder.ask(torch.rand(16, *card.input_shape)).output
+        assert output is not None
+        return recognise([output], card.classes)
 
 
 def train_teachers(folder: Path, victim: Path, data: Path) -> Path:
     """Train a small ensemble for a victim."""
-    output = folder / "teachers.pt2"
+    output = folder / "teachers.pt"
     train(TeacherOrder(victim, data, output, teachers=TEACHERS))
     return output
 
 
 def build_all(folder: Path) -> Mapping[str, Protected]:
     """Build one protected victim of each kind; returns them by name."""
-    for part in ("vector", "function", "eager", "script", "guarded"):
+    for part in ("vector", "function", "headers", "eager", "script", "guarded"):
         (folder / part).mkdir()
     vector = victims.vector_class(folder / "vector", batched=True)
     on_vectors = train_teachers(folder / "vector", vector, victims.vectors(folder / "vectors"))
     function = victims.vector_function(folder / "function")
+    headers = victims.headers(folder / "headers")
     eager = victims.pictures(folder / "eager", "eager", script=False)
     script = victims.pictures(folder / "script", "script", script=True)
     on_pictures = train_teachers(folder / "eager", eager, victims.colours(folder / "colours"))
@@ -96,6 +101,7 @@ def build_all(folder: Path) -> Mapping[str, Protected]:
         "vector": protect(target, "vector", vector, on_vectors),
         "hard": protect(target, "hard", vector, on_vectors, profile="scrypt"),
         "function": protect(target, "function", function, on_vectors),
+        "headers": protect(target, "headers", headers, on_vectors),
         "eager": protect(target, "eager", eager, on_pictures),
         "script": protect(target, "script", script, on_pictures),
     }

@@ -22,6 +22,16 @@ class TextRequest:
     text: str
     digester: Callable[[], str]
 
+    @property
+    def size(self) -> int:
+        """Bytes of the text."""
+        return len(self.text)
+
+    @property
+    def pixels(self) -> int:
+        """None: a text has no images."""
+        return 0
+
     @cached_property
     def digest(self) -> str:
         """Digest of the payload and the purpose."""

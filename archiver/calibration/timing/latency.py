@@ -5,6 +5,7 @@ possible, minted before the clock starts. It includes pricing, accounting, verif
 which the policy determines.
 """
 
+import math
 import random
 import statistics
 import tempfile
@@ -14,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import requests
-from tqdm import tqdm
 
+from calpow.archiver.data.media_types import BODY, media_type
+from calpow.archiver.data.payloads import Payload
 from calpow.archiver.errors import MeasuringError
+from calpow.archiver.progress import announce, track
 from calpow.archiver.server import served
 from calpow.handler.gate.problems import MORE_REQUIRED, URN
 from calpow.handler.ledger.uri import URI_VARIABLE, open_ledger
@@ -28,7 +31,10 @@ from calpow.puzzle.wire import KEY_HEADER, NEXT_HEADER, SOLUTION_HEADER, Challen
 # A cold Java frontend answers at half the speed that it has after a thousand requests. Decision 0019.
 WARM_UP_REQUESTS = 1_500
 WARM_UP_SECONDS = 5.0
-REQUESTS = 300
+# A round of pairs of requests is repeated until both medians are known to this share of the unprotected time.
+REQUESTS = 100
+MOST_ROUNDS = 10
+PRECISION = 0.05
 REQUEST_SECONDS = 15.0
 PLAIN, GATED = "unprotected", "protected"
 
@@ -38,6 +44,7 @@ class Latency:
     """Seconds from sending a payload to receiving its answer without the gate: the median, first and last decile.
 
     `added` is the time that the gate adds to a paid request, solving excluded: the median over pairs of requests.
+    `uncertainty` is how far off either median may be (95 %), as a share of the unprotected one.
     """
 
     median: float
@@ -45,34 +52,62 @@ class Latency:
     high: float
     requests: int
     added: float
+    uncertainty: float = 0.0
+
+    @classmethod
+    def of_pairs(cls, pairs: Sequence[tuple[float, float]]) -> "Latency":
+        """Return the latency of pairs of requests, without and with the gate; two or more."""
+        times = [alone for alone, _ in pairs]
+        deciles = statistics.quantiles(times, n=10)
+        median = statistics.median(times)
+        added = [guarded - alone for alone, guarded in pairs]
+        uncertainty = max(_half_width(times), _half_width(added)) / median
+        # A difference below zero is due to other load on the machine.
+        return cls(median, deciles[0], deciles[-1], len(times), max(0.0, statistics.median(added)), uncertainty)
 
 
-def measure_latency(victim: Path, protected: Path, kind: PuzzleKind, payloads: Sequence[Path], seed: int) -> Latency:
+def measure_latency(victim: Path, protected: Path, kind: PuzzleKind, payloads: Sequence[Payload], seed: int) -> Latency:
     """Send payloads one by one, in turns, to a victim and to an archive that guards it with puzzles of `kind`.
 
-    Raises ServerFailed when the server does not start, and MeasuringError when the victim refuses a payload or the gate
+    It takes as many requests as the medians need to be known to PRECISION, up to MOST_ROUNDS times REQUESTS. Raises
+    ServerFailed when the server does not start, and MeasuringError when the victim refuses a payload or the gate
     refuses a paid request.
     """
-    chosen = random.Random(seed).choices(payloads, k=REQUESTS + WARM_UP_REQUESTS)  # noqa: S311
+    rng = random.Random(seed)  # noqa: S311
     with tempfile.TemporaryDirectory(prefix="calpow-latency-") as folder:
         uri = f"sqlite:///{Path(folder).resolve() / 'ledger.db'}"
         archives = {PLAIN: victim, GATED: protected}
+        announce("starting TorchServe to time answers with and without the gate")
         with served(archives, environment={URI_VARIABLE: uri}) as server, requests.Session() as session:
             plain = _Plain(session, server.url(PLAIN))
             gated = _Gated(session, server.url(GATED), open_ledger(uri).add_key("calibrate"), kind)
-            warm = time.monotonic() + WARM_UP_SECONDS
-            for payload in chosen[REQUESTS:]:
-                plain.ask(payload)
-                gated.ask(payload)
-                if time.monotonic() > warm:
+            _warm_up(plain, gated, rng.choices(payloads, k=WARM_UP_REQUESTS))
+            pairs: list[tuple[float, float]] = []
+            for number in range(1, MOST_ROUNDS + 1):
+                phase = "latency" if number == 1 else f"latency, round {number}"
+                for payload in track(rng.choices(payloads, k=REQUESTS), phase, "request"):
+                    pairs.append((plain.ask(payload), gated.ask(payload)))
+                latency = Latency.of_pairs(pairs)
+                if latency.uncertainty <= PRECISION:
                     break
-            measured = tqdm(chosen[:REQUESTS], desc="latency", unit="request", disable=None)
-            pairs = [(plain.ask(payload), gated.ask(payload)) for payload in measured]
-    times = [alone for alone, _ in pairs]
-    deciles = statistics.quantiles(times, n=10)
-    # A difference below zero is due to other load on the machine.
-    added = max(0.0, statistics.median(guarded - alone for alone, guarded in pairs))
-    return Latency(statistics.median(times), deciles[0], deciles[-1], len(times), added)
+            return latency
+
+
+def _warm_up(plain: "_Plain", gated: "_Gated", payloads: Sequence[Payload]) -> None:
+    warm = time.monotonic() + WARM_UP_SECONDS
+    for payload in payloads:
+        plain.ask(payload)
+        gated.ask(payload)
+        if time.monotonic() > warm:
+            break
+
+
+def _half_width(values: Sequence[float]) -> float:
+    """Return half the width of the 95 % confidence interval of the median, by order statistics."""
+    ordered, count = sorted(values), len(values)
+    reach = 1.96 * math.sqrt(count) / 2
+    low, high = max(0, math.floor(count / 2 - reach)), min(count - 1, math.ceil(count / 2 + reach))
+    return (ordered[high] - ordered[low]) / 2
 
 
 class _Plain:
@@ -82,11 +117,13 @@ class _Plain:
         self._session = session
         self._url = url
 
-    def ask(self, payload: Path) -> float:
+    def ask(self, payload: Payload) -> float:
         """Return the seconds until the answer has arrived."""
         spent, answer = _post(self._session, self._url, payload, {})
         if answer.status_code != 200:
-            raise MeasuringError(f"the unprotected victim answers {answer.status_code} to {payload}: mend it first")
+            raise MeasuringError(
+                f"the unprotected victim answers {answer.status_code} to {payload.path}{_reason(answer)}: mend it first"
+            )
         return spent
 
 
@@ -101,7 +138,7 @@ class _Gated:
         self._realm = ""
         self._hashes = 0
 
-    def ask(self, payload: Path) -> float:
+    def ask(self, payload: Payload) -> float:
         """Return the seconds until the answer has arrived."""
         headers = {KEY_HEADER: self._key}
         if self._realm:
@@ -111,7 +148,9 @@ class _Gated:
         if answer.status_code == 402 and self._is_dearer(answer):
             return self.ask(payload)
         if answer.status_code != 200:
-            raise MeasuringError(f"the protected victim answers {answer.status_code} to {payload}, paid beforehand")
+            raise MeasuringError(
+                f"the protected victim answers {answer.status_code} to {payload.path}, paid beforehand{_reason(answer)}"
+            )
         self._hashes = max(self._hashes, int(answer.headers[NEXT_HEADER]))
         return spent
 
@@ -128,13 +167,27 @@ class _Gated:
 
 
 def _post(
-    session: requests.Session, url: str, payload: Path, headers: dict[str, str]
+    session: requests.Session, url: str, payload: Payload, headers: dict[str, str]
 ) -> tuple[float, requests.Response]:
-    body = payload.read_bytes()
-    kind = "application/json" if payload.suffix == ".json" else "application/octet-stream"
+    body, kind = payload.path.read_bytes(), media_type(payload.path)
+    if payload.part == BODY:
+        request = requests.Request("POST", url, data=body, headers={"Content-Type": kind, **headers})
+    else:
+        request = requests.Request("POST", url, files={payload.part: (payload.path.name, body, kind)}, headers=headers)
+    prepared = session.prepare_request(request)
     begun = time.perf_counter()
     try:
-        answer = session.post(url, data=body, headers={"Content-Type": kind, **headers}, timeout=REQUEST_SECONDS)
+        answer = session.send(prepared, timeout=REQUEST_SECONDS)
     except requests.RequestException as problem:
-        raise MeasuringError(f"the victim did not answer {payload}: {problem}") from problem
+        raise MeasuringError(f"the victim did not answer {payload.path}: {problem}") from problem
     return time.perf_counter() - begun, answer
+
+
+def _reason(answer: requests.Response) -> str:
+    """Return the reason that TorchServe or the gate gives for a refusal, in brackets."""
+    try:
+        document = answer.json()
+    except ValueError:
+        return ""
+    text = document.get("message") or document.get("detail") if isinstance(document, dict) else None
+    return f" ({' '.join(str(text).split())})" if text else ""

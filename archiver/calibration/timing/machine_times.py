@@ -6,11 +6,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from calpow.archiver.calibration.calibration_document import Calibration, Measurement, RehearsalEvidence
+import psutil
+
+from calpow.archiver.calibration.calibration_document import (
+    Calibration,
+    Measurement,
+    RehearsalEvidence,
+    Sources,
+)
 from calpow.archiver.calibration.fitting import ROOM
 from calpow.archiver.calibration.order import CalibrationOrder
 from calpow.archiver.calibration.rehearsal import QueryTimes
-from calpow.archiver.calibration.timing.latency import Latency, measure_latency
+from calpow.archiver.calibration.timing.latency import PRECISION, Latency, measure_latency
 from calpow.archiver.calibration.timing.solver_timing import (
     FloorPuzzle,
     ReferenceClient,
@@ -19,31 +26,55 @@ from calpow.archiver.calibration.timing.solver_timing import (
     measure_solver,
     reference_client,
 )
+from calpow.archiver.data.payloads import PayloadFolder
 from calpow.archiver.packaging import ArchiveOrder, write_archive
-from calpow.archiver.payloads import PayloadFolder
-from calpow.archiver.victim_archive import VictimArchive
+from calpow.archiver.victim.victim_archive import VictimArchive
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
 from calpow.handler.policy.policies import SolverFit
 
 # Solving gets what pricing and accounting leave of the budget, but at least this share of the whole. Decision 0019.
 LEAST_SHARE = 0.25
+# The machine is busy if other programs use more than this share of its cores, looked at for some seconds.
+BUSY_SHARE = 0.2
+BUSY_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class MachineTimes:
-    """Times on one machine: `latency` of a payload, `floor_in_python` in seconds for a client without calpow[fast]."""
+    """Times on one machine.
+
+    latency: of a payload. floor_in_python: seconds of the floor's puzzle for a client without calpow[fast].
+    busy: the share of the cores that other programs used while nothing was measured.
+    """
 
     latency: Latency
     samples_per_payload: float
     solver: SolverFit
     floor: FloorPuzzle
     floor_in_python: float
+    busy: float = 0.0
 
     @property
     def of_query(self) -> QueryTimes:
         """The times of one sample."""
         samples = self.samples_per_payload
         return QueryTimes(self.latency.median / samples, self.latency.added / samples, self.floor.seconds)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What makes these times less certain than they should be, one sentence each."""
+        warnings = []
+        if self.busy > BUSY_SHARE:
+            warnings.append(
+                f"Other programs used {self.busy:.0%} of this machine's cores: leave it idle and calibrate again, or"
+                " users pay for its load."
+            )
+        if self.latency.uncertainty > PRECISION:
+            warnings.append(
+                f"Latency is known to {self.latency.uncertainty:.0%} only, after {self.latency.requests:,} requests:"
+                " leave the machine idle and calibrate again."
+            )
+        return warnings
 
 
 def measure_times(
@@ -55,16 +86,17 @@ def measure_times(
     samples_per_payload: float,
 ) -> MachineTimes:
     """Time the victim, the gate and the reference client on this machine."""
+    busy = psutil.cpu_percent(BUSY_SECONDS) / 100
     with _packaged(draft, order, victim) as protected:
-        payloads = [payload.path for payload in folder.payloads]
-        latency = measure_latency(victim.path, protected, draft.puzzle, payloads, order.seed)
+        latency = measure_latency(victim.path, protected, draft.puzzle, folder.payloads, order.seed)
+    busy = max(busy, psutil.cpu_percent(BUSY_SECONDS) / 100)
     solver = measure_solver(client)
     whole = (order.budget - 1) * latency.median
     solving = max(whole - latency.added, LEAST_SHARE * whole) / samples_per_payload
     floor = measure_floor(client, solving / ROOM, solver)
     slow_client = reference_client(draft.puzzle, fast=False)
     in_python = mean_solving_seconds(slow_client, floor.work)
-    return MachineTimes(latency, samples_per_payload, floor.on(solver), floor, in_python)
+    return MachineTimes(latency, samples_per_payload, floor.on(solver), floor, in_python, busy)
 
 
 @contextmanager
@@ -73,7 +105,8 @@ def _packaged(draft: CalibratedPolicy, order: CalibrationOrder, victim: VictimAr
     unrehearsed = RehearsalEvidence("", order.horizon, order.budget, (), (), 0.0, 0.0, ())
     with tempfile.TemporaryDirectory(prefix="calpow-draft-") as folder:
         measured = Path(folder) / "calibration.json"
-        Calibration(draft, Measurement(1e-6, {}), unrehearsed).save(measured)
+        untimed = Measurement(1e-6, 0.0, Sources(str(order.victim), str(order.data)), {})
+        Calibration(draft, untimed, unrehearsed).save(measured)
         archive_order = ArchiveOrder(
             victim=order.victim,
             ensemble=order.ensemble,

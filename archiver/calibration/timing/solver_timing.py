@@ -6,11 +6,11 @@ import secrets
 import time
 from dataclasses import dataclass
 
-from tqdm import tqdm
-
-from calpow.archiver.calibration.fitting import fit_line
 from calpow.archiver.errors import TimingError
+from calpow.archiver.fitted_line import fit_line
+from calpow.archiver.progress import track
 from calpow.handler.policy.policies import SolverFit
+from calpow.puzzle.installation import install_command
 from calpow.puzzle.profiles import PuzzleKind
 from calpow.puzzle.puzzle import MAX_BITS, Puzzle
 from calpow.puzzle.solving.engines import Engine, engines_for
@@ -66,7 +66,7 @@ def reference_client(kind: PuzzleKind, *, fast: bool) -> ReferenceClient:
     engines = engines_for(kind.algorithm)
     if fast and kind.cost is None and len(engines) < 2:
         raise TimingError(
-            "calpow[fast] is not installed or does not work here: pip install 'calpow[fast]', or give"
+            f"calpow[fast] is not installed or does not work here: {install_command('fast')}, or give"
             " --reference-client python, and a discount to thieves who have it"
         )
     return ReferenceClient(kind, engines[-1] if fast else engines[0])
@@ -89,10 +89,12 @@ def measure_solver(client: ReferenceClient) -> SolverFit:
 
     Sizes take turns, so that other load on the machine affects all of them alike.
     """
-    turns = tqdm(_in_turns(_sizes(client)) * ROUNDS, desc="solver", unit="puzzle", disable=None)
+    turns = track(_in_turns(_sizes(client)) * ROUNDS, "solver", "puzzle")
     timed = [(bits, _solve(client, bits)) for bits in turns]
     weights = [1.0 / (STAMPS << bits) ** 2 for bits, _ in timed]
     pace = fit_line([minted.digests for _, minted in timed], [minted.seconds for _, minted in timed], weights)
+    if pace.slope <= 0:  # other load on the machine hides what a digest takes
+        return SolverFit(0.0, sum(minted.digests for _, minted in timed) / sum(minted.seconds for _, minted in timed))
     return SolverFit(max(pace.intercept, 0.0), 1.0 / pace.slope)
 
 

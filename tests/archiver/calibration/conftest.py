@@ -16,7 +16,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a victim that knows vectors, its teachers, and 30 held-out vectors of each class."""
     home = tmp_path_factory.mktemp("calibration")
     vector_class(home, "victim")
-    train(TeacherOrder(home / "victim.mar", vectors(home / "train"), home / "teachers.pt2", teachers=TEACHERS))
+    train(TeacherOrder(home / "victim.mar", vectors(home / "train"), home / "teachers.pt", teachers=TEACHERS))
     rng = np.random.default_rng(0)
     for label in range(4):
         folder = home / "heldout" / str(label)

@@ -47,6 +47,10 @@ def test_what_is_saved_is_loaded(tmp_path: Path, name: PolicyName) -> None:
         "policy.cap",
         "measurement",
         "measurement.latency_seconds",
+        "measurement.added_seconds",
+        "measurement.sources",
+        "measurement.sources.victim",
+        "measurement.sources.ensemble",
         "measurement.provenance",
         "rehearsal",
         "rehearsal.score_name",
@@ -66,7 +70,7 @@ def test_every_missing_member_is_named(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (put("schema", 5), "has schema 5, this version reads 6: make it again with calpow calibrate"),
+        (put("schema", 5), "has schema 5, this version reads 7: make it again with calpow calibrate"),
         (put("comment", "whatever"), "comment is not known"),
         (put("measurement.comment", "whatever"), "measurement.comment is not known"),
         (put("measurement.provenance", []), "measurement.provenance must be an object"),

@@ -9,10 +9,10 @@ import shutil
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pytest
-import torch
 
 from calpow.archiver.calibration import calibrator
 from calpow.archiver.calibration.calibration_document import Calibration, Role
@@ -23,11 +23,12 @@ from calpow.archiver.calibration.timing import machine_times
 from calpow.archiver.calibration.timing.latency import Latency
 from calpow.archiver.calibration.timing.machine_times import LEAST_SHARE
 from calpow.archiver.errors import FittingError, FolderError
+from calpow.archiver.victim.fingerprint import fingerprint
 from calpow.client.cli.main import main
 from calpow.handler.config import file_sha256
 from calpow.handler.errors import CalibrationError
 from calpow.handler.leakage.gnmax.accountant import Accountant
-from calpow.handler.leakage.output import OutputKind
+from calpow.handler.leakage.specs import OutputKind, VictimShape
 from calpow.handler.ledger.ledger import Totals
 from calpow.handler.policy.calibrated_policy import BatchRows, PolicyName
 from calpow.handler.policy.policies import MICRO
@@ -35,7 +36,7 @@ from calpow.puzzle.profiles import PROFILES
 from calpow.puzzle.solving.engines import has_fast_engine
 from tests.archiver.calibration.conftest import TEACHERS
 from tests.support.quick_timing import quick_timing
-from tests.support.victims.build import json_lists, vector_class
+from tests.support.victims.build import json_lists, random
 
 pytestmark = [pytest.mark.server, pytest.mark.training]
 
@@ -43,7 +44,7 @@ pytestmark = [pytest.mark.server, pytest.mark.training]
 def order(home: Path, output: Path, **changes: object) -> CalibrationOrder:
     members: dict[str, object] = {
         "victim": home / "victim.mar",
-        "ensemble": home / "teachers.pt2",
+        "ensemble": home / "teachers.pt",
         "data": home / "heldout",
         "output": output,
         **changes,
@@ -63,7 +64,7 @@ class Run:
 def run(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """One run of the command, with all the timing it does and paths relative to where the files are."""
     output = tmp_path_factory.mktemp("output") / "calibration.json"
-    words = ["--victim", "victim.mar", "--ensemble", "teachers.pt2", "--data", "heldout", "--output", str(output)]
+    words = ["--victim", "victim.mar", "--ensemble", "teachers.pt", "--data", "heldout", "--output", str(output)]
     printed = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
         patch.chdir(home)
@@ -74,9 +75,9 @@ def run(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_the_file_says_what_it_was_measured_with(home: Path, run: Run) -> None:
     policy, provenance = run.calibration.policy, run.calibration.measurement.provenance
     assert policy.name is PolicyName.conditional
-    assert policy.victim_sha256 == file_sha256(home / "victim.mar")
-    assert policy.parts == {"teachers.pt2": file_sha256(home / "teachers.pt2")}
-    assert (policy.shape.classes, policy.shape.input_shape) == (4, (4,))
+    assert policy.victim_sha256 == fingerprint(home / "victim.mar")
+    assert policy.parts == {"teachers.pt": file_sha256(home / "teachers.pt")}
+    assert policy.shape == VictimShape(4, (4,), "float32", "layer")
     assert [score.name.value for score in policy.scores] == ["pate"]
     assert policy.scores[0].settings == {"sigma": TEACHERS / 25, "delta": 1e-5, "teachers": TEACHERS}
     assert policy.output is OutputKind.logits
@@ -103,9 +104,9 @@ def test_legitimate_users_stay_within_twice_the_latency(run: Run) -> None:
     assert float(facts["conditional_users_99th_percentile_multiple"]) <= ROOM
     # The floor's puzzle was measured to take what the budget leaves; other load on the machine gets its share.
     latency = run.calibration.measurement.latency_seconds
-    left = max(latency - float(facts["added_seconds"]), LEAST_SHARE * latency)
+    left = max(latency - run.calibration.measurement.added_seconds, LEAST_SHARE * latency)
     assert run.calibration.policy.floor_seconds == pytest.approx(left / ROOM, rel=0.5)
-    assert "A query takes 99 of 100 honest users" in run.printed
+    assert "Honest users: 99 of 100 of every kind pay at most" in run.printed
 
 
 @pytest.mark.parametrize("name", list(PolicyName))
@@ -116,8 +117,7 @@ def test_an_account_like_the_data_pays_the_floor_and_a_thief_more(run: Run, name
     assert policy.seconds(honest) == pytest.approx(policy.floor_seconds, rel=0.01)
     # Every query of his costs the most there is; his answers are of all classes.
     highest = Accountant.epsilon_at(1e-5, TEACHERS / 25, TEACHERS).highest
-    cost = torch.full((4, 1), highest, dtype=torch.float64)
-    excess = float(policy.excess(cost, torch.arange(4)).mean())
+    excess = fmean(policy.conditional.excess((highest,), label) for label in range(4))
     thief = Totals(round(n * highest * MICRO), round(n * excess * MICRO), n)
     assert policy.seconds(thief) > 2 * policy.floor_seconds
 
@@ -166,7 +166,7 @@ def test_a_victim_that_is_replaced_meanwhile_is_calibrated_as_it_was(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     victim = Path(shutil.copyfile(home / "victim.mar", tmp_path / "victim.mar"))
-    expected = file_sha256(victim)
+    expected, whole = fingerprint(victim), file_sha256(victim)
     measured: list[str] = []
 
     def replace_and_fit(*arguments: object) -> FittedPaper:
@@ -183,12 +183,12 @@ def test_a_victim_that_is_replaced_meanwhile_is_calibrated_as_it_was(
     with quick_timing():
         calibration = calibrate(order(home, tmp_path / "c.json", victim=victim, horizon=100))
     assert calibration.policy.victim_sha256 == expected
-    assert measured == [expected, expected]
+    assert measured == [whole, whole]
 
 
 def test_teachers_of_another_victim_are_refused(home: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    victim = vector_class(tmp_path / "other", "victim", batched=True)
+    victim = random(tmp_path / "other", "victim")
     with pytest.raises(CalibrationError, match="trained for another victim"):
         calibrate(order(home, tmp_path / "c.json", victim=victim))
 

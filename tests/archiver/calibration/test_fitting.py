@@ -20,7 +20,6 @@ from calpow.archiver.calibration.fitting import (
     excesses,
     fit_bounds,
     fit_conditional,
-    fit_line,
     fit_paper,
     fit_scale,
     paper_multiples,
@@ -68,13 +67,6 @@ def paid(multiples: Callable[[Floats], Floats], values: Floats, samples: Samples
     }
 
 
-def test_a_line_is_fitted_by_weighted_least_squares() -> None:
-    line = fit_line([1, 2, 3], [3, 5, 7])
-    assert (line.slope, line.intercept) == pytest.approx((2, 1))
-    outlier = fit_line([1, 2, 3, 4], [3, 5, 7, 100], [1, 1, 1, 0])
-    assert (outlier.slope, outlier.intercept) == pytest.approx((2, 1))
-
-
 def test_costs_are_standardised_by_the_class_of_the_answer() -> None:
     samples = population(np.random.default_rng(0), 400)
     scale = fit_scale(samples, CEILING)
@@ -83,6 +75,14 @@ def test_costs_are_standardised_by_the_class_of_the_answer() -> None:
         assert scale.standards[0].means[index] == pytest.approx(costs.mean())
         assert scale.standards[0].deviations[index] == pytest.approx(costs.std())
     assert excesses(scale, samples).mean() == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_excess_of_many_samples_is_that_which_a_worker_computes_of_each() -> None:
+    samples = population(np.random.default_rng(3), 200)
+    scale = fit_scale(samples, CEILING)
+    costs, labels = samples.costs.tolist(), samples.labels.tolist()
+    singly = [scale.excess(row, label) for row, label in zip(costs, labels, strict=True)]
+    assert excesses(scale, samples).tolist() == pytest.approx(singly, abs=1e-12)
 
 
 def test_a_class_that_hardly_varies_does_not_make_a_hair_odd() -> None:

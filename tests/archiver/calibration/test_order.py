@@ -7,7 +7,7 @@ import pytest
 
 from calpow.archiver.calibration.order import METRICS, CalibrationOrder
 from calpow.archiver.errors import OrderError
-from calpow.handler.leakage.registry import ScoreName
+from calpow.handler.leakage.specs import ScoreName
 
 
 def test_every_score_can_be_ordered() -> None:
@@ -31,7 +31,7 @@ def test_every_score_can_be_ordered() -> None:
 def test_orders_that_make_no_sense_are_refused(changes: dict[str, object], message: str) -> None:
     members: dict[str, object] = {
         "victim": Path("victim.mar"),
-        "ensemble": Path("teachers.pt2"),
+        "ensemble": Path("teachers.pt"),
         "data": Path("heldout"),
         "output": Path("calibration.json"),
         **changes,

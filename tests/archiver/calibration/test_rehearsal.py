@@ -9,7 +9,7 @@ import torch
 
 from calpow.archiver.calibration.calibration_document import RehearsalEvidence, Role, SimulatedProfile
 from calpow.archiver.calibration.fitting import conditional_multiples, excesses_of, fit_conditional
-from calpow.archiver.calibration.rehearsal import AIM, QueryTimes, RehearsalInputs, RehearsedPolicy, rehearse, warnings
+from calpow.archiver.calibration.rehearsal import QueryTimes, RehearsalInputs, RehearsedPolicy, rehearse, warnings
 from calpow.archiver.calibration.samples import Samples
 from calpow.archiver.calibration.simulated_users import StreamLengths
 from calpow.handler.leakage.score import ScoredSamples
@@ -84,7 +84,7 @@ def test_the_fewer_strangers_among_the_queries_the_less_they_pay(profiles: dict[
     names = ("odd", "half strangers, half legitimate", "one stranger in five")
     paid = [profiles[name].work.middle[-1] for name in names]
     assert paid[0] > paid[1] >= paid[2] >= LENGTHS.horizon
-    assert paid[0] > AIM * LENGTHS.horizon
+    assert paid[0] > 100 * LENGTHS.horizon
     assert profiles["cheapest 30% of strangers"].score.middle[-1] <= profiles["odd"].score.middle[-1]
 
 
@@ -116,18 +116,19 @@ def test_each_warning_comes_where_it_is_due(
     slow = replace(inputs, times=QueryTimes(latency=0.001, added=0.002, floor=0.0005))
     (warning,) = warnings(evidence_of(good), slow, with_teachers=True)
     assert warning.startswith("The overhead budget of 2 cannot be kept")
-    assert warning.endswith("3.5 times its time.")
+    assert "takes 3.5 ms instead of 1.0 ms, 3.5 times its time" in warning
+    assert "several samples a request share the gate's time" in warning
+    assert warning.endswith("--overhead-budget 4 says that this is meant.")
     heavy = replace(inputs, times=QueryTimes(latency=0.001, added=0.0005, floor=0.002))
     (warning,) = warnings(evidence_of(good), heavy, with_teachers=True)
-    assert warning.endswith("another --puzzle may lower it.")
+    assert "most of that is the puzzle, which another --puzzle may lower" in warning
 
 
 @pytest.mark.slow
-def test_attackers_like_legitimate_users_are_warned_of() -> None:
+def test_a_metric_that_tells_no_attacker_is_warned_of() -> None:
     rule, inputs = inputs_of(0.0)
     lines = warnings(evidence_of(rehearse(rule, inputs, np.random.default_rng(1))), inputs, with_teachers=False)
-    assert lines[0].startswith("These attackers pay less than 100 times the floor: odd; cheapest 30% of strangers")
-    assert [warning.split(":")[0] for warning in lines[1:]] == [
+    assert [warning.split(":")[0] for warning in lines] == [
         "Metric first tells no attacker from legitimate users",
         "Metric second tells no attacker from legitimate users",
     ]

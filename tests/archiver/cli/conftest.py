@@ -20,7 +20,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     victims.vectors(home / "train")
     victims.vectors(home / "heldout", per_class=12)
     arguments = ["--victim", str(home / "victim.mar"), "--data", str(home / "train")]
-    assert main(["teachers", *arguments, "--teachers", "3", "--output", str(home / "teachers.pt2")]) == 0
+    assert main(["teachers", *arguments, "--teachers", "3", "--output", str(home / "teachers.pt")]) == 0
     assert main(["neighbours", *arguments, "--k", "5", "--output", str(home / "neighbours.pt")]) == 0
     return home
 

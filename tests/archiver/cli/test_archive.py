@@ -1,14 +1,16 @@
 """`calpow archive` with parts that do not fit each other: one line, and nothing written."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
+from calpow.archiver.calibration.calibration_document import Calibration
+from calpow.archiver.victim.fingerprint import fingerprint
 from calpow.client.cli.main import main
-from calpow.handler.config import file_sha256
-from calpow.handler.leakage.registry import ScoreName, ScoreSpec
-from calpow.handler.leakage.score import VictimShape
+from calpow.handler.config import OLDEST_TORCH, file_sha256
+from calpow.handler.leakage.specs import ScoreName, ScoreSpec, VictimShape
 from calpow.handler.policy.calibration_file import load_policy
 from calpow.handler.policy.policies import Conditional
 from tests.archiver.cli.conftest import Refused
@@ -22,7 +24,7 @@ def save_calibration(home: Path, folder: Path, name: ScoreName, part: str | None
     settings = {"sigma": 0.2, "delta": 1e-5, "teachers": 5.0} if part else {}
     calibration(
         shape=VictimShape(4, (4,)),
-        victim_sha256=file_sha256(home / "victim.mar"),
+        victim_sha256=fingerprint(home / "victim.mar"),
         parts={part: file_sha256(home / part)} if part else {},
         scores=(ScoreSpec(name, settings),),
         conditional=Conditional((plain_standard(4),), (0.0,) * 4, (1.0,) * 4, 1.0, 1.0, 1.0, 2.0, 3.0),
@@ -37,21 +39,21 @@ def test_an_archive_of_other_parts_than_the_calibration_was_made_with(
     saved = save_calibration(home, tmp_path, ScoreName.pknn, "neighbours.pt")
     line = refused(*arguments, "--calibration", saved)
     assert "made with neighbours.pt, which is missing" in line
-    line = refused(*arguments, "--calibration", saved, "--neighbours", "neighbours.pt", "--ensemble", "teachers.pt2")
-    assert "do not use teachers.pt2: leave it out, or calibrate with it" in line
+    line = refused(*arguments, "--calibration", saved, "--neighbours", "neighbours.pt", "--ensemble", "teachers.pt")
+    assert "do not use teachers.pt: leave it out, or calibrate with it" in line
     six = ["--victim", str(home / "victim.mar"), "--data", str(home / "train"), "--k", "6"]
     assert main(["neighbours", *six, "--output", str(tmp_path / "six.pt")]) == 0
     line = refused(*arguments, "--calibration", saved, "--neighbours", tmp_path / "six.pt")
     assert "made with another neighbours.pt: run calpow calibrate again" in line
     saved = save_calibration(home, tmp_path, ScoreName.entropy, None)
-    line = refused(*arguments, "--calibration", saved, "--ensemble", "teachers.pt2")
-    assert "do not use teachers.pt2" in line
+    line = refused(*arguments, "--calibration", saved, "--ensemble", "teachers.pt")
+    assert "do not use teachers.pt" in line
 
 
 @pytest.mark.parametrize(
     ("member", "value", "line"),
     [
-        ("schema", 5, "has schema 5, this version reads 6"),
+        ("schema", 5, "has schema 5, this version reads 7"),
         ("scores", [{"name": "magic", "settings": {}}], "policy.scores[0].name must be one of: pate, entropy"),
         ("scores", [], "policy.conditional.standards has 1 entries for 0 scores"),
         ("scores", [{"name": "pate", "settings": {}}], "metric pate needs teachers"),
@@ -68,3 +70,19 @@ def test_a_calibration_of_another_version_or_metric(
     saved.write_text(json.dumps(document))
     arguments = ("archive", "--victim", "victim.mar", "--export-path", tmp_path, "--model-name", "out")
     assert line in refused(*arguments, "--calibration", saved)
+
+
+def test_a_calibration_that_keeps_nobody_off_unless_that_is_accepted(
+    refused: Refused, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = save_calibration(home, tmp_path, ScoreName.entropy, None)
+    weak = Calibration.load(saved)
+    profiles = tuple(dataclasses.replace(profile, overhead=(1.02,) * 101) for profile in weak.rehearsal.profiles)
+    dataclasses.replace(weak, rehearsal=dataclasses.replace(weak.rehearsal, profiles=profiles)).save(saved)
+    arguments = ("archive", "--victim", "victim.mar", "--calibration", saved, "--export-path", tmp_path)
+    named = (*arguments, "--model-name", "out")
+    assert "Do not deploy: it keeps nobody off" in refused(*named)
+    assert not (tmp_path / "out.mar").exists()
+    assert main([str(word) for word in (*named, "--accept-weak")]) == 0
+    assert capsys.readouterr().out.endswith(f"guards victim.mar and needs torch >= {OLDEST_TORCH}\n")
+    assert (tmp_path / "out.mar").is_file()

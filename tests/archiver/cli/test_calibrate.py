@@ -22,7 +22,7 @@ from tests.archiver.cli.conftest import Refused
         (("--metric", "gap", "--attack", "folder"), "--attack folder: give NAME=FOLDER"),
         (("--metric", "gap", "--attack", "a=data", "--attack", "a=more"), "another attack of that name"),
         (("--metric", "gap", "--from-records", "nowhere"), "File 'nowhere' does not exist"),
-        (("--metric", "gap", "--victim", "nowhere"), "Invalid value for '--victim': File 'nowhere' does not exist"),
+        (("--metric", "gap", "--victim", "nowhere"), "Invalid value for '--victim': Path 'nowhere' does not exist"),
         (("--metric", "gap", "--data", "file"), "Invalid value for '--data': Directory 'file' is a file"),
     ],
 )

@@ -21,15 +21,15 @@ def odd(folder: Path, flaw: str) -> Path:
     [
         ("one number", "one number a sample; a two-class model must answer with both classes"),
         ("sigmoids", "numbers from 0 to 1 that do not sum to 1, as of several labels at once"),
-        ("no batch", "of shape (48,)"),
+        ("no batch", "one number a sample"),
         ("three axes", "of shape (48, 4, 1)"),
         ("nan", "NaN or infinity for some inputs; repair it"),
         ("constant", "the same for every input"),
         ("classes", "a bare class without probabilities; use --metric pate"),
         ("five", "5 numbers a sample for 4 classes; give data of the victim's classes"),
         ("raises", "the model cannot answer this payload (IndexError)"),
-        ("list", "the model does not answer with a tensor"),
-        ("fewer", "one row of classes a sample"),
+        ("list", "no distribution over classes: no tensor"),
+        ("fewer", "one row of numbers a sample"),
     ],
 )
 def test_a_victim_that_gives_no_distribution_is_refused(refused: Refused, tmp_path: Path, flaw: str, line: str) -> None:
@@ -41,8 +41,8 @@ def test_a_victim_that_gives_no_distribution_is_refused(refused: Refused, tmp_pa
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (("--metric", "pknn", "--neighbours", "teachers.pt2"), "is no reference set"),
-        (("--metric", "pate", "--ensemble", "neighbours.pt"), "cannot be read as a program of torch.export"),
+        (("--metric", "pknn", "--neighbours", "teachers.pt"), "is no reference set"),
+        (("--metric", "pate", "--ensemble", "neighbours.pt"), "holds neither weights nor a program"),
         (("--metric", "gap", "--attack", "a=nowhere"), "nowhere is not a folder"),
         (("--metric", "gap", "--attack", "noise=heldout"), "noise is a reference attacker's name"),
     ],

@@ -20,7 +20,7 @@ from tests.archiver.cli.conftest import Refused
         ("calibrate", "--horizon", "10000001", "10000001 is not in the range"),
         ("calibrate", "--horizon", "many", "'many' is not a valid integer"),
         ("calibrate", "--seed", "-1", "-1 is not in the range"),
-        ("teachers", "--teachers", "0", "0 is not in the range x>=1"),
+        ("teachers", "--teachers", "1", "1 is not in the range x>=2"),
         ("teachers", "--epochs", "0", "0 is not in the range x>=1"),
         ("teachers", "--seed", "-1", "-1 is not in the range"),
         ("teachers", "--seed", str(2**63), "is not in the range"),

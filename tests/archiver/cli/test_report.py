@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from calpow.archiver.calibration.calibration_document import RehearsalEvidence
-from calpow.archiver.report.facts import ReportFacts
 from calpow.archiver.report.page import render
 from calpow.client.cli.main import main
 from tests.support.calibrations import calibration
@@ -27,7 +26,7 @@ def test_the_command_writes_the_page(
     # The help's own example.
     assert main(["report", "calibration.json", "-o", "report.html"]) == 0
     assert capsys.readouterr().out == "report.html: open it in a browser\n"
-    assert Path("report.html").read_text(encoding="utf-8") == render(evidence, ReportFacts.of(saved))
+    assert Path("report.html").read_text(encoding="utf-8") == render(saved, Path("calibration.json"))
 
 
 def test_the_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,8 +29,6 @@ def refused_by_every_command(refused: Refused, victim: Path, output: Path) -> se
         ("two models", "holds several models (encoder, head): put them into one module"),
         ("no call", "answers without a call of its model: it must call the model itself"),
         ("forward", "answers without a call of its model: it must call the model itself"),
-        ("two tensors", "asked with several tensors, or with none: only models of one tensor"),
-        ("flat", "asked with torch.float32 of shape (4,): it must be asked with a dense batch"),
         ("refuses", ".txt: the handler refuses this payload, with status 422"),
         ("raises", ".txt: the model cannot answer this payload (IndexError)"),
     ],
@@ -38,15 +36,15 @@ def refused_by_every_command(refused: Refused, victim: Path, output: Path) -> se
 def test_a_victim_whose_model_cannot_be_followed_is_refused_by_the_first_command(
     refused: Refused, tmp_path: Path, flaw: str, line: str
 ) -> None:
-    answers = refused_by_every_command(refused, odd(tmp_path, flaw), tmp_path / "out.pt2")
+    answers = refused_by_every_command(refused, odd(tmp_path, flaw), tmp_path / "out.pt")
     assert all(line in answer for answer in answers), answers
 
 
 def test_a_function_handler_without_a_model_is_refused_by_the_first_command(refused: Refused, tmp_path: Path) -> None:
-    (answer,) = refused_by_every_command(refused, victims.bare_function(tmp_path), tmp_path / "out.pt2")
+    (answer,) = refused_by_every_command(refused, victims.bare_function(tmp_path), tmp_path / "out.pt")
     assert "holds no model that can be followed: load it in initialize, and keep it as self.model" in answer
 
 
 def test_an_asynchronous_handler_is_refused_by_the_first_command(refused: Refused, tmp_path: Path) -> None:
-    (answer,) = refused_by_every_command(refused, victims.asynchronous(tmp_path), tmp_path / "out.pt2")
+    (answer,) = refused_by_every_command(refused, victims.asynchronous(tmp_path), tmp_path / "out.pt")
     assert "the victim's handler is asynchronous" in answer

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections import Counter
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,33 +11,46 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calpow.archiver.calibration.calibration_document import Band, RehearsalEvidence, SimulatedProfile
+from calpow.archiver.calibration.calibration_document import Band, Calibration, SimulatedProfile, Sources
 from calpow.archiver.errors import ReportError
-from calpow.archiver.report.facts import ReportFacts
-from calpow.archiver.report.page import render
-from calpow.archiver.report.verdicts import attackers, honest, verdicts
-from tests.support.browser import CHROMIUM, measure, open_page
+from calpow.archiver.report.page import MOST_KINDS, render, write_report
+from calpow.archiver.report.verdicts import verdict
+from tests.support.browser import CHROMIUM, open_page
 from tests.support.calibrations import calibration
+from tests.support.devtools import Browser, run_browser
 from tests.support.evidence import simulated_evidence
 
-FACTS = ReportFacts.of(calibration(provenance={"made": "2026-01-15T12:00:00+00:00", "seed": 0, "mean_cost": 1.75}))
-
-HOSTILE = '<script>alert(\'1\')</script>" onload="x"&\x00\ud800\u202e'
+FILE = Path("demo/calibration.json")
+FACTS: dict[str, str | int | float] = {"made": "2026-01-15T12:00:00+00:00", "seed": 0, "mean_cost": 1.75}
+HOSTILE = '<script>alert(\'1\')</script>" onload="x"&\x00\ud800\u202e{{ 7 * 7 }}'
 
 
 @pytest.fixture(scope="module")
-def evidence() -> RehearsalEvidence:
-    return simulated_evidence(("class coat has few samples",))
+def simulated() -> Calibration:
+    return calibration(
+        rehearsal=simulated_evidence(("Class coat has few samples.",)), floor_seconds=0.0016, provenance=FACTS
+    )
 
 
-def with_profiles(evidence: RehearsalEvidence, *profiles: SimulatedProfile) -> RehearsalEvidence:
-    return dataclasses.replace(evidence, profiles=profiles)
+def changed(simulated: Calibration, **changes: object) -> Calibration:
+    """Return the calibration with other members of its rehearsal."""
+    evidence = dataclasses.replace(simulated.rehearsal, **changes)  # type: ignore[arg-type]  # the tests' own mapping
+    return dataclasses.replace(simulated, rehearsal=evidence)
 
 
-def renamed(evidence: RehearsalEvidence, name: str) -> RehearsalEvidence:
-    """Every profile and metric, and whatever else has a name, named like this."""
-    profiles = [dataclasses.replace(profile, name=name, auroc={name: 0.9}) for profile in evidence.profiles]
-    return dataclasses.replace(evidence, profiles=tuple(profiles), score_name=name, warnings=(name,))
+def renamed(simulated: Calibration, name: str) -> Calibration:
+    """Return the calibration with this name for every profile and metric, and whatever else has a name."""
+    profiles = [dataclasses.replace(profile, name=name, auroc={name: 0.9}) for profile in simulated.rehearsal.profiles]
+    measured = dataclasses.replace(
+        simulated.measurement, sources=Sources(name, name, name, name), provenance={"made": name, name: name}
+    )
+    named = changed(simulated, profiles=tuple(profiles), score_name=name, warnings=(name,))
+    return dataclasses.replace(named, measurement=measured)
+
+
+def text_of(document: str) -> str:
+    """Return the words of a document, without its style and its elements."""
+    return " ".join(re.sub(r"<style>.*?</style>|<[^>]*>", " ", document, flags=re.DOTALL).split())
 
 
 class Elements(HTMLParser):
@@ -58,89 +72,107 @@ def names(profiles: tuple[SimulatedProfile, ...]) -> list[str]:
     return [profile.name for profile in profiles]
 
 
-def test_every_profile_is_a_line_in_both_charts(evidence: RehearsalEvidence) -> None:
-    elements = Elements(render(evidence, FACTS))
+def test_the_verdict_comes_first_then_the_names_the_unit_and_the_next_command(simulated: Calibration) -> None:
+    outcome = verdict(simulated)
+    text = text_of(render(simulated, FILE).split("<body>")[1])
+    places = [
+        text.index(words)
+        for words in (
+            f"{outcome.headline}.",
+            "victim.mar",
+            "heldout",
+            "1× is the time that an answer takes without protection (2 ms)",
+            outcome.reasons[0],
+            "Class coat has few samples.",
+            "calpow archive --victim victim.mar --ensemble teachers.pt --calibration demo/calibration.json",
+            "Who pays what for 10,000 queries",
+        )
+    ]
+    assert places == sorted(places)
+    assert text.count("1× is the time") == 1
+
+
+def test_the_page_knows_one_unit(simulated: Calibration) -> None:
+    text = text_of(render(simulated, FILE)).split("Details")[0]
+    assert not re.search(r"floor|\d (s|min|h|days?|years?)\b", text)
+
+
+def test_every_profile_is_shown_wherever_it_belongs(simulated: Calibration) -> None:
+    evidence = simulated.rehearsal
+    elements = Elements(render(simulated, FILE))
     assert elements.values("data-series") == dict.fromkeys(names(evidence.profiles), 2)
-    assert elements.values("data-overhead") == dict.fromkeys(names(honest(evidence)), 1)
-    assert elements.values("data-attacker") == dict.fromkeys(names(attackers(evidence)), 1)
+    assert elements.values("data-overhead") == dict.fromkeys(names(evidence.honest), 1)
+    assert elements.values("data-attacker") == dict.fromkeys(names(evidence.attackers), 1)
+    assert elements.values("data-payment") == dict.fromkeys(["honest users, 12 kinds", *names(evidence.attackers)], 1)
 
 
-def test_the_page_loads_nothing(evidence: RehearsalEvidence) -> None:
-    document = render(evidence, FACTS)
+def test_many_kinds_of_honest_users_are_folded_away(simulated: Calibration) -> None:
+    first, *_ = simulated.rehearsal.honest
+    kinds = tuple(dataclasses.replace(first, name=f"class {index}") for index in range(1_000))
+    document = render(changed(simulated, profiles=(*kinds, *simulated.rehearsal.attackers)), FILE)
+    assert f"The other {1_000 - MOST_KINDS} kinds" in document
+    assert len(Elements(document).values("data-overhead")) == 1_000
+    assert "<details>" not in render(simulated, FILE)
+
+
+def test_the_page_loads_nothing(simulated: Calibration) -> None:
+    document = render(simulated, FILE)
     assert "default-src 'none'" in document
     assert not re.search(r"https?:|@import|url\(|\bsrc=", document)
     assert Elements(document).values("href") == {"data:,": 1}
 
 
-def test_a_budget_that_is_kept_or_broken_changes_the_verdict(evidence: RehearsalEvidence) -> None:
-    worst = max(profile.overhead[99] for profile in honest(evidence))
-    for budget, good in ((worst + 0.01, True), (worst - 0.01, False)):
-        changed = dataclasses.replace(evidence, overhead_budget=budget)
-        assert verdicts(changed)[0].good is good
-        assert ('class="row over"' in render(changed, FACTS)) is not good
+def test_kinds_over_the_budget_are_marked(simulated: Calibration) -> None:
+    most = max(profile.overhead[99] for profile in simulated.rehearsal.honest)
+    assert 'class="row over"' in render(changed(simulated, overhead_budget=most - 0.01), FILE)
+    assert 'class="row over"' not in render(changed(simulated, overhead_budget=most + 0.01), FILE)
 
 
-def test_warnings_and_provenance_are_shown(evidence: RehearsalEvidence) -> None:
-    document = render(evidence, FACTS)
-    assert "<li>class coat has few samples</li>" in document
-    assert "gave no warnings" in render(dataclasses.replace(evidence, warnings=()), FACTS)
+def test_provenance_is_shown(simulated: Calibration) -> None:
+    document = render(simulated, FILE)
     for text in (
         "mean cost",
         "1.75",
-        "made on 2026-01-15",
+        "2026-01-15",
         "pate: sigma 2, delta 1e-05, teachers 50",
         "79.7%",
         "85.5%",
-        FACTS.victim_sha256,
+        simulated.policy.victim_sha256,
     ):
         assert text in document
 
 
-def test_names_from_folders_are_text_and_nothing_else(evidence: RehearsalEvidence) -> None:
-    facts = dataclasses.replace(FACTS, provenance={"made": HOSTILE, HOSTILE: HOSTILE}, metrics=(HOSTILE,))
-    document = render(renamed(evidence, HOSTILE), facts)
+def test_a_calibration_without_teachers_shows_no_accuracy_of_theirs(simulated: Calibration) -> None:
+    alone = dataclasses.replace(simulated.measurement, sources=Sources("victim.mar", "heldout"))
+    assert "Does the ensemble" not in render(dataclasses.replace(simulated, measurement=alone), FILE)
+
+
+def test_names_from_folders_are_text_and_nothing_else(simulated: Calibration) -> None:
+    document = render(renamed(simulated, HOSTILE), FILE)
     document.encode()
     elements = Elements(document)
     assert not {"script", "img", "iframe"} & {tag for tag, _ in elements.tags}
     assert not elements.values("onload")
-    assert list(elements.values("data-series").values()) == [2 * len(evidence.profiles)]
-    assert "\x00" not in document
-    assert "\u202e" not in document
+    assert list(elements.values("data-series").values()) == [2 * len(simulated.rehearsal.profiles)]
+    assert "{{ 7 * 7 }}" in document
+    assert not {"\x00", "\u202e"} & set(document)
 
 
-def test_a_calibration_of_few_checkpoints_and_no_attacker_is_shown(evidence: RehearsalEvidence) -> None:
-    small = calibration().rehearsal
-    assert 'data-attacker="noise"' in render(small, FACTS)
-    alone = with_profiles(small, *honest(small))
-    assert "No attacker was simulated" in render(alone, FACTS)
-    assert len(verdicts(alone)) == 1
+def test_a_calibration_of_few_checkpoints_and_no_attacker_is_shown() -> None:
+    small = calibration()
+    assert 'data-attacker="noise"' in render(small, FILE)
+    alone = changed(small, profiles=small.rehearsal.honest)
+    assert "No attacker was simulated" in render(alone, FILE)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"profiles": ()}, "holds no evidence"),
-        ({"checkpoints": ()}, "holds no evidence"),
-        ({"checkpoints": (1, 2, 3)}, "profile uniform lacks values"),
-        ({"checkpoints": (10, 1)}, "do not rise"),
-        ({"checkpoints": (0, 1)}, "do not rise"),
-    ],
-)
-def test_evidence_that_cannot_be_shown_is_refused(changes: dict[str, object], message: str) -> None:
-    small = calibration().rehearsal
-    with pytest.raises(ReportError, match=f"{message}.*calpow calibrate"):
-        render(dataclasses.replace(small, **changes), FACTS)  # type: ignore[arg-type]  # the table's own mapping
+def test_evidence_that_cannot_be_shown_is_refused() -> None:
+    with pytest.raises(ReportError, match=r"holds no evidence.*calpow calibrate"):
+        render(changed(calibration(), profiles=()), FILE)
 
 
-def test_an_attacker_or_a_user_who_takes_no_time_is_refused(evidence: RehearsalEvidence) -> None:
-    first = evidence.profiles[0]
-    free = (
-        dataclasses.replace(first, overhead=(0.0, *first.overhead[1:])),
-        dataclasses.replace(first, work=dataclasses.replace(first.work, low=(0.0, *first.work.low[1:]))),
-    )
-    for profile in free:
-        with pytest.raises(ReportError, match="profile uniform takes no time"):
-            render(with_profiles(evidence, profile), FACTS)
+def test_an_output_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match="give another --output"):
+        write_report(calibration(), FILE, tmp_path / "nowhere" / "report.html")
 
 
 POSITIVE = st.floats(1e-9, 1e12)
@@ -177,10 +209,8 @@ def test_whatever_was_measured_can_be_drawn(
         )
         for profile in calibration().rehearsal.profiles
     ]
-    drawn = dataclasses.replace(
-        calibration().rehearsal, profiles=tuple(profiles), overhead_budget=budget, checkpoints=(1, second)
-    )
-    document = render(drawn, dataclasses.replace(FACTS, floor_seconds=floor))
+    drawn = calibration(floor_seconds=floor)
+    document = render(changed(drawn, profiles=tuple(profiles), overhead_budget=budget, checkpoints=(1, second)), FILE)
     attributes = Elements(document).values
     numbers = [*attributes("points"), *attributes("x1"), *attributes("y1"), *attributes("cx"), *attributes("width")]
     assert not [text for text in numbers if re.search(r"nan|inf|e[+-]", text)]
@@ -192,22 +222,24 @@ def _median(*values: float) -> float:
 
 
 @pytest.fixture(scope="module")
-def page(evidence: RehearsalEvidence, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def page(simulated: Calibration, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
-    path.write_text(render(evidence, FACTS), encoding="utf-8")
+    write_report(simulated, FILE, path)
     return path
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with run_browser(tmp_path_factory.mktemp("browser")) as browser:
+        yield browser
 
 
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-def test_a_browser_shows_every_profile_and_has_nothing_to_complain_of(
-    page: Path, evidence: RehearsalEvidence, tmp_path: Path
-) -> None:
+def test_a_browser_has_nothing_to_complain_of(page: Path, simulated: Calibration, tmp_path: Path) -> None:
     opened = open_page(page, tmp_path)
     assert opened.console == ()
-    elements = Elements(opened.document)
-    assert elements.values("data-series") == dict.fromkeys(names(evidence.profiles), 2)
-    assert elements.values("data-overhead") == dict.fromkeys(names(honest(evidence)), 1)
+    assert Elements(opened.document).values("data-series") == dict.fromkeys(names(simulated.rehearsal.profiles), 2)
 
 
 @pytest.mark.browser
@@ -224,29 +256,42 @@ def test_a_browser_complains_of_a_page_that_is_broken(page: Path, tmp_path: Path
     assert open_page(other, tmp_path / "profile").console
 
 
+READABLE = """
+  const ratio = (one, other) => {
+    const light = colour => {
+      const parts = colour.match(/[\\d.]+/g).slice(0, 3)
+        .map(part => part / 255).map(part => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+      return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2] + 0.05
+    }
+    return Math.max(light(one), light(other)) / Math.min(light(one), light(other))
+  }
+  const box = element => element.getBoundingClientRect()
+  const all = selector => [...document.querySelectorAll(selector)]
+  const page = getComputedStyle(document.body).backgroundColor
+  return {
+    page: document.documentElement.scrollWidth,
+    right: Math.max(...all('h1, h2, p, pre, li, td, .name, .value, svg text').map(element => box(element).right)),
+    lines: Math.min(...all('[data-series]').map(element => box(element).width)),
+    small: Math.min(...all('svg text').map(element => parseFloat(getComputedStyle(element).fontSize))),
+    contrast: Math.min(...all('h1, h2, p, pre, li, td, .name, .value')
+      .map(element => ratio(getComputedStyle(element).color, page))),
+  }
+"""
+
+
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-@pytest.mark.parametrize("width", [360, 1400])
-def test_charts_and_text_fit_phones_and_wide_screens(
-    page: Path, evidence: RehearsalEvidence, tmp_path: Path, width: int
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [360, 390, 1400])
+def test_charts_and_text_fit_phones_and_wide_screens_and_are_readable_in_light_and_dark(
+    browser: Browser, page: Path, width: int, dark: bool
 ) -> None:
-    seen = measure(
-        page,
-        """{
-          inner: innerWidth,
-          page: document.documentElement.scrollWidth,
-          lines: [...document.querySelectorAll('[data-series]')].map(each => each.getBoundingClientRect().width),
-          right: Math.max(...[...document.querySelectorAll('svg text, p, li, td, .value')]
-            .map(each => each.getBoundingClientRect().right)),
-          small: Math.min(...[...document.querySelectorAll('svg text')]
-            .map(each => parseFloat(getComputedStyle(each).fontSize))),
-        }""",
-        tmp_path,
-        width,
-    )
-    assert seen["inner"] == width
+    tab = browser.page(page.as_uri())
+    tab.size(width, 900, dark=dark)
+    seen = tab.run(READABLE)
     assert seen["page"] <= width
     assert seen["right"] <= width
-    assert len(seen["lines"]) == 2 * len(evidence.profiles)
-    assert min(seen["lines"]) > 0.5 * min(width, 600) - 20
+    assert seen["lines"] > 0.5 * min(width, 600) - 20
     assert seen["small"] >= 11
+    # The least that WCAG asks for.
+    assert seen["contrast"] >= 4.5

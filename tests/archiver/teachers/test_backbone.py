@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from torchvision import models
 
-from calpow.archiver.errors import TrunkError
 from calpow.archiver.teachers.backbone import make_backbone
 from calpow.archiver.teachers.training import TeacherOrder, train
-from calpow.handler.leakage.ensemble import Ensemble
+from calpow.handler.errors import TrunkError
+from calpow.handler.leakage.teachers.ensemble import Ensemble
 from tests.support.victims.build import colours, pictures
 
 SHAPE = (3, 32, 32)
@@ -97,7 +97,7 @@ def test_weights_that_are_not_the_architectures_are_refused(tmp_path: Path, resn
 def test_teachers_on_a_backbone_vote_from_one_stored_program(tmp_path: Path, resnet18: Path) -> None:
     data = colours(tmp_path / "train", per_class=12)
     victim = pictures(tmp_path, "victim", script=False)
-    output = tmp_path / "teachers.pt2"
+    output = tmp_path / "teachers.pt"
     weights = weights_of(tmp_path, "shufflenet_v2_x0_5")
     card = train(
         TeacherOrder(victim, data, output, teachers=3, trunk="torchvision:shufflenet_v2_x0_5", weights=weights, seed=4)
@@ -105,5 +105,5 @@ def test_teachers_on_a_backbone_vote_from_one_stored_program(tmp_path: Path, res
     assert card.trunk == "torchvision:shufflenet_v2_x0_5"
     assert re.fullmatch("[0-9a-f]{64}", card.weights_sha256)
     assert card.vote_accuracy > 0.5
-    votes = Ensemble.load(output).votes(torch.rand(5, *card.input_shape))
+    votes = Ensemble.load(output).votes(torch.rand(5, 3, 224, 224))
     assert votes.sum(dim=1).tolist() == [3] * 5

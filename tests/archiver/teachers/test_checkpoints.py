@@ -8,7 +8,7 @@ from calpow.archiver.teachers.checkpoints import Checkpoints
 
 
 def test_what_was_saved_comes_back_in_the_same_run_only(tmp_path: Path) -> None:
-    output = tmp_path / "teachers.pt2"
+    output = tmp_path / "teachers.pt"
     first = Checkpoints(output, {"seed": 1, "data": ["a", "b"]})
     assert not first.resumes
     first.save("part", {"values": torch.arange(3)})
@@ -23,7 +23,7 @@ def test_what_was_saved_comes_back_in_the_same_run_only(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_as_good_as_not_there(tmp_path: Path) -> None:
-    kept = Checkpoints(tmp_path / "teachers.pt2", {})
+    kept = Checkpoints(tmp_path / "teachers.pt", {})
     kept.save("part", {"values": torch.arange(1000)})
     (file,) = tmp_path.rglob("part.pt")
     file.write_bytes(file.read_bytes()[:500])
@@ -32,7 +32,7 @@ def test_what_cannot_be_read_is_as_good_as_not_there(tmp_path: Path) -> None:
 
 
 def test_only_the_run_that_is_over_is_removed(tmp_path: Path) -> None:
-    output = tmp_path / "teachers.pt2"
+    output = tmp_path / "teachers.pt"
     over, other = Checkpoints(output, {"seed": 1}), Checkpoints(output, {"seed": 2})
     other.save("part", {})
     over.remove()

@@ -15,7 +15,7 @@ from calpow.archiver.teachers.checkpoints import Checkpoints
 from calpow.archiver.teachers.independent import train_networks
 from calpow.archiver.teachers.networks import MNISTNET, Architecture
 from calpow.archiver.teachers.training import TeacherOrder, train
-from calpow.handler.leakage.ensemble import Ensemble
+from calpow.handler.leakage.teachers.ensemble import Ensemble
 from tests.support.victims.build import vector_class, vectors
 
 pytestmark = pytest.mark.training
@@ -91,8 +91,8 @@ def order(home: Path, output: Path, **changes: object) -> TeacherOrder:
 
 @pytest.fixture(scope="module")
 def trained(home: Path) -> Path:
-    train(order(home, home / "teachers.pt2"))
-    return home / "teachers.pt2"
+    train(order(home, home / "teachers.pt"))
+    return home / "teachers.pt"
 
 
 def test_the_card_says_how_independent_teachers_were_made(trained: Path) -> None:
@@ -101,12 +101,12 @@ def test_the_card_says_how_independent_teachers_were_made(trained: Path) -> None
     assert card.measured_on == 16
     assert card.worst_teacher_accuracy <= card.teacher_accuracy
     assert card.vote_accuracy > 0.6
-    assert not (trained.parent / "teachers.pt2.partial").exists()
+    assert not (trained.parent / "teachers.pt.partial").exists()
 
 
 def test_the_artefact_votes_without_the_architectures_code(trained: Path) -> None:
     code = (
-        "import sys, torch; from pathlib import Path; from calpow.handler.leakage.ensemble import Ensemble;"
+        "import sys, torch; from pathlib import Path; from calpow.handler.leakage.teachers.ensemble import Ensemble;"
         f"votes = Ensemble.load(Path({str(trained)!r})).votes(torch.rand(300, 4));"
         "assert votes.sum(1).tolist() == [6] * 300 and votes.dtype == torch.int64;"
         "assert not [name for name in sys.modules if 'archiver' in name or 'teacher_nets' in name]"
@@ -119,8 +119,8 @@ def votes_of(path: Path) -> torch.Tensor:
 
 
 def test_another_seed_makes_other_teachers(home: Path, trained: Path, tmp_path: Path) -> None:
-    train(order(home, tmp_path / "other.pt2", seed=4))
-    assert not torch.equal(votes_of(tmp_path / "other.pt2"), votes_of(trained))
+    train(order(home, tmp_path / "other.pt", seed=4))
+    assert not torch.equal(votes_of(tmp_path / "other.pt"), votes_of(trained))
 
 
 def command(home: Path, output: Path) -> "subprocess.Popen[str]":
@@ -147,7 +147,7 @@ def wait_for_teachers(folder: Path, count: int) -> None:
 def test_an_interrupted_training_goes_on_and_ends_as_an_uninterrupted_one(
     home: Path, trained: Path, tmp_path: Path, blow: signal.Signals
 ) -> None:
-    output = tmp_path / "teachers.pt2"
+    output = tmp_path / "teachers.pt"
     process = command(home, output)
     wait_for_teachers(tmp_path, 1)
     if blow == signal.SIGKILL:
@@ -165,21 +165,21 @@ def test_an_interrupted_training_goes_on_and_ends_as_an_uninterrupted_one(
     again = command(home, output)
     _, stderr = again.communicate(timeout=90)
     assert again.returncode == 0
-    assert "continuing the training of teachers.pt2 that was interrupted" in stderr
+    assert "continuing the training of teachers.pt that was interrupted" in stderr
     assert torch.equal(votes_of(output), votes_of(trained))
     assert Ensemble.load(output).card == Ensemble.load(trained).card
     assert list(tmp_path.iterdir()) == [output]
 
 
 def test_checkpoints_of_another_order_are_left_alone(home: Path, trained: Path, tmp_path: Path) -> None:
-    output = tmp_path / "teachers.pt2"
+    output = tmp_path / "teachers.pt"
     process = command(home, output)
     wait_for_teachers(tmp_path, 1)
     process.kill()
     process.communicate(timeout=30)
-    before = sorted(tmp_path.rglob("*.pt"))
+    before = sorted(tmp_path.rglob("teacher-*.pt"))
     train(order(home, output, epochs=59))
-    assert sorted(tmp_path.rglob("*.pt")) == before
+    assert sorted(tmp_path.rglob("teacher-*.pt")) == before
     assert not torch.equal(votes_of(output), votes_of(trained))
 
 
@@ -199,6 +199,6 @@ def test_orders_that_contradict_themselves_are_refused(
     home: Path, tmp_path: Path, changes: dict[str, object], words: str
 ) -> None:
     with pytest.raises((TrainingError, NetworkError), match=words) as refusal:
-        train(order(home, tmp_path / "teachers.pt2", **changes))
+        train(order(home, tmp_path / "teachers.pt", **changes))
     assert "\n" not in str(refusal.value)
     assert list(tmp_path.iterdir()) == []

@@ -8,15 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calpow.archiver.data.payloads import Payload, PayloadFolder, read_folder
 from calpow.archiver.errors import FolderError, PartitionError
-from calpow.archiver.payloads import Payload, PayloadFolder, read_folder
 from calpow.archiver.teachers.partitions import (
+    FEWEST_TEACHERS,
     HELD_BACK,
     Partition,
     divide,
     keep_copies_together,
     partition_digests,
     payload_digests,
+    units_needed,
 )
 
 
@@ -35,7 +37,7 @@ many_units = st.lists(st.lists(st.integers(1, 4), min_size=12, max_size=40), min
 
 
 @settings(max_examples=50, deadline=None)
-@given(units=many_units, teachers=st.integers(1, 9), seed=st.integers(0, 2**32 - 1))
+@given(units=many_units, teachers=st.integers(2, 9), seed=st.integers(0, 2**32 - 1))
 def test_partitions_are_stratified_and_leave_no_unit_divided(units: list[list[int]], teachers: int, seed: int) -> None:
     folder = folder_of(units)
     partition = divide(folder, teachers, seed)
@@ -61,32 +63,56 @@ def test_other_seeds_make_other_partitions() -> None:
     assert divide(folder, 3, 0) != divide(folder, 3, 1)
 
 
-@pytest.mark.parametrize(("per_class", "teachers"), [(10, 4), (100, 45), (1000, 250), (3, 1)])
+@pytest.mark.parametrize(("per_class", "teachers"), [(10, 4), (100, 45), (1000, 250), (5, 2)])
 def test_by_default_a_teacher_gets_two_units_of_each_class(per_class: int, teachers: int) -> None:
     assert divide(folder_of([[1] * per_class, [1] * (per_class + 50)]), None, 0).teachers == teachers
 
 
 def test_too_many_teachers_are_refused_with_the_number_that_fits() -> None:
     folder = folder_of([[1] * 50, [8] * 20])
-    with pytest.raises(PartitionError, match=r"class 1 has 20 .* give --teachers 18\Z"):
+    with pytest.raises(PartitionError, match=r"class 1 has 20,.* give at least 21 of each class, or --teachers 18\Z"):
         divide(folder, 19, 0)
     assert divide(folder, 18, 0).teachers == 18
+    assert divide(folder_of([[1] * 50, [8] * 21]), 19, 0).teachers == 19
 
 
-@pytest.mark.parametrize("teachers", [0, -3])
-def test_no_teachers_are_refused(teachers: int) -> None:
-    with pytest.raises(PartitionError, match="at least one"):
+@pytest.mark.parametrize("teachers", [1, 0, -3])
+def test_fewer_than_two_teachers_are_refused(teachers: int) -> None:
+    with pytest.raises(PartitionError, match="give at least 2; one teacher always agrees with itself"):
         divide(folder_of([[1] * 20, [1] * 20]), teachers, 0)
+
+
+@pytest.mark.parametrize(
+    ("units", "line"),
+    [
+        ([[1] * 3, [1] * 3], r"too few payloads for 2 teachers in 2 classes \(0, 1\): class 0 has 3,.* and 1 of them"),
+        ([[1] * 50, [1] * 2], r"too few payloads for 2 teachers in class 1: class 1 has 2,"),
+        ([[1] * 50, [80]], r"in class 1: class 1 has 1, the files of a sub-folder and copies counted once"),
+    ],
+)
+def test_too_few_payloads_for_two_teachers_are_refused_with_the_number_that_would_do(
+    units: list[list[int]], line: str
+) -> None:
+    with pytest.raises(PartitionError, match=line + r".* at least 5 of each class; with 22, there are 10 teachers\Z"):
+        divide(folder_of(units), None, 0)
+
+
+@pytest.mark.parametrize(("teachers", "each", "units"), [(2, 2, 5), (10, 2, 22), (250, 2, 556), (19, 1, 21)])
+def test_the_number_that_would_do_does_and_one_less_does_not(teachers: int, each: int, units: int) -> None:
+    assert units_needed(teachers, each) == units
+    wanted = teachers if each == 1 else None
+    assert divide(folder_of([[1] * units] * 2), wanted, 0).teachers == teachers
+    less = folder_of([[1] * (units - 1)] * 2)
+    if teachers == FEWEST_TEACHERS or each == 1:
+        with pytest.raises(PartitionError):
+            divide(less, wanted, 0)
+    else:
+        assert divide(less, wanted, 0).teachers < teachers
 
 
 def test_a_negative_seed_is_refused() -> None:
     with pytest.raises(PartitionError, match="seed cannot be -1"):
         divide(folder_of([[1] * 20, [1] * 20]), 2, -1)
-
-
-def test_a_class_with_nothing_left_for_a_teacher_is_refused() -> None:
-    with pytest.raises(PartitionError, match=r"class 1 has 1 "):
-        divide(folder_of([[1] * 20, [4]]), None, 0)
 
 
 def folder_with_units(labels: list[int], units: list[str]) -> PayloadFolder:
@@ -103,6 +129,19 @@ def test_a_digest_is_of_the_files_bytes(tmp_path: Path) -> None:
         (tmp_path / name / "file").write_bytes(body)
     digests = payload_digests(read_folder(tmp_path))
     assert digests == [hashlib.sha256(body).hexdigest() for body in (b"x", b"y")]
+
+
+def test_all_files_that_cannot_be_read_are_listed_at_once(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    folder = read_folder(tmp_path)
+    for payload in folder.payloads:
+        payload.path.unlink()
+    with pytest.raises(
+        FolderError, match=r"2 of 2 payloads cannot be used: .*a/file: cannot be read: No such .*b/file"
+    ):
+        payload_digests(folder)
 
 
 def test_a_copy_joins_all_of_its_units() -> None:

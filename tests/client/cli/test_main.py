@@ -13,6 +13,7 @@ import click
 import pytest
 
 from calpow.client.cli.main import COMPLETION_VARIABLE, main
+from calpow.puzzle.installation import install_command
 from tests.support.command_line import error_line
 from tests.support.pow_server import PowServer
 from tests.support.saved_responses import header_value
@@ -123,12 +124,21 @@ def test_a_package_that_is_installed_adds_its_commands(tmp_path: Path, monkeypat
 def test_a_command_without_its_packages_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    install(tmp_path, monkeypatch, lacking_torch=PLUGIN.replace("{body}", "import no_such_torch.nn"))
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    install(tmp_path, monkeypatch, lacking_torchvision=PLUGIN.replace("{body}", "import torchvision.transforms"))
     assert main(["train"]) == 2
-    assert error_line(capsys.readouterr().err) == "this command needs no_such_torch: pip install 'calpow[owner]'"
+    assert error_line(capsys.readouterr().err) == f"this command needs torchvision: {install_command('owner')}"
 
 
-@pytest.mark.parametrize("command", ["teachers", "neighbours", "calibrate", "archive", "simulate"])
+def test_a_missing_module_that_calpow_does_not_require_is_named_without_advice_to_install_calpow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(tmp_path, monkeypatch, lacking_codec=PLUGIN.replace("{body}", "import no_such_codec"))
+    assert main(["train"]) == 2
+    assert error_line(capsys.readouterr().err).startswith("the module no_such_codec is not installed here")
+
+
+@pytest.mark.parametrize("command", ["teachers", "neighbours", "calibrate", "archive"])
 def test_without_torch_the_owner_s_commands_say_what_to_install(command: str, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "file").touch()
@@ -137,24 +147,24 @@ def test_without_torch_the_owner_s_commands_say_what_to_install(command: str, tm
         "neighbours": ["--victim", "file", "--data", "data", "--output", "n.pt"],
         "calibrate": ["--victim", "file", "--data", "data", "--metric", "gap"],
         "archive": ["--victim", "file", "--calibration", "file"],
-        "simulate": ["--baseline", "file", "--trace", "file"],
     }
     code = "import sys; sys.modules['torch'] = None; from calpow.client.cli.main import main; sys.exit(main())"
     done = subprocess.run(
         [sys.executable, "-c", code, command, *required[command]], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert error_line(done.stderr) == "this command needs torch: pip install 'calpow[owner]'"
+    assert error_line(done.stderr) == f"this command needs torch: {install_command('owner')}"
 
 
 def test_a_package_that_cannot_be_imported_leaves_the_others_usable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sound = PLUGIN.replace("{body}", "return 7")
-    install(tmp_path, monkeypatch, broken="import no_such_torch", sound_module=sound)
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    install(tmp_path, monkeypatch, broken="import torchvision", sound_module=sound)
     assert main(["train"]) == 7
     assert main(["teach"]) == 2
-    assert error_line(capsys.readouterr().err) == "this command needs no_such_torch: pip install 'calpow[owner]'"
+    assert error_line(capsys.readouterr().err) == f"this command needs torchvision: {install_command('owner')}"
 
 
 def test_a_fault_of_ours_is_one_line_that_is_not_blamed_on_the_user(
@@ -249,3 +259,56 @@ def test_bash_completes_with_the_script_that_the_command_prints(tmp_path: Path) 
     assert done.stdout.splitlines()[-1] == "offered: puzzle-cost"
     assert "-F _calpow_completion calpow" in done.stdout
     assert done.stderr == ""
+
+
+THREAD = "import threading, time; threading.Thread(target=time.sleep, args=(600,)).start(); print('done'); return 3"
+PROCESS = (
+    "import multiprocessing, time\n"
+    "    multiprocessing.get_context('fork').Process(target=time.sleep, args=(600,)).start(); print('done'); return 3"
+)
+
+
+@pytest.mark.parametrize("left_behind", [THREAD, PROCESS])
+def test_a_command_ends_although_threads_or_processes_that_it_ran_into_do_not(
+    left_behind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, monkeypatch, that_stays=PLUGIN.replace("{body}", left_behind))
+    done = run_installed(tmp_path, "train")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "done\n", "")
+
+
+NOISE = (
+    "import logging, warnings; warnings.warn('torch is deprecated', FutureWarning);"
+    " logging.getLogger('ts').warning('no accelerator'); logging.error('a library fails'); return 0"
+)
+
+
+def test_warnings_and_log_lines_of_libraries_stay_off_the_terminal_unless_debugging(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, monkeypatch, that_is_noisy=PLUGIN.replace("{body}", NOISE))
+    assert run_installed(tmp_path, "train").stderr == ""
+    debugged = run_installed(tmp_path, "--debug", "train").stderr
+    for text in ("torch is deprecated", "no accelerator", "a library fails"):
+        assert text in debugged
+
+
+def test_a_solver_that_does_not_work_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = "import warnings; from calpow.puzzle.errors import SlowSolverWarning;" + (
+        " [warnings.warn('solving is slow', SlowSolverWarning) for _ in range(2)]; return 0"
+    )
+    install(tmp_path, monkeypatch, that_is_slow=PLUGIN.replace("{body}", body))
+    assert error_line(run_installed(tmp_path, "train").stderr) == "warning: solving is slow"
+
+
+def run_installed(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run `calpow` in a process that finds what is installed in the folder."""
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.run(
+        [sys.executable, "-m", "calpow.client", *arguments],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+from email import message_from_bytes
+from email.message import Message
 from pathlib import Path
 
 import pytest
@@ -71,9 +73,45 @@ def test_standard_input_is_sent(
 
 
 def test_a_file_is_sent_as_curl_sends_it_and_json_as_json(server: PowServer, payload: str) -> None:
+    shutil.copy(payload, "CAPITALS.JSON")
     main(["predict", f"{server.url}/free", payload])
     main(["predict", f"{server.url}/free", *json_files(1)])
-    assert [request.headers.get("content-type") for request in server.requests] == [None, "application/json"]
+    main(["predict", f"{server.url}/free", "CAPITALS.JSON"])
+    types = [request.headers.get("content-type") for request in server.requests]
+    assert types == [None, "application/json", "application/json"]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("digit.png", "application/octet-stream"), ("a.Json", "application/json")])
+def test_with_a_part_a_file_is_sent_as_the_part_of_a_form_and_paid_for(
+    server: PowServer, payload: str, name: str, kind: str
+) -> None:
+    shutil.copy(payload, "sent")
+    os.rename("sent", name)
+    assert main(["predict", f"{server.url}/paid", name, "--part", "image", "--key", "k"]) == 0
+    (first, paid) = server.requests
+    form = message_from_bytes(f"Content-Type: {paid.headers['content-type']}\r\n\r\n".encode() + paid.body)
+    parts = form.get_payload()
+    assert isinstance(parts, list)
+    (part,) = parts
+    assert isinstance(part, Message)
+    assert part.get_param("name", header="Content-Disposition") == "image"
+    assert part.get_content_type() == kind
+    assert part.get_payload(decode=True) == BODY
+    assert first.body == paid.body
+
+
+def test_many_files_are_sent_as_the_same_part(server: PowServer) -> None:
+    assert main(["predict", f"{server.url}/free", *json_files(2), "--part", "image", "--output", "o"]) == 0
+    assert all(b'name="image"; filename="' in request.body for request in server.requests)
+
+
+@pytest.mark.parametrize("part", ["", 'a"b', "a\r\nb"])
+def test_a_part_whose_name_breaks_the_form_is_refused(
+    server: PowServer, payload: str, part: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", f"{server.url}/free", payload, "--part", part]) == 2
+    assert "is no name of a form's part" in error_line(capfd.readouterr().err)
+    assert server.requests == []
 
 
 def test_a_refusal_is_one_line_with_the_reason_and_exit_code_1(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from calpow.client.cli import progress_bars
 from calpow.client.cli.main import main
 from tests.support.command_line import PATIENCE_SECONDS, command_process, json_files
 from tests.support.pow_server import NO_LIMITS, PowServer
@@ -45,3 +46,19 @@ def test_solve_shows_the_time_left(server: PowServer) -> None:
         shown = read_until(ours, "<0")
     assert "proof of work: " in shown
     assert "/64 [" in shown
+
+
+def test_without_a_terminal_a_line_now_and_then_says_how_far_it_is(
+    server: PowServer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress_bars, "SECONDS_BETWEEN_LINES", 0.0)
+    assert main(["predict", f"{server.url}/free", *json_files(3), "--output", "o"]) == 0
+    lines = capfd.readouterr().err.splitlines()
+    assert lines == ["calpow: files 1/3, about 0 s left", "calpow: files 2/3, about 0 s left", "calpow: files 3/3"]
+
+
+def test_a_short_measurement_says_nothing_without_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    with progress_bars.turns_bar(2) as advance:
+        advance()
+        advance()
+    assert capfd.readouterr().err == ""

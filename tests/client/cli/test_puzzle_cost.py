@@ -8,6 +8,7 @@ import pytest
 from calpow.client.cli import puzzle_cost, solver_speed
 from calpow.client.cli.gpu_speeds import GPU_SPEEDS, GpuSpeed
 from calpow.client.cli.main import main
+from calpow.puzzle.installation import install_command
 from calpow.puzzle.profiles import PROFILES
 from calpow.puzzle.solving.engines import PYTHON, has_fast_engine, usable_cores
 
@@ -68,5 +69,5 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, capsys:
     monkeypatch.setenv("PATH", "")
     assert main(["puzzle-cost"]) == 0
     printed = capsys.readouterr().out
-    assert "calpow[fast] is not installed: pip install 'calpow[fast]'" in printed
+    assert f"calpow[fast] is not installed, or does not work here: {install_command('fast')}" in printed
     assert "the program hashcash is not installed: apt install hashcash" in printed

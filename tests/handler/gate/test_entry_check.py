@@ -117,6 +117,33 @@ def test_more_samples_than_are_allowed_are_refused_before_anything_else_is_looke
     assert harness.challenge(payload_of(256)).puzzle.expected_hashes >= 256 * FLOOR_HASHES
 
 
+class ImageRequest(TextRequest):
+    """A request whose text is an image of 5 million pixels."""
+
+    @property
+    def pixels(self) -> int:
+        return 5_000_000
+
+
+@pytest.mark.parametrize(
+    ("allowance", "allowed"),
+    [
+        (Allowance(256, 10.0), True),
+        (Allowance(256, 10.0, size=3, pixels=5_000_000), True),
+        (Allowance(256, 10.0, size=2), False),
+        (Allowance(256, 10.0, pixels=4_999_999), False),
+    ],
+)
+def test_more_bytes_or_pixels_than_the_owner_allows_are_refused_before_anything_decodes_them(
+    tmp_path: Path, allowance: Allowance, allowed: bool
+) -> None:
+    harness = GateHarness(tmp_path / "ledger.db", allowance=allowance)
+    request = ImageRequest(harness.key, None, 1, Purpose.predict, "1.0", must_not_be_read)
+    problem = problem_of(harness.batch(request)[0])
+    assert (problem.status, problem.type) == ((402, "pow-required") if allowed else (413, "too-large"))
+    assert harness.pass_count == 0
+
+
 def test_the_owner_sets_how_many_samples_are_allowed(tmp_path: Path) -> None:
     harness = GateHarness(tmp_path / "ledger.db", allowance=Allowance(3, 10.0))
     challenge_of(harness.ask(payload_of(3)))
@@ -131,6 +158,18 @@ def test_too_many_samples_that_only_the_pass_shows_are_refused_and_the_work_stay
     released(harness.ask("1.0", paid))
 
 
+class SecretRequest(TextRequest):
+    """A request whose payload must not even be measured."""
+
+    @property
+    def size(self) -> int:
+        raise AssertionError("a payload was measured")
+
+    @property
+    def pixels(self) -> int:
+        raise AssertionError("an image was looked at")
+
+
 @pytest.mark.parametrize(("key", "expected"), [("", "identity-missing"), (UNKNOWN_KEY, "identity-unknown")])
 def test_without_a_known_key_neither_payload_nor_account_is_looked_at(
     harness: GateHarness, key: str, expected: str
@@ -139,7 +178,7 @@ def test_without_a_known_key_neither_payload_nor_account_is_looked_at(
     gate = harness.hooked_worker(calls.append)
     paid = harness.pay("1.0")
     for sent in (None, paid, "x", "prepaid " + paid):
-        request = TextRequest(key, sent, 1000, Purpose.explain, "1.0", must_not_be_read)
+        request = SecretRequest(key, sent, 1000, Purpose.explain, "1.0", must_not_be_read)
         problem = problem_of(gate.answer([request], harness.runner.run)[0])
         assert (problem.status, problem.type, problem.challenge) == (401, expected, None)
     assert set(calls) <= {"account_of"}

@@ -318,6 +318,10 @@ def test_an_answer_whose_rest_takes_more_than_15_minutes_is_refused_for_good(slo
     paid = slow.pay("1.0")
     problem = problem_of(slow.ask(payload_of(60), paid, counted=False))
     assert (problem.status, problem.type, problem.challenge) == (413, "too-large", None)
+    assert "one challenge asks for at most " in problem.detail
+    samples = int(problem.detail.split(" at most ")[1].split()[0])
+    challenge_of(slow.ask(payload_of(samples)))
+    assert decision_type(slow.ask(payload_of(samples + 1))) == "too-large"
     assert slow.account().totals.queries == 60
     assert decision_type(slow.ask(payload_of(60), paid, counted=False)) == "too-large"
     assert decision_type(slow.ask("1.0", paid)) == "challenge-spent"

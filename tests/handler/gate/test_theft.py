@@ -135,7 +135,9 @@ def in_debt(thief: Thief, *, counted: bool = False) -> None:
     while thief.stolen < STOLEN:
         attempt = thief.attempt(thief.most, counted=counted)
         account = thief.harness.account(thief.name)
-        _, price = tariff.price(account.totals, thief.harness.policy.evidence_of(scored_text(attempt.text)), 1.0)
+        samples = scored_text(attempt.text)
+        evidence = thief.harness.policy.evidence_of(samples.costs.tolist(), samples.labels.tolist())
+        _, price = tariff.price(account.totals, evidence, 1.0)
         asked = tariff.asked(account, LIST if counted else 1, 1.0)
         assert isinstance(asked, int)
         enough = max(asked, account.owed + price - asked)

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from calpow.handler.leakage.confidence import Entropy, Gap
-from calpow.handler.leakage.output import OutputKind, log_distribution
+from calpow.handler.leakage.output import log_distribution
 from calpow.handler.leakage.score import SampleBatch, Score, VictimOutput
+from calpow.handler.leakage.specs import OutputKind
 
 SCORES: list[Score] = [Entropy(10), Gap()]
 LOGITS = torch.randn(40, 5, generator=torch.Generator().manual_seed(0)) * 3
@@ -62,14 +63,14 @@ def test_a_score_without_what_it_needs_says_so(score: Score) -> None:
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("kind", list(OutputKind))
 def test_a_spoiled_row_is_the_dearest_and_spoils_no_other(bad: float, kind: OutputKind) -> None:
-    output = LOGITS.softmax(1)
+    output = LOGITS.softmax(1)[:, :1] if kind.is_binary else LOGITS.softmax(1)
     clean = log_distribution(output, kind)
-    output[3, 2] = bad
+    output[3, -1] = bad
     logs = log_distribution(output, kind)
     others = [index for index in range(40) if index != 3]
     assert torch.equal(logs[others], clean[others])
     batch = SampleBatch(LOGITS, log_probabilities=logs)
-    assert Entropy(5).price(batch).costs[3].item() == pytest.approx(math.log(5))
+    assert Entropy(5).price(batch).costs[3].item() == pytest.approx(math.log(logs.shape[1]))
     assert Gap().price(batch).costs[3].item() == pytest.approx(1.0)
 
 

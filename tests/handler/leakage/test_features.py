@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from calpow.handler.leakage.features import FeatureTap
+from calpow.handler.errors import VictimError
+from calpow.handler.leakage.features import ITSELF, FeatureTap, find_layer
 
 INPUTS = torch.randn(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 
@@ -34,7 +35,7 @@ def network() -> Network:
 
 
 def tapped(model: Callable[[Tensor], Tensor]) -> FeatureTap:
-    return FeatureTap(model, lambda: model(INPUTS[:2]))
+    return FeatureTap(model, find_layer(model, lambda: model(INPUTS[:2])))
 
 
 def test_the_features_are_what_enters_the_layer_executed_last(network: Network) -> None:
@@ -76,8 +77,59 @@ def test_without_a_last_linear_layer_the_output_itself_serves(
 
 def test_half_precision_becomes_float32(network: Network) -> None:
     model = network.to(torch.bfloat16)
-    tap = FeatureTap(model, lambda: model(INPUTS[:2].bfloat16()))
+    tap = FeatureTap(model, find_layer(model, lambda: model(INPUTS[:2].bfloat16())))
     assert tap(lambda: model(INPUTS.bfloat16()))[1].dtype == torch.float32
+
+
+def test_a_layer_is_found_and_tapped_by_its_name(network: Network) -> None:
+    assert find_layer(network, lambda: network(INPUTS[:1])) == "last"
+    assert find_layer(nn.Sequential(network), lambda: network(INPUTS[:1])) == "0.last"
+    first = FeatureTap(network, "first")
+    first.arm()
+    network(INPUTS)
+    taken = first.take()
+    assert taken is not None
+    assert torch.equal(taken, INPUTS.flatten(1))
+
+
+def test_a_model_that_is_a_linear_layer_itself_is_tapped() -> None:
+    layer = nn.Linear(4, 3)
+    name = find_layer(layer, lambda: layer(torch.rand(2, 4)))
+    assert name == ITSELF
+    inputs = torch.rand(2, 4)
+    assert torch.equal(FeatureTap(layer, name)(lambda: layer(inputs))[1], inputs)
+
+
+@pytest.mark.parametrize("name", ["lost", "relu", ""])
+def test_a_layer_that_the_model_lacks_is_named(name: str) -> None:
+    model = nn.Sequential()
+    model.add_module("relu", nn.ReLU())
+    if name:
+        with pytest.raises(VictimError, match=f"no linear layer {name}, whose input was calibrated with"):
+            FeatureTap(model, name)
+    else:
+        assert FeatureTap(model, name).layer is None
+
+
+def test_one_sample_without_an_axis_of_the_batch_has_one_row_of_features() -> None:
+    model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)).eval()
+    sample = torch.rand(4)
+    name = find_layer(model, lambda: model(sample))
+    assert name == "2"
+    tap = FeatureTap(model, name)
+    tap.arm()
+    features = tap.features(model(sample).unsqueeze(0))
+    assert features is not None
+    assert torch.allclose(features, model[1](model[0](sample)).unsqueeze(0))
+
+
+def test_a_layer_whose_rows_are_not_the_samples_has_no_features() -> None:
+    tap = FeatureTap(nn.Linear(4, 3), ITSELF)
+    tap.arm()
+    assert tap.layer is not None
+    tap.layer(torch.rand(5, 4))
+    assert tap.features(torch.rand(2, 3)) is None
+    assert tap.features(None) is None
 
 
 def test_a_victim_that_fails_is_tapped_again_afterwards(network: Network) -> None:
@@ -128,3 +180,23 @@ def test_threads_get_the_features_of_their_own_runs(network: Network) -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize("has_layer", [True, False])
+def test_a_bare_number_is_the_answer_to_one_sample(has_layer: bool) -> None:
+    class Squeezed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = nn.Linear(16, 1)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            number: Tensor = self.last(inputs.flatten(1)).sigmoid().squeeze()
+            return number
+
+    model = Squeezed().eval()
+    tap = tapped(model) if has_layer else FeatureTap(model, "")
+    tap.arm()
+    features = tap.features(model(INPUTS[:1]))
+    assert features is not None
+    assert torch.equal(features, INPUTS[:1].flatten(1) if has_layer else model(INPUTS[:1]).reshape(1, 1))
+    assert torch.equal(tap(lambda: model(INPUTS[:1]))[1], features)

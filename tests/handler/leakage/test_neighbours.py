@@ -37,7 +37,7 @@ def test_the_nearest_vote_as_another_program_finds_them(neighbours: Neighbours) 
 
 
 def test_a_sample_is_priced_the_same_alone_and_in_a_batch(neighbours: Neighbours) -> None:
-    score: Score = VoteScore.of_neighbours(neighbours.votes, ACCOUNTANT)
+    score: Score = VoteScore.on_features(neighbours.votes, ACCOUNTANT)
     whole = score.price(SampleBatch(QUERIES, features=QUERIES))
     alone = [score.price(SampleBatch(row[None], features=row[None])) for row in QUERIES]
     assert whole.costs.tolist() == [sample.costs.item() for sample in alone]
@@ -51,7 +51,7 @@ def test_a_sample_is_priced_the_same_alone_and_in_a_batch(neighbours: Neighbours
 def test_features_that_have_no_neighbours_cost_the_most(neighbours: Neighbours, odd: float) -> None:
     batch = QUERIES[:3].clone()
     batch[1, 4] = odd
-    costs = VoteScore.of_neighbours(neighbours.votes, ACCOUNTANT).price(SampleBatch(batch, features=batch)).costs
+    costs = VoteScore.on_features(neighbours.votes, ACCOUNTANT).price(SampleBatch(batch, features=batch)).costs
     assert costs[1].item() == ACCOUNTANT.highest
     assert torch.equal(neighbours.votes(batch)[::2], neighbours.votes(QUERIES[:3])[::2])
 

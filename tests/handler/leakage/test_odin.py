@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from calpow.handler.leakage.features import FeatureTap
+from calpow.handler.leakage.features import FeatureTap, find_layer
 from calpow.handler.leakage.odin import MAGNITUDES, Odin, Perturbation, choose_magnitude, class_cosines
 from calpow.handler.leakage.score import SampleBatch, VictimOutput
 
@@ -48,7 +48,7 @@ def test_a_sample_costs_the_same_alone_and_in_a_batch(dtype: torch.dtype) -> Non
 def victim() -> tuple[nn.Module, FeatureTap]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)).eval()
-    return model, FeatureTap(model, lambda: model(INPUTS[:2]))
+    return model, FeatureTap(model, find_layer(model, lambda: model(INPUTS[:2])))
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
@@ -58,7 +58,7 @@ def test_inputs_are_moved_towards_a_higher_score_in_any_mode(mode: type) -> None
         inputs = INPUTS.clone()
         plain = Odin(tap.weight).price(SampleBatch(inputs, features=tap(lambda: model(inputs))[1]))
         moved = Odin(tap.weight, Perturbation(model, tap, 0.0025))
-        assert moved.needs is VictimOutput.NOTHING
+        assert moved.needs is VictimOutput.INPUTS
         priced = moved.price(SampleBatch(inputs))
     assert bool((priced.costs < plain.costs).all())
     assert torch.equal(inputs, INPUTS)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from calpow.handler.errors import VictimError
-from calpow.handler.leakage.features import FeatureTap
+from calpow.handler.leakage.features import FeatureTap, find_layer
+from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.recording import Call, HookableModel, Recorder, follow_model
 
 INPUTS = torch.arange(8.0).reshape(2, 4)
@@ -49,8 +50,9 @@ def handler(**attributes: object) -> SimpleNamespace:
 
 
 def seen_inputs(call: Call) -> Tensor:
-    assert call.inputs is not None
-    return call.inputs
+    inputs = call.arguments.only_tensor
+    assert inputs is not None
+    return inputs
 
 
 def seen_output(call: Call) -> Tensor:
@@ -69,6 +71,8 @@ def test_keyword_arguments_are_seen() -> None:
     recorder = follow_model(handler(model=Doubling()), None)
     call = only_call(recorder, lambda: recorder.model(values=INPUTS.clone(), scale=3.0))
     assert torch.equal(seen_inputs(call), INPUTS)
+    assert call.arguments.named["scale"] == 3.0
+    assert torch.equal(seen_output(call), 3 * INPUTS)
 
 
 def test_a_call_in_another_thread_is_seen() -> None:
@@ -171,21 +175,73 @@ def test_the_tensor_of_a_structured_answer_is_taken(answer: Any) -> None:
     assert torch.equal(seen_output(call), INPUTS)
 
 
-def test_several_tensors_are_not_taken_for_one() -> None:
-    recorder = follow_model(handler(model=Answering(lambda values: values)), None)
+class Masked(nn.Module):
+    """A model of two tensors, of which it changes the first."""
 
-    class Two(nn.Module):
-        def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-            return ids * mask
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        return ids.mul_(mask).clone()
 
-    recorder = follow_model(handler(model=Two()), None)
-    assert only_call(recorder, lambda: recorder.model(INPUTS, mask=INPUTS)).inputs is None
+
+def test_several_tensors_are_recorded_before_the_model_changes_them() -> None:
+    recorder = follow_model(handler(model=Masked()), None)
+    mask = torch.tensor([[1, 0, 1, 0]] * 2)
+    call = only_call(recorder, lambda: recorder.model(INPUTS.clone(), mask=mask))
+    assert call.arguments.only_tensor is None
+    assert call.arguments.equals(ModelInputs((INPUTS,), {"mask": mask}))
+    assert call.rows == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ModelInputs(((INPUTS, INPUTS > 3),), {}),
+        ModelInputs(({"ids": INPUTS.long(), "weights": [INPUTS, INPUTS]},), {}),
+        ModelInputs((), {"ids": INPUTS.long(), "mask": torch.ones(2, 4), "scale": 2}),
+    ],
+    ids=["tuple", "dict of lists", "names"],
+)
+def test_arguments_of_any_structure_are_recorded_and_replayed(arguments: ModelInputs) -> None:
+    def first(*given: object, **named: object) -> Tensor:
+        tensor = ModelInputs(given, named).tensors[0]
+        answer = tensor.float().clone()
+        tensor.zero_()
+        return answer
+
+    recorder = follow_model(handler(model=first), None)
+    call = recorder.replay(arguments)
+    assert call.arguments.equals(arguments)
+    again = recorder.replay(call.arguments)
+    assert torch.equal(seen_output(again), seen_output(call))
+    assert torch.equal(seen_output(again), INPUTS)
+    assert again.rows == 2
+
+
+def test_ragged_sequences_joined_by_offsets_have_no_common_rows() -> None:
+    recorder = Recorder(nn.EmbeddingBag(10, 3))
+    call = recorder.replay(ModelInputs((torch.tensor([1, 2, 3, 4, 5]), torch.tensor([0, 2])), {}))
+    assert seen_output(call).shape == (2, 3)
+    assert call.rows is None
+    assert call.arguments.only_tensor is None
+
+
+def test_a_model_that_raises_leaves_the_recorder_as_it_was() -> None:
+    recorder = Recorder(nn.Linear(4, 3))
+    with pytest.raises(RuntimeError):
+        recorder.ask(torch.rand(2, 5))
+    assert recorder.ask(INPUTS).rows == 2
+
+
+def test_replayed_inputs_stay_as_they_are() -> None:
+    recorder = Recorder(Doubling())
+    given = INPUTS.clone()
+    assert torch.equal(seen_output(recorder.ask(given)), 2 * INPUTS)
+    assert torch.equal(given, INPUTS)
 
 
 def test_features_of_the_call_are_taken() -> None:
     model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)).eval()
     recorder = follow_model(handler(model=model), None)
-    recorder.tap = FeatureTap(model, lambda: model(INPUTS))
+    recorder.tap = FeatureTap(model, find_layer(model, lambda: model(INPUTS)))
     call = only_call(recorder, lambda: model(INPUTS))
     assert call.features is not None
     assert torch.equal(call.features, model[1](model[0](INPUTS)))
@@ -233,3 +289,26 @@ def test_a_handler_with_several_models_is_refused_by_their_names() -> None:
 def test_one_module_under_two_names_is_one_model() -> None:
     model = nn.Identity()
     assert follow_model(handler(a=model, b=model), None).model is model
+
+
+@pytest.mark.parametrize(
+    ("arguments", "output", "rows"),
+    [
+        (torch.zeros(3, 2), torch.zeros(3, 4), 3),
+        (torch.zeros(3, 2), torch.zeros(3), 3),
+        (torch.zeros(3), torch.zeros(3, 1), 3),
+        (torch.zeros(3), torch.zeros(3), None),  # of one sample, perhaps
+        (torch.zeros(3, 2), torch.zeros(4), None),
+        (torch.zeros(3, 2), torch.tensor(1.0), None),
+    ],
+)
+def test_rows_are_counted_where_every_tensor_has_one_for_each(
+    arguments: Tensor, output: Tensor, rows: int | None
+) -> None:
+    assert Call(ModelInputs.of(arguments), output, None).rows == rows
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_rows_of_nested_tensors_are_counted() -> None:
+    ragged = torch.nested.nested_tensor([torch.zeros(1), torch.zeros(2)])
+    assert Call(ModelInputs.of(ragged), torch.zeros(2, 4), None).rows == 2

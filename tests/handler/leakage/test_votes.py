@@ -17,7 +17,7 @@ def ballots(numbers: Tensor) -> Tensor:
     return numbers.long()
 
 
-PATE = VoteScore.of_teachers(ballots, ACCOUNTANT)
+PATE = VoteScore.on_inputs(ballots, ACCOUNTANT)
 
 
 def test_a_batch_is_priced_in_its_order() -> None:
@@ -51,15 +51,17 @@ def test_votes_made_in_inference_mode_can_be_priced() -> None:
     assert PATE.price(SampleBatch(inputs)).costs.item() > 0
 
 
-def test_teachers_look_at_inputs_and_neighbours_at_features() -> None:
+def test_votes_are_on_inputs_or_on_features() -> None:
     votes = torch.tensor([[20, 15, 15], [0, 1, 49]])
     batch = SampleBatch(torch.zeros(2, 4), features=votes.float())
-    pknn = VoteScore.of_neighbours(ballots, ACCOUNTANT)
-    assert (PATE.needs, pknn.needs) == (VictimOutput.NOTHING, VictimOutput.FEATURES)
-    assert pknn.price(batch).labels.tolist() == [0, 2]
-    assert pknn.price(batch).costs.tolist() == PATE.price(SampleBatch(votes.float())).costs.tolist()
+    on_features = VoteScore.on_features(ballots, ACCOUNTANT)
+    assert (PATE.needs, on_features.needs) == (VictimOutput.INPUTS, VictimOutput.FEATURES)
+    assert on_features.price(batch).labels.tolist() == [0, 2]
+    assert on_features.price(batch).costs.tolist() == PATE.price(SampleBatch(votes.float())).costs.tolist()
 
 
-def test_neighbours_without_features_say_so() -> None:
+def test_a_score_without_what_it_votes_on_says_so() -> None:
     with pytest.raises(ValueError, match="features"):
-        VoteScore.of_neighbours(ballots, ACCOUNTANT).price(SampleBatch(torch.zeros(2, 4)))
+        VoteScore.on_features(ballots, ACCOUNTANT).price(SampleBatch(torch.zeros(2, 4)))
+    with pytest.raises(ValueError, match="inputs of one shape"):
+        PATE.price(SampleBatch(None, features=torch.zeros(2, 4)))

@@ -3,9 +3,7 @@
 import dataclasses
 
 import pytest
-import torch
 
-from calpow.handler.leakage.score import ScoredSamples
 from calpow.handler.ledger.ledger import NOTHING, Charge
 from calpow.handler.policy.calibrated_policy import PolicyName
 from tests.support.calibrations import (
@@ -21,8 +19,7 @@ POLICY = calibrated_policy(conditional=CONDITIONAL)
 
 
 def test_the_evidence_of_a_batch_is_each_samples_cost_and_excess_in_micro_units() -> None:
-    samples = ScoredSamples(torch.tensor([[1.5], [1.2345678], [9.0]], dtype=torch.float64), torch.tensor([0, 1, 1]))
-    assert POLICY.evidence_of(samples) == [
+    assert POLICY.evidence_of([[1.5], [1.2345678], [9.0]], [0, 1, 1]) == [
         Charge(1_500_000, 500_000, 1),
         Charge(1_234_568, -765_432, 1),
         Charge(9_000_000, 1_000_000, 1),
@@ -32,8 +29,7 @@ def test_the_evidence_of_a_batch_is_each_samples_cost_and_excess_in_micro_units(
 def test_the_paper_sums_the_first_scores_costs() -> None:
     wide = dataclasses.replace(CONDITIONAL, standards=(plain_standard(2), plain_standard(2)))
     policy = calibrated_policy(conditional=wide, scores=2 * calibrated_policy().scores)
-    samples = ScoredSamples(torch.tensor([[1.5, 2.5]], dtype=torch.float64), torch.tensor([0]))
-    assert policy.evidence_of(samples) == [Charge(1_500_000, 1_000_000, 1)]
+    assert policy.evidence_of([[1.5, 2.5]], [0]) == [Charge(1_500_000, 1_000_000, 1)]
 
 
 def test_work_is_what_the_reference_client_does_in_those_seconds() -> None:

@@ -44,14 +44,14 @@ def test_a_worker_reads_nothing_but_the_policy(tmp_path: Path, changes: tuple[Ch
 
 
 def test_the_last_versions_file_is_refused_though_all_else_is_right(tmp_path: Path) -> None:
-    older = save_changed(tmp_path, put("schema", 5))
-    assert "has schema 5, this version reads 6: make it again with calpow calibrate" in refused(older)
+    older = save_changed(tmp_path, put("schema", 6))
+    assert "has schema 6, this version reads 7: make it again with calpow calibrate" in refused(older)
 
 
 def test_another_schema_is_named_before_anything_else(tmp_path: Path) -> None:
     path = tmp_path / "future.json"
-    path.write_text('{"schema": 7, "everything": "else"}')
-    assert "has schema 7, this version reads 6" in refused(path)
+    path.write_text('{"schema": 8, "everything": "else"}')
+    assert "has schema 8, this version reads 7" in refused(path)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import dataclasses
 import math
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,28 +21,26 @@ def paper(rule: Paper, **changes: object) -> CalibratedPolicy:
 
 
 def test_excess_is_the_cost_above_legitimate_queries_with_the_same_answer() -> None:
-    costs = torch.tensor([[1.5], [1.5], [3.0]], dtype=torch.float64)
-    assert conditional().excess(costs, torch.tensor([0, 1, 1])).tolist() == [0.5, -0.5, 1.0]
+    assert CONDITIONAL.excess((1.5,), 0) == 0.5
+    assert CONDITIONAL.excess((1.5,), 1) == -0.5
+    assert CONDITIONAL.excess((3.0,), 1) == 1.0
 
 
 def test_several_scores_count_alike_each_standardised_by_the_class_of_the_answer() -> None:
     first, second = Standard((1.0, 10.0), (1.0, 5.0)), Standard((0.0, 0.0), (0.1, 1.0))
     wide = dataclasses.replace(CONDITIONAL, class_floors=(-9.0, -9.0), class_means=(0.0, 0.5))
     rule = dataclasses.replace(wide, standards=(first, second))
-    costs = torch.tensor([[2.0, 0.2], [20.0, -1.0]], dtype=torch.float64)
-    assert rule.excess(costs, torch.tensor([0, 1])).tolist() == pytest.approx([(1 + 2) / 2, (2 - 1) / 2 - 0.5])
+    assert rule.excess((2.0, 0.2), 0) == pytest.approx((1 + 2) / 2)
+    assert rule.excess((20.0, -1.0), 1) == pytest.approx((2 - 1) / 2 - 0.5)
 
 
 def test_one_wild_cost_counts_no_more_than_three_deviations() -> None:
-    costs = torch.tensor([[3.0], [1e9]], dtype=torch.float64)
-    dear, wild = conditional().excess(costs, torch.tensor([0, 0])).tolist()
-    assert dear == wild
+    assert CONDITIONAL.excess((3.0,), 0) == CONDITIONAL.excess((1e9,), 0)
 
 
 def test_a_query_below_the_floor_of_its_class_earns_no_more_than_the_floor() -> None:
     rule = dataclasses.replace(CONDITIONAL, class_floors=(0.8, 0.8))
-    costs = torch.tensor([[0.0], [0.8]], dtype=torch.float64)
-    assert rule.excess(costs, torch.tensor([0, 0])).tolist() == pytest.approx([-0.2, -0.2])
+    assert [rule.excess((cost,), 0) for cost in (0.0, 0.8)] == pytest.approx([-0.2, -0.2])
 
 
 @given(queries=st.integers(1, 10**9), excess=st.floats(-1e6, 0.0))

@@ -5,8 +5,7 @@ import dataclasses
 import pytest
 
 from calpow.handler.errors import CalibrationError
-from calpow.handler.leakage.input_range import InputRange
-from calpow.handler.leakage.score import VictimShape
+from calpow.handler.leakage.specs import InputRange, VictimShape
 from calpow.handler.policy.policies import Paper, SolverFit, Standard
 from calpow.handler.policy.validation import check_policy
 from tests.support.calibrations import calibrated_policy
@@ -22,7 +21,7 @@ def test_a_policy_that_makes_sense_passes() -> None:
     ("changes", "message"),
     [
         ({"victim_sha256": "abc"}, "victim_sha256 must be 64 hexadecimal digits"),
-        ({"parts": {"teachers.pt2": "Z" * 64}}, "parts.teachers.pt2 must be 64 hexadecimal digits"),
+        ({"parts": {"teachers.pt": "Z" * 64}}, "parts.teachers.pt must be 64 hexadecimal digits"),
         ({"shape": VictimShape(3, (4,))}, "conditional.class_floors has 2 of 3 classes"),
         ({"shape": VictimShape(1, (4,))}, "shape.classes must be at least 2"),
         ({"scores": ()}, "conditional.standards has 1 entries for 0 scores"),

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -151,3 +152,26 @@ llvmlite.binding.create_mcjit_compiler = refuse
 assert select_engine(Puzzle("hashcash-sha256", "5f0c", 20, 16)) is PYTHON
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("failure", ["AttributeError", "OSError"])
+def test_a_broken_llvmlite_is_warned_of_once_and_everything_is_solved_in_python(failure: str, tmp_path: Path) -> None:
+    (tmp_path / "llvmlite").mkdir()
+    (tmp_path / "llvmlite" / "__init__.py").write_text(f"raise {failure}('no libLLVM')")
+    program = """
+from calpow.puzzle.puzzle import Puzzle
+from calpow.puzzle.solving.engines import PYTHON, engines_for, select_engine
+
+assert select_engine(Puzzle("hashcash-sha1", "5f0c", 18, 16)) is PYTHON
+assert engines_for("hashcash-sha1") == (PYTHON,)
+"""
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stderr.count(f"llvmlite does not work here ({failure}: no libLLVM)") == 1

@@ -37,20 +37,48 @@ def vector_class(folder: Path, name: str = "vector", *, batched: bool = False) -
     return archive(folder, name, str(HERE / "vector_handler.py"), **options)
 
 
+def with_handler(folder: Path, handler: Path, name: str = "victim") -> Path:
+    """An eager model on vectors behind a handler of the test's own, which may import vector_handler."""
+    options = {
+        "model_file": HERE / "vector_net.py",
+        "serialized_file": _state(folder, name),
+        "extra_files": HERE / "vector_handler.py",
+    }
+    return archive(folder, name, str(handler), **options)
+
+
 def counting(folder: Path, name: str, *, workers: int, batch: int) -> Path:
     """A model on vectors whose handler writes down each pass; a payload may hold several vectors."""
-    config = folder / f"{name}.yaml"
-    config.write_text(
-        f"minWorkers: {workers}\nmaxWorkers: {workers}\nbatchSize: {batch}\nmaxBatchDelay: 200\nresponseTimeout: 30\n"
-    )
-    options = {"model_file": HERE / "vector_net.py", "serialized_file": _state(folder, name), "config_file": config}
-    return archive(folder, name, str(HERE / "counting_handler.py"), **options)
+    return _on_vectors(folder, name, "counting_handler.py", workers=workers, batch=batch)
+
+
+def stopping(folder: Path, name: str, *, workers: int, batch: int) -> Path:
+    """A model on vectors whose workers stop where stopping_handler.py is told to."""
+    return _on_vectors(folder, name, "stopping_handler.py", workers=workers, batch=batch)
+
+
+def stateful(folder: Path, name: str, *, workers: int, batch: int) -> Path:
+    """A model on vectors whose handler keeps state wherever Python lets it, and reads everything of a request."""
+    desk = HERE / "desk.py"
+    return _on_vectors(folder, name, "stateful_handler.py", workers=workers, batch=batch, extra_files=desk)
 
 
 def random(folder: Path, name: str = "random") -> Path:
     """A model on vectors that never gives the same answer twice."""
     options = {"model_file": HERE / "vector_net.py", "serialized_file": _state(folder, name)}
     return archive(folder, name, str(HERE / "random_handler.py"), **options)
+
+
+def hoarding(folder: Path, name: str = "hoarding") -> Path:
+    """A model on vectors whose handler keeps something of every request."""
+    options = {"model_file": HERE / "vector_net.py", "serialized_file": _state(folder, name)}
+    return archive(folder, name, str(HERE / "hoarding_handler.py"), **options)
+
+
+def headers(folder: Path, name: str = "headers") -> Path:
+    """A model on vectors that may come in a header, in the path or in the media type."""
+    options = {"model_file": HERE / "vector_net.py", "serialized_file": _state(folder, name)}
+    return archive(folder, name, str(HERE / "header_handler.py"), **options)
 
 
 def json_lists(folder: Path, name: str = "lists") -> Path:
@@ -70,7 +98,7 @@ def odd(folder: Path, how: str) -> Path:
 def vector_function(folder: Path, name: str = "function") -> Path:
     """A TorchScript model behind a module-level function, with a file it opens relative to its directory."""
     script = folder / "vector.pt"
-    torch.jit.script(_vector_net()).save(str(script))  # type: ignore[no-untyped-call]  # torch
+    torch.jit.script(vector_net()).save(str(script))  # type: ignore[no-untyped-call]  # torch
     greeting = folder / "greeting.json"
     greeting.write_text(json.dumps({"greeting": "class"}))
     return archive(folder, name, f"{HERE / 'vector_service'}:predict", serialized_file=script, extra_files=greeting)
@@ -88,8 +116,7 @@ def asynchronous(folder: Path, name: str = "asynchronous") -> Path:
 
 def pictures(folder: Path, name: str, *, script: bool) -> Path:
     """TorchServe's default image_classifier, eager or TorchScript; with names for its classes."""
-    torch.manual_seed(1)
-    network = PictureNet().eval()
+    network = _picture_net()
     names = folder / "index_to_name.json"
     names.write_text(json.dumps({str(index): f"thing {index}" for index in range(10)}))
     weights = folder / f"{name}.pt"
@@ -118,7 +145,7 @@ def vectors(folder: Path, per_class: int = 60) -> Path:
 def colours(folder: Path, per_class: int = 24) -> Path:
     """Payloads by class: plain pictures of ten colours, a little noisy."""
     generator = torch.Generator().manual_seed(3)
-    base = torch.rand(10, 3, generator=generator) * 255
+    base = _base_colours(generator)
     for label in range(10):
         (folder / str(label)).mkdir(parents=True)
         for number in range(per_class):
@@ -129,7 +156,32 @@ def colours(folder: Path, per_class: int = 24) -> Path:
     return folder
 
 
-def _vector_net() -> VectorNet:
+def _on_vectors(folder: Path, name: str, handler: str, *, workers: int, batch: int, **options: Path | str) -> Path:
+    config = folder / f"{name}.yaml"
+    config.write_text(
+        f"minWorkers: {workers}\nmaxWorkers: {workers}\nbatchSize: {batch}\nmaxBatchDelay: 200\nresponseTimeout: 30\n"
+    )
+    options |= {"model_file": HERE / "vector_net.py", "serialized_file": _state(folder, name), "config_file": config}
+    return archive(folder, name, str(HERE / handler), **options)
+
+
+def _base_colours(generator: torch.Generator) -> torch.Tensor:
+    return torch.rand(10, 3, generator=generator) * 255
+
+
+def _picture_net() -> PictureNet:
+    """Return a network that names the nearest of the colours, of pictures as image_classifier scales them."""
+    colours = _base_colours(torch.Generator().manual_seed(3)) / 255
+    scaled = (colours - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
+    network = PictureNet().eval()
+    with torch.no_grad():
+        network.layer.weight.copy_(4 * scaled.repeat_interleave(64, dim=1) / 64)
+        network.layer.bias.copy_(-2 * scaled.square().sum(dim=1))
+    return network
+
+
+def vector_net() -> VectorNet:
+    """Return the model on vectors."""
     network = VectorNet().eval()
     with torch.no_grad():
         network.layer.weight.copy_(torch.eye(4) * 8)
@@ -139,5 +191,5 @@ def _vector_net() -> VectorNet:
 
 def _state(folder: Path, name: str) -> Path:
     path = folder / f"{name}.pth"
-    torch.save(_vector_net().state_dict(), path)
+    torch.save(vector_net().state_dict(), path)
     return path

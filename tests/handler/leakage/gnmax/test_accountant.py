@@ -134,6 +134,6 @@ def test_the_largest_request_is_accounted_for_in_one_go() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_votes_on_a_gpu_are_priced() -> None:
     votes = torch.tensor([[250, 0, 0], [100, 100, 50]])
-    priced = VoteScore.of_teachers(lambda inputs: inputs.long(), EPSILON[250]).price(SampleBatch(votes.cuda()))
+    priced = VoteScore.on_inputs(lambda inputs: inputs.long(), EPSILON[250]).price(SampleBatch(votes.cuda()))
     assert priced.costs.tolist() == EPSILON[250].costs(votes).tolist()
     assert math.isfinite(priced.costs.sum())

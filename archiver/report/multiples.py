@@ -1,0 +1,96 @@
+"""Times of answers under a calibration, as multiples of the time that an answer takes without protection."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from calpow.archiver.calibration.calibration_document import Band, Calibration, RehearsalEvidence, SimulatedProfile
+from calpow.archiver.errors import ReportError
+
+# Numbers of queries after which the report says what attackers pay.
+MILESTONES = (1_000, 10_000)
+PERCENTILES = 101
+
+
+@dataclass(frozen=True)
+class Multiples:
+    """Multiples of the unprotected time that an answer takes, mean over a user's queries so far.
+
+    gate: the multiple of an answer that needs no puzzle.
+    floor: what the least puzzle adds to it.
+    """
+
+    gate: float
+    floor: float
+
+    @classmethod
+    def of(cls, calibration: Calibration) -> "Multiples":
+        """Return the multiples of a calibration."""
+        measured = calibration.measurement
+        latency = measured.latency_seconds
+        return cls(1 + measured.added_seconds / latency, calibration.policy.floor_seconds / latency)
+
+    def of_work(self, work: float, queries: float) -> float:
+        """Return the multiple of a user whose summed work is `work` floors after `queries` queries."""
+        return self.gate + self.floor * work / queries
+
+    def after(self, evidence: RehearsalEvidence, profile: SimulatedProfile, queries: int) -> float:
+        """Return the multiple of a profile's median user after `queries` queries."""
+        return self.of_work(work_at(evidence, profile, queries), queries)
+
+    def band(self, evidence: RehearsalEvidence, profile: SimulatedProfile) -> Band:
+        """Return a profile's multiples at the checkpoints."""
+        rows = (profile.work.low, profile.work.middle, profile.work.high)
+        return Band(*(tuple(map(self.of_work, row, evidence.checkpoints)) for row in rows))
+
+
+def check(evidence: RehearsalEvidence) -> None:
+    """Raise ReportError unless there is something to show and every profile has all its values."""
+    if not evidence.honest or not evidence.checkpoints:
+        raise ReportError("the calibration holds no evidence: make it again with calpow calibrate")
+    points = evidence.checkpoints
+    if points[0] < 1 or any(later <= earlier for earlier, later in itertools.pairwise(points)):
+        raise ReportError("the evidence's checkpoints do not rise from 1 on: make it again with calpow calibrate")
+    for profile in evidence.profiles:
+        if set(map(len, _values(profile))) != {len(points)} or len(profile.overhead) != PERCENTILES:
+            raise ReportError(f"profile {profile.name} lacks values: make the calibration again with calpow calibrate")
+        if min(*profile.work.low, *profile.work.middle, *profile.overhead) <= 0:
+            raise ReportError(f"profile {profile.name} takes no time: make the calibration again with calpow calibrate")
+
+
+def _values(profile: SimulatedProfile) -> tuple[tuple[float, ...], ...]:
+    return tuple(row for band in (profile.score, profile.work) for row in (band.low, band.middle, band.high))
+
+
+def metric_names(evidence: RehearsalEvidence) -> tuple[str, ...]:
+    """Return the names of the scores for which an attacker's AUROC is known."""
+    return tuple(dict.fromkeys(name for attacker in evidence.attackers for name in attacker.auroc))
+
+
+def milestones(evidence: RehearsalEvidence) -> tuple[int, ...]:
+    """Return the MILESTONES that were simulated, or the last checkpoint if none was."""
+    last = evidence.checkpoints[-1]
+    return tuple(milestone for milestone in MILESTONES if milestone <= last) or (last,)
+
+
+def dearest(evidence: RehearsalEvidence) -> SimulatedProfile:
+    """Return the legitimate profile with the highest 99th percentile."""
+    return max(evidence.honest, key=lambda profile: profile.overhead[99])
+
+
+def work_at(evidence: RehearsalEvidence, profile: SimulatedProfile, queries: float) -> float:
+    """Return the median summed work after `queries` queries, in floors; linear in logarithms between checkpoints."""
+    points, work = evidence.checkpoints, profile.work.middle
+    after = next((index for index, point in enumerate(points) if point >= queries), len(points) - 1)
+    if after == 0 or points[after] == queries:
+        return work[after]
+    before = after - 1
+    share = math.log(queries / points[before]) / math.log(points[after] / points[before])
+    return float(work[before] * (work[after] / work[before]) ** share)
+
+
+def envelope(bands: Sequence[Band]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the lowest low and the highest high at each checkpoint."""
+    lows, highs = zip(*(band.low for band in bands), strict=True), zip(*(band.high for band in bands), strict=True)
+    return tuple(map(min, lows)), tuple(map(max, highs))

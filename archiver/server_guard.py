@@ -1,0 +1,73 @@
+"""The program between a command and its TorchServe: it ends the server when the command ends, however that happens.
+
+`python -m calpow.archiver.server_guard HOME COMMAND...` runs COMMAND until it ends, or until standard input, a pipe
+that only the caller holds, is closed: the system closes it even for a caller that was killed. Then it ends all
+processes of COMMAND and removes the folder HOME.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+STOP_SECONDS = 15.0
+
+
+def main(home: Path, command: Sequence[str]) -> int:
+    """Run a command to its end, or to the end of standard input; return its exit code."""
+    over, released = threading.Event(), threading.Event()
+
+    def wait_for_caller() -> None:
+        # Not sys.stdin, whose lock a daemon thread would hold when Python ends.
+        while os.read(0, 1):
+            pass
+        released.set()
+        over.set()
+
+    def wait_for_server() -> None:
+        process.wait()
+        over.set()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        over.set()
+
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, stop)
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    for wait in (wait_for_caller, wait_for_server):
+        threading.Thread(target=wait, daemon=True).start()
+    over.wait()
+    end_session(process.pid)
+    code = process.wait()
+    if released.is_set():  # otherwise the caller may want to read the log
+        shutil.rmtree(home, ignore_errors=True)
+    return code
+
+
+def end_session(leader: int) -> None:
+    """End all processes of the group that a session's leader began: gently at first, for STOP_SECONDS."""
+    members = list(_group(leader))
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGTERM)
+    psutil.wait_procs(members, timeout=STOP_SECONDS)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
+
+
+def _group(leader: int) -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError, psutil.Error):
+            if os.getpgid(process.pid) == leader:
+                yield process
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))

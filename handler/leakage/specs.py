@@ -1,0 +1,75 @@
+"""What a calibration holds about the victim and its scores. Importable without torch, for the report."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+Settings = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class VictimShape:
+    """Shape of the victim's model.
+
+    classes: the number of its classes.
+    input_shape: the shape of one input without the batch axis; None where inputs differ in shape (texts, say), or
+        where the model takes several tensors.
+    input_dtype: the type of the inputs' numbers, as torch names it; empty where the model takes several tensors.
+    layer: the name of the model's module whose input are the features; empty where the output stands for them.
+    """
+
+    classes: int
+    input_shape: tuple[int, ...] | None
+    input_dtype: str = "float32"
+    layer: str = ""
+
+
+class OutputKind(Enum):
+    """Meaning of the numbers that the victim's model returns: one row a sample, or one number of two classes."""
+
+    probabilities = "probabilities"
+    log_probabilities = "log_probabilities"
+    logits = "logits"
+    binary_probability = "binary_probability"
+    binary_logit = "binary_logit"
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether one number a sample stands for two classes: it is high for the second."""
+        return self in (OutputKind.binary_probability, OutputKind.binary_logit)
+
+
+@dataclass(frozen=True)
+class InputRange:
+    """Least and largest number of legitimate inputs: by channel of `[channels, height, width]`, else by place.
+
+    There is one pair where all numbers share a range, as they do where inputs differ in shape, and none for inputs that
+    have no range: those of several tensors.
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+class ScoreName(Enum):
+    """The scores by their names."""
+
+    pate = "pate"
+    entropy = "entropy"
+    gap = "gap"
+    pknn = "pknn"
+    odin = "odin"
+    odin_moved = "odin-moved"
+
+
+# Scores of the victim's probabilities, and scores of its features.
+ON_PROBABILITIES = frozenset({ScoreName.entropy, ScoreName.gap})
+ON_FEATURES = frozenset({ScoreName.pknn, ScoreName.odin, ScoreName.odin_moved})
+
+
+@dataclass(frozen=True)
+class ScoreSpec:
+    """A score by its name, with the settings that it was calibrated with."""
+
+    name: ScoreName
+    settings: Settings

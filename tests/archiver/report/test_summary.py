@@ -1,0 +1,37 @@
+"""The summary that `calpow calibrate` prints: it ends with the verdict and the next command."""
+
+from pathlib import Path
+
+from calpow.archiver.report.next_step import next_step
+from calpow.archiver.report.summary import summarise
+from calpow.archiver.report.verdicts import verdict
+from tests.support.calibrations import calibration
+
+FILE = Path("demo/calibration.json")
+FACTS: dict[str, str | int | float] = {
+    "samples": 1_800,
+    "puzzle": "hashcash-sha1",
+    "solver": "fast",
+    "floor_seconds_in_python": 0.0123,
+}
+
+
+def test_the_summary_ends_with_the_words_of_the_verdict_and_the_command_to_run_next() -> None:
+    saved = calibration(provenance=FACTS)
+    outcome = verdict(saved)
+    step = next_step(saved, outcome.level, FILE)
+    lines = summarise(saved, FILE).splitlines()
+    assert [line.strip() for line in lines[-len(outcome.reasons) - 4 :]] == [
+        f"{outcome.headline}.",
+        "1× is the time that an answer takes without protection.",
+        *outcome.reasons,
+        step.advice,
+        step.command,
+    ]
+    assert "  calpow report demo/calibration.json -o report.html shows all of it" in lines
+
+
+def test_the_summary_has_the_times_of_the_victim_the_gate_and_the_puzzle() -> None:
+    saved = calibration(provenance=FACTS, latency_seconds=0.004, added_seconds=0.001)
+    assert "a sample takes 4.00 ms unprotected; the gate adds 1.00 ms and a puzzle of 1.00 ms" in summarise(saved, FILE)
+    assert "a client without it takes 12.30 ms" in summarise(saved, FILE)

@@ -1,0 +1,1 @@
+"""Handlers of classifiers of every kind, which TorchServe loads."""

@@ -1,0 +1,1 @@
+"""Model files of classifiers of every kind."""
