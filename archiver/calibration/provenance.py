@@ -15,6 +15,7 @@ from calpow.archiver.calibration.simulated_users import RESAMPLES, USERS_PER_RES
 from calpow.archiver.calibration.timing.machine_times import MachineTimes
 from calpow.archiver.calibration.timing.solver_timing import ReferenceClient
 from calpow.archiver.calibration.victim_scores import LegitimateUse
+from calpow.archiver.data.media_types import BODY
 from calpow.handler.leakage.gnmax.rdp import rdp_epsilon
 
 
@@ -56,12 +57,20 @@ def _origin(order: CalibrationOrder, client: ReferenceClient, legitimate: Legiti
         "puzzle": order.puzzle,
         "solver": client.engine.name,
         "seed": order.seed,
+        **how_read(order),
         "samples": len(samples.costs),
         "independent_samples": len(np.unique(samples.groups.numpy())),
         "mean_cost": mean_cost,
         **legitimate.facts,
         **_composed(order, mean_cost),
     }
+
+
+def how_read(order: CalibrationOrder) -> Provenance:
+    """Return how the data were read, where that was not by default; `next_step` gives the options again."""
+    files = {"classes": order.classes, "records": order.records}
+    read: Provenance = {name: _typed(path) for name, path in files.items() if path is not None}
+    return read if order.part == BODY else read | {"part": order.part}
 
 
 def _composed(order: CalibrationOrder, mean_cost: float) -> Provenance:

@@ -180,6 +180,11 @@ def _check_fit(artefacts: Artefacts, folder: PayloadFolder, victim: OpenVictim) 
     for card, what, again in cards:
         if card.victim_sha256 != victim.fingerprint:
             raise CalibrationError(f"{what} for another victim: {again} for this one")
+        if card.class_names != folder.class_names and set(card.class_names) == set(folder.class_names):
+            raise CalibrationError(
+                f"the data has the classes in the order {_names(folder.class_names)}, {what} on"
+                f" {_names(card.class_names)}: give the same --classes here"
+            )
         if card.class_names != folder.class_names:
             raise CalibrationError(
                 f"the data has classes {_names(folder.class_names)}, {what} on {_names(card.class_names)}:"

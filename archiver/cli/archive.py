@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from calpow.archiver.cli.option_types import FILE, FOLDER, VICTIM
+from calpow.archiver.cli.results import file_size, next_commands
 from calpow.handler.config import EXPLANATION_FACTOR, MOST_BYTES, MOST_PIXELS, MOST_SAMPLES
 
 _EPILOG = """\b
@@ -143,4 +144,7 @@ def archive(
         )
     )
     effect = "guards" if mode == "enforce" else "observes and does not guard"
-    print(f"{mar} ({mar.stat().st_size / 1e6:.1f} MB) {effect} {victim} and needs torch >= {needed_torch(ensemble)}")
+    print(f"{mar} ({file_size(mar)}) {effect} {victim} and needs torch >= {needed_torch(ensemble)}")
+    serve = ["torchserve", "--start", "--ncs", "--ts-config", "config.properties"]
+    serve += ["--model-store", str(mar.parent), "--models", f"{mar.stem}={mar.name}"]
+    print(next_commands("Next, a key for each account, and a server:", ["calpow", "keys", "add", "ACCOUNT"], serve))

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from calpow.archiver.cli.option_types import FOLDER, VICTIM, data_options
+from calpow.archiver.cli.results import file_size
 
 _EPILOG = """\b
 Example:
@@ -47,5 +48,4 @@ def neighbours(victim: Path, data: Path, output: Path, k: int, part: str, classe
     from calpow.archiver.reference_set import ReferenceOrder, write_reference_set
 
     card = write_reference_set(ReferenceOrder(victim, data, output, k, part, classes))
-    size = output.stat().st_size / 1e6
-    print(f"{output} ({size:.1f} MB): {card.points:,} points of {card.width} numbers, the nearest {card.k} vote")
+    print(f"{output} ({file_size(output)}): {card.points:,} points of {card.width} numbers, the nearest {card.k} vote")

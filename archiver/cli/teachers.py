@@ -1,10 +1,13 @@
 """`calpow teachers`: train the ensemble whose votes price the queries."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from calpow.archiver.cli.option_types import FILE, FOLDER, SEED, VICTIM, data_options
+from calpow.archiver.cli.results import file_size, next_commands
+from calpow.archiver.data.media_types import BODY
 
 _EPILOG = """\b
 Example:
@@ -112,10 +115,20 @@ def teachers(
             classes=classes,
         )
     )
-    smallest, largest = min(card.partition_sizes), max(card.partition_sizes)
     print(
-        f"{output} ({output.stat().st_size / 1e6:.1f} MB): {card.teachers} teachers on {smallest} to"
-        f" {largest} samples each, no payload with two of them; on {card.measured_on} samples held back a teacher is"
-        f" right in {card.teacher_accuracy:.1%}, the worst in {card.worst_teacher_accuracy:.1%}, the vote in"
+        f"{output} ({file_size(output)}): {card.teachers} teachers on"
+        f" {sample_range(card.partition_sizes)} samples each, no payload with two of them;"
+        f" on {card.measured_on} samples held back a teacher is right in"
+        f" {card.teacher_accuracy:.1%}, the worst in {card.worst_teacher_accuracy:.1%}, the vote in"
         f" {card.vote_accuracy:.1%}"
     )
+    options = [*(["--part", part] if part != BODY else []), *(["--classes", str(classes)] if classes else [])]
+    calibrate = ["calpow", "calibrate", "--victim", str(victim), "--ensemble", str(output)]
+    calibrate += ["--data", "HELDOUT", *options]
+    print(next_commands("Next, with payloads in HELDOUT that neither model nor teachers were trained on:", calibrate))
+
+
+def sample_range(sizes: Sequence[int]) -> str:
+    """Return the range of the teachers' numbers of samples in words; equal ones are one number."""
+    smallest, largest = min(sizes), max(sizes)
+    return f"{smallest}" if smallest == largest else f"{smallest} to {largest}"

@@ -10,7 +10,10 @@ from calpow.archiver.errors import FolderError
 # What file managers and archive programs leave behind, in lower case. Names that begin with a dot are hidden anyway.
 LITTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"})
 # Names of the parts of a data set, in lower case: folders of these names hold classes and are none.
-SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval"})
+SPLITS = frozenset(
+    {"train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval"}
+    | {"heldout", "held-out", "held_out", "held out", "holdout"}
+)
 EXPECTED = "expected is one sub-folder of payload files for each class, as torchvision.datasets.ImageFolder reads it"
 # How many names a message lists.
 MOST_LISTED = 10

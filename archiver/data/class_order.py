@@ -1,6 +1,7 @@
 """Comparison of the order of the classes with the victim's answers, which shows an order that is not the victim's."""
 
 import contextlib
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,11 +69,13 @@ def check_order(answers: Ints, labels: Ints, folder: PayloadFolder, output: Path
     finding = f"the victim's answers name the payload's class in {better.right:.0%} by {present}"
     if classes is not None:
         return f"{finding}, and in {better.right_reordered:.0%} by another: see whether the file is this victim's"
-    proposed = output.with_name(f"{output.name}.classes.json")
     names = dict(zip(better.places, folder.class_names, strict=True))
     by_index = {str(index): names[index] for index in range(len(names))}
+    text = json.dumps(by_index, indent=2, ensure_ascii=False) + "\n"
+    proposed = output.with_name(f"{output.name}.classes.json")
     try:
-        proposed.write_text(json.dumps(by_index, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        proposed = _file_for(text, output)
+        proposed.write_text(text, encoding="utf-8")
     except OSError as problem:
         raise ClassOrderError(f"{proposed} cannot be written: {problem.strerror}") from problem
     moved = [f"{index} {name}" for index, name in by_index.items() if folder.class_names[int(index)] != name]
@@ -80,6 +83,19 @@ def check_order(answers: Ints, labels: Ints, folder: PayloadFolder, output: Path
         f"{finding}, and in {better.right_reordered:.0%} by another, which moves {list_names(moved, 'class')}:"
         f" check {proposed}, and give --classes {proposed}"
     )
+
+
+def _file_for(text: str, output: Path) -> Path:
+    """Return the first of `OUTPUT.classes.json`, `OUTPUT.2.classes.json`, ... that is free or holds this text already.
+
+    A file of this name may be another model's, or one that its owner has mended by hand.
+    """
+    for number in itertools.count(1):
+        middle = "" if number == 1 else f".{number}"
+        proposed = output.with_name(f"{output.name}{middle}.classes.json")
+        if not proposed.exists() or proposed.read_bytes() == text.encode():
+            break
+    return proposed
 
 
 def find_better_order(answers: Ints, labels: Ints, classes: int) -> BetterOrder | None:

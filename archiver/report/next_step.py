@@ -51,11 +51,16 @@ def _parts(sources: Sources) -> list[str]:
 def _choices(calibration: Calibration) -> list[str]:
     """Return the options of a calibration that its owner set to other values than the default ones."""
     evidence, default = calibration.rehearsal, CalibrationOrder
+    facts = calibration.measurement.provenance
     words = []
     for option, value, usual in (
         ("--policy", calibration.policy.name.value, default.policy),
         ("--overhead-budget", f"{evidence.overhead_budget:g}", f"{default.budget:g}"),
         ("--horizon", str(evidence.horizon), str(default.horizon)),
+        ("--puzzle", str(facts.get("puzzle", default.puzzle)), default.puzzle),
+        ("--part", str(facts.get("part", default.part)), default.part),
+        ("--classes", str(facts.get("classes", "")), ""),
+        ("--from-records", str(facts.get("records", "")), ""),
     ):
         words += [option, value] if value != usual else []
     return words

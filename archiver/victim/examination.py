@@ -104,7 +104,8 @@ class Examination:
         if not self.rows.in_order:
             found.append(
                 "requests of a batch run one by one, since a batch is not one call of the model with one row a request"
-                " in order: batchSize above 1 makes nothing faster"
+                " in order, each as it is alone (padding to the longest changes it): batchSize above 1 makes nothing"
+                " faster"
             )
         if not self.explains:
             found.append("explanations are refused: the handler has none that can be priced")

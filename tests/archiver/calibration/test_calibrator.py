@@ -200,6 +200,12 @@ def test_data_of_other_classes_are_refused(home: Path, tmp_path: Path) -> None:
         calibrate(order(home, tmp_path / "c.json", data=tmp_path / "data"))
 
 
+def test_classes_in_another_order_than_the_teachers_need_the_same_option(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "classes.json").write_text('["3", "2", "1", "0"]')
+    with pytest.raises(CalibrationError, match=r"order 3, 2, 1, 0, .* on 0, 1, 2, 3: give the same --classes here"):
+        calibrate(order(home, tmp_path / "c.json", classes=tmp_path / "classes.json"))
+
+
 def test_too_few_payloads_are_refused_in_one_line(home: Path, tmp_path: Path) -> None:
     for label in range(4):
         folder = tmp_path / "data" / str(label)

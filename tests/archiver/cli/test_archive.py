@@ -84,5 +84,7 @@ def test_a_calibration_that_keeps_nobody_off_unless_that_is_accepted(
     assert "Do not deploy: it keeps nobody off" in refused(*named)
     assert not (tmp_path / "out.mar").exists()
     assert main([str(word) for word in (*named, "--accept-weak")]) == 0
-    assert capsys.readouterr().out.endswith(f"guards victim.mar and needs torch >= {OLDEST_TORCH}\n")
+    result, *_, serve = capsys.readouterr().out.splitlines()
+    assert result.endswith(f"guards victim.mar and needs torch >= {OLDEST_TORCH}")
+    assert serve.endswith(f"--model-store {tmp_path} --models out=out.mar")
     assert (tmp_path / "out.mar").is_file()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from calpow.archiver.cli.teachers import sample_range
 from tests.archiver.cli.conftest import Refused
 
 
@@ -45,3 +46,8 @@ def test_a_number_out_of_range_is_refused(
     message = refused(command, "--victim", "file", *files, option, value)
     assert f"Invalid value for '{option}': " in message
     assert line in message
+
+
+@pytest.mark.parametrize(("sizes", "text"), [((9, 9), "9"), ((10, 9, 11), "9 to 11")])
+def test_equal_sizes_of_teachers_are_one_number(sizes: tuple[int, ...], text: str) -> None:
+    assert sample_range(sizes) == text

@@ -23,6 +23,7 @@ def touch(root: Path, names: Sequence[str]) -> Path:
         (["1.png", "2.png"], r"holds no class folders and 2 files \(1.png, 2.png\): expected"),
         (["a/1"], r"holds one class folder, a: expected is .* for two classes or more"),
         (["data/a/1", "data/b/1"], r"one class folder, data, with 2 folders \(a, b\) in it: give .*/data if these"),
+        (["train/a/1", "heldout/a/1"], r"holds 2 folders \(heldout, train\), parts of a data set: give .*/heldout"),
         (["train/a/1", "Test/a/1"], r"holds 2 folders \(Test, train\), parts of a data set: give .*/Test"),
         ([".git/1", "__MACOSX/a/1", "a/1"], r"one class folder, a and"),
     ],

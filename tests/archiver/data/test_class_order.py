@@ -55,6 +55,16 @@ def test_another_order_is_an_error_that_writes_it_as_a_file_to_give(tmp_path: Pa
     )
 
 
+def test_a_file_of_another_order_is_not_overwritten(tmp_path: Path) -> None:
+    mended = tmp_path / "t.classes.json"
+    mended.write_text('["mine"]')
+    for _ in range(2):
+        with pytest.raises(ClassOrderError, match=r"give --classes .*t\.2\.classes\.json\Z"):
+            check_order(*answers([1, 2, 0], 20, 0.95), ANIMALS, tmp_path / "t", None)
+    assert mended.read_text() == '["mine"]'
+    assert {path.name for path in tmp_path.iterdir()} == {"t.classes.json", "t.2.classes.json"}
+
+
 def test_the_owners_own_order_is_only_warned_of(tmp_path: Path) -> None:
     warning = check_order(*answers([1, 2, 0], 20, 0.95), ANIMALS, tmp_path / "t", tmp_path / "mine.json")
     assert warning is not None

@@ -42,6 +42,16 @@ def test_a_weak_one_is_made_again_with_another_metric_and_the_owners_own_choices
     )
 
 
+def test_a_weak_one_is_made_again_with_the_options_that_say_how_its_data_are_read() -> None:
+    facts = {"puzzle": "scrypt", "part": "image", "classes": "my classes.json", "records": "records.jsonl"}
+    made = calibration(sources=SOURCES)
+    measured = dataclasses.replace(made.measurement, provenance=facts)
+    weak = next_step(dataclasses.replace(made, measurement=measured), VerdictLevel.weak, Path("c.json"))
+    assert weak.command.endswith(
+        " --puzzle scrypt --part image --classes 'my classes.json' --from-records records.jsonl --output c.json"
+    )
+
+
 def test_a_weak_one_of_all_metrics_needs_more_data() -> None:
     scores = tuple(ScoreSpec(name, {}) for name in (ScoreName.entropy, ScoreName.odin))
     standards = 2 * calibration().policy.conditional.standards
