@@ -128,7 +128,8 @@ def _given_times(are_given: bool) -> Iterator[None]:
 def owners(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Owner]:
     """An owner of each kind of model that this run tests, who has protected it, or failed to."""
     home = tmp_path_factory.mktemp("own")
-    chosen = {item.callspec.params.get("kind") for item in request.session.items if hasattr(item, "callspec")}
+    tests = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
+    chosen = {item.callspec.params.get("kind") for item in tests}
     return {
         kind: Owner(make(home / kind), kind).protect() for kind, make in KINDS.items() if kind in {*chosen, "table"}
     }
