@@ -16,7 +16,7 @@ from torch import nn
 METRICS_LOGGER = "ts.metrics.caching_metric"
 # A container with more entries is taken for a table, such as a vocabulary, which no request changes.
 MOST_ENTRIES = 1_000
-# The most objects of which contents are saved, so that saving takes a millisecond at most.
+# The most objects of which contents are saved, which bounds the time of saving to a millisecond or two.
 MOST_OBJECTS = 1_000
 
 _UNCHANGING = {type(None), bool, int, float, str, bytes}
