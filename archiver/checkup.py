@@ -19,7 +19,7 @@ MOST_DEPTHS = 6
 
 @dataclass(frozen=True)
 class Checkup:
-    """What an examination found: named facts, and remarks on what the owner should know."""
+    """Results of an examination in words: named facts, and remarks for the owner."""
 
     facts: tuple[tuple[str, str], ...]
     remarks: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What several commands print of their results: the size of a file, and the next command to paste."""
+"""Parts of the output that commands share: the size of a file, and the next commands to paste."""
 
 import shlex
 from pathlib import Path

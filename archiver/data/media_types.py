@@ -1,4 +1,4 @@
-"""How payload files are sent: the part of the request, and the media type by the suffix without regard to case.
+"""The form in which payload files are sent: the part of the request, and the media type by the suffix in any case.
 
 TorchServe parses a body of type `application/json` before the handler has it, and hands every other file over as bytes.
 `calpow predict` has a table of its own, which a test holds against this one.

@@ -89,7 +89,7 @@ class Examination:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What the owner should know, and what can be done about it."""
+        """Sentences about properties that do not stand against protection, with the way to change them."""
         found = []
         if self.remembers:
             found.append(

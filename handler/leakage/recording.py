@@ -104,11 +104,12 @@ class Recorder:
             self.tap.arm()
 
     def _end(self, model: nn.Module, arguments: tuple[object, ...], named: dict[str, object], output: object) -> None:
-        pending = self._pending.call
+        recording, pending = self._open, self._pending.call
         self._pending.call = None
-        if pending is None or pending[0] is not self._open:
+        if recording is None or (pending is not None and pending[0] is not recording):
             return
-        recording, copied = pending
+        # A model that calls itself: the inner call has taken the place of this one, which makes the answer.
+        copied = ModelInputs(arguments, named).copied() if pending is None else pending[1]
         result = first_tensor(output)
         copy = None if result is None else result.detach().clone()
         features = None if self.tap is None else self.tap.features(copy)

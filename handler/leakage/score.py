@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class VictimOutput(Flag):
-    """What a score needs of a pass of the victim."""
+    """Parts of a pass of the victim that a score is computed from."""
 
     INPUTS = auto()
     PROBABILITIES = auto()
@@ -17,7 +17,7 @@ class VictimOutput(Flag):
 
 @dataclass(frozen=True)
 class SampleBatch:
-    """What the scores need of a batch of n samples.
+    """Inputs, answers and features of n samples, from which the scores are computed.
 
     `inputs` is `[n, *input_shape]`, on the victim's device, or None where inputs differ in shape or are several
     tensors; `log_probabilities` float64 `[n, classes]` of the victim's answer, each row normalised; `features` float32
@@ -46,7 +46,7 @@ class Score(Protocol):
 
     @property
     def needs(self) -> VictimOutput:
-        """What a SampleBatch must hold."""
+        """The members of a SampleBatch that must not be None."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""What a calibration holds about the victim and its scores. Importable without torch, for the report."""
+"""Descriptions of the victim and of its scores, as a calibration holds them. Importable without torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -62,7 +62,7 @@ class MachineTimes:
 
     @property
     def warnings(self) -> list[str]:
-        """What makes these times less certain than they should be, one sentence each."""
+        """Reasons for which these times are less certain than they should be, one sentence each."""
         warnings = []
         if self.busy > BUSY_SHARE:
             warnings.append(

@@ -1,4 +1,4 @@
-"""What commands print of their results."""
+"""The output that commands share."""
 
 import shlex
 from pathlib import Path

@@ -94,6 +94,23 @@ def test_each_call_is_seen_in_order() -> None:
     assert torch.equal(torch.cat([seen_inputs(call) for call in recording.calls]), INPUTS)
 
 
+class Halving(nn.Module):
+    """A model that asks itself about the first half of several rows, and answers with the sum."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values if len(values) == 1 else values + self(values[:1])
+
+
+def test_a_model_that_calls_itself_is_seen_with_the_rows_that_it_answers() -> None:
+    recorder = Recorder(Halving())
+    with recorder.recording() as recording:
+        answer = recorder.model(INPUTS)
+    assert recording.begun == 2
+    assert [call.rows for call in recording.calls] == [1, 2]
+    assert recording.calls[-1].output is not None
+    assert torch.equal(recording.calls[-1].output, answer)
+
+
 def test_a_call_that_fails_has_begun() -> None:
     def fail(values: Tensor) -> Tensor:
         raise ValueError("no")
