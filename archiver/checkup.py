@@ -13,9 +13,6 @@ from calpow.archiver.teachers.training import default_trunk
 from calpow.archiver.victim.examination import Examination, examine
 from calpow.archiver.victim.victim_archive import open_victim
 
-# Depths that are listed.
-MOST_DEPTHS = 6
-
 
 @dataclass(frozen=True)
 class Checkup:
@@ -51,15 +48,14 @@ def _facts(found: Examination, folder: PayloadFolder) -> Iterator[tuple[str, str
     yield "output", f"{found.kind.value.replace('_', ' ')} of {found.classes} classes"
     source = f"the input of its layer {found.layer}" if found.layer else "its output, since no last linear layer shows"
     yield "features", f"{found.width:,} numbers: {source}"
-    if found.depths:
-        depths = [f"{depth.name} {'x'.join(map(str, depth.shape))}" for depth in found.depths[:MOST_DEPTHS]]
-        yield "depths", ", ".join(depths) + (", ..." if len(found.depths) > MOST_DEPTHS else "")
+    depths = ", ".join(f"{depth.width:,} numbers of {depth.name}" for depth in found.depths)
+    yield "depths", depths or "none besides the features"
     together = "one call of the model, one row a request, in order: requests run together"
     yield "batches", together if found.rows.in_order else "requests run one by one"
     yield "lists", "one sample an entry: priced before they run" if found.rows.counted else "not counted beforehand"
     yield "state", f"grows: {', '.join(found.remembers)}" if found.remembers else "none found"
     yield "time", f"{found.seconds * 1000:.1f} ms a payload in the median, without a server"
-    trunk = default_trunk(found.input_shape, found.input_dtype)
+    trunk = default_trunk(found)
     yield "teachers", f"{divide(folder, None, 0).teachers} by default, on trunk {trunk}"
 
 

@@ -14,9 +14,10 @@ from calpow.archiver.progress import log_notes
 from calpow.archiver.victim.recorded_calls import output_kind, recorded_calls, some_calls
 from calpow.archiver.victim.victim_archive import OpenVictim, open_victim
 from calpow.handler.errors import NeighboursError
-from calpow.handler.leakage.meter import features_of, find_features
+from calpow.handler.leakage.batches import features_of
 from calpow.handler.leakage.neighbours import SCHEMA, NeighboursCard, save_neighbours
 from calpow.handler.leakage.output import as_rows
+from calpow.handler.leakage.taps import find_features
 
 # Payloads on which the form of the victim's output is recognised.
 EXAMPLES = 64

@@ -90,9 +90,7 @@ def protect() -> None:
     victim, teachers, measured = HOME / "victim.mar", HOME / "teachers.pt", HOME / "calibration.json"
     heading("2. Protect it")
     command("teachers", "--victim", victim, "--data", data, "--teachers", str(TEACHERS), "--output", teachers)
-    # Two metrics: with so few pictures, one alone is late to recognise strangers. Decision 0015.
-    own = ("--metric", "pate", "entropy")
-    command("calibrate", "--victim", victim, "--ensemble", teachers, "--data", calibration, *own, "--output", measured)
+    command("calibrate", "--victim", victim, "--ensemble", teachers, "--data", calibration, "--output", measured)
     parts = ("--victim", victim, "--ensemble", teachers, "--calibration", measured)
     command("archive", *parts, "--model-name", MODEL, "--export-path", STORE, "--force")
     PROTECTED.write_text(state())

@@ -36,6 +36,8 @@ USER_SECONDS = 1.5
 # Seconds until processes begin that send queries at once.
 HEAD_START = 0.3
 QUERIES = 240
+# As many as a user sends in that time: a payload that was answered before changes nothing in the ledger.
+USER_PAYLOADS = 1_500
 # A few honest answers cost more than the past of their account, and are withheld after the same work of the server.
 MOST_WITHHELD = 0.1
 TIMEOUT = 30.0
@@ -110,7 +112,7 @@ class Load:
 
     def round(self, connections: int) -> Round:
         """One round of both views."""
-        shares = [self._take(QUERIES) for _ in range(connections)]
+        shares = [self._take(USER_PAYLOADS) for _ in range(connections)]
         unprotected = self._users(self._site.unprotected, [None] * connections, shares)
         protected = self._users(self._site.protected, self._keys(connections), shares)
         return Round(connections, unprotected, protected, self._server(connections))

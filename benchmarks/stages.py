@@ -37,8 +37,8 @@ from calpow.handler.gate import entry_check
 from calpow.handler.gate.challenges import Issuer
 from calpow.handler.gate.tokens import Signer
 from calpow.handler.leakage.gnmax.accountant import Accountant
+from calpow.handler.leakage.scores.votes import VoteScore
 from calpow.handler.leakage.teachers.ensemble import Ensemble
-from calpow.handler.leakage.votes import VoteScore
 from calpow.handler.ledger.sqlite import SqliteLedger
 from calpow.handler.ledger.uri import URI_VARIABLE, open_ledger
 from calpow.handler.model_archive import read_manifest, unpack
@@ -63,7 +63,7 @@ LEDGER_CALLS = ("account_of", "account", "standing", "admit", "settle", "fail", 
 PASS = "the victim's pass"
 PLACES: Sequence[tuple[type | ModuleType, str, str]] = (
     (Ensemble, "votes", "ensemble"),
-    (VoteScore, "price", "accounting"),
+    (VoteScore, "costs", "accounting"),
     *((SqliteLedger, name, "ledger") for name in LEDGER_CALLS),
     (Signer, "sign", "signing"),
     (Signer, "verify", "verifying"),

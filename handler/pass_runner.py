@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from calpow.handler.errors import BadPayload, PricingUnavailable, VictimError
 from calpow.handler.gate import problems
-from calpow.handler.gate.interface import PassResult, Purpose
+from calpow.handler.gate.interface import PassResult, PricedSamples, Purpose
 from calpow.handler.gate.problems import Problem
 from calpow.handler.leakage.meter import Meter
 from calpow.handler.leakage.recording import Call
-from calpow.handler.leakage.score import ScoredSamples
+from calpow.handler.leakage.sample_identity import SampleIdentifier
 from calpow.handler.policy.calibrated_policy import BatchRows
 from calpow.handler.rate_limited_log import RateLimitedLog
 from calpow.handler.torchserve_request import TorchServeRequest
@@ -25,9 +25,10 @@ DESCRIPTION_WITH_INPUT = problems.bad_payload("a description takes no input")
 class PassRunner:
     """Runs the victim, on several requests together if their rows can be told apart, and prices its model's calls."""
 
-    def __init__(self, victim: Victim, meter: Meter, rows: BatchRows) -> None:
+    def __init__(self, victim: Victim, meter: Meter, identifier: SampleIdentifier, rows: BatchRows) -> None:
         self._victim = victim
         self._meter = meter
+        self._identifier = identifier
         self._rows = rows
 
     def run(self, requests: Sequence[TorchServeRequest]) -> list[PassResult[HeldAnswer]]:
@@ -68,16 +69,11 @@ class PassRunner:
         count = calls[0].rows if len(calls) == 1 else None
         if failed or done.sent or count != len(requests):
             return None
-        samples = self._price(calls)
+        # Of one model, in one version, and all predictions: what they are for is the same for all of them.
+        samples = self._price(calls, requests[0])
         if isinstance(samples, Problem):
             return None
-        return [
-            PassResult(
-                done.held(index, answers),
-                ScoredSamples(samples.costs[index : index + 1], samples.labels[index : index + 1]),
-            )
-            for index in range(len(requests))
-        ]
+        return [PassResult(done.held(index, answers), samples.only(index)) for index in range(len(requests))]
 
     def _run_again(self, request: TorchServeRequest) -> PassResult[HeldAnswer]:
         """Run one request of a batch that failed. If it fails alone, too, it leaves nothing to the others."""
@@ -100,10 +96,14 @@ class PassRunner:
         # What was streamed before a status of 5xx is an answer; an exception drops it.
         if isinstance(answers, Exception) or (done.status(0) >= 500 and not done.sent):
             return PassResult(held, None)
-        samples = self._price_explanation(done.preprocessed) if explaining else self._price(done.recording.calls)
+        samples = (
+            self._price_explanation(done.preprocessed, request)
+            if explaining
+            else self._price(done.recording.calls, request)
+        )
         return PassResult(held, None, samples) if isinstance(samples, Problem) else PassResult(held, samples)
 
-    def _price_explanation(self, preprocessed: object) -> ScoredSamples | Problem:
+    def _price_explanation(self, preprocessed: object, request: TorchServeRequest) -> PricedSamples | Problem:
         """Price an explanation by what `preprocess` returned: the calls that explaining makes are not the user's."""
         if preprocessed is None:
             return problems.EXPLANATION_REFUSED
@@ -113,14 +113,17 @@ class PassRunner:
         except Exception as error:
             log.error("an explanation cannot be priced", type(error).__name__)
             return problems.PRICING_UNAVAILABLE
-        return self._price(calls)
+        return self._price(calls, request)
 
-    def _price(self, calls: Sequence[Call]) -> ScoredSamples | Problem:
-        """Return the scores of a pass, or why it has none. An unexpected exception concerns this pass alone."""
+    def _price(self, calls: Sequence[Call], request: TorchServeRequest) -> PricedSamples | Problem:
+        """Return the samples of a pass, or why it has none. An unexpected exception concerns this pass alone."""
         if not calls:
             return problems.PRICING_UNAVAILABLE
         try:
-            return self._meter.price_calls(calls)
+            scored = self._meter.price_calls(calls)
+            counts = [len(scored.labels)] if len(calls) == 1 else [self._meter.samples(call) for call in calls]
+            identities = self._identifier.identities(calls, counts, request.purpose_and_version)
+            return PricedSamples(scored.costs.tolist(), scored.labels.tolist(), identities)
         except BadPayload as error:
             return problems.bad_payload(str(error))
         except (VictimError, PricingUnavailable) as error:

@@ -21,6 +21,7 @@ from calpow.handler.gate.gate import Gate
 from calpow.handler.gate.interface import Allowance, AnswerStrategy, Decision, Refused
 from calpow.handler.gate.problems import Problem
 from calpow.handler.image_header import limit_pillow
+from calpow.handler.leakage.sample_identity import SampleIdentifier
 from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.uri import open_ledger, shared_uri
 from calpow.handler.observe.observer import Observer
@@ -66,7 +67,9 @@ class GateHandler:
         if config.mode is Mode.enforce and config.max_pixels:
             limit_pillow(config.max_pixels)
         parts = load_parts(home, victim, config)
-        self._passes = PassRunner(victim, parts.meter, parts.policy.rows)
+        # Who knows the hash of the victim has the victim, and no answer to steal.
+        identifier = SampleIdentifier(bytes.fromhex(parts.policy.victim_sha256), parts.policy.input_range)
+        self._passes = PassRunner(victim, parts.meter, identifier, parts.policy.rows)
         self._counted = parts.policy.rows.counted
         self._version = str((context.manifest or {}).get("model", {}).get("modelVersion"))
         self._strategy = _strategy(context.model_name, config, ledger, parts.policy, explains=victim.explains)
@@ -120,8 +123,8 @@ def _strategy(
         records = shared_path(config.records)
         log.info("calpow: observing %s, nobody is blocked, records go to %s", model, records)
         return Observer(model, ledger, policy, records)
-    scores = " and ".join(score.name.value for score in policy.scores)
-    log.info("calpow: guarding %s, policy %s, metrics %s", model, policy.name.value, scores)
+    scores = ", ".join(score.label for score in policy.scores)
+    log.info("calpow: guarding %s, policy %s, scores %s", model, policy.name.value, scores)
     factor = config.explanation_factor if explains else 0.0
     allowance = Allowance(config.max_samples, factor, config.max_bytes, config.max_pixels)
     return Gate(model, ledger, policy, allowance)

@@ -134,12 +134,16 @@ class TorchServeRequest:
         """Whether its body is a single part of plain bytes, which a handler reads as one sample."""
         return len(self.row) == 1 and isinstance(next(iter(self.row.values())), bytes | bytearray)
 
+    @property
+    def purpose_and_version(self) -> str:
+        """What is asked for, and of which version of the model."""
+        return f"{'explain' if self.says_explain else 'predict'} {self.version}"
+
     @cached_property
     def digest(self) -> str:
         """Exact digest of everything that the victim may read; empty when the payload is nested too deep."""
-        purpose = f"{'explain' if self.says_explain else 'predict'} {self.version}"
         try:
-            return request_digest(purpose, self.row, self.properties, OUR_HEADERS)
+            return request_digest(self.purpose_and_version, self.row, self.properties, OUR_HEADERS)
         except (RecursionError, ValueError):
             return ""
 

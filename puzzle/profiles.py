@@ -14,18 +14,20 @@ from calpow.puzzle.puzzle import LEAST_STAMPS, Puzzle, puzzle_size
 class PuzzleKind:
     """The properties that all puzzles of one model share: the digest, and the range of the number of stamps.
 
-    A puzzle has `least_stamps` to 2 x `least_stamps` - 1 stamps, and fewer only where the work is very small. So sizes
-    differ in steps of at most 1 / least_stamps, solving times have a relative standard deviation of 1 / sqrt(count),
-    and verification takes `count` digests. Raises UnknownAlgorithm or PuzzleError.
+    A puzzle has `least_stamps` to 2 x `least_stamps` - 1 stamps where these have `least_bits` bits or more; for less
+    work it has fewer, down to FEWEST_STAMPS, so that solvers spend their time on digests rather than on beginning
+    stamps. Sizes differ in steps of at most 1 / count, solving times have a relative standard deviation of
+    1 / sqrt(count), and verification takes `count` digests. Raises UnknownAlgorithm or PuzzleError.
     """
 
     algorithm: str
     cost: ScryptCost | None = None
     least_stamps: int = LEAST_STAMPS
+    least_bits: int = 1
 
     def __post_init__(self) -> None:
         check_algorithm(self.algorithm, self.cost)
-        puzzle_size(1.0, self.least_stamps)
+        puzzle_size(1.0, self.least_stamps, self.least_bits)
 
     @property
     def most_stamps(self) -> int:
@@ -34,7 +36,7 @@ class PuzzleKind:
 
     def puzzle(self, work: float, resource: str) -> Puzzle:
         """Return the puzzle whose expected digests are nearest to `work`. Raises PuzzleError."""
-        bits, count = puzzle_size(work, self.least_stamps)
+        bits, count = puzzle_size(work, self.least_stamps, self.least_bits)
         return Puzzle(self.algorithm, resource, bits, count, self.cost)
 
 

@@ -18,6 +18,8 @@ MAX_COUNT = 64
 # Counts of 16 to 31 make steps of at most 1/16 between sizes, and a spread of solving times of at most 25 %
 # (decision 0028).
 LEAST_STAMPS = 16
+# Where the digests of so many stamps would take little longer than beginning them, puzzles have fewer (decision 0047).
+FEWEST_STAMPS = 4
 MAX_RESOURCE_LENGTH = 128
 
 _RESOURCE = re.compile(r"[!-9;-~]+")
@@ -93,19 +95,32 @@ class Puzzle:
             raise WrongStamp(f"stamp {index} claims {stamp.bits} bits: mint it with {self.bits}", "bits")
 
 
-def puzzle_size(work: float, least: int = LEAST_STAMPS) -> tuple[int, int]:
+def puzzle_size(work: float, least: int = LEAST_STAMPS, least_bits: int = 1) -> tuple[int, int]:
     """Return (bits, count) of the puzzle whose expected digests, count x 2^bits, are nearest to `work`.
 
-    `count` lies in [least, 2 least) if `work` is at least 2 x least digests; below that, it is the number of stamps of
-    one bit, at least one. Work beyond the largest puzzle gives the largest puzzle. Raises PuzzleError if `work` is
-    negative or not a number, or if `least` is not between 1 and 32.
+    `count` lies in [least, 2 least) where the stamps then have `least_bits` bits or more. Less work is asked for by
+    fewer stamps of `least_bits` bits, down to FEWEST_STAMPS, then by up to 2 x FEWEST_STAMPS - 1 stamps of fewer bits,
+    and at last by the number of stamps of one bit, at least one. Work beyond the largest puzzle gives the largest
+    puzzle. Raises PuzzleError if `work` is negative or not a number, if `least` is not between 1 and 32, or if
+    `least_bits` is not between 1 and MAX_BITS.
     """
     if not work >= 0:
         raise PuzzleError(f"a puzzle cannot ask for {work} hashes: the work must be 0 or more")
     if not 1 <= least <= MAX_COUNT // 2:
         raise PuzzleError(f"puzzles of at least {least} stamps: the least must be between 1 and {MAX_COUNT // 2}")
-    most = 2 * least - 1
-    work = min(work, float(most << MAX_BITS))
-    bits = max(1, math.frexp(work / least)[1] - 1)  # so that work / 2^bits lies in [least, 2 least)
+    if not 1 <= least_bits <= MAX_BITS:
+        raise PuzzleError(f"stamps of at least {least_bits} bits: the least must be between 1 and {MAX_BITS}")
+    work = min(work, float((2 * least - 1) << MAX_BITS))
+    bits = _bits_of(work, least)
+    if bits < least_bits:
+        fewest = min(FEWEST_STAMPS, least)
+        bits = min(least_bits, _bits_of(work, fewest))
+        if bits < least_bits:
+            least = fewest
     count = max(1, round(work / 2**bits))
-    return (bits, count) if count <= most else (bits + 1, least)
+    return (bits, count) if count < 2 * least else (bits + 1, least)
+
+
+def _bits_of(work: float, least: int) -> int:
+    """Return the bits, at least one, with which work / 2^bits lies in [least, 2 least)."""
+    return max(1, math.frexp(work / least)[1] - 1)

@@ -60,25 +60,57 @@ class Band:
 
 
 @dataclass(frozen=True)
+class ThiefFigures:
+    """Price of what a thief steals, in floors: all that he pays, over the answers that he steals.
+
+    pure, half, fifth, twentieth: the mean price of a query where all queries are strangers, a half, one in five, one in
+        twenty.
+    cheapest: as `pure`, of the cheapest third of his queries, for a thief who knows what queries cost.
+    theft: the price of a stolen answer at his best duty cycle, with `fillers` genuine answers for each stolen one. The
+        figure to judge by: genuine fillers are the best, since an answer that is repeated earns nothing.
+    five: the price of a stolen answer on accounts that are given up after five queries.
+    free: the answers that he steals after an honest past before the first that costs more than two floors.
+    """
+
+    pure: float
+    half: float
+    fifth: float
+    twentieth: float
+    cheapest: float
+    theft: float
+    fillers: int
+    five: float
+    free: float
+
+
+@dataclass(frozen=True)
 class SimulatedProfile:
     """Simulated users who send one kind of queries.
 
+    kind: the tolerated change of all their samples; empty for none, and for attackers.
+    own_data: whether an attacker brings queries of his own, and does not change legitimate ones.
     samples: the number of different samples to draw from.
-    score: the summed score on which the policy acts.
+    score: the number on which the policy acts: the log of the mean wealth, or the paper's distance from the baseline.
     work: summed solving time of all queries so far, in multiples of the floor; the floor itself is one a query.
     overhead: percentiles 0, 1, ..., 100 over users of the time a query takes with the gate over the time it takes
         without, mean over the queries up to the horizon.
-    auroc: of one such query against a legitimate one of its class (0.5 is chance), by the name of the score; empty
+    dearest: the 99th percentile over users of the mean price of a query, in floors, the largest over stream lengths.
+    auroc: of one such query against a legitimate one of its class (0.5 is chance), by the label of the score; empty
         for legitimate users.
+    figures: what stolen answers cost; None for legitimate users.
     """
 
     name: str
     role: Role
+    kind: str
+    own_data: bool
     samples: int
     score: Band
     work: Band
     overhead: tuple[float, ...]
+    dearest: float
     auroc: Mapping[str, float]
+    figures: ThiefFigures | None
 
 
 @dataclass(frozen=True)
@@ -87,6 +119,9 @@ class RehearsalEvidence:
 
     score_name: what `SimulatedProfile.score` is, for the axis of a picture.
     checkpoints: numbers of queries, ascending, at which the bands are given.
+    tolerated: the names of the tolerated changes.
+    intolerant: by name of a profile, what it would pay under the policy that tolerates nothing, in floors: `dearest` of
+        legitimate users, `theft` of attackers. Empty where nothing is tolerated.
     teacher_accuracy, vote_accuracy: of the ensemble, on legitimate samples that no teacher was trained on.
     warnings: sentences.
     """
@@ -96,6 +131,8 @@ class RehearsalEvidence:
     overhead_budget: float
     checkpoints: tuple[int, ...]
     profiles: tuple[SimulatedProfile, ...]
+    tolerated: tuple[str, ...]
+    intolerant: Mapping[str, float]
     teacher_accuracy: float
     vote_accuracy: float
     warnings: tuple[str, ...]

@@ -1,58 +1,88 @@
 """The work behind `calpow calibrate`: price payloads, fit the policies, time victim and client, rehearse."""
 
-import math
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from calpow.archiver.calibration import provenance
-from calpow.archiver.calibration.calibration_document import Calibration, Measurement, RehearsalEvidence, Sources
-from calpow.archiver.calibration.fitting import (
-    CAP,
-    ROOM,
-    FittedPolicies,
-    bounds_multiples,
-    conditional_multiples,
-    excesses_of,
-    fit_bounds,
-    fit_conditional,
-    fit_paper,
-    paper_multiples,
+from calpow.archiver.calibration.calibration_document import (
+    Calibration,
+    Measurement,
+    RehearsalEvidence,
+    SimulatedProfile,
+    Sources,
 )
+from calpow.archiver.calibration.judgement import scores_in_use
 from calpow.archiver.calibration.order import CalibrationOrder
-from calpow.archiver.calibration.rehearsal import QueryTimes, RehearsalInputs, RehearsedPolicy, rehearse, warnings
-from calpow.archiver.calibration.samples import Samples
-from calpow.archiver.calibration.simulated_users import (
-    StreamLengths,
-    Users,
-    merge,
-    simulate,
-    simulate_accounts,
+from calpow.archiver.calibration.policy_fit.affordability import Limits
+from calpow.archiver.calibration.policy_fit.evidence_data import EvidenceData
+from calpow.archiver.calibration.policy_fit.evidence_fit import fit_evidence
+from calpow.archiver.calibration.policy_fit.fitted_evidence import Candidate, FittedEvidence
+from calpow.archiver.calibration.policy_fit.paper_fit import FittedPaper, fit_paper
+from calpow.archiver.calibration.policy_fit.user_profiles import profiles
+from calpow.archiver.calibration.rehearsal import (
+    EvidencePricing,
+    PaperPricing,
+    Pricing,
+    QueryTimes,
+    RehearsalInputs,
+    Streams,
+    dearest_class_mix,
+    rehearse,
+    separations,
 )
+from calpow.archiver.calibration.samples import Floats, Ints, Samples
+from calpow.archiver.calibration.sufficiency import check_varying, constant_scores
 from calpow.archiver.calibration.timing.machine_times import measure_times
 from calpow.archiver.calibration.timing.solver_timing import (
     ReferenceClient,
     reference_client,
 )
+from calpow.archiver.calibration.timing.tight_loop import TightLoop
 from calpow.archiver.calibration.victim_scores import VictimScores, measure_scores
+from calpow.archiver.calibration.warnings import tight_loop_warnings, warnings
 from calpow.archiver.data.data_source import DataSource
 from calpow.archiver.data.payloads import PayloadFolder
 from calpow.archiver.victim.victim_archive import VictimArchive, copy_victim
 from calpow.handler.errors import CalibrationError
+from calpow.handler.leakage.specs import ScoreName, ScoreSpec
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy, PolicyName
-from calpow.handler.policy.policies import SolverFit
+from calpow.handler.policy.evidence import Evidence, ScoreTest
+from calpow.handler.policy.solver_fit import SolverFit
 from calpow.puzzle.profiles import PROFILES, PuzzleKind
 
 # The work that the draft archive asks for, in stamps of one bit and in multiples of a puzzle's fewest stamps: the time
 # that the gate adds then includes verification.
 DRAFT_STAMPS = 1.5
-# Rounds of drawing users of every profile, for policies whose fitting does not draw all of them.
-ROUNDS = 50
-CONDITIONAL_SCORE = "summed score above legitimate queries of the same class"
-PAPER_SCORE = "summed cost above the baseline"
-BOUNDS_SCORE = "summed cost"
+# What honest users of every class mix may pay, in floors, at the 99th percentile. The floor follows from what they do
+# pay, so that a whole answer stays within the budget of the owner.
+CLASS_MIX_BUDGET = 2.0
+# Scores that may be odd where they are small, too.
+TWO_SIDED = frozenset(
+    {
+        ScoreName.energy,
+        ScoreName.entropy,
+        ScoreName.norm,
+        ScoreName.prototypes,
+        ScoreName.mahalanobis,
+        ScoreName.density,
+        ScoreName.tokens,
+    }
+)
+
+
+@dataclass(frozen=True)
+class _Fits:
+    """The fitted policies, and the scores that a worker computes: PATE first, then those that are bet on.
+
+    `intolerant` is the fit that tolerates nothing; None where that is the fit itself.
+    """
+
+    scores: tuple[ScoreSpec, ...]
+    evidence: FittedEvidence
+    intolerant: FittedEvidence | None
+    paper: FittedPaper
 
 
 def _ignore(line: str) -> None:
@@ -85,31 +115,105 @@ def _calibrate(
     log: Callable[[str], None],
 ) -> Calibration:
     measured = measure_scores(order, victim, folder, log)
-    fits = _fit(order, measured)
+    fits = _fit(order, measured, log)
     draft = _draft(order, client.kind, measured, fits)
-    times = measure_times(draft, client, order, victim, folder, measured.legitimate.samples_per_payload)
+    paying = _rehearse(order, draft, fits, measured, QueryTimes(1.0, 0.0, 0.0), honest_only=True)
+    room = dearest_class_mix(paying)
+    times = measure_times(draft, client, order, victim, folder, measured.legitimate.samples_per_payload, room)
     policy = replace(
         draft,
+        puzzle=times.puzzle,
         floor_seconds=times.floor.seconds,
-        cap=_cap(order.budget, times.of_query),
+        cap=max(1.0, order.cap_seconds / times.floor.seconds),
         solver=times.solver,
     )
-    facts = provenance.describe(order, client, measured.legitimate, fits, times)
-    rehearsal = _rehearse(order, policy, fits, measured, times.of_query)
+    facts = provenance.describe(order, client, measured.legitimate, times)
+    simulated = _rehearse(order, policy, fits, measured, times.of_query)
+    rehearsal = _evidence(order, policy, fits, measured, simulated, times.of_query)
     rehearsal = replace(rehearsal, warnings=(*rehearsal.warnings, *times.warnings))
     measurement = Measurement(times.of_query.latency, times.of_query.added, sources, facts)
     return Calibration(policy, measurement, rehearsal)
 
 
-def _fit(order: CalibrationOrder, measured: VictimScores) -> FittedPolicies:
+def _fit(order: CalibrationOrder, measured: VictimScores, log: Callable[[str], None]) -> _Fits:
     """Fit every policy, each with a generator of its own, so that none depends on another."""
-    samples, highest = measured.legitimate.samples, measured.setup.highest
-    lengths = StreamLengths(order.horizon)
-    return FittedPolicies(
-        fit_conditional(samples, highest, lengths, np.random.default_rng(order.seed)),
-        fit_paper(samples, highest, lengths, np.random.default_rng(order.seed)),
-        fit_bounds(samples, highest, lengths, np.random.default_rng(order.seed)),
+    specs, legitimate = measured.setup.scores, measured.legitimate
+    limits = Limits(CLASS_MIX_BUDGET)
+    data = EvidenceData(legitimate.samples, legitimate.tolerated, {}, measured.attacks, measured.own_data)
+    candidates = _varying(order, legitimate.samples, specs, log)
+
+    def fitted(data: EvidenceData) -> FittedEvidence:
+        return fit_evidence(data, candidates, limits, np.random.default_rng(order.seed), every=bool(order.scores))
+
+    evidence = fitted(data)
+    intolerant = fitted(replace(data, tolerated={}, shown=data.tolerated)) if data.tolerated else None
+    paper = fit_paper(legitimate.samples, limits.budget, limits.cap, np.random.default_rng(order.seed))
+    return _Fits(_worker_scores(specs, evidence), evidence, intolerant, paper)
+
+
+def candidate_tests(specs: Sequence[ScoreSpec], labels: Sequence[str] = ()) -> list[Candidate]:
+    """Return the tests of the scores that labels name, or of all: from one side, and from both where both are odd."""
+    named = {label.partition("@")[0] for label in labels}
+    return [
+        Candidate(position, two_sided, spec.place)
+        for position, spec in enumerate(specs)
+        if not named or spec.name.value in named
+        for two_sided in ((False, True) if spec.name in TWO_SIDED else (False,))
+    ]
+
+
+def _varying(
+    order: CalibrationOrder, samples: Samples, specs: Sequence[ScoreSpec], log: Callable[[str], None]
+) -> list[Candidate]:
+    """Return the tests of an order without those of scores that are the same for every sample, which `log` is told of.
+
+    Raises FittingError for such a score that the order names, that the paper's policy sums, or where no other is left.
+    """
+    labels = [spec.label for spec in specs]
+    constant = constant_scores(samples, labels)
+    candidates = candidate_tests(specs, order.scores)
+    used = list(dict.fromkeys(labels[candidate.score] for candidate in candidates))
+    if order.policy == PolicyName.paper.value:
+        check_varying(constant, labels[:1])
+    if order.scores or set(used) <= constant.keys():
+        check_varying(constant, used)
+    for label in used:
+        if label in constant:
+            log(f"note: score {label} is {constant[label]:.6g} for every legitimate sample, and is not used")
+    return [candidate for candidate in candidates if labels[candidate.score] not in constant]
+
+
+def _worker_scores(specs: tuple[ScoreSpec, ...], fit: FittedEvidence) -> tuple[ScoreSpec, ...]:
+    """Return the scores that a worker computes: the first, which the paper's policy sums, and those that are bet on."""
+    places = dict.fromkeys([0, *(test.candidate.score for test in fit.tests)])
+    return tuple(specs[place] for place in places)
+
+
+def evidence_policy(
+    fit: FittedEvidence, specs: Sequence[ScoreSpec], scores: Sequence[ScoreSpec], likeness: int
+) -> Evidence:
+    """Return the policy of a fit to the scores `specs`, for a worker that computes `scores`."""
+    return Evidence(
+        tests=tuple(
+            ScoreTest(
+                score=scores.index(specs[test.candidate.score]),
+                high=_reachable(test.high),
+                low=() if test.low is None else _reachable(test.low, -1),
+            )
+            for test in fit.tests
+        ),
+        levels=fit.bets.shares,
+        stakes=fit.bets.stakes,
+        exponent=fit.exponent,
+        ceiling=fit.ceiling,
+        entry=fit.entry,
+        likeness=likeness,
     )
+
+
+def _reachable(table: Floats, sign: int = 1) -> tuple[tuple[float, ...], ...]:
+    """Return the finite thresholds of each class, times `sign`."""
+    return tuple(tuple(sign * value for value in row if np.isfinite(value)) for row in table.tolist())
 
 
 def _absolute(order: CalibrationOrder) -> CalibrationOrder:
@@ -125,7 +229,7 @@ def _absolute(order: CalibrationOrder) -> CalibrationOrder:
     )
 
 
-def _draft(order: CalibrationOrder, kind: PuzzleKind, measured: VictimScores, fits: FittedPolicies) -> CalibratedPolicy:
+def _draft(order: CalibrationOrder, kind: PuzzleKind, measured: VictimScores, fits: _Fits) -> CalibratedPolicy:
     """Return the policy before anything has been timed: every query costs next to nothing."""
     setup = measured.setup
     return CalibratedPolicy(
@@ -134,12 +238,11 @@ def _draft(order: CalibrationOrder, kind: PuzzleKind, measured: VictimScores, fi
         parts=measured.parts,
         output=setup.output,
         rows=measured.rows,
-        scores=setup.scores,
+        scores=fits.scores,
         input_range=setup.input_range,
         name=PolicyName(order.policy),
-        conditional=fits.conditional.policy,
+        evidence=evidence_policy(fits.evidence, setup.scores, fits.scores, measured.likeness),
         paper=fits.paper.policy,
-        bounds=fits.bounds.policy,
         puzzle=kind,
         floor_seconds=2 * DRAFT_STAMPS * kind.least_stamps,
         cap=1.0,
@@ -147,57 +250,91 @@ def _draft(order: CalibrationOrder, kind: PuzzleKind, measured: VictimScores, fi
     )
 
 
-def _cap(budget: float, times: QueryTimes) -> float:
-    """Return the longest puzzle in floors: CAP times what a legitimate user may solve, however long pricing takes."""
-    return max(CAP, CAP * (budget - 1) * times.latency / ROOM / times.floor)
+def _rehearse(
+    order: CalibrationOrder,
+    policy: CalibratedPolicy,
+    fits: _Fits,
+    measured: VictimScores,
+    times: QueryTimes,
+    *,
+    honest_only: bool = False,
+) -> tuple[SimulatedProfile, ...]:
+    """Return what users and attackers pay; `honest_only` those of class mixes alone, under the fit's own cap."""
+    rng = np.random.default_rng(order.seed)
+    cap = fits.evidence.cap if honest_only else policy.cap
+    pricing: Pricing = PaperPricing(policy.paper, cap)
+    fit = fits.evidence
+    if policy.name is PolicyName.evidence:
+        pricing = EvidencePricing(fit, cap)
+    return rehearse(pricing, _inputs(order, fit, measured, times, honest_only), rng)
 
 
-def _rehearsed(policy: CalibratedPolicy, lengths: StreamLengths) -> RehearsedPolicy:
-    """Return the chosen policy as the rehearsal needs it."""
-    standards = policy.conditional.standards
-    names = [score.name.value for score in policy.scores]
-    if policy.name is PolicyName.conditional:
-        excesses = partial(excesses_of, policy.conditional)
-        multiples = partial(conditional_multiples, policy.conditional, lengths.checkpoints, cap=policy.cap)
-        return RehearsedPolicy(CONDITIONAL_SCORE, excesses, multiples, standards, names)
-    if policy.name is PolicyName.bounds:
-        multiples = partial(bounds_multiples, policy.bounds, lengths.checkpoints, cap=policy.cap)
-        return RehearsedPolicy(BOUNDS_SCORE, lambda costs, labels: costs[:, 0].numpy(), multiples, standards, names)
-    slope = policy.paper.slope
-    multiples = partial(paper_multiples, math.log(policy.paper.base), cap=policy.cap)
-    return RehearsedPolicy(PAPER_SCORE, lambda costs, labels: costs[:, 0].numpy() - slope, multiples, standards, names)
-
-
-def _all_users(rehearsed: RehearsedPolicy, samples: Samples, lengths: StreamLengths, rng: np.random.Generator) -> Users:
-    """Draw users of every profile from the samples as they are, not from resamples."""
-    scores = rehearsed.score(samples.costs, samples.labels)
-    return merge(
-        [
-            simulate(scores, samples, lengths, rng) | simulate_accounts(scores, samples, lengths, rng)
-            for _ in range(ROUNDS)
-        ]
+def _inputs(
+    order: CalibrationOrder, fit: FittedEvidence, measured: VictimScores, times: QueryTimes, honest_only: bool
+) -> RehearsalInputs:
+    legitimate = measured.legitimate
+    kinds = {"": legitimate.samples.first_costs} | {
+        name: scored.costs[:, 0].numpy() for name, scored in legitimate.tolerated.items()
+    }
+    users = profiles(legitimate.samples, () if honest_only else tuple(legitimate.tolerated))
+    attacks = {} if honest_only else measured.attacks
+    labels = [spec.label for spec in measured.setup.scores]
+    return RehearsalInputs(
+        samples=legitimate.samples,
+        profiles=users,
+        honest={name: Streams(codes, kinds[name]) for name, codes in fit.held_out.items()},
+        attacks={
+            name: Streams(fit.attacks[name], _costs(scored.costs[:, 0].numpy(), fit.judged[name]))
+            for name, scored in attacks.items()
+        },
+        own_data=measured.own_data,
+        auroc={name: separations(scored, legitimate.samples, labels) for name, scored in attacks.items()},
+        times=times,
+        horizon=order.horizon,
     )
 
 
-def _rehearse(
-    order: CalibrationOrder, policy: CalibratedPolicy, fits: FittedPolicies, measured: VictimScores, times: QueryTimes
+def _costs(costs: Floats, index: Ints) -> Floats:
+    chosen: Floats = costs[index]
+    return chosen
+
+
+def _evidence(
+    order: CalibrationOrder,
+    policy: CalibratedPolicy,
+    fits: _Fits,
+    measured: VictimScores,
+    simulated: tuple[SimulatedProfile, ...],
+    times: QueryTimes,
 ) -> RehearsalEvidence:
-    lengths, samples = StreamLengths(order.horizon), measured.legitimate.samples
-    rehearsed = _rehearsed(policy, lengths)
-    if policy.name is PolicyName.conditional:
-        users = fits.conditional.users
-    else:
-        users = _all_users(rehearsed, samples, lengths, np.random.default_rng(order.seed))
-    inputs = RehearsalInputs(users, samples, measured.attacks, lengths, times)
     ensemble = measured.setup.artefacts.ensemble
+    is_paper = policy.name is PolicyName.paper
     evidence = RehearsalEvidence(
-        score_name=rehearsed.score_name,
+        score_name=PaperPricing.score_name if is_paper else EvidencePricing.score_name,
         horizon=order.horizon,
         overhead_budget=order.budget,
-        checkpoints=tuple(lengths.checkpoints.tolist()),
-        profiles=rehearse(rehearsed, inputs, np.random.default_rng(order.seed)),
+        checkpoints=tuple(_inputs(order, fits.evidence, measured, times, True).checkpoints.tolist()),
+        profiles=simulated,
+        tolerated=tuple(measured.legitimate.tolerated),
+        intolerant={} if is_paper else _intolerant(order, fits, measured, times, policy.cap),
         teacher_accuracy=ensemble.card.teacher_accuracy if ensemble else 0.0,
         vote_accuracy=ensemble.card.vote_accuracy if ensemble else 0.0,
         warnings=(),
     )
-    return replace(evidence, warnings=tuple(warnings(evidence, inputs, with_teachers=ensemble is not None)))
+    card = ensemble.card if ensemble else None
+    found = warnings(evidence, measured.legitimate.samples, times, card, scores_in_use(policy))
+    loop = tight_loop_warnings(TightLoop.of(policy, times.latency), evidence)
+    return replace(evidence, warnings=(*found, *loop))
+
+
+def _intolerant(
+    order: CalibrationOrder, fits: _Fits, measured: VictimScores, times: QueryTimes, cap: float
+) -> dict[str, float]:
+    """Return what users and thieves would pay if no change were tolerated, by name of the profile."""
+    if fits.intolerant is None:
+        return {}
+    fit = fits.intolerant
+    profiles = rehearse(
+        EvidencePricing(fit, cap), _inputs(order, fit, measured, times, False), np.random.default_rng(order.seed)
+    )
+    return {profile.name: profile.dearest if profile.figures is None else profile.figures.theft for profile in profiles}

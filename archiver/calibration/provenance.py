@@ -8,10 +8,8 @@ import numpy as np
 import torch
 
 from calpow.archiver.calibration.calibration_document import Provenance, Sources
-from calpow.archiver.calibration.fitting import FittedPolicies
 from calpow.archiver.calibration.order import CalibrationOrder
 from calpow.archiver.calibration.score_setup import DELTA
-from calpow.archiver.calibration.simulated_users import RESAMPLES, USERS_PER_RESAMPLE, Payments
 from calpow.archiver.calibration.timing.machine_times import MachineTimes
 from calpow.archiver.calibration.timing.solver_timing import ReferenceClient
 from calpow.archiver.calibration.victim_scores import LegitimateUse
@@ -39,11 +37,10 @@ def describe(
     order: CalibrationOrder,
     client: ReferenceClient,
     legitimate: LegitimateUse,
-    fits: FittedPolicies,
     times: MachineTimes,
 ) -> Provenance:
     """Return all facts about a calibration."""
-    return _origin(order, client, legitimate) | _simulated(order, fits) | _timed(times)
+    return _origin(order, client, legitimate) | _timed(times)
 
 
 def _origin(order: CalibrationOrder, client: ReferenceClient, legitimate: LegitimateUse) -> Provenance:
@@ -58,6 +55,7 @@ def _origin(order: CalibrationOrder, client: ReferenceClient, legitimate: Legiti
         "solver": client.engine.name,
         "seed": order.seed,
         **how_read(order),
+        **chosen_options(order),
         "samples": len(samples.costs),
         "independent_samples": len(np.unique(samples.groups.numpy())),
         "mean_cost": mean_cost,
@@ -73,33 +71,28 @@ def how_read(order: CalibrationOrder) -> Provenance:
     return read if order.part == BODY else read | {"part": order.part}
 
 
+def chosen_options(order: CalibrationOrder) -> Provenance:
+    """Return the options that the owner chose otherwise than by default; `next_step` gives them again."""
+    chosen: Provenance = {f"attack {name}": _typed(folder) for name, folder in order.attacks.items()}
+    if order.scores:
+        chosen["scores"] = " ".join(order.scores)
+    if order.tolerate is not None:
+        chosen["tolerate"] = ",".join(order.tolerate) or "none"
+    if order.rdp_order is not None:
+        chosen["rdp_order"] = order.rdp_order
+    if order.cap_seconds != CalibrationOrder.cap_seconds:
+        chosen["cap_seconds"] = order.cap_seconds
+    if not order.fast:
+        chosen["reference_client"] = "python"
+    return chosen
+
+
 def _composed(order: CalibrationOrder, mean_cost: float) -> Provenance:
     """Return epsilon of all queries of a legitimate user up to the horizon, where votes are accounted as RDP."""
-    if order.rdp_order is None or order.metrics[0] not in ("pate", "pknn"):
+    sums_votes = order.ensemble is not None or order.scores[:1] == ("pknn",)
+    if order.rdp_order is None or not sums_votes:
         return {}
     return {"legitimate_epsilon_at_horizon": rdp_epsilon(mean_cost * order.horizon, order.rdp_order, DELTA)}
-
-
-def _simulated(order: CalibrationOrder, fits: FittedPolicies) -> Provenance:
-    """Describe the simulated users and what they pay under each policy."""
-    return {
-        "simulated_users": f"{RESAMPLES * USERS_PER_RESAMPLE} users each of: uniform, each single class, Dirichlet"
-        f" mixtures; up to {order.horizon:,} queries; from {RESAMPLES} pairs of independent resamples",
-        "cross_fitted_spread": fits.conditional.cross_fitted.spread,
-        "cross_fitted_deviation": fits.conditional.cross_fitted.deviation,
-        **_dearest("conditional", fits.conditional.payments),
-        **_dearest("paper", fits.paper.payments),
-        **_dearest("bounds", fits.bounds.payments),
-    }
-
-
-def _dearest(policy: str, payments: Payments) -> Provenance:
-    """Return what the profile that pays most pays, in multiples of the floor; up to ROOM is within the budget."""
-    return {
-        f"{policy}_users_mean_multiple": payments.mean,
-        f"{policy}_users_99th_percentile_multiple": payments.percentile,
-        f"{policy}_dearest_users": f"{payments.profile}, {payments.queries:,} queries",
-    }
 
 
 def _timed(times: MachineTimes) -> Provenance:
@@ -107,5 +100,7 @@ def _timed(times: MachineTimes) -> Provenance:
         "latency_requests": times.latency.requests,
         "latency_low_decile_seconds": times.latency.low,
         "latency_high_decile_seconds": times.latency.high,
+        "floor_share_of_latency": times.floor_share,
+        "floor_digest_seconds": times.solver.digest_seconds(times.floor.seconds),
         "floor_seconds_in_python": times.floor_in_python,
     }

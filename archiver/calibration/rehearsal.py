@@ -1,46 +1,36 @@
 """Rehearsal of a fitted policy with simulated legitimate users and attackers: the evidence of a calibration."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from sklearn.metrics import roc_auc_score
-from torch import Tensor
 
-from calpow.archiver.calibration.calibration_document import Band, RehearsalEvidence, Role, SimulatedProfile
-from calpow.archiver.calibration.samples import Floats, Samples
-from calpow.archiver.calibration.simulated_users import StreamLengths, Users, stream_sums, streams
+from calpow.archiver.calibration.calibration_document import Band, Role, SimulatedProfile, ThiefFigures
+from calpow.archiver.calibration.policy_fit.fitted_evidence import FittedEvidence
+from calpow.archiver.calibration.policy_fit.paper_fit import paper_multiples
+from calpow.archiver.calibration.policy_fit.thieves import FILLERS, duty_places, is_theft
+from calpow.archiver.calibration.policy_fit.user_profiles import Profile, draw_samples
+from calpow.archiver.calibration.policy_fit.wealth import Codes, Wealth, mean_payments, multiples, walk
+from calpow.archiver.calibration.samples import Floats, Ints, Samples
+from calpow.archiver.progress import track
 from calpow.handler.leakage.score import ScoredSamples
-from calpow.handler.policy.policies import Standard
+from calpow.handler.policy.paper import Paper
 
-ATTACKERS = 100
-# The share of strangers' queries, the cheapest, that an attacker sends who knows how prices are computed.
+USERS = 100
+ATTACKERS = 20
+THIEVES = 4
+NEW_ACCOUNTS = 200
+# Beyond, users pay what they paid before: wealth that is not banked has no long memory.
+LONGEST = 10_000
+LENGTHS = (100, 1_000, 10_000)
+# Queries of thieves, and of an honest past.
+QUERIES = 2_000
+PAST = 3_000
+FREE = 2.0
+# The share of a thief's queries, the cheapest, that he sends who knows what queries cost.
 CHEAPEST = 0.3
-# Attackers whose queries are not mixed with legitimate ones.
-NO_STRANGERS = frozenset({"perturbed", "scaled"})
-MIXTURES = {"half strangers, half legitimate": 1, "one stranger in five": 4}
-
-FEW_SAMPLES = 100
-WEAK_VOTE = 0.5
-# An AUROC of 0.5 is chance.
-SEPARATES = 0.6
-
-
-@dataclass(frozen=True)
-class RehearsedPolicy:
-    """A fitted policy as the rehearsal needs it.
-
-    score: maps costs `[n, scores]` and labels `[n]` to what each sample adds to an account, `[n]`. multiples: maps
-    summed scores at the checkpoints, `[users, checkpoints]`, to the price of a query in floors.
-    """
-
-    score_name: str
-    score: Callable[[Tensor, Tensor], Floats]
-    multiples: Callable[[Floats], Floats]
-    standards: Sequence[Standard]
-    metrics: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -53,138 +43,217 @@ class QueryTimes:
 
 
 @dataclass(frozen=True)
+class Streams:
+    """Queries of one kind: the codes of the bets `[n, tests]`, and the costs `[n]` that the paper's policy sums."""
+
+    codes: Codes
+    costs: Floats
+
+
+# The wealth of the bets, or the distances from the paper's baseline `[users, 1]`.
+AccountState = Wealth | Floats
+
+
+@dataclass(frozen=True)
+class PricedStreams:
+    """Prices of streams in floors, and the number that the policy acts on, both `[users, queries]`.
+
+    `end` is the state of the accounts afterwards, from which further streams can start.
+    """
+
+    prices: Floats
+    score: Floats
+    end: AccountState
+
+
+class EvidencePricing:
+    """Prices of streams under the policy `evidence`."""
+
+    score_name = "log of the mean wealth of the bets"
+
+    def __init__(self, fit: FittedEvidence, cap: float) -> None:
+        self._fit = fit
+        self._cap = cap
+
+    def price(self, codes: Codes, costs: Floats, start: AccountState | None = None) -> PricedStreams:
+        """Price streams `[users, queries, tests]` of accounts with wealth `start`, of new ones by default."""
+        fit = self._fit
+        begun = fit.bets.beginning(fit.entry) if start is None else start.astype(np.float32)
+        walked = walk(codes, fit.bets, fit.ceiling, begun)
+        prices = multiples(walked.means, fit.exponent, self._cap)
+        return PricedStreams(prices, np.log(walked.means.mean(axis=2, dtype=np.float64)), walked.end)
+
+
+class PaperPricing:
+    """Prices of streams under the paper's policy."""
+
+    score_name = "summed cost above the baseline"
+
+    def __init__(self, policy: Paper, cap: float) -> None:
+        self._policy = policy
+        self._cap = cap
+
+    def price(self, codes: Codes, costs: Floats, start: AccountState | None = None) -> PricedStreams:
+        """Price streams with costs `[users, queries]`; the account's distance so far is `start` `[users, 1]`."""
+        distances: Floats = np.cumsum(costs - self._policy.slope, axis=1) + (0.0 if start is None else start)
+        prices = paper_multiples(math.log(self._policy.base), distances, self._cap)
+        return PricedStreams(prices, distances, distances[:, -1:])
+
+
+Pricing = EvidencePricing | PaperPricing
+
+
+@dataclass(frozen=True)
 class RehearsalInputs:
-    """Legitimate users' summed scores by profile, legitimate samples, and each attacker's priced queries."""
+    """Legitimate samples and their tolerated changes by kind ("" for none), attackers' queries, and the times.
 
-    users: Users
-    legitimate: Samples
-    attacks: Mapping[str, ScoredSamples]
-    lengths: StreamLengths
+    own_data: the names of the attackers who bring queries of their own.
+    """
+
+    samples: Samples
+    profiles: Sequence[Profile]
+    honest: Mapping[str, Streams]
+    attacks: Mapping[str, Streams]
+    own_data: frozenset[str]
+    auroc: Mapping[str, Mapping[str, float]]
     times: QueryTimes
+    horizon: int
+
+    @property
+    def checkpoints(self) -> Ints:
+        """Numbers of queries at which what users pay is kept."""
+        last = min(self.horizon, LONGEST)
+        lengths = [length for length in LENGTHS if length <= last]
+        spaced = np.geomspace(1, last, 49).round().astype(np.int64)
+        return np.unique(np.concatenate([spaced, lengths]))
 
 
-def rehearse(
-    policy: RehearsedPolicy, inputs: RehearsalInputs, rng: np.random.Generator
-) -> tuple[SimulatedProfile, ...]:
-    """Return profiles of legitimate users, of each attacker, and of attackers who mix or choose strangers' queries."""
-    profiles = [
-        _profile(name, Role.legitimate, _drawn_from(inputs, name), sums, policy, inputs)
-        for name, sums in inputs.users.items()
-    ]
-    strangers = []
-    for name, priced in inputs.attacks.items():
-        scores = policy.score(priced.costs, priced.labels)
-        profiles.append(_attacker(name, scores, policy, inputs, rng, _auroc(priced, policy, inputs.legitimate)))
-        strangers += [] if name in NO_STRANGERS else [scores]
-    pool = np.concatenate(strangers)
-    honest = policy.score(inputs.legitimate.costs, inputs.legitimate.labels)
-    cheapest = np.sort(pool)[: max(1, round(CHEAPEST * len(pool)))]
-    profiles.append(_attacker(f"cheapest {CHEAPEST:.0%} of strangers", cheapest, policy, inputs, rng, {}))
-    for name, share in MIXTURES.items():
-        mixed = np.concatenate([pool, rng.choice(honest, share * len(pool))])
-        profiles.append(_attacker(name, mixed, policy, inputs, rng, {}))
-    return tuple(profiles)
+def rehearse(pricing: Pricing, inputs: RehearsalInputs, rng: np.random.Generator) -> tuple[SimulatedProfile, ...]:
+    """Return what legitimate users of every profile, and every attacker, pay under a policy."""
+    return _Rehearsal(pricing, inputs, rng).run()
 
 
-def warnings(evidence: RehearsalEvidence, inputs: RehearsalInputs, *, with_teachers: bool) -> list[str]:
-    """Return what an owner should know before deploying, one sentence each."""
-    found = []
-    legitimate, times = inputs.legitimate, inputs.times
-    counts = legitimate.groups_per_class()
-    fewest = counts.index(min(counts))
-    if counts[fewest] < FEW_SAMPLES:
-        found.append(
-            f"Class {legitimate.class_names[fewest]} has only {counts[fewest]} independent samples: with"
-            f" {FEW_SAMPLES} or more of each class, attackers can hide less."
+class _Rehearsal:
+    def __init__(self, pricing: Pricing, inputs: RehearsalInputs, rng: np.random.Generator) -> None:
+        self._pricing = pricing
+        self._inputs = inputs
+        self._rng = rng
+
+    def run(self) -> tuple[SimulatedProfile, ...]:
+        inputs = self._inputs
+        found = [self._legitimate(profile) for profile in track(inputs.profiles, "honest users", "kind")]
+        honest = inputs.honest[""]
+        past = self._draw(honest, THIEVES, PAST).end
+        for name, strangers in track(inputs.attacks.items(), "thieves", "attacker"):
+            found.append(self._attacker(name, strangers, honest, past))
+        return tuple(found)
+
+    def _draw(self, streams: Streams, users: int, queries: int, start: AccountState | None = None) -> PricedStreams:
+        index = self._rng.integers(len(streams.codes), size=(users, queries))
+        return self._pricing.price(streams.codes[index], streams.costs[index], start)
+
+    def _legitimate(self, profile: Profile) -> SimulatedProfile:
+        streams = self._inputs.honest[profile.kind]
+        index = draw_samples(profile, USERS, int(self._inputs.checkpoints[-1]), self._rng)
+        priced = self._pricing.price(streams.codes[index], streams.costs[index])
+        samples = sum(len(stratum) for stratum in profile.strata)
+        return self._profile(profile.name, Role.legitimate, profile.kind, samples, priced)
+
+    def _attacker(self, name: str, strangers: Streams, honest: Streams, past: AccountState | None) -> SimulatedProfile:
+        priced = self._draw(strangers, ATTACKERS, int(self._inputs.checkpoints[-1]))
+        profile = self._profile(name, Role.attacker, "", len(strangers.codes), priced)
+        return replace(
+            profile,
+            own_data=name in self._inputs.own_data,
+            auroc=self._inputs.auroc.get(name, {}),
+            figures=self._figures(strangers, honest, past),
         )
-    if with_teachers and evidence.vote_accuracy < WEAK_VOTE:
-        found.append(f"The teachers' vote is right in {evidence.vote_accuracy:.0%} only: give them more data.")
-    if times.latency + times.added + times.floor > evidence.overhead_budget * times.latency:
-        found.append(_over_budget(evidence.overhead_budget, times))
-    return found + _metric_warnings(evidence)
+
+    def _figures(self, strangers: Streams, honest: Streams, past: AccountState | None) -> ThiefFigures:
+        mixed = self._mixed(strangers, honest, sorted({*FILLERS, 1, 4, 19}))
+        thefts = {
+            ratio: float(prices.sum() / (len(prices) * is_theft(ratio, QUERIES).sum()))
+            for ratio, prices in mixed.items()
+        }
+        fillers = min(thefts, key=lambda ratio: thefts[ratio])
+        after = self._draw(strangers, THIEVES, QUERIES // 2, past).prices > FREE
+        free = np.where(after.any(axis=1), after.argmax(axis=1), after.shape[1])
+        order = np.argsort(strangers.codes.sum(axis=1) + strangers.costs * 1e-9)
+        cheap = order[: max(1, round(CHEAPEST * len(order)))]
+        return ThiefFigures(
+            pure=float(mixed[0].mean()),
+            half=float(mixed[1].mean()),
+            fifth=float(mixed[4].mean()),
+            twentieth=float(mixed[19].mean()),
+            cheapest=float(
+                self._draw(Streams(strangers.codes[cheap], strangers.costs[cheap]), THIEVES, QUERIES).prices.mean()
+            ),
+            theft=thefts[fillers],
+            fillers=fillers,
+            five=float(self._draw(strangers, NEW_ACCOUNTS, 5).prices.mean()),
+            free=float(free.mean()),
+        )
+
+    def _mixed(self, strangers: Streams, honest: Streams, ratios: Sequence[int]) -> dict[int, Floats]:
+        """Return the prices of thieves by the number of fillers for each theft; all are walked together."""
+        sizes = len(strangers.codes), len(honest.codes)
+        places = np.concatenate([duty_places(*sizes, ratio, THIEVES, QUERIES, self._rng) for ratio in ratios])
+        codes = np.concatenate([honest.codes, strangers.codes])[places]
+        costs = np.concatenate([honest.costs, strangers.costs])[places]
+        prices = self._pricing.price(codes, costs).prices
+        return dict(zip(ratios, np.split(prices, len(ratios)), strict=True))
+
+    def _profile(self, name: str, role: Role, kind: str, samples: int, priced: PricedStreams) -> SimulatedProfile:
+        points = self._inputs.checkpoints
+        work = np.cumsum(priced.prices, axis=1)[:, points - 1]
+        times, last = self._inputs.times, int(points[-1])
+        overhead = (times.latency + times.added + times.floor * work[:, -1] / last) / times.latency
+        lengths = [length for length in LENGTHS if length <= last] or [last]
+        return SimulatedProfile(
+            name=name,
+            role=role,
+            kind=kind,
+            own_data=False,
+            samples=samples,
+            score=_band(priced.score[:, points - 1]),
+            work=_band(work),
+            overhead=tuple(np.percentile(overhead, range(101)).tolist()),
+            dearest=float(np.percentile(mean_payments(priced.prices, lengths), 99, axis=0).max()),
+            auroc={},
+            figures=None,
+        )
 
 
-def _over_budget(budget: float, times: QueryTimes) -> str:
-    """Return the warning for a model so fast that the budget cannot be kept, with what would lower the overhead."""
-    whole = times.latency + times.added + times.floor
-    if times.floor > times.added:
-        remedy = "most of that is the puzzle, which another --puzzle may lower"
-    else:
-        remedy = "several samples a request share the gate's time, and prepaying clients do not wait for the puzzle"
-    return (
-        f"The overhead budget of {budget:g} cannot be kept for a model this fast: an honest user's answer takes"
-        f" {1e3 * whole:.1f} ms instead of {1e3 * times.latency:.1f} ms, {whole / times.latency:.1f} times its time:"
-        f" {1e3 * times.added:.1f} ms for pricing and accounting, {1e3 * times.floor:.1f} ms for the least puzzle;"
-        f" {remedy}; --overhead-budget {math.ceil(whole / times.latency)} says that this is meant."
-    )
+def dearest_class_mix(profiles: Sequence[SimulatedProfile]) -> float:
+    """Return the largest `dearest` of legitimate users without tolerated changes."""
+    return max(profile.dearest for profile in profiles if profile.role is Role.legitimate and not profile.kind)
 
 
-def _metric_warnings(evidence: RehearsalEvidence) -> list[str]:
-    found = []
-    attackers = evidence.attackers
-    for metric in dict.fromkeys(name for each in attackers for name in each.auroc):
-        best = max(each.auroc[metric] for each in attackers if metric in each.auroc)
-        if best < SEPARATES:
-            found.append(f"Metric {metric} tells no attacker from legitimate users: take another.")
+def separations(attack: ScoredSamples, legitimate: Samples, labels: Sequence[str]) -> dict[str, float]:
+    """Return the AUROC of each score, standardised by class, of an attacker's queries against legitimate ones."""
+    truth = np.repeat([1, 0], [len(attack.costs), len(legitimate.costs)])
+    answers = np.concatenate([attack.labels.numpy(), legitimate.labels.numpy()])
+    found = {}
+    for place, label in enumerate(labels):
+        ours = legitimate.costs[:, place].numpy()
+        ranks = _standardised(
+            np.concatenate([attack.costs[:, place].numpy(), ours]), answers, ours, legitimate.labels.numpy()
+        )
+        found[label] = float(roc_auc_score(truth, ranks))
     return found
 
 
-def _drawn_from(inputs: RehearsalInputs, profile: str) -> int:
-    """Return the number of different samples that a profile's users send."""
-    names = [f"class {name}" for name in inputs.legitimate.class_names]
-    if profile not in names:
-        return len(inputs.legitimate.costs)
-    return int((inputs.legitimate.classes == names.index(profile)).sum())
-
-
-def _attacker(
-    name: str,
-    scores: Floats,
-    policy: RehearsedPolicy,
-    inputs: RehearsalInputs,
-    rng: np.random.Generator,
-    auroc: Mapping[str, float],
-) -> SimulatedProfile:
-    sums = streams(scores, [np.ones(len(scores))] * ATTACKERS, inputs.lengths, rng)
-    return _profile(name, Role.attacker, len(scores), sums, policy, inputs, auroc)
-
-
-def _profile(
-    name: str,
-    role: Role,
-    samples: int,
-    sums: Floats,
-    policy: RehearsedPolicy,
-    inputs: RehearsalInputs,
-    auroc: Mapping[str, float] | None = None,
-) -> SimulatedProfile:
-    work = stream_sums(policy.multiples(sums), inputs.lengths)
-    times = inputs.times
-    mean = work[:, -1] / inputs.lengths.horizon
-    overhead = (times.latency + times.added + times.floor * mean) / times.latency
-    return SimulatedProfile(
-        name=name,
-        role=role,
-        samples=samples,
-        score=_band(sums),
-        work=_band(work),
-        overhead=tuple(np.percentile(overhead, range(101)).tolist()),
-        auroc=auroc or {},
-    )
+def _standardised(values: Floats, answers: Ints, ours: Floats, our_answers: Ints) -> Floats:
+    """Return for each value the share of legitimate ones with the same answer that are smaller."""
+    shares = np.zeros(len(values))
+    for answer in np.unique(answers):
+        reference = ours[our_answers == answer]
+        reference = np.sort(reference if len(reference) else ours)
+        here = answers == answer
+        shares[here] = np.searchsorted(reference, values[here]) / len(reference)
+    return shares
 
 
 def _band(values: Floats) -> Band:
     low, middle, high = np.percentile(values, (1, 50, 99), axis=0).tolist()
     return Band(tuple(low), tuple(middle), tuple(high))
-
-
-def _auroc(priced: ScoredSamples, policy: RehearsedPolicy, legitimate: Samples) -> dict[str, float]:
-    """Return each score's AUROC, standardised by class, for the attacker's queries against legitimate ones."""
-    truth = np.repeat([1, 0], [len(priced.costs), len(legitimate.costs)])
-    costs = torch.cat([priced.costs, legitimate.costs]).numpy()
-    labels = torch.cat([priced.labels, legitimate.labels]).numpy()
-    found = {}
-    for name, column, standard in zip(policy.metrics, costs.T, policy.standards, strict=True):
-        scores = (column - np.array(standard.means)[labels]) / np.array(standard.deviations)[labels]
-        found[name] = float(roc_auc_score(truth, scores))
-    return found

@@ -1,6 +1,6 @@
 """Samples of queries with their costs, priced as a worker would price them."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,13 +10,16 @@ from torch import Tensor
 
 from calpow.archiver.data.payloads import CallSource, PayloadFolder
 from calpow.archiver.victim.recorded_calls import recorded_calls
+from calpow.handler.errors import CalibrationError
 from calpow.handler.leakage.meter import Meter
+from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.recording import Call
 from calpow.handler.leakage.score import ScoredSamples
 
 BATCH = 64
 
 Price = Callable[[Sequence[Call]], ScoredSamples]
+ArgumentsChange = Callable[[ModelInputs], ModelInputs]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -82,31 +85,79 @@ class Samples:
 
 def price_calls(calls: Iterable[Call], price: Price) -> ScoredSamples:
     """Price the samples of many calls, some calls at a time."""
-    return _concatenate([price(batch) for batch in batches(calls)])
+    return concatenate([price(batch) for batch in batches(calls)])
 
 
-def price_folder(victim: CallSource, folder: PayloadFolder, meter: Meter, name: str = "pricing") -> Samples:
+@dataclass(frozen=True)
+class PricedFolder:
+    """The samples of a folder's payloads, and by name the same samples after a change, in the same order."""
+
+    samples: Samples
+    changed: Mapping[str, ScoredSamples]
+
+
+def price_folder(
+    victim: CallSource,
+    folder: PayloadFolder,
+    meter: Meter,
+    name: str = "pricing",
+    changes: Mapping[str, ArgumentsChange] | None = None,
+) -> PricedFolder:
     """Price every payload of a folder as the victim's handler answers it; `name` is that of the progress.
 
-    Raises FolderError when the victim cannot read a payload.
+    The model is called again on the arguments of each call after each of `changes`. Raises FolderError when the victim
+    cannot read a payload, and CalibrationError when the model does not answer a changed sample.
     """
     numbers = {unit: number for number, unit in enumerate(dict.fromkeys(payload.unit for payload in folder.payloads))}
     sizes: list[int] = []
+    priced: list[ScoredSamples] = []
+    changed: dict[str, list[ScoredSamples]] = {name: [] for name in changes or {}}
 
     def counted() -> Iterator[Call]:
         for _, calls in recorded_calls(victim, folder.payloads, name):
             sizes.append(sum(meter.samples(call) for call in calls))
             yield from calls
 
-    priced = price_calls(counted(), meter.price_calls)
-    repeats = torch.tensor(sizes)
-    return Samples(
-        costs=priced.costs,
-        labels=priced.labels,
+    for batch in batches(counted()):
+        priced.append(meter.price_calls(batch))
+        for change_name, change in (changes or {}).items():
+            arguments = joined_arguments(batch, [meter.samples(call) for call in batch])
+            changed[change_name].append(_price_changed(arguments, change_name, change, meter))
+    whole, repeats = concatenate(priced), torch.tensor(sizes)
+    samples = Samples(
+        costs=whole.costs,
+        labels=whole.labels,
         classes=torch.tensor([payload.label for payload in folder.payloads]).repeat_interleave(repeats),
         groups=torch.tensor([numbers[payload.unit] for payload in folder.payloads]).repeat_interleave(repeats),
         class_names=folder.class_names,
     )
+    return PricedFolder(samples, {name: concatenate(parts) for name, parts in changed.items()})
+
+
+def _price_changed(arguments: Sequence[ModelInputs], name: str, change: ArgumentsChange, meter: Meter) -> ScoredSamples:
+    """Price the samples of calls with these arguments after a change of this name."""
+    try:
+        calls = [meter.recorder.replay(change(inputs)) for inputs in arguments]
+        return meter.price_calls(calls)
+    except Exception as problem:  # whatever the victim's model raises
+        raise CalibrationError(
+            f"the model does not answer samples after the change {name} ({type(problem).__name__}: {problem}): leave it"
+            " out of --tolerate"
+        ) from problem
+
+
+def joined_arguments(calls: Sequence[Call], samples: Sequence[int]) -> list[ModelInputs]:
+    """Return the arguments of calls in one, where each is one batch of its number of samples, all of one shape."""
+    arguments = [call.arguments for call in calls]
+    tensors = [inputs.only_tensor for inputs in arguments]
+    batched = [
+        tensor
+        for tensor, count in zip(tensors, samples, strict=True)
+        if tensor is not None and tensor.dim() >= 2 and len(tensor) == count
+    ]
+    if len(batched) < len(calls) or len({(tensor.shape[1:], tensor.dtype) for tensor in batched}) > 1:
+        return arguments
+    return [arguments[0].replaced([torch.cat(batched)])]
 
 
 def batches(calls: Iterable[Call]) -> Iterator[list[Call]]:
@@ -123,5 +174,6 @@ def batches(calls: Iterable[Call]) -> Iterator[list[Call]]:
         yield batch
 
 
-def _concatenate(parts: Sequence[ScoredSamples]) -> ScoredSamples:
+def concatenate(parts: Sequence[ScoredSamples]) -> ScoredSamples:
+    """Put priced samples one after another."""
     return ScoredSamples(torch.cat([part.costs for part in parts]), torch.cat([part.labels for part in parts]))

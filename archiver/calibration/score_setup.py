@@ -1,7 +1,7 @@
 """The scores of a calibration: their settings, chosen on the victim, and the meter that a worker will have."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,23 +9,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from calpow.archiver.calibration.attackers import ATTACKS, attack_queries
 from calpow.archiver.calibration.order import CalibrationOrder
 from calpow.archiver.calibration.samples import BATCH, price_calls
+from calpow.archiver.calibration.synthetic_inputs.attackers import attackers_for
+from calpow.archiver.calibration.synthetic_inputs.legitimate_values import LegitimateInputs
 from calpow.archiver.data.payloads import PayloadFolder
 from calpow.archiver.progress import track
 from calpow.archiver.victim.recorded_calls import joined_inputs, output_kind, shared_dtype, shared_shape
 from calpow.archiver.victim.victim_archive import OpenVictim
 from calpow.handler.errors import CalibrationError
 from calpow.handler.leakage.input_range import measure_range, measure_shared_range
-from calpow.handler.leakage.meter import Artefacts, Meter, find_features, make_meter
+from calpow.handler.leakage.meter import Artefacts, Meter, make_meter
 from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.neighbours import Neighbours, NeighboursCard
-from calpow.handler.leakage.odin import choose_magnitude
 from calpow.handler.leakage.recording import Call
 from calpow.handler.leakage.score import ScoredSamples
+from calpow.handler.leakage.scores.odin import choose_magnitude
 from calpow.handler.leakage.specs import (
+    ON_LAYERS,
     ON_PROBABILITIES,
+    ON_VOTES,
     InputRange,
     OutputKind,
     ScoreName,
@@ -33,6 +36,7 @@ from calpow.handler.leakage.specs import (
     Settings,
     VictimShape,
 )
+from calpow.handler.leakage.taps import find_features
 from calpow.handler.leakage.teachers.ensemble import Ensemble, EnsembleCard
 
 # Settings of the paper (section 4.2): sigma 10 for 250 teachers, 2 for 50; delta 1e-5.
@@ -68,18 +72,19 @@ def vote_settings(teachers: int, order: float | None) -> Settings:
 def set_up_scores(
     order: CalibrationOrder, opened: OpenVictim, folder: PayloadFolder, calls: Sequence[Call]
 ) -> ScoreSetup:
-    """Set up the scores of an order. The form of the victim's inputs and outputs is recognised on `calls`.
+    """Set up the scores that an order names, or all that the victim shows; the form of its inputs is that of `calls`.
 
-    Raises the CalpowError of whichever part does not fit.
+    PATE comes first where there are teachers: the paper's policy sums it. Raises the CalpowError of whichever part does
+    not fit.
     """
     artefacts = Artefacts(
         ensemble=None if order.ensemble is None else Ensemble.load(order.ensemble, opened.device),
         neighbours=None if order.neighbours is None else Neighbours.load(order.neighbours, opened.device),
     )
     _check_fit(artefacts, folder, opened)
-    names = [ScoreName(name) for name in order.metrics]
     classes = len(folder.class_names)
-    output = output_kind(calls, classes, graded=not ON_PROBABILITIES.isdisjoint(names))
+    graded = not {name.value for name in ON_PROBABILITIES}.isdisjoint(order.scores)
+    output = output_kind(calls, classes, graded=graded)
     shape = VictimShape(
         classes,
         shared_shape(calls, output, classes),
@@ -87,25 +92,65 @@ def set_up_scores(
         find_features(opened.recorder, calls[0].arguments).name,
     )
     inputs = None if shape.input_shape is None else joined_inputs(calls, output, classes)
-    scores = tuple(ScoreSpec(name, _settings(name, order, artefacts, opened, inputs)) for name in names)
+    labels = order.scores or shown_scores(shape, output, artefacts)
+    scores = score_specs(labels, artefacts, lambda name: _settings(name, order, artefacts, opened, inputs))
     input_range = measure_range(inputs) if inputs is not None else _shared_range(calls)
     meter = make_meter(opened.recorder, shape, output, scores, input_range, artefacts)
     return ScoreSetup(shape, output, scores, artefacts, input_range, meter)
 
 
+def score_specs(
+    labels: Sequence[str], artefacts: Artefacts, settings: Callable[[ScoreName], Settings]
+) -> tuple[ScoreSpec, ...]:
+    """Return the scores of these labels, at every layer that is known where a label names none.
+
+    PATE comes first where there are teachers, named or not.
+    """
+    names = [label.partition("@") for label in labels]
+    if artefacts.ensemble is not None:
+        names = [("pate", "", ""), *(entry for entry in names if entry[0] != "pate")]
+    layers = artefacts.references.prototypes.keys() if artefacts.references else ()
+    return tuple(
+        ScoreSpec(name, settings(name), place)
+        for text, at, layer in names
+        for name in [ScoreName(text)]
+        for place in (([layer] if at else layers) if name in ON_LAYERS else [""])
+    )
+
+
+def shown_scores(shape: VictimShape, output: OutputKind, artefacts: Artefacts) -> list[str]:
+    """Return the names of the scores that can be computed of this victim with these files."""
+    names = [ScoreName.energy if output is OutputKind.logits else ScoreName.entropy]
+    references = artefacts.references
+    if artefacts.ensemble is not None:
+        names += [ScoreName.pate, ScoreName.vote_entropy]
+    if shape.layer:
+        names.append(ScoreName.norm)
+    if references is not None:
+        names += [ScoreName.prototypes] if references.prototypes else []
+        names += [ScoreName.mahalanobis] if references.gaussians else []
+        names += [ScoreName.density] if references.mixture is not None else []
+        names += [ScoreName.tokens] if references.token_costs is not None else []
+    if artefacts.neighbours is not None:
+        names.append(ScoreName.pknn)
+    return [name.value for name in names]
+
+
 def reference_attacks(calls: Sequence[Call], setup: ScoreSetup, seed: int) -> dict[str, ScoredSamples]:
-    """Price the queries of every reference attacker, made from the arguments of `calls`, by attacker's name.
+    """Price the queries of every reference attacker for this kind of inputs, made from `calls`, by attacker's name.
 
     Queries that the model does not answer or the meter refuses are left out, as no user can have their answers; so is
     an attacker without others.
     """
     generator = torch.Generator().manual_seed(seed)
     legitimate = _batched(calls, setup)
+    known = LegitimateInputs.of(legitimate)
     attacks = {}
-    for name, attack in track(ATTACKS.items(), "attackers", "attacker"):
-        answered = list(_answered(attack_queries(attack, legitimate, generator), setup))
+    for attacker in track(attackers_for(known.kinds), "attackers", "attacker"):
+        queries = [known.changed(inputs, attacker.make, generator) for inputs in legitimate]
+        answered = list(_answered(queries, setup))
         if answered:
-            attacks[name] = price_calls(answered, setup.meter.price_calls)
+            attacks[attacker.name] = price_calls(answered, setup.meter.price_calls)
     return attacks
 
 
@@ -137,7 +182,7 @@ def _answered(queries: Sequence[ModelInputs], setup: ScoreSetup) -> Iterator[Cal
 def _settings(
     name: ScoreName, order: CalibrationOrder, artefacts: Artefacts, opened: OpenVictim, inputs: Tensor | None
 ) -> Settings:
-    if name is ScoreName.pate and artefacts.ensemble is not None:
+    if name in ON_VOTES and artefacts.ensemble is not None:
         return vote_settings(artefacts.ensemble.card.teachers, order.rdp_order)
     if name is ScoreName.pknn and artefacts.neighbours is not None:
         return vote_settings(artefacts.neighbours.card.k, order.rdp_order)

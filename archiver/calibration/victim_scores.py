@@ -1,18 +1,20 @@
 """Measurements on the victim by the scores of a calibration: of legitimate samples and of attackers' queries."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from calpow.archiver.calibration.attackers import ATTACKS
 from calpow.archiver.calibration.calibration_document import Provenance
-from calpow.archiver.calibration.fitting import check_enough
 from calpow.archiver.calibration.order import CalibrationOrder
-from calpow.archiver.calibration.recorded_samples import check_records, read_records, vet_records
+from calpow.archiver.calibration.policy_fit.near_copies import near_copy_bits
+from calpow.archiver.calibration.records.recorded_samples import read_records, recorded_scores, vet_records
 from calpow.archiver.calibration.samples import Samples, price_folder
 from calpow.archiver.calibration.score_setup import ScoreSetup, reference_attacks, set_up_scores
+from calpow.archiver.calibration.sufficiency import check_enough
+from calpow.archiver.calibration.synthetic_inputs.attackers import ATTACKS
+from calpow.archiver.calibration.tolerated_samples import kept_tolerances, tolerated_changes
 from calpow.archiver.data.class_order import check_order
 from calpow.archiver.data.payloads import PayloadFolder, list_payloads
 from calpow.archiver.errors import OrderError
@@ -20,7 +22,9 @@ from calpow.archiver.victim.recorded_calls import some_calls
 from calpow.archiver.victim.row_order import find_rows, some_rows
 from calpow.archiver.victim.victim_archive import OpenVictim, VictimArchive, open_copy
 from calpow.handler.config import ENSEMBLE_FILE, NEIGHBOURS_FILE, file_sha256
+from calpow.handler.leakage.recording import Call
 from calpow.handler.leakage.score import ScoredSamples
+from calpow.handler.leakage.specs import ScoreName
 from calpow.handler.observe.records import meter_name
 from calpow.handler.policy.calibrated_policy import BatchRows
 
@@ -30,9 +34,13 @@ REFERENCE_INPUTS = 1_000
 
 @dataclass(frozen=True)
 class LegitimateUse:
-    """Samples of legitimate users, how many of them a payload holds, and facts about their origin."""
+    """Samples of legitimate users, how many of them a payload holds, and facts about their origin.
+
+    `tolerated` holds the same samples after each tolerated change, by its name.
+    """
 
     samples: Samples
+    tolerated: Mapping[str, ScoredSamples]
     samples_per_payload: float
     facts: Provenance
 
@@ -41,7 +49,8 @@ class LegitimateUse:
 class VictimScores:
     """Measurements of the victim: its scores, its batches, legitimate samples, and each attacker's queries.
 
-    `parts` are the SHA-256 of the files that scores need, by their names in the archive.
+    `parts` are the SHA-256 of the files that scores need, by their names in the archive. `own_data` names the attackers
+    who bring queries of their own. `likeness` is that of near-copies.
     """
 
     victim_sha256: str
@@ -50,6 +59,8 @@ class VictimScores:
     rows: BatchRows
     legitimate: LegitimateUse
     attacks: Mapping[str, ScoredSamples]
+    own_data: frozenset[str]
+    likeness: int
 
 
 def measure_scores(
@@ -60,8 +71,12 @@ def measure_scores(
     `log` is called with each line about the records that were used. Raises the CalpowError of whichever part does not
     fit or fails.
     """
+    named = order
     if order.records is not None:
-        check_records(order.records)
+        # Without --scores, those that were recorded.
+        recorded = recorded_scores(order.records)
+        beside_pate = tuple(label for label in recorded if label != ScoreName.pate.value)
+        named = replace(order, scores=order.scores or beside_pate or recorded)
     else:
         check_enough(folder.units_per_class(), folder.class_names)
     for name in order.attacks.keys() & ATTACKS.keys():
@@ -71,9 +86,9 @@ def measure_scores(
     parts = {name: file_sha256(path) for name, path in files.items() if path is not None}
     with open_copy(victim) as opened:
         calls = some_calls(opened, folder.payloads, REFERENCE_INPUTS, order.seed, "reading")
-        setup = set_up_scores(order, opened, folder, calls)
+        setup = set_up_scores(named, opened, folder, calls)
         if order.records is None:
-            legitimate = _price_legitimate(order, opened, folder, setup, log)
+            legitimate = _price_legitimate(order, opened, folder, setup, calls, log)
         else:
             meter = meter_name(opened.fingerprint, parts, setup.output, setup.scores)
             samples = sum(setup.meter.samples(call) for call in calls)
@@ -83,9 +98,11 @@ def measure_scores(
         rows = find_rows(opened.victim, some_rows(folder.payloads, order.seed))
         attacks = reference_attacks(calls, setup, order.seed)
         for name, payloads in strangers.items():
-            queries = price_folder(opened, replace(folder, payloads=payloads), setup.meter, name)
+            queries = price_folder(opened, replace(folder, payloads=payloads), setup.meter, name).samples
             attacks[name] = ScoredSamples(queries.costs, queries.labels)
-        return VictimScores(opened.fingerprint, parts, setup, rows, legitimate, attacks)
+        own_data = frozenset(name for name in attacks if name not in ATTACKS or ATTACKS[name].own_data)
+        likeness = near_copy_bits(calls, setup)
+        return VictimScores(opened.fingerprint, parts, setup, rows, legitimate, attacks, own_data, likeness)
 
 
 def _price_legitimate(
@@ -93,14 +110,18 @@ def _price_legitimate(
     opened: OpenVictim,
     folder: PayloadFolder,
     setup: ScoreSetup,
+    calls: Sequence[Call],
     log: Callable[[str], None],
 ) -> LegitimateUse:
-    samples = price_folder(opened, folder, setup.meter)
+    changes = tolerated_changes(order, calls, setup)
+    priced = price_folder(opened, folder, setup.meter, changes=changes)
+    samples = priced.samples
+    tolerated = kept_tolerances(order, priced, log)
     answers, classes = samples.labels.numpy(), samples.classes.numpy()
     if warning := check_order(answers, classes, folder, order.output, order.classes):
         log(f"note: {warning}")
     right = float((samples.labels == samples.classes).double().mean())
-    return LegitimateUse(samples, len(samples.costs) / len(folder.payloads), {"answer_accuracy": right})
+    return LegitimateUse(samples, tolerated, len(samples.costs) / len(folder.payloads), {"answer_accuracy": right})
 
 
 def _read_legitimate(
@@ -114,7 +135,7 @@ def _read_legitimate(
 ) -> LegitimateUse:
     """Read what mode `observe` recorded with this meter, without the accounts that are no legitimate users."""
     recorded = read_records(records, meter, setup.shape.classes, len(setup.scores))
-    vetted = vet_records(recorded, folder.class_names, setup.highest, np.random.default_rng(order.seed))
+    vetted = vet_records(recorded, folder.class_names, np.random.default_rng(order.seed))
     for line in vetted.describe():
         log(line)
-    return LegitimateUse(vetted.samples, samples_per_payload, vetted.facts)
+    return LegitimateUse(vetted.samples, {}, samples_per_payload, vetted.facts)

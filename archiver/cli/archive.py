@@ -94,7 +94,11 @@ Example:
     metavar="FILE",
     help="Where mode observe records queries (default: CALPOW_RECORDS, else ~/.calpow/records.jsonl).",
 )
-@click.option("--accept-weak", is_flag=True, help="Package a calibration under which attackers pay about nothing, too.")
+@click.option(
+    "--accept-weak",
+    is_flag=True,
+    help="Package a calibration with the verdict “Do not deploy”, too: under it, stolen answers cost about nothing.",
+)
 @click.option("-f", "--force", is_flag=True, help="Overwrite an archive of that name.")
 def archive(
     victim: Path,

@@ -4,10 +4,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
-from calpow.archiver.calibration.order import DEFAULT_METRICS, METRICS, POLICIES, CalibrationOrder
+from calpow.archiver.calibration.order import MOST_TESTS, POLICIES, SCORES, TOLERABLE, CalibrationOrder
 from calpow.archiver.cli.option_types import FILE, FOLDER, SEED, VICTIM, NumberRange, data_options
 from calpow.archiver.errors import OrderError
+from calpow.handler.policy.tariff import LONGEST_SECONDS
 from calpow.puzzle.profiles import DEFAULT_PROFILE, PROFILES
 
 _EPILOG = """\b
@@ -17,6 +19,12 @@ Example:
 heldout/ is what legitimate users would send and neither the victim nor its teachers were trained on: a folder a class,
 at least 10 payload files in each; hundreds let attackers hide less. Files in a sub-folder of a class (the copies of one
 image, say) count as one. Latency and solving times are those of this machine: leave it idle meanwhile.
+
+Without --scores, the scores are chosen that make the reference attackers pay most. Users whose images are noisy, moved
+or mirrored look odd unless that is tolerated; what tolerance lets attackers save is in the report:
+
+\b
+  calpow calibrate --victim victim.mar --ensemble teachers.pt --data heldout/ --tolerate noise,shift,flip
 
 After a soft launch (calpow archive --mode observe), the costs of real users are learnt from its records; accounts that
 do not look like legitimate users are left out:
@@ -29,16 +37,34 @@ A few payloads a class are enough in heldout/ then, to derive reference attacker
 
 
 class CalibrateCommand(click.Command):
-    """A command whose --metric takes several names: `--metric pknn entropy`."""
+    """A command whose --scores takes several names: `--scores energy norm`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments with --metric repeated before each of its names."""
+        """Parse the arguments with --scores repeated before each of its names."""
         repeated: list[str] = []
         for argument in args:
-            if repeated[-2:-1] == ["--metric"] and not argument.startswith("-"):
-                repeated.append("--metric")
+            if repeated[-2:-1] == ["--scores"] and not argument.startswith("-"):
+                repeated.append("--scores")
             repeated.append(argument)
         return super().parse_args(ctx, repeated)
+
+
+class ScoreLabel(click.types.StringParamType):
+    """Name of a score, or name@layer, which the order checks; shells complete the names."""
+
+    name = "score"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return the names that begin with what was typed."""
+        return [CompletionItem(name) for name in SCORES if name.startswith(incomplete)]
+
+
+def _changes(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """Return the names of changes that commas separate, which the order checks; for none, no name."""
+    if value is None:
+        return None
+    names = [name.strip() for name in value.split(",")]
+    return () if names == ["none"] else tuple(dict.fromkeys(names))
 
 
 @click.command(cls=CalibrateCommand, epilog=_EPILOG)
@@ -51,12 +77,12 @@ class CalibrateCommand(click.Command):
 @click.option(
     "--ensemble",
     type=FILE,
-    help="From calpow teachers; for metric pate.",
+    help="From calpow teachers; for scores of its votes and of its references.",
 )
 @click.option(
     "--neighbours",
     type=FILE,
-    help="From calpow neighbours; for metric pknn.",
+    help="From calpow neighbours; for score pknn.",
 )
 @click.option(
     "--data",
@@ -72,13 +98,12 @@ class CalibrateCommand(click.Command):
     help="Where to write the calibration.",
 )
 @click.option(
-    "--metric",
-    "metrics",
-    type=click.Choice(METRICS),
+    "--scores",
+    type=ScoreLabel(),
     multiple=True,
-    default=DEFAULT_METRICS,
     metavar="NAME...",
-    help=f"What is measured of a query; several are combined: {', '.join(METRICS)} (default: pate).",
+    help=f"What is looked at in a query, up to {MOST_TESTS}: {', '.join(SCORES)}; NAME@LAYER reads a layer inside the"
+    " model (default: those that make attackers pay most).",
 )
 @click.option(
     "--rdp-order",
@@ -89,10 +114,10 @@ class CalibrateCommand(click.Command):
 @click.option(
     "--policy",
     type=click.Choice(POLICIES),
-    default="conditional",
+    default=CalibrationOrder.policy,
     show_default=True,
-    help="conditional: cost above legitimate queries with the same answer; paper: distance from the mean cost; bounds:"
-    " distance from the lowest and highest cost of legitimate users.",
+    help="evidence: how much odder an account's queries are than legitimate ones with the same answers; paper: the"
+    " distance of its summed privacy cost from the mean.",
 )
 @click.option(
     "--overhead-budget",
@@ -110,6 +135,21 @@ class CalibrateCommand(click.Command):
     show_default=True,
     metavar="QUERIES",
     help="Up to how many queries that holds, from 100 to 10,000,000.",
+)
+@click.option(
+    "--tolerate",
+    callback=_changes,
+    metavar="CHANGE,...",
+    help=f"Changes of legitimate samples that users may send without looking odd: {', '.join(TOLERABLE)}; or none"
+    " (default: those that suit the kind of input).",
+)
+@click.option(
+    "--cap-seconds",
+    type=NumberRange(1, LONGEST_SECONDS),
+    default=CalibrationOrder.cap_seconds,
+    show_default=True,
+    metavar="SECONDS",
+    help=f"The most that one sample costs, in seconds of the reference client, from 1 to {LONGEST_SECONDS:g}.",
 )
 @click.option(
     "--attack",
@@ -148,11 +188,13 @@ def calibrate(
     neighbours: Path | None,
     data: Path,
     output: Path,
-    metrics: tuple[str, ...],
+    scores: tuple[str, ...],
     rdp_order: float | None,
     policy: str,
     budget: float,
     horizon: int,
+    tolerate: tuple[str, ...] | None,
+    cap_seconds: float,
     attacks: tuple[str, ...],
     records: Path | None,
     puzzle: str,
@@ -161,10 +203,10 @@ def calibrate(
     part: str,
     classes: Path | None,
 ) -> None:
-    """Measure what legitimate queries cost, and fit the policy that keeps their overhead within the budget.
+    """Measure how odd legitimate queries are, and fit the policy that keeps their overhead within the budget.
 
-    Measured are what the queries of legitimate users cost, how long the unprotected victim takes and how long the
-    reference client takes for its puzzles.
+    Measured are the scores of legitimate queries and of reference attackers' ones, how long the unprotected victim
+    takes and how long the reference client takes for its puzzles.
     """
     order = CalibrationOrder(
         victim=victim,
@@ -173,10 +215,12 @@ def calibrate(
         ensemble=ensemble,
         neighbours=neighbours,
         rdp_order=rdp_order,
-        metrics=metrics,
+        scores=scores,
         policy=policy,
         budget=budget,
         horizon=horizon,
+        tolerate=tolerate,
+        cap_seconds=cap_seconds,
         attacks=_attack_folders(attacks),
         seed=seed,
         records=records,

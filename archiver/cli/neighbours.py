@@ -10,7 +10,7 @@ from calpow.archiver.cli.results import file_size
 _EPILOG = """\b
 Example:
   calpow neighbours --victim victim.mar --data train --output neighbours.pt
-  calpow calibrate --victim victim.mar --neighbours neighbours.pt --metric pknn entropy --data heldout
+  calpow calibrate --victim victim.mar --neighbours neighbours.pt --scores pknn entropy --data heldout
 
 `train` is the data the victim was trained on: a folder a class, as for calpow teachers. A worker holds all of it in
 memory, as the victim represents it.

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from calpow.archiver.cli.option_types import FILE, NumberRange
+from calpow.archiver.errors import OrderError
 
 _EPILOG = """\b
 Example (a standard user and a thief, both made up):
@@ -22,14 +23,21 @@ count), and seconds, cost and accuracy (%) by then. An attack's first row is bef
 
 
 @click.command(epilog=_EPILOG)
-@click.option("--policy", type=click.Choice(("paper",)), default="paper", show_default=True, help="The rule to replay.")
+@click.option(
+    "--policy",
+    type=click.Choice(("paper", "bounds")),
+    default="paper",
+    show_default=True,
+    help="The rule: distance from a standard user, or from the band between two (--upper-baseline).",
+)
 @click.option(
     "--baseline",
     type=FILE,
     required=True,
     metavar="FILE.csv",
-    help="Of a standard user.",
+    help="Of a standard user; with --policy bounds, of the cheapest.",
 )
+@click.option("--upper-baseline", "upper", type=FILE, metavar="FILE.csv", help="Of the dearest user, for bounds.")
 @click.option(
     "--trace",
     type=FILE,
@@ -82,6 +90,7 @@ count), and seconds, cost and accuracy (%) by then. An attack's first row is bef
 def simulate(
     policy: str,
     baseline: Path,
+    upper: Path | None,
     trace: Path,
     attack: str | None,
     queries: float | None,
@@ -98,10 +107,12 @@ def simulate(
     """
     from calpow.archiver.replay import simulation
 
-    del policy  # there is one
+    if (policy == "bounds") != (upper is not None):
+        raise OrderError("--policy bounds and --upper-baseline belong together: give both, or neither")
     order = simulation.SimulationOrder(
         baseline=baseline,
         trace=trace,
+        upper=upper,
         attack=attack,
         queries=math.inf if queries is None else queries,
         base=base,

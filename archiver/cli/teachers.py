@@ -17,7 +17,9 @@ Example:
 payload files in it. Files in a sub-folder of a class (one person's pictures, say) stay with one teacher, and so do
 copies of one file.
 
-By default, teachers are linear heads on frozen features, which are the fastest. The paper's are networks of their own,
+By default, teachers are linear heads on frozen features: the victim's own, where it shows some. The votes' guarantee
+then covers these heads, which learn from disjoint parts of the data, and not the features, which the victim learnt
+from all of it. With --trunk scattering or random, it covers everything. The paper's teachers are networks of their own,
 which take a hundred times as long:
 
 \b
@@ -33,6 +35,11 @@ Heads on a public backbone, whose weights you have in a file:
 
 What is done is kept in OUTPUT.partial until the end: the same command continues where it was interrupted.
 """
+
+_PRIVACY = (
+    "privacy: the votes' guarantee covers the heads, which disjoint teachers learnt; not the features, which the victim"
+    " learnt from all of the data (--trunk scattering or random: all of it)"
+)
 
 
 @click.command(epilog=_EPILOG)
@@ -61,8 +68,8 @@ What is done is kept in OUTPUT.partial until the end: the same command continues
 @click.option(
     "--trunk",
     metavar="NAME",
-    help="Frozen features under the teachers: scattering, random, torchvision:NAME, or none for independent networks"
-    " (default: scattering for images, random for anything else).",
+    help="Frozen features under the teachers: victim (the victim's own), scattering, random, torchvision:NAME, or none"
+    " for independent networks (default: victim; where it shows no features, scattering for images, else random).",
 )
 @click.option(
     "--weights",
@@ -99,6 +106,7 @@ def teachers(
 ) -> None:
     """Train an ensemble of teachers on disjoint parts of the victim's training data."""
     from calpow.archiver.teachers.training import TeacherOrder, train
+    from calpow.handler.leakage.teachers.trunks import VICTIM
 
     card = train(
         TeacherOrder(
@@ -120,8 +128,10 @@ def teachers(
         f" {sample_range(card.partition_sizes)} samples each, no payload with two of them;"
         f" on {card.measured_on} samples held back a teacher is right in"
         f" {card.teacher_accuracy:.1%}, the worst in {card.worst_teacher_accuracy:.1%}, the vote in"
-        f" {card.vote_accuracy:.1%}"
+        f" {card.vote_accuracy:.1%}; the vote costs the most that it can in {card.share_at_ceiling:.1%} of them"
     )
+    if card.trunk == VICTIM:
+        print(_PRIVACY)
     options = [*(["--part", part] if part != BODY else []), *(["--classes", str(classes)] if classes else [])]
     calibrate = ["calpow", "calibrate", "--victim", str(victim), "--ensemble", str(output)]
     calibrate += ["--data", "HELDOUT", *options]

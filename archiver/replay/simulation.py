@@ -8,9 +8,9 @@ from pathlib import Path
 
 from calpow.archiver.calibration.timing.solver_timing import measure_solver, reference_client
 from calpow.archiver.errors import SimulationError
-from calpow.archiver.replay.paper_rule import ReplayedStep, fit_rule, replay
+from calpow.archiver.replay.paper_rule import PaperRule, ReplayedStep, fit_bounds, fit_rule, replay
 from calpow.archiver.replay.traces import read_baseline, read_trace
-from calpow.handler.policy.policies import SolverFit
+from calpow.handler.policy.solver_fit import SolverFit
 from calpow.puzzle.profiles import DEFAULT_PROFILE, PROFILES
 from calpow.puzzle.solving.engines import has_fast_engine
 
@@ -26,6 +26,8 @@ class SimulationOrder:
     baseline, trace: CSV files of a standard user and of attacks. attack: the only one to replay; all of them by
     default. queries: each attack stops before it exceeds this number. base: the `a` of the paper's rule. min_seconds,
     max_seconds: the shortest and the longest puzzle. bits: whether puzzles are converted to leading zero bits, too.
+    upper: a CSV file of the dearest legitimate user, where `baseline` is of the cheapest and the rule is that of the
+    bounds.
     Raises SimulationError when a number is out of range.
     """
 
@@ -37,6 +39,7 @@ class SimulationOrder:
     min_seconds: float
     max_seconds: float
     bits: bool
+    upper: Path | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.base < math.inf:
@@ -101,13 +104,20 @@ def simulate(order: SimulationOrder) -> Simulation:
         if order.attack not in attacks:
             raise SimulationError(f"the trace has no attack {order.attack!r}: there are {', '.join(attacks)}")
         attacks = {order.attack: attacks[order.attack]}
-    rule = fit_rule(read_baseline(order.baseline), order.base, order.min_seconds, order.max_seconds)
+    rule = _rule(order)
     replayed = {name: replay(rule, steps, order.queries) for name, steps in attacks.items()}
     left_out = tuple(name for name, steps in replayed.items() if not steps)
     if len(left_out) == len(replayed):
         raise SimulationError(f"{describe_left_out(left_out, order.queries)}: give a larger --queries")
     solver = _fastest_solver() if order.bits else None
     return Simulation({name: steps for name, steps in replayed.items() if steps}, left_out, solver)
+
+
+def _rule(order: SimulationOrder) -> PaperRule:
+    baseline, settings = read_baseline(order.baseline), (order.base, order.min_seconds, order.max_seconds)
+    if order.upper is None:
+        return fit_rule(baseline, *settings)
+    return fit_bounds(baseline, read_baseline(order.upper), *settings)
 
 
 def describe_left_out(names: Sequence[str], queries: float) -> str:

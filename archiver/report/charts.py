@@ -1,15 +1,15 @@
-"""The report's pictures, from evidence: what users pay, and how score and payments grow with the queries."""
+"""The report's pictures, from evidence: what users and thieves pay, and how score and payments grow."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import truediv
 
 from markupsafe import Markup
 
 from calpow.archiver.calibration.calibration_document import Band, RehearsalEvidence, SimulatedProfile
-from calpow.archiver.report.formats import exactly, times
-from calpow.archiver.report.multiples import Multiples, envelope, milestones
+from calpow.archiver.calibration.judgement import AIM, MOST_TOLERATED, changers, dearest, strangers, theft
+from calpow.archiver.report.formats import floors, number, times
+from calpow.archiver.report.multiples import Multiples, envelope, mean_prices, milestones, work_at
 from calpow.archiver.report.svg import Chart, Scale, Series, Tick, decades, escape, linear, steps
 
 # Colours and dashes the page's style knows: s0, s1, ...
@@ -43,101 +43,112 @@ class Spread:
         """Return the spread of a profile's users."""
         return cls(*(profile.overhead[percentile] for percentile in (1, 25, 50, 75, 99)))
 
-    @classmethod
-    def of_all(cls, profiles: Sequence[SimulatedProfile]) -> "Spread":
-        """Return the widest spread of several profiles, with the median of the one that pays most."""
-        spreads = [cls.of(profile) for profile in profiles]
-        return cls(
-            min(spread.low for spread in spreads),
-            min(spread.quarter for spread in spreads),
-            max(spreads, key=lambda spread: spread.high).middle,
-            max(spread.three_quarters for spread in spreads),
-            max(spread.high for spread in spreads),
-        )
-
 
 @dataclass(frozen=True)
-class SpreadRow:
-    """A row of a chart: its name, the mark of an attacker, its figure, its CSS class, and its SVG."""
+class ChartRow:
+    """A row of a chart: its name, the mark of an attacker, its figure and a remark, its CSS class, and its SVG."""
 
     name: str
     mark: str
     value: str
+    remark: str
     state: str
     drawing: Markup
 
 
 @dataclass(frozen=True)
-class SpreadChart:
-    """Rows of spreads above one axis."""
+class RowChart:
+    """Rows above one axis."""
 
-    rows: tuple[SpreadRow, ...]
+    rows: tuple[ChartRow, ...]
     axis: Markup
 
 
-def payment_chart(evidence: RehearsalEvidence) -> SpreadChart:
-    """Draw what all honest users pay, and below them what each attacker pays, cheapest first; the axis is log."""
-    honest = Spread.of_all(evidence.honest)
-    thieves = sorted(enumerate(evidence.attackers), key=lambda entry: entry[1].overhead[50])
-    axis = _Axis.log([honest, *(Spread.of(thief) for _, thief in thieves)], evidence.overhead_budget)
-    state = "over" if honest.high > evidence.overhead_budget else "within"
-    kinds = len(evidence.honest)
-    name = "honest users" if kinds == 1 else f"honest users, {kinds} kinds"
-    rows = [SpreadRow(name, "", times(honest.high), f"honest {state}", axis.row(name, honest))]
-    for index, thief in thieves:
-        spread = Spread.of(thief)
-        drawing = axis.row(thief.name, spread, style(index))
-        rows.append(SpreadRow(thief.name, letter(index), times(spread.middle), "attacker", drawing))
-    return SpreadChart(tuple(rows), axis.draw())
+def price_chart(evidence: RehearsalEvidence, multiples: Multiples) -> RowChart:
+    """Draw in floors what an answer costs honest users, and below them what a stolen one costs each attacker.
+
+    Attackers with data of their own come first, and the cheapest theft first.
+    """
+    axis = _Axis.of_prices(evidence)
+    rows = []
+    changed = [profile.dearest for profile in evidence.honest if profile.kind]
+    rows = [
+        _honest_row(axis, multiples, "honest users", dearest(evidence).dearest, over=multiples.over_budget(evidence))
+    ]
+    if changed:
+        name, most = "honest users, tolerated changes", max(changed)
+        rows.append(_honest_row(axis, multiples, name, most, over=most > MOST_TOLERATED))
+    places = {attacker.name: index for index, attacker in enumerate(evidence.attackers)}
+    for group in (strangers(evidence), changers(evidence)):
+        for attacker in sorted(group, key=theft):
+            rows.append(_thief_row(axis, multiples, attacker, places[attacker.name]))
+    return RowChart(tuple(rows), axis.draw())
 
 
-def honest_chart(evidence: RehearsalEvidence) -> SpreadChart:
-    """Draw what each kind of honest users pays, dearest first."""
+def _honest_row(axis: "_Axis", multiples: Multiples, name: str, price: float, *, over: bool) -> ChartRow:
+    drawing = axis.bar(f"{name}: {floors(price)} an answer", price)
+    state = f"honest {'over' if over else 'within'}"
+    return ChartRow(name, "", number(price), times(multiples.of_solving(price)), state, drawing)
+
+
+def _thief_row(axis: "_Axis", multiples: Multiples, attacker: SimulatedProfile, index: int) -> ChartRow:
+    figures = attacker.figures
+    assert figures is not None
+    hint = (
+        f"{attacker.name}: a stolen answer costs {floors(figures.theft)} at the best duty cycle, {floors(figures.five)}"
+        f" on accounts of five queries, {floors(figures.pure)} without genuine queries in between"
+    )
+    drawing = axis.bar(hint, figures.theft, figures.five, figures.pure, style(index))
+    state = "attacker over" if figures.theft < AIM and attacker.own_data else "attacker"
+    remark = times(multiples.of_solving(figures.theft))
+    return ChartRow(attacker.name, letter(index), number(figures.theft), remark, state, drawing)
+
+
+def honest_chart(evidence: RehearsalEvidence) -> RowChart:
+    """Draw the time that an answer takes each kind of honest users, dearest first."""
     profiles = sorted(evidence.honest, key=lambda profile: -profile.overhead[99])
-    axis = _Axis.fit([Spread.of(profile) for profile in profiles], evidence.overhead_budget)
+    axis = _Axis.of_times([Spread.of(profile) for profile in profiles], evidence.overhead_budget)
     rows = []
     for profile in profiles:
         spread = Spread.of(profile)
-        state = "over" if spread.high > evidence.overhead_budget else "within"
-        rows.append(SpreadRow(profile.name, "", times(spread.high), state, axis.row(profile.name, spread)))
-    return SpreadChart(tuple(rows), axis.draw())
+        over = not profile.kind and round(spread.high, 2) > evidence.overhead_budget
+        drawing = axis.spread(profile.name, spread)
+        rows.append(ChartRow(profile.name, "", times(spread.high), "", "over" if over else "within", drawing))
+    return RowChart(tuple(rows), axis.draw())
 
 
 def score_chart(evidence: RehearsalEvidence) -> Chart:
-    """Draw the mean score so far against queries; honest users and attackers converge to different values."""
-
-    def mean(profile: SimulatedProfile) -> Band:
-        rows = (profile.score.low, profile.score.middle, profile.score.high)
-        return Band(*(tuple(map(truediv, row, evidence.checkpoints)) for row in rows))
-
-    bands = [mean(profile) for profile in evidence.profiles]
+    """Draw the number that the policy acts on against queries; it stays low for honest users."""
+    bands = [profile.score for profile in evidence.profiles]
     low, high = min(min(band.low) for band in bands), max(max(band.high) for band in bands)
     scale = Scale(low, high, linear) if high > low else Scale(low - 1, high + 1, linear)
     ticks = tuple(Tick(scale(step), f"{step:,.4g}") for step in steps(scale.low, scale.high, 6))
-    return _chart(evidence, "score a query", scale, ticks, mean, lambda profile: profile.name)
+    return _chart(
+        evidence, evidence.score_name, scale, ticks, lambda profile: profile.score, lambda profile: profile.name
+    )
 
 
-def growth_chart(evidence: RehearsalEvidence, multiples: Multiples) -> Chart:
-    """Draw the mean multiple so far against queries, both log."""
-    bands = [multiples.band(evidence, profile) for profile in evidence.profiles]
+def growth_chart(evidence: RehearsalEvidence) -> Chart:
+    """Draw the mean price of a query so far against queries, in floors, both log."""
+    bands = [mean_prices(evidence, profile) for profile in evidence.profiles]
     low, high = min(min(band.low) for band in bands), max(max(band.high) for band in bands)
     scale = Scale(low, max(high, 10 * low), math.log10)
-    ticks = tuple(Tick(scale(power), exactly(power)) for power in decades(low, scale.high, 6))
+    ticks = tuple(Tick(scale(power), f"{power:,.6g}") for power in decades(low, scale.high, 6))
 
     def hint(profile: SimulatedProfile) -> str:
         paid = (
-            f"{times(multiples.after(evidence, profile, queries))} at {queries:,}" for queries in milestones(evidence)
+            f"{floors(work_at(evidence, profile, queries) / queries)} at {queries:,}"
+            for queries in milestones(evidence)
         )
         return f"{profile.name}: {', '.join(paid)} queries"
 
-    quantity = "multiple of the unprotected time"
-    return _chart(evidence, quantity, scale, ticks, lambda profile: multiples.band(evidence, profile), hint)
+    return _chart(evidence, "floors a query", scale, ticks, lambda profile: mean_prices(evidence, profile), hint)
 
 
-def accuracy_rows(evidence: RehearsalEvidence) -> tuple[SpreadRow, ...]:
+def accuracy_rows(evidence: RehearsalEvidence) -> tuple[ChartRow, ...]:
     """Draw the accuracy of a single teacher and of the vote as bars."""
     return tuple(
-        SpreadRow(name, "", f"{accuracy:.1%}", "wide", _bar(accuracy))
+        ChartRow(name, "", f"{accuracy:.1%}", "", "wide", _bar(accuracy))
         for name, accuracy in (("One teacher", evidence.teacher_accuracy), ("Their vote", evidence.vote_accuracy))
     )
 
@@ -191,53 +202,82 @@ def _alternative(evidence: RehearsalEvidence, quantity: str) -> str:
 
 @dataclass(frozen=True)
 class _Axis:
-    """The axis of a chart of spreads, with the overhead budget as a line across its rows."""
+    """The axis of a chart of rows, with a line across them: the budget of honest users, or the aim for thieves."""
 
     scale: Scale
     ticks: tuple[float, ...]
-    budget: float
+    unit: str
+    line: float
 
     @classmethod
-    def log(cls, spreads: Sequence[Spread], budget: float) -> "_Axis":
-        low = min(1.0, *(spread.low for spread in spreads))
-        most = max(budget, *(spread.high for spread in spreads))
-        scale = Scale(low, max(most * 1.3, 10 * low), math.log10)
-        return cls(scale, tuple(decades(scale.low, scale.high, 5)), budget)
+    def of_prices(cls, evidence: RehearsalEvidence) -> "_Axis":
+        """Return a logarithmic axis of floors, with the aim."""
+        figures = [attacker.figures for attacker in evidence.attackers if attacker.figures]
+        prices = [profile.dearest for profile in evidence.honest]
+        prices += [price for paid in figures for price in (paid.theft, paid.five, paid.pure)]
+        return cls._log(min(1.0, *prices), max(AIM, *prices), "", AIM)
 
     @classmethod
-    def fit(cls, spreads: Sequence[Spread], budget: float) -> "_Axis":
-        """Return a linear axis where all multiples are small, else a logarithmic one."""
+    def of_times(cls, spreads: Sequence[Spread], budget: float) -> "_Axis":
+        """Return an axis of multiples with the budget: linear where all multiples are small, else logarithmic."""
         most = max(budget, *(spread.high for spread in spreads))
-        if most > _LINEAR_UP_TO:
-            return cls.log(spreads, budget)
         least = min(1.0, *(spread.low for spread in spreads))
+        if most > _LINEAR_UP_TO:
+            return cls._log(least, most, "×", budget)
         scale = Scale(least, max(most * 1.08, least + 0.1), linear)
-        return cls(scale, tuple(steps(scale.low, scale.high, 5)), budget)
+        return cls(scale, tuple(steps(scale.low, scale.high, 5)), "×", budget)
+
+    @classmethod
+    def _log(cls, low: float, high: float, unit: str, line: float) -> "_Axis":
+        scale = Scale(low, max(high * 1.3, 10 * low), math.log10)
+        return cls(scale, tuple(decades(scale.low, scale.high, 5)), unit, line)
 
     def draw(self) -> Markup:
         ticks = "".join(
-            f'<text x="{self.scale(tick):.2%}" y="14" text-anchor="middle">{escape(exactly(tick))}</text>'
+            f'<text x="{self.scale(tick):.2%}" y="14" text-anchor="middle">{tick:,.6g}{self.unit}</text>'
             for tick in self.ticks
         )
         return Markup(f'<svg width="100%" height="20">{ticks}</svg>')  # noqa: S704  # numbers only
 
-    def row(self, name: str, spread: Spread, line_style: str = "") -> Markup:
+    def bar(
+        self, hint: str, price: float, five: float | None = None, pure: float | None = None, css: str = ""
+    ) -> Markup:
+        """Return a bar up to a price; of a thief, with a ring at `five` and a bar at `pure`."""
+        centre, end = _ROW_HEIGHT // 2, self.scale(price)
+        marks = f'<rect class="box" width="{end:.2%}" y="8" height="10"/>'
+        if five is not None and pure is not None:
+            least, most = sorted((self.scale(five), self.scale(pure)))
+            low, high = min(least, end), max(most, end)
+            marks = (
+                f'<rect class="reach" x="{low:.2%}" width="{high - low:.2%}" y="11" height="4"/>{marks}'
+                f'<line class="median" x1="{self.scale(pure):.2%}" x2="{self.scale(pure):.2%}" y1="5" y2="21"/>'
+                f'<circle class="ring" cx="{self.scale(five):.2%}" cy="{centre}" r="4.5"/>'
+            )
+        return self._row(hint, f'{marks}<circle class="end" cx="{end:.2%}" cy="{centre}" r="5.5"/>', css)
+
+    def spread(self, name: str, spread: Spread) -> Markup:
+        """Return a box with whiskers."""
         low, quarter, middle, three, high = map(
             self.scale, (spread.low, spread.quarter, spread.middle, spread.three_quarters, spread.high)
         )
-        budget, centre = self.scale(self.budget), _ROW_HEIGHT // 2
-        hint = escape(f"{name}: median {times(spread.middle)}, 99th percentile {times(spread.high)}")
+        centre = _ROW_HEIGHT // 2
+        return self._row(
+            f"{name}: median {times(spread.middle)}, 99th percentile {times(spread.high)}",
+            f'<rect class="reach" width="{middle:.2%}" y="9" height="8"/>'
+            f'<line class="whisker" x1="{low:.2%}" x2="{high:.2%}" y1="{centre}" y2="{centre}"/>'
+            f'<rect class="box" x="{quarter:.2%}" width="{max(0.0, three - quarter):.2%}" y="7" height="12"/>'
+            f'<line class="median" x1="{middle:.2%}" x2="{middle:.2%}" y1="5" y2="21"/>'
+            f'<circle class="end" cx="{high:.2%}" cy="{centre}" r="4"/>',
+        )
+
+    def _row(self, hint: str, marks: str, css: str = "") -> Markup:
+        text, line = escape(hint), self.scale(self.line)
         grid = "".join(
             f'<line class="rule" x1="{self.scale(tick):.2%}" x2="{self.scale(tick):.2%}" y2="{_ROW_HEIGHT}"/>'
             for tick in self.ticks
         )
-        return Markup(  # noqa: S704  # the name is escaped
-            f'<svg class="spread {line_style}" width="100%" height="{_ROW_HEIGHT}" role="img" aria-label="{hint}">'
-            f"<title>{hint}</title>{grid}"
-            f'<rect class="reach" width="{middle:.2%}" y="9" height="8"/>'
-            f'<line class="budget" x1="{budget:.2%}" x2="{budget:.2%}" y2="{_ROW_HEIGHT}"/>'
-            f'<line class="whisker" x1="{low:.2%}" x2="{high:.2%}" y1="{centre}" y2="{centre}"/>'
-            f'<rect class="box" x="{quarter:.2%}" width="{max(0.0, three - quarter):.2%}" y="7" height="12"/>'
-            f'<line class="median" x1="{middle:.2%}" x2="{middle:.2%}" y1="5" y2="21"/>'
-            f'<circle class="end" cx="{high:.2%}" cy="{centre}" r="4"/></svg>'
+        return Markup(  # noqa: S704  # the hint is escaped
+            f'<svg class="spread {css}" width="100%" height="{_ROW_HEIGHT}" role="img" aria-label="{text}">'
+            f"<title>{text}</title>{grid}"
+            f'<line class="limit" x1="{line:.2%}" x2="{line:.2%}" y2="{_ROW_HEIGHT}"/>{marks}</svg>'
         )

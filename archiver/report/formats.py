@@ -9,6 +9,16 @@ def times(value: float) -> str:
     return f"{value:,.{digits}f}×"
 
 
+def number(value: float) -> str:
+    """Format a measured number of floors or of queries, to significant digits."""
+    return f"{value:,.0f}" if value >= 99.5 else f"{value:.2g}" if value >= 9.95 else f"{value:.1f}"
+
+
+def floors(value: float) -> str:
+    """Format a price in floors."""
+    return f"{number(value)} floors"
+
+
 def exactly(value: float) -> str:
     """Format a multiple that was chosen, exactly."""
     return f"{value:,.6g}×"

@@ -1,14 +1,22 @@
-"""Times of answers under a calibration, as multiples of the time that an answer takes without protection."""
+"""Prices of answers under a calibration, in floors and as multiples of the time that an answer takes unprotected."""
 
 import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import truediv
 
-from calpow.archiver.calibration.calibration_document import Band, Calibration, RehearsalEvidence, SimulatedProfile
+from calpow.archiver.calibration.calibration_document import (
+    Band,
+    Calibration,
+    RehearsalEvidence,
+    Role,
+    SimulatedProfile,
+)
+from calpow.archiver.calibration.judgement import dearest
 from calpow.archiver.errors import ReportError
 
-# Numbers of queries after which the report says what attackers pay.
+# Numbers of queries after which a line of the report's chart says what attackers pay.
 MILESTONES = (1_000, 10_000)
 PERCENTILES = 101
 
@@ -35,14 +43,17 @@ class Multiples:
         """Return the multiple of a user whose summed work is `work` floors after `queries` queries."""
         return self.gate + self.floor * work / queries
 
-    def after(self, evidence: RehearsalEvidence, profile: SimulatedProfile, queries: int) -> float:
-        """Return the multiple of a profile's median user after `queries` queries."""
-        return self.of_work(work_at(evidence, profile, queries), queries)
+    def of_honest(self, evidence: RehearsalEvidence) -> float:
+        """Return the multiple of the honest users who pay most, of those who send unchanged samples."""
+        return self.of_work(dearest(evidence).dearest, 1)
 
-    def band(self, evidence: RehearsalEvidence, profile: SimulatedProfile) -> Band:
-        """Return a profile's multiples at the checkpoints."""
-        rows = (profile.work.low, profile.work.middle, profile.work.high)
-        return Band(*(tuple(map(self.of_work, row, evidence.checkpoints)) for row in rows))
+    def over_budget(self, evidence: RehearsalEvidence) -> bool:
+        """Return whether these pay more than the budget, in the digits that are shown."""
+        return round(self.of_honest(evidence), 2) > evidence.overhead_budget
+
+    def of_solving(self, floors: float) -> float:
+        """Return the multiple of work alone, in floors."""
+        return self.floor * floors
 
 
 def check(evidence: RehearsalEvidence) -> None:
@@ -55,6 +66,8 @@ def check(evidence: RehearsalEvidence) -> None:
     for profile in evidence.profiles:
         if set(map(len, _values(profile))) != {len(points)} or len(profile.overhead) != PERCENTILES:
             raise ReportError(f"profile {profile.name} lacks values: make the calibration again with calpow calibrate")
+        if profile.role is Role.attacker and profile.figures is None:
+            raise ReportError(f"profile {profile.name} lacks values: make the calibration again with calpow calibrate")
         if min(*profile.work.low, *profile.work.middle, *profile.overhead) <= 0:
             raise ReportError(f"profile {profile.name} takes no time: make the calibration again with calpow calibrate")
 
@@ -63,8 +76,8 @@ def _values(profile: SimulatedProfile) -> tuple[tuple[float, ...], ...]:
     return tuple(row for band in (profile.score, profile.work) for row in (band.low, band.middle, band.high))
 
 
-def metric_names(evidence: RehearsalEvidence) -> tuple[str, ...]:
-    """Return the names of the scores for which an attacker's AUROC is known."""
+def score_labels(evidence: RehearsalEvidence) -> tuple[str, ...]:
+    """Return the labels of the scores for which an attacker's AUROC is known."""
     return tuple(dict.fromkeys(name for attacker in evidence.attackers for name in attacker.auroc))
 
 
@@ -72,11 +85,6 @@ def milestones(evidence: RehearsalEvidence) -> tuple[int, ...]:
     """Return the MILESTONES that were simulated, or the last checkpoint if none was."""
     last = evidence.checkpoints[-1]
     return tuple(milestone for milestone in MILESTONES if milestone <= last) or (last,)
-
-
-def dearest(evidence: RehearsalEvidence) -> SimulatedProfile:
-    """Return the legitimate profile with the highest 99th percentile."""
-    return max(evidence.honest, key=lambda profile: profile.overhead[99])
 
 
 def work_at(evidence: RehearsalEvidence, profile: SimulatedProfile, queries: float) -> float:
@@ -88,6 +96,12 @@ def work_at(evidence: RehearsalEvidence, profile: SimulatedProfile, queries: flo
     before = after - 1
     share = math.log(queries / points[before]) / math.log(points[after] / points[before])
     return float(work[before] * (work[after] / work[before]) ** share)
+
+
+def mean_prices(evidence: RehearsalEvidence, profile: SimulatedProfile) -> Band:
+    """Return what a query costs a profile's users in the mean so far, at the checkpoints, in floors."""
+    rows = (profile.work.low, profile.work.middle, profile.work.high)
+    return Band(*(tuple(map(truediv, row, evidence.checkpoints)) for row in rows))
 
 
 def envelope(bands: Sequence[Band]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,15 +1,17 @@
 """The command to run after a calibration, with its own files."""
 
 import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from calpow.archiver.calibration.calibration_document import Calibration, Sources
+from calpow.archiver.calibration.judgement import GETS_THROUGH, getting_through, strangers
 from calpow.archiver.calibration.order import CalibrationOrder
 from calpow.archiver.report.verdicts import VerdictLevel
+from calpow.handler.policy.calibrated_policy import PolicyName
 
-# Metrics that need no file, in the order in which to try them beside others.
-OTHER_METRICS = ("entropy", "odin")
+_ATTACK = "attack "
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,15 @@ class NextStep:
 
     advice: str
     command: str
+
+
+@dataclass(frozen=True)
+class _Remedy:
+    """A change of a calibration: its reason, an option of the owner's that it drops, and others that it gives."""
+
+    advice: str
+    drops: str = ""
+    gives: Mapping[str, str] = field(default_factory=dict)
 
 
 def next_step(calibration: Calibration, level: VerdictLevel, file: Path) -> NextStep:
@@ -31,14 +42,39 @@ def next_step(calibration: Calibration, level: VerdictLevel, file: Path) -> Next
 
 
 def _calibrate_again(calibration: Calibration, file: Path) -> NextStep:
-    sources = calibration.measurement.sources
-    metrics = [score.name.value for score in calibration.policy.scores]
-    others = [name for name in OTHER_METRICS if name not in metrics]
-    advice = "Give more held-out payloads, and calibrate again:"
-    if others:
-        advice = f"Look at queries by another metric, too ({others[0]}), and calibrate again:"
-    words = ["calibrate", *_parts(sources), "--data", sources.data, "--metric", *metrics, *others[:1]]
-    return NextStep(advice, _command(*words, *_choices(calibration), "--output", str(file)))
+    sources, remedy = calibration.measurement.sources, _remedy(calibration)
+    words = ["calibrate", *_parts(sources), "--data", sources.data]
+    for option, value in {**_choices(calibration), **remedy.gives}.items():
+        if option != remedy.drops:
+            words += [option, *(value.split() if option == "--scores" else [value])]
+    for name, folder in _attacks(calibration):
+        words += ["--attack", f"{name}={folder}"]
+    return NextStep(f"{remedy.advice}:", _command(*words, "--output", str(file)))
+
+
+def _remedy(calibration: Calibration) -> _Remedy:
+    """Return the change that most likely makes thieves pay more."""
+    facts = calibration.measurement.provenance
+    if calibration.policy.name is PolicyName.paper:
+        return _Remedy("Take the policy evidence, in which thieves can hide less, and calibrate again", "--policy")
+    if "scores" in facts:
+        return _Remedy("Let the scores be chosen by what attackers pay, and calibrate again", "--scores")
+    if calibration.measurement.sources.ensemble is None:
+        return _Remedy(
+            "Make teachers.pt of the training data with calpow teachers, for more scores, and calibrate again with it",
+            gives={"--ensemble": "teachers.pt"},
+        )
+    if _tolerance_costs(calibration):
+        return _Remedy("Tolerate no changes of samples, and calibrate again", gives={"--tolerate": "none"})
+    return _Remedy("Give more held-out payloads, and calibrate again")
+
+
+def _tolerance_costs(calibration: Calibration) -> bool:
+    """Return whether an attacker gets through only because changes of samples are tolerated."""
+    evidence = calibration.rehearsal
+    return any(
+        evidence.intolerant.get(attacker.name, 0.0) >= GETS_THROUGH for attacker in getting_through(strangers(evidence))
+    )
 
 
 def _parts(sources: Sources) -> list[str]:
@@ -48,22 +84,35 @@ def _parts(sources: Sources) -> list[str]:
     return words
 
 
-def _choices(calibration: Calibration) -> list[str]:
+def _choices(calibration: Calibration) -> dict[str, str]:
     """Return the options of a calibration that its owner set to other values than the default ones."""
     evidence, default = calibration.rehearsal, CalibrationOrder
     facts = calibration.measurement.provenance
-    words = []
-    for option, value, usual in (
-        ("--policy", calibration.policy.name.value, default.policy),
-        ("--overhead-budget", f"{evidence.overhead_budget:g}", f"{default.budget:g}"),
-        ("--horizon", str(evidence.horizon), str(default.horizon)),
-        ("--puzzle", str(facts.get("puzzle", default.puzzle)), default.puzzle),
-        ("--part", str(facts.get("part", default.part)), default.part),
-        ("--classes", str(facts.get("classes", "")), ""),
-        ("--from-records", str(facts.get("records", "")), ""),
-    ):
-        words += [option, value] if value != usual else []
-    return words
+    choices = {
+        "--scores": (facts.get("scores", ""), ""),
+        "--rdp-order": (facts.get("rdp_order", ""), ""),
+        "--policy": (calibration.policy.name.value, default.policy),
+        "--overhead-budget": (evidence.overhead_budget, default.budget),
+        "--horizon": (evidence.horizon, default.horizon),
+        "--tolerate": (facts.get("tolerate", ""), ""),
+        "--cap-seconds": (facts.get("cap_seconds", ""), ""),
+        "--puzzle": (facts.get("puzzle", default.puzzle), default.puzzle),
+        "--reference-client": (facts.get("reference_client", ""), ""),
+        "--seed": (facts.get("seed", default.seed), default.seed),
+        "--part": (facts.get("part", default.part), default.part),
+        "--classes": (facts.get("classes", ""), ""),
+        "--from-records": (facts.get("records", ""), ""),
+    }
+    return {option: _word(value) for option, (value, usual) in choices.items() if value != usual}
+
+
+def _word(value: str | int | float) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _attacks(calibration: Calibration) -> list[tuple[str, str]]:
+    facts = calibration.measurement.provenance
+    return [(name.removeprefix(_ATTACK), str(folder)) for name, folder in facts.items() if name.startswith(_ATTACK)]
 
 
 def _command(*words: str) -> str:

@@ -10,12 +10,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from calpow.archiver.errors import TrainingError
 from calpow.handler.config import release
+from calpow.handler.leakage.references import References
 from calpow.handler.leakage.teachers.ensemble import Ensemble, EnsembleCard, save_heads, save_program
-from calpow.handler.leakage.teachers.heads import HeadEnsemble
+from calpow.handler.leakage.teachers.heads import HeadEnsemble, count_votes
 from calpow.handler.leakage.teachers.trunks import TRUNKS
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def export(module: nn.Module, input_shape: tuple[int, ...]) -> ExportedProgram:
         ) from problem
 
 
-def write_ensemble(ensemble: nn.Module, card: EnsembleCard, output: Path) -> None:
+def write_ensemble(ensemble: nn.Module, card: EnsembleCard, references: References | None, output: Path) -> None:
     """Write an ensemble to a file, which is loaded once to prove that it can be served.
 
     `ensemble` maps float32 values `[n, ...]` to votes int64 `[n, classes]`, on the CPU. Heads on one of our trunks are
@@ -54,9 +55,9 @@ def write_ensemble(ensemble: nn.Module, card: EnsembleCard, output: Path) -> Non
     scratch = output.with_name(f".{output.name}")
     try:
         if isinstance(ensemble, HeadEnsemble) and card.trunk in TRUNKS:
-            save_heads(scratch, card, ensemble)
+            save_heads(scratch, card, references, ensemble)
         else:
-            save_program(scratch, replace(card, torch=torch.__version__), _exported(ensemble, card))
+            save_program(scratch, replace(card, torch=torch.__version__), references, _exported(ensemble, card))
         Ensemble.load(scratch)
         scratch.replace(output)
     except OSError as problem:
@@ -65,11 +66,24 @@ def write_ensemble(ensemble: nn.Module, card: EnsembleCard, output: Path) -> Non
         scratch.unlink(missing_ok=True)
 
 
+class _BranchlessHeads(nn.Module):
+    """Heads on a trunk that count votes without a branch on values, of which torch.export makes no program."""
+
+    def __init__(self, ensemble: HeadEnsemble) -> None:
+        super().__init__()
+        self.ensemble = ensemble
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return vote counts, int64 `[n, classes]`."""
+        return count_votes(self.ensemble.ballots(self.ensemble.trunk(inputs)), self.ensemble.classes)
+
+
 def _exported(ensemble: nn.Module, card: EnsembleCard) -> bytes:
     if card.input_shape is None:
         raise TrainingError("the model takes inputs of several shapes or several tensors: take --trunk victim")
     buffer = io.BytesIO()
-    _exporter().save(export(ensemble, card.input_shape), buffer)
+    module = _BranchlessHeads(ensemble) if isinstance(ensemble, HeadEnsemble) else ensemble
+    _exporter().save(export(module, card.input_shape), buffer)
     return buffer.getvalue()
 
 

@@ -1,5 +1,7 @@
-"""The training behind `calpow teachers`: payloads -> trunk -> heads or networks -> a file."""
+"""The training behind `calpow teachers`: payloads -> trunk -> heads or networks, and references -> a file."""
 
+import contextlib
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -28,13 +30,18 @@ from calpow.archiver.teachers.partitions import (
     partition_digests,
     payload_digests,
 )
+from calpow.archiver.teachers.references.fitting import fit_references
+from calpow.archiver.teachers.references.observations import Observations, Observer, choose_payloads, most_samples
 from calpow.archiver.teachers.training_set import TrainingSet, ValueSource, read_training_set
-from calpow.archiver.victim.examination import examine
+from calpow.archiver.teachers.trunk_advice import MOST_TRIED, Trial, TrunkTrials, advise, choose_part
+from calpow.archiver.victim.examination import Examination, examine
 from calpow.archiver.victim.recorded_calls import is_index, joined_inputs, some_calls
 from calpow.archiver.victim.victim_archive import OpenVictim, open_victim
 from calpow.handler.config import file_sha256
-from calpow.handler.errors import TrunkError
+from calpow.handler.errors import GateMisconfigured, TrunkError
+from calpow.handler.leakage.references import LAST, References
 from calpow.handler.leakage.specs import OutputKind
+from calpow.handler.leakage.taps import find_features
 from calpow.handler.leakage.teachers.ensemble import SCHEMA, EnsembleCard
 from calpow.handler.leakage.teachers.heads import HeadEnsemble, NetworkEnsemble
 from calpow.handler.leakage.teachers.trunks import TRUNKS, VICTIM, is_image, make_trunk
@@ -78,6 +85,7 @@ class _Plan:
     teachers: int
     classes: int
     input_shape: tuple[int, ...] | None
+    input_dtype: str
     kind: OutputKind
     layer: str
     width: int
@@ -118,6 +126,7 @@ def train(order: TeacherOrder) -> EnsembleCard:
     An interrupted run continues where it stopped. Raises TrainingError, FolderError, PartitionError, TrunkError,
     NetworkError or VictimError.
     """
+    command = _command(order)
     order = _check(order)
     data = _divide_data(order)
     with open_victim(order.victim) as victim:
@@ -126,18 +135,23 @@ def train(order: TeacherOrder) -> EnsembleCard:
         if checkpoints.resumes:
             _log(f"continuing the training of {order.output.name} that was interrupted")
         shape = None if plan.trunk == VICTIM else plan.input_shape
-        source = ValueSource(trunk, shape, plan.kind, plan.classes)
+        source = ValueSource(trunk, shape, plan.width, plan.kind, plan.classes)
         values = Checkpoints(order.output, _describe_values(order, plan, victim.fingerprint))
-        training_set = read_training_set(victim, data.folder.payloads, data.digests, source, values)
+        observer = _make_observer(plan, victim, data)
+        training_set = read_training_set(victim, data.folder.payloads, data.digests, source, observer, values)
         victim_sha256 = victim.fingerprint
+    references = fit_references(_observations(plan, training_set, data), plan.classes, plan.seed)
     samples = _Samples.of(training_set, data)
+    if plan.trunk == VICTIM:
+        plan, samples = _project(plan, samples, references)
     ensemble, accuracy = _train_ensemble(plan, trunk, samples, checkpoints)
     card = _card(order, plan, data, samples.owners, accuracy, victim_sha256)
-    write_ensemble(ensemble.cpu(), card, order.output)
+    write_ensemble(ensemble.cpu(), card, references, order.output)
     checkpoints.remove()
     values.remove()
     if accuracy.weakness:
         _log(f"warning: {accuracy.weakness}")
+        _log(f"note: {_advise(order, command, plan, data, Trial(plan.trunk, accuracy), references)}")
     return card
 
 
@@ -187,7 +201,7 @@ def _plan(order: TeacherOrder, victim: OpenVictim, data: _Data) -> tuple[_Plan, 
     warning = compare_with_victim(victim, data.folder, order.output, order.classes)
     for remark in (*found.remarks, *([warning] if warning else [])):
         _log(f"note: {remark}")
-    name = order.trunk or default_trunk(found.input_shape, found.input_dtype)
+    name = order.trunk or default_trunk(found)
     independent = name == NO_TRUNK
     plan = _Plan(
         trunk=name,
@@ -197,6 +211,7 @@ def _plan(order: TeacherOrder, victim: OpenVictim, data: _Data) -> tuple[_Plan, 
         teachers=data.partition.teachers,
         classes=found.classes,
         input_shape=found.input_shape,
+        input_dtype=found.input_dtype,
         kind=found.kind,
         layer=found.layer if name == VICTIM else "",
         width=found.width if name == VICTIM else 0,
@@ -206,11 +221,15 @@ def _plan(order: TeacherOrder, victim: OpenVictim, data: _Data) -> tuple[_Plan, 
     return plan, _make_trunk(order, plan, victim, data.folder)
 
 
-def default_trunk(shape: tuple[int, ...] | None, dtype: str) -> str:
-    """Return the trunk for inputs of this form: the victim's features where they are no single batch of quantities."""
-    if shape is None or is_index(dtype):
+def default_trunk(found: Examination) -> str:
+    """Return the trunk for a victim: its own features where it shows some, else one that its inputs suit.
+
+    Where only the output stands for the features, trunks on the inputs know more, if the inputs are one batch of
+    quantities.
+    """
+    if found.layer or found.input_shape is None or is_index(found.input_dtype):
         return VICTIM
-    return "scattering" if is_image(shape) else "random"
+    return "scattering" if is_image(found.input_shape) else "random"
 
 
 def _make_trunk(order: TeacherOrder, plan: _Plan, victim: OpenVictim, folder: PayloadFolder) -> nn.Module:
@@ -234,9 +253,61 @@ def _make_trunk(order: TeacherOrder, plan: _Plan, victim: OpenVictim, folder: Pa
     return backbone.to(_device())
 
 
+def _command(order: TeacherOrder) -> str:
+    """Return the command of an order, without its trunk."""
+    words = ["calpow", "teachers", "--victim", str(order.victim), "--data", str(order.data)]
+    words += ["--output", str(order.output)]
+    words += ["--teachers", str(order.teachers)] if order.teachers else []
+    words += ["--seed", str(order.seed)] if order.seed else []
+    words += ["--part", order.part] if order.part != BODY else []
+    words += ["--classes", str(order.classes)] if order.classes else []
+    return shlex.join(words)
+
+
+def _advise(
+    order: TeacherOrder, command: str, plan: _Plan, data: _Data, trained: Trial, references: References | None
+) -> str:
+    """Try the trunks that suit the victim on a part of the data; return what they came to, in a sentence."""
+    axes = None if references is None else references.axes.get(LAST)
+    trials = TrunkTrials(plan.input_shape, plan.input_dtype, axes, plan.kind, plan.classes, plan.seed)
+    chosen, owners = choose_part(data.partition.owners, MOST_TRIED)
+    of_part = [data.folder.payloads[place] for place in chosen]
+    with open_victim(order.victim) as victim:
+        (example, *_) = some_calls(victim, of_part, 1, plan.seed)
+        with contextlib.suppress(GateMisconfigured):  # then there are no axes of features either
+            find_features(victim.recorder, example.arguments)
+        tried = trials.run(victim, of_part, owners)
+    own = next((trial for trial in tried if trial.trunk == plan.trunk), trained)
+    return advise(own, tried, command)
+
+
+def _make_observer(plan: _Plan, victim: OpenVictim, data: _Data) -> Observer:
+    """Return what takes numbers of the victim for references; their number is bounded, whatever the data."""
+    observer = Observer(plan.kind, plan.classes, plan.input_shape, frozenset(), 1)
+    (example, *_) = some_calls(victim, data.folder.payloads, 1, plan.seed)
+    samples = most_samples(observer.observe([example], 0))
+    labels = [payload.label for payload in data.folder.payloads]
+    chosen = choose_payloads(data.digests, labels, samples, plan.seed)
+    return replace(observer, chosen=chosen, samples_each=samples // len(chosen))
+
+
+def _observations(plan: _Plan, training_set: TrainingSet, data: _Data) -> Observations:
+    labels = torch.tensor([payload.label for payload in data.folder.payloads])
+    return Observations.of(training_set.observed, training_set.tokens, labels, plan.input_shape)
+
+
+def _project(plan: _Plan, samples: _Samples, references: References | None) -> tuple[_Plan, _Samples]:
+    """Return the plan and the samples of teachers on the axes of the victim's features."""
+    axes = None if references is None else references.axes.get(LAST)
+    if axes is None:
+        raise TrunkError("the victim's model shows no features of the payloads: take another --trunk")
+    return replace(plan, width=axes.shape[1]), replace(samples, values=samples.values @ axes)
+
+
 def _describe_values(order: TeacherOrder, plan: _Plan, victim_sha256: str) -> dict[str, object]:
     """Return everything but the payloads that determines the trunk's features of them."""
     return {
+        "schema": SCHEMA,
         "trunk": [plan.trunk, plan.layer, plan.width, plan.input_shape, plan.classes, plan.kind.value, plan.seed],
         "cuda": torch.cuda.is_available(),
         "victim": victim_sha256,
@@ -315,6 +386,7 @@ def _card(
         teacher_accuracy=accuracy.mean,
         worst_teacher_accuracy=accuracy.worst,
         vote_accuracy=accuracy.vote,
+        share_at_ceiling=accuracy.ceiling,
         victim_sha256=victim_sha256,
     )
 

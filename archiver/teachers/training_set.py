@@ -1,8 +1,8 @@
-"""The training set of teachers: the victim's inputs, or the features that a frozen trunk computes from them."""
+"""The training set of teachers: the victim's features or inputs, or what a frozen trunk computes from the inputs."""
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +12,17 @@ from calpow.archiver.data.payloads import BadPayloads, CallSource, Payload
 from calpow.archiver.errors import TrainingError
 from calpow.archiver.progress import progress
 from calpow.archiver.teachers.checkpoints import Checkpoints
+from calpow.archiver.teachers.references.observations import (
+    COUNTS,
+    PAYLOADS,
+    TOKENS,
+    Observer,
+    count_tokens,
+    join,
+    observed_rows,
+)
 from calpow.archiver.victim.recorded_calls import recorded_calls
-from calpow.handler.leakage.meter import features_of, input_rows
+from calpow.handler.leakage.batches import features_of, input_rows
 from calpow.handler.leakage.output import as_rows
 from calpow.handler.leakage.recording import Call
 from calpow.handler.leakage.specs import OutputKind
@@ -25,21 +34,29 @@ PART = 512
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """The trunk's features of each sample, `values` float32 `[n, ...]`, and its payload, `payloads` int64 `[n]`."""
+    """The trunk's features of each sample, `values` float32 `[n, ...]`, and its payload, `payloads` int64 `[n]`.
+
+    `observed` holds the numbers of some samples as an Observer takes them, with their payloads as PAYLOADS, int64
+    `[m]`; `tokens` the whole numbers in all inputs as TOKENS, and their counts as COUNTS, both int64 `[t]`.
+    """
 
     values: Tensor
     payloads: Tensor
+    observed: Mapping[str, Tensor]
+    tokens: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
 class ValueSource:
     """Takes what the trunk needs from a call of the victim's model: inputs of one shape, or the victim's features.
 
-    `shape` is that of one input, None for features; `kind` and `classes` say how to read the model's output.
+    `shape` is that of one input, None for features, of which there are `width`; `kind` and `classes` say how to read
+    the model's output.
     """
 
     trunk: nn.Module
     shape: tuple[int, ...] | None
+    width: int
     kind: OutputKind
     classes: int
 
@@ -47,7 +64,13 @@ class ValueSource:
         """Return float32 `[n, ...]` for the n samples of a call. Raises TrainingError, which names the payload."""
         samples = len(as_rows(call.output, self.kind, self.classes))
         if self.shape is None:
-            return features_of(call, samples)
+            features = features_of(call, samples)
+            if features.shape[1] != self.width:
+                raise TrainingError(
+                    f"{payload.path}: the victim shows {features.shape[1]} features of it and {self.width} of others:"
+                    " take another --trunk"
+                )
+            return features
         inputs = input_rows(call.arguments, samples)
         if inputs is None or tuple(inputs.shape[1:]) != self.shape:
             form = "several tensors" if inputs is None else f"an input of shape {tuple(inputs.shape[1:])}"
@@ -63,6 +86,7 @@ def read_training_set(
     payloads: Sequence[Payload],
     digests: Sequence[str],
     source: ValueSource,
+    observer: Observer,
     checkpoints: Checkpoints,
 ) -> TrainingSet:
     """Run every payload through the victim's handler and the trunk, in parts; those in `checkpoints` are done.
@@ -71,27 +95,33 @@ def read_training_set(
     be read again when the others have been removed. Raises FolderError, and TrainingError for values that teachers
     cannot learn from.
     """
-    values, counts, order = [], [], list[int]()
+    parts, order = list[Mapping[str, Tensor]](), list[int]()
+    observed = list[Mapping[str, Tensor]]()
     # The victim was examined before: it can read some.
     bad = BadPayloads(usable=True)
     with progress("payloads", "payload", len(payloads)) as advance:
         for part in _parts(digests):
             saved = checkpoints.load(_part_name([digests[index] for index in part]))
             if saved is None:
-                saved, usable = _read_part(victim, [payloads[index] for index in part], source, bad)
+                pairs = [(payloads[index], digests[index]) for index in part]
+                saved, usable = _read_part(victim, pairs, source, observer, bad)
                 checkpoints.save(_part_name([digests[part[place]] for place in usable]), saved)
-            values.append(saved["values"])
-            counts.append(saved["counts"])
+            parts.append(saved)
             order += part
+            rows = observed_rows(saved)
+            if rows:
+                observed.append({**rows, PAYLOADS: torch.tensor(part)[rows[PAYLOADS]]})
             advance(len(part))
     bad.check(len(payloads))
-    joined = torch.cat(values)
+    joined = torch.cat([part["values"] for part in parts])
     if bool((joined == joined[:1]).all()):
         raise TrainingError(
             "the victim's handler and the trunk make the same numbers of every payload: teachers cannot tell them"
             " apart; mend the handler, or take another --trunk"
         )
-    return TrainingSet(joined, torch.tensor(order).repeat_interleave(torch.cat(counts)))
+    counts = torch.cat([part["counts"] for part in parts])
+    tokens = {name: torch.cat([part[name] for part in parts]) for name in (TOKENS, COUNTS)}
+    return TrainingSet(joined, torch.tensor(order).repeat_interleave(counts), join(observed), tokens)
 
 
 def _parts(digests: Sequence[str]) -> list[list[int]]:
@@ -108,12 +138,20 @@ def _part_name(digests: Sequence[str]) -> str:
 
 
 def _read_part(
-    victim: CallSource, payloads: Sequence[Payload], source: ValueSource, bad: BadPayloads
+    victim: CallSource,
+    payloads: Sequence[tuple[Payload, str]],
+    source: ValueSource,
+    observer: Observer,
+    bad: BadPayloads,
 ) -> tuple[dict[str, Tensor], list[int]]:
-    """Return the values of a part and the places of its payloads that can be used; the others are added to `bad`."""
-    place_of = {payload.path: place for place, payload in enumerate(payloads)}
-    parts, counts, usable = [], [], []
-    for payload, calls in recorded_calls(victim, payloads, bad=bad):
+    """Return the tensors of a part and the places of its payloads that can be used; the others are added to `bad`.
+
+    `payloads` are pairs with their digests.
+    """
+    place_of = {payload.path: place for place, (payload, _) in enumerate(payloads)}
+    parts, counts, usable = list[Tensor](), list[int](), list[int]()
+    observed, tokens = list[Mapping[str, Tensor]](), list[Tensor]()
+    for payload, calls in recorded_calls(victim, [payload for payload, _ in payloads], bad=bad):
         values = torch.cat([source.values(call, payload) for call in calls])
         if not bool(torch.isfinite(values).all()):
             raise TrainingError(
@@ -121,13 +159,18 @@ def _read_part(
             )
         parts.append(values.cpu())
         counts.append(len(values))
-        usable.append(place_of[payload.path])
+        tokens.append(observer.tokens(calls))
+        place = place_of[payload.path]
+        if payloads[place][1] in observer.chosen:
+            observed.append(observer.observe(calls, len(usable)))
+        usable.append(place)
+    extras = join(observed) | count_tokens(tokens)
     if not parts:
-        return {"values": torch.empty(0), "counts": torch.empty(0, dtype=torch.int64)}, []
+        return {"values": torch.empty(0), "counts": torch.empty(0, dtype=torch.int64), **extras}, []
     features = torch.cat([trunk_values(source.trunk, batch) for batch in torch.split(torch.cat(parts), LARGEST_BATCH)])
     if not bool(torch.isfinite(features).all()):
         raise TrainingError("the trunk makes NaN or infinite features of the payloads: take another --trunk")
-    return {"values": features, "counts": torch.tensor(counts)}, usable
+    return {"values": features, "counts": torch.tensor(counts), **extras}, usable
 
 
 def trunk_values(trunk: nn.Module, inputs: Tensor) -> Tensor:

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from calpow.archiver.data.payloads import BadPayloads, Payload, PayloadFolder, read_row
 from calpow.archiver.victim.recorded_calls import output_kind, recorded_calls, shared_dtype, shared_shape
 from calpow.archiver.victim.row_order import find_rows, some_rows
 from calpow.archiver.victim.victim_archive import OpenVictim
 from calpow.handler.errors import GateMisconfigured
-from calpow.handler.leakage.meter import features_of, find_features
-from calpow.handler.leakage.model_inputs import ModelInputs
+from calpow.handler.leakage.batches import features_of
 from calpow.handler.leakage.output import as_rows
 from calpow.handler.leakage.recording import Call
 from calpow.handler.leakage.specs import OutputKind
+from calpow.handler.leakage.taps import find_depths, find_features
 from calpow.handler.policy.calibrated_policy import BatchRows
 
 # Payloads that are run, spread over the classes.
@@ -37,10 +37,10 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Depth:
-    """A place within the model: the name of a module, and the shape of its output for one sample."""
+    """An inner layer that scores look into: the name of a module, and how many numbers it shows of a sample."""
 
     name: str
-    shape: tuple[int, ...]
+    width: int
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,10 @@ class Examination:
 def examine(victim: OpenVictim, folder: PayloadFolder, seed: int) -> Examination:
     """Run the victim's handler on some payloads of a folder, alone, repeatedly and in batches of both orders.
 
-    Takes seconds and trains nothing. Raises the CalpowError that stands against protection: FolderError where no
-    payload can be read, VictimError for a model whose calls cannot be followed, NoDistribution for an output that is no
-    distribution over the folder's classes.
+    The recorder has taps on the features and the depths afterwards, where there are any. Takes seconds and trains
+    nothing. Raises the CalpowError that stands against protection: FolderError where no payload can be read,
+    VictimError for a model whose calls cannot be followed, NoDistribution for an output that is no distribution over
+    the folder's classes.
     """
     payloads = _spread(folder.payloads, TRIED, seed)
     bad = BadPayloads()
@@ -140,7 +141,7 @@ def examine(victim: OpenVictim, folder: PayloadFolder, seed: int) -> Examination
         samples_per_payload=_extremes(samples),
         layer=layer,
         width=width,
-        depths=_depths(victim.recorder.model, calls[0].arguments),
+        depths=_depths(victim, calls[0]),
         rows=find_rows(victim.victim, some_rows([payload for payload, _ in runs], seed)),
         remembers=_growing(before, after, len(runs) - 1),
         repeatable=_is_repeatable(victim, runs),
@@ -204,33 +205,14 @@ def _features(victim: OpenVictim, call: Call, kind: OutputKind, classes: int) ->
     return tap.name, features_of(replayed, len(as_rows(replayed.output, kind, classes))).shape[1]
 
 
-def _depths(model: nn.Module, arguments: ModelInputs) -> tuple[Depth, ...]:
-    """Return the places where the model could be looked into: the outputs of its stages."""
-    stages = dict(model.named_children())
-    while len(stages) == 1:
-        ((name, only),) = stages.items()
-        inner = {f"{name}.{child}": module for child, module in only.named_children()}
-        if not inner:
-            break
-        stages = inner
-    seen: list[Depth] = []
-
-    def note(name: str, output: object) -> None:
-        if isinstance(output, Tensor) and output.dim() >= 2:
-            seen.append(Depth(name, tuple(output.shape[1:])))
-
-    hooks = []
+def _depths(victim: OpenVictim, call: Call) -> tuple[Depth, ...]:
+    """Return the inner layers that scores look into; none where the model cannot be looked into."""
     try:
-        for name, stage in stages.items():
-            if not isinstance(stage, torch.jit.ScriptModule):
-                hooks.append(stage.register_forward_hook(lambda _, __, output, name=name: note(name, output)))
-        given = arguments.copied()
-        with torch.inference_mode():
-            model(*given.arguments, **given.named)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return tuple(seen)
+        names = find_depths(victim.recorder, call.arguments)
+        shown = victim.recorder.replay(call.arguments).depths
+    except (GateMisconfigured, RuntimeError):
+        return ()
+    return tuple(Depth(name, shown[name].shape[1]) for name in names if name in shown)
 
 
 def _tensors(calls: Sequence[Call]) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ from calpow.archiver.data.payloads import BadPayloads, CallSource, Payload, part
 from calpow.archiver.errors import FolderError
 from calpow.archiver.progress import track
 from calpow.handler.errors import BadPayload
-from calpow.handler.leakage.meter import check_numbers, input_rows
+from calpow.handler.leakage.batches import input_rows
+from calpow.handler.leakage.input_range import check_numbers
 from calpow.handler.leakage.output import as_rows, recognise
 from calpow.handler.leakage.recording import Call
 from calpow.handler.leakage.specs import OutputKind

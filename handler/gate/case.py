@@ -14,7 +14,8 @@ from calpow.handler.errors import LedgerUnavailable
 from calpow.handler.gate import problems
 from calpow.handler.gate.challenges import Solved
 from calpow.handler.gate.interface import Answer, AnyRequest, Decision, Refused, Released
-from calpow.handler.ledger.ledger import Account, Admission, Charge, UseResult
+from calpow.handler.ledger.history import Charge
+from calpow.handler.ledger.ledger import Account, Admission, UseResult
 from calpow.handler.rate_limited_log import RateLimitedLog
 
 log = logging.getLogger(__name__)
@@ -105,11 +106,11 @@ class Admitted(Generic[AnyRequest, Answer]):
 
 @dataclass(frozen=True, slots=True)
 class Answered(Generic[AnyRequest, Answer]):
-    """A request that the victim answered, and the evidence of its samples, in order."""
+    """A request that the victim answered, and the effects of its samples on its account, in order."""
 
     admitted: Admitted[AnyRequest, Answer]
     answer: Answer
-    evidence: tuple[Charge, ...]
+    charges: tuple[Charge, ...]
 
     @property
     def case(self) -> Case[AnyRequest, Answer]:

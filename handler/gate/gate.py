@@ -130,7 +130,7 @@ class Gate:
     def _run(
         self, admitted: Sequence[Admitted[AnyRequest, Answer]], run: RunVictim[AnyRequest, Answer]
     ) -> list[Answered[AnyRequest, Answer]]:
-        """Run the victim once on the admitted requests, and take the evidence of their samples."""
+        """Run the victim once on the admitted requests, and compute what their samples do to their accounts."""
         if not admitted:
             return []
         try:
@@ -145,7 +145,7 @@ class Gate:
         self, admitted: Admitted[AnyRequest, Answer], result: PassResult[Answer]
     ) -> Answered[AnyRequest, Answer] | Released[Answer] | Refused:
         account, samples, problem = admitted.checked.account, result.samples, result.problem
-        if samples is not None and len(samples.costs) > self._allowance.samples:
+        if samples is not None and len(samples.labels) > self._allowance.samples:
             problem = problems.too_many_samples(self._allowance.samples)
         if problem is not None:
             self._count_failure(admitted, problem)
@@ -156,9 +156,8 @@ class Gate:
         if admitted.is_repeat:
             state = self._ledger.account(self._model, account)
             return Released(result.answer, self._tariff.announced(state))
-        return Answered(
-            admitted, result.answer, tuple(self._policy.evidence_of(samples.costs.tolist(), samples.labels.tolist()))
-        )
+        charges = self._policy.charges(samples.scores, samples.labels, samples.identities)
+        return Answered(admitted, result.answer, tuple(charges))
 
     def _count_failure(self, admitted: Admitted[AnyRequest, Answer], problem: Problem | None = None) -> None:
         """Count a failed pass: its work stays unspent, unless the account fails too often by its own fault."""

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
 from calpow.handler.gate.problems import Problem
-from calpow.handler.leakage.score import ScoredSamples
+from calpow.handler.ledger.history import SampleIdentity
 
 
 class Purpose(Enum):
@@ -58,6 +58,22 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
+class PricedSamples:
+    """Samples that the victim's model was called on in a pass, in order: scores, class and identity of each.
+
+    `scores` are finite numbers, `[n, k]` by k scores.
+    """
+
+    scores: Sequence[Sequence[float]]
+    labels: Sequence[int]
+    identities: Sequence[SampleIdentity]
+
+    def only(self, index: int) -> "PricedSamples":
+        """Return the sample at a position, alone."""
+        return PricedSamples([self.scores[index]], [self.labels[index]], [self.identities[index]])
+
+
+@dataclass(frozen=True, slots=True)
 class PassResult(Generic[Answer]):
     """Result of the victim's pass over one request, held back until the gate releases it.
 
@@ -68,7 +84,7 @@ class PassResult(Generic[Answer]):
     """
 
     answer: Answer
-    samples: ScoredSamples | None
+    samples: PricedSamples | None
     problem: Problem | None = None
 
 

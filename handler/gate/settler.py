@@ -128,18 +128,18 @@ class Settler:
         for answered in group.answers:
             settled = answered.case.advance(self._settled, answered, state)
             if settled is not None:
-                state = replace(state, totals=settled.totals, owed=settled.owed)
+                state = replace(state, history=settled.history, owed=settled.owed)
                 planned.append(answered)
                 spendings.append(_spending(answered, settled, now))
-        settlement = Settlement(group.account, group.state.version, state.totals, state.owed, tuple(spendings))
+        settlement = Settlement(group.account, group.state.version, state.history, state.owed, tuple(spendings))
         return Plan(replace(group, answers=planned), settlement)
 
     def _settled(self, answered: Answered[AnyRequest, Answer], state: Account) -> Settled:
         checked, withheld = answered.checked, answered.admitted.result.withheld
         if withheld is not None:
-            return settle_rest(self._tariff, state, withheld, checked.solved.hashes)
+            return settle_rest(self._tariff, state, answered.charges, withheld, checked.solved.hashes)
         factor = self._allowance.price_factor(checked.case.request.purpose)
-        return settle(self._tariff, state, answered.evidence, checked.solved.hashes, checked.asked, factor)
+        return settle(self._tariff, state, answered.charges, checked.solved.hashes, checked.asked, factor)
 
     def _conclude(self, plan: Plan[AnyRequest, Answer]) -> None:
         """Decide on answers whose settlement was written.
@@ -147,7 +147,7 @@ class Settler:
         A ledger that fails from now on delays withheld answers only; a retry receives their challenges.
         """
         settlement = plan.settlement
-        state = Account(settlement.totals, settlement.owed, settlement.before + 1)
+        state = Account(settlement.history, settlement.owed, settlement.before + 1)
         for answered, spending in zip(plan.unsettled.answers, settlement.spendings, strict=True):
             answered.case.advance(self._decision, answered, state, spending.outcome)
 
@@ -171,7 +171,9 @@ def _by_account(answers: Iterable[Answered[AnyRequest, Answer]]) -> list[Unsettl
 
 def _spending(answered: Answered[AnyRequest, Answer], settled: Settled, now: float) -> Spending:
     solved = answered.checked.solved
-    outcome = Outcome(solved.name, answered.case.request.digest, now, settled.price, settled.work, settled.rest)
+    outcome = Outcome(
+        solved.name, answered.case.request.digest, now, settled.price, settled.work, settled.rest, settled.credit
+    )
     # A retry of a withheld answer still receives a challenge for the rest for RETRY_SECONDS. It has the longest expiry
     # to be solved, and so has the challenge that adds to a solution of too little work.
     kept = now + RETRY_SECONDS + REMEMBERED_SECONDS + (2 * LONGEST_EXPIRY_SECONDS if settled.rest else 0.0)

@@ -1,14 +1,17 @@
 """Arithmetic of settling: what an account owes once its samples are priced, and whether their answer may leave.
 
-The work due for an answer is the work that the account owes plus the price of each sample after its evidence. If it
+The work due for an answer is the work that the account owes plus the price of each sample after its effect. If it
 exceeds the work presented by no more than was asked for, the answer leaves and the difference is owed (or credited).
-Otherwise the evidence stays charged, and the answer is withheld until the rest is paid.
+Otherwise the answer is withheld until the rest is paid. If its samples are odd, they raise the account's price all the
+same. What they earn, if they are ordinary, is credited when the answer leaves, and only then are they samples that the
+account was answered before: who sends a list again and again, and pays for none of them, has no credit for it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from calpow.handler.ledger.ledger import Account, Charge, Outcome, Totals
+from calpow.handler.ledger.history import Charge, History
+from calpow.handler.ledger.ledger import Account, Outcome
 from calpow.handler.policy.tariff import Tariff
 
 
@@ -16,18 +19,19 @@ from calpow.handler.policy.tariff import Tariff
 class Settled:
     """State of an account after a request, and the price, the work and the rest of the request, in hashes.
 
-    `rest` is 0 when the answer may leave.
+    `rest` is 0 when the answer may leave. Else `credit` is what its samples earn once it does, by bet.
     """
 
-    totals: Totals
+    history: History
     owed: int
     price: int
     work: int
     rest: int
+    credit: tuple[int, ...] = ()
 
 
 def settle(
-    tariff: Tariff, account: Account, evidence: Sequence[Charge], hashes: int, asked: int, factor: float
+    tariff: Tariff, account: Account, charges: Sequence[Charge], hashes: int, asked: int, factor: float
 ) -> Settled:
     """Return the settlement of an answer's samples, in order, for `hashes` presented when `asked` were required.
 
@@ -35,20 +39,22 @@ def settle(
     however much more was presented: the work that an account owes is lost when the account is abandoned, so that a
     thief who presented half of the work due would otherwise have the other half for nothing. Decision 0002.
     """
-    totals, price = tariff.price(account.totals, evidence, factor)
+    history, price = tariff.price(account.history, charges, factor)
     due = account.owed + price
     if due - hashes > asked:
-        return Settled(totals, account.owed, price, hashes, due - hashes)
-    return Settled(totals, _owed(tariff, totals, due - hashes), price, hashes, 0)
+        unanswered, credit = tariff.unanswered(account.history, history)
+        return Settled(unanswered, account.owed, price, hashes, due - hashes, credit)
+    return Settled(history, _owed(tariff, history, due - hashes), price, hashes, 0)
 
 
-def settle_rest(tariff: Tariff, account: Account, withheld: Outcome, hashes: int) -> Settled:
-    """Return the settlement of a withheld answer, whose samples are charged and priced already, for `hashes` more."""
+def settle_rest(tariff: Tariff, account: Account, charges: Sequence[Charge], withheld: Outcome, hashes: int) -> Settled:
+    """Return the settlement of a withheld answer, whose samples are counted and priced already, for `hashes` more."""
     work = withheld.work + hashes
-    owed = _owed(tariff, account.totals, account.owed + withheld.price - work)
-    return Settled(account.totals, owed, withheld.price, work, 0)
+    history = account.history.answered([charge.identity for charge in charges], withheld.credit)
+    owed = _owed(tariff, history, account.owed + withheld.price - work)
+    return Settled(history, owed, withheld.price, work, 0)
 
 
-def _owed(tariff: Tariff, totals: Totals, owed: int) -> int:
+def _owed(tariff: Tariff, history: History, owed: int) -> int:
     """Return the work owed, with a credit of one next sample at most: work cannot be banked. Decision 0006."""
-    return max(owed, -tariff.next(totals))
+    return max(owed, -tariff.next(history))

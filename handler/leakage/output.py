@@ -83,6 +83,16 @@ def _recognise_rows(output: Tensor, classes: int, *, graded: bool) -> OutputKind
     return OutputKind.logits
 
 
+def answers(output: Tensor, kind: OutputKind) -> Tensor:
+    """Return the likeliest class of each row of raw output `[n, classes]` or `[n, 1]`, the first of a tie: int64 `[n]`.
+
+    It is on the output's device.
+    """
+    if kind.is_binary:
+        return (output[:, 0] > (0.5 if kind is OutputKind.binary_probability else 0.0)).long()
+    return output.argmax(dim=1)
+
+
 def log_distribution(output: Tensor, kind: OutputKind) -> Tensor:
     """Return normalised log-probabilities, float64 `[n, classes]` on the CPU, of raw output `[n, classes]` or `[n, 1]`.
 
@@ -139,7 +149,7 @@ def _recognise_shares(shares: Tensor, *, graded: bool) -> OutputKind:
 
 def _check_graded(shares: Tensor, *, graded: bool) -> None:
     if graded and bool(((shares == 0) | (shares == 1)).all()):
-        raise BareClass(_refusal("a bare class without probabilities", "use --metric pate, which needs none"))
+        raise BareClass(_refusal("a bare class without probabilities", "use --scores pate, which needs none"))
 
 
 def _sum_to_one(shares: Tensor) -> bool:

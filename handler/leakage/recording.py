@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from calpow.handler.errors import VictimError
+from calpow.handler.leakage.depths import DepthTap
 from calpow.handler.leakage.features import FeatureTap
 from calpow.handler.leakage.model_inputs import ModelInputs
 
@@ -23,14 +24,16 @@ _DEPTH = 2
 
 @dataclass(frozen=True)
 class Call:
-    """One call of the model: its arguments, its output, and the features float32 `[n, f]`.
+    """One call of the model: its arguments, its output, the features float32 `[n, f]`, and those of inner layers.
 
     `output` is None where the model did not return a tensor, `features` where no tap is set or its layer was not used.
+    `depths` has, by the layer's name, the numbers float32 `[n, f]` that each tapped layer showed.
     """
 
     arguments: ModelInputs
     output: Tensor | None
     features: Tensor | None
+    depths: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def rows(self) -> int | None:
@@ -63,6 +66,7 @@ class Recorder:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.tap: FeatureTap | None = None
+        self.depths: DepthTap | None = None
         self._open: Recording | None = None
         self._pending = _Pending()
         model.register_forward_pre_hook(self._begin, with_kwargs=True)
@@ -80,6 +84,8 @@ class Recorder:
             self._pending.call = None  # of a call that raised
             if self.tap is not None:
                 self.tap.take()
+            if self.depths is not None:
+                self.depths.take()
 
     def ask(self, inputs: Tensor) -> Call:
         """Call the model on inputs `[n, ...]`; return the recorded call. Raises what the model raises."""
@@ -102,6 +108,8 @@ class Recorder:
         self._pending.call = recording, ModelInputs(arguments, named).copied()
         if self.tap is not None:
             self.tap.arm()
+        if self.depths is not None:
+            self.depths.arm()
 
     def _end(self, model: nn.Module, arguments: tuple[object, ...], named: dict[str, object], output: object) -> None:
         recording, pending = self._open, self._pending.call
@@ -113,7 +121,8 @@ class Recorder:
         result = first_tensor(output)
         copy = None if result is None else result.detach().clone()
         features = None if self.tap is None else self.tap.features(copy)
-        recording.calls.append(Call(copied, copy, features))
+        depths = {} if self.depths is None else self.depths.numbers(copy)
+        recording.calls.append(Call(copied, copy, features, depths))
 
 
 class HookableModel(nn.Module):

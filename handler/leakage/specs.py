@@ -55,21 +55,61 @@ class ScoreName(Enum):
     """The scores by their names."""
 
     pate = "pate"
+    vote_entropy = "vote-entropy"
     entropy = "entropy"
     gap = "gap"
+    energy = "energy"
+    norm = "norm"
+    prototypes = "prototypes"
+    mahalanobis = "mahalanobis"
+    density = "density"
+    tokens = "tokens"
     pknn = "pknn"
     odin = "odin"
     odin_moved = "odin-moved"
 
 
-# Scores of the victim's probabilities, and scores of its features.
+# Scores of the teachers' votes, of the victim's probabilities, of its last features, of any layer, and of its input.
+ON_VOTES = frozenset({ScoreName.pate, ScoreName.vote_entropy})
 ON_PROBABILITIES = frozenset({ScoreName.entropy, ScoreName.gap})
-ON_FEATURES = frozenset({ScoreName.pknn, ScoreName.odin, ScoreName.odin_moved})
+ON_FEATURES = frozenset({ScoreName.norm, ScoreName.pknn, ScoreName.odin, ScoreName.odin_moved})
+ON_LAYERS = frozenset({ScoreName.prototypes, ScoreName.mahalanobis})
+ON_INPUT = frozenset({ScoreName.density, ScoreName.tokens})
 
 
 @dataclass(frozen=True)
 class ScoreSpec:
-    """A score by its name, with the settings that it was calibrated with."""
+    """A score by its name, with the settings that it was calibrated with.
+
+    `layer` is the name of the module whose output a score of ON_LAYERS reads; empty for the victim's last features.
+    """
 
     name: ScoreName
     settings: Settings
+    layer: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name, with the layer where it is not the last: `mahalanobis@blocks.0`."""
+        return f"{self.name.value}@{self.layer}" if self.layer else self.name.value
+
+    @property
+    def place(self) -> str:
+        """Where the score looks at the model: `votes`, `output`, `features`, `input`, or the name of an inner layer."""
+        if self.on_votes:
+            return "votes"
+        if self.on_features:
+            return "features"
+        if self.layer:
+            return self.layer
+        return "input" if self.name in ON_INPUT else "output"
+
+    @property
+    def on_features(self) -> bool:
+        """Whether the score reads the victim's last features."""
+        return self.name in ON_FEATURES or (self.name in ON_LAYERS and not self.layer)
+
+    @property
+    def on_votes(self) -> bool:
+        """Whether the score reads the teachers' votes."""
+        return self.name in ON_VOTES

@@ -1,9 +1,11 @@
 """The interface that every ledger backend implements, and the records that pass through it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
+
+from calpow.handler.ledger.history import NO_HISTORY, History
 
 MOST_USES = 5
 """Largest number of uses of one id: passes of the victim and repeated answers together. Decision 0003."""
@@ -19,43 +21,6 @@ FAILURE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Charge:
-    """Addition of one request to an account's totals.
-
-    `cost_micro` and `excess_micro` are sums over its samples in millionths; the excess may be negative. `queries` is
-    the number of samples.
-    """
-
-    cost_micro: int
-    excess_micro: int
-    queries: int
-
-    def __add__(self, other: "Charge") -> "Charge":
-        return Charge(
-            self.cost_micro + other.cost_micro, self.excess_micro + other.excess_micro, self.queries + other.queries
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Sums of all charges to an account for one model, in the units of Charge. The sums are exact. Decision 0018."""
-
-    cost_micro: int
-    excess_micro: int
-    queries: int
-
-    def __add__(self, charge: Charge) -> "Totals":
-        return Totals(
-            self.cost_micro + charge.cost_micro,
-            self.excess_micro + charge.excess_micro,
-            self.queries + charge.queries,
-        )
-
-
-NOTHING = Totals(0, 0, 0)
-
-
-@dataclass(frozen=True, slots=True)
 class Account:
     """State of one account for one model.
 
@@ -63,12 +28,14 @@ class Account:
     than was due. `version` counts the changes of the account and is 0 for an account that the ledger has never seen.
     """
 
-    totals: Totals
+    history: History
     owed: int
     version: int
 
 
-NEW_ACCOUNT = Account(NOTHING, 0, 0)
+HistoryChange = Callable[[History], History]
+
+NEW_ACCOUNT = Account(NO_HISTORY, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +45,8 @@ class Outcome:
     `solution` is the name of the solution, a digest of its ids. `digest` is the exact digest of the request on which
     the solution was spent. `settled` is the time of the settlement, in seconds since the epoch. `price` is the price
     of the samples, `work` the work presented and `rest` the work still required for the withheld answer, all in
-    hashes; `rest` is 0 when the answer was given.
+    hashes; `rest` is 0 when the answer was given. `credit` is the log wealth of each bet, in millionths, that the
+    samples of a withheld answer earn once the answer is given.
     """
 
     solution: str
@@ -87,6 +55,7 @@ class Outcome:
     price: int
     work: int
     rest: int
+    credit: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +136,7 @@ class Settlement:
 
     account: str
     before: int
-    totals: Totals
+    history: History
     owed: int
     spendings: tuple[Spending, ...]
 
@@ -248,7 +217,7 @@ class Ledger(Protocol):
         """Change accounts and spend ids, and return for each settlement whether it was written.
 
         Each settlement is a compare-and-set of its own. It is written if the account's version is still `before` and
-        none of its ids is spent: the totals and the owed work are set, the version increases by one, the ids are
+        none of its ids is spent: the history and the owed work are set, the version increases by one, the ids are
         spent and the outcomes stored. Otherwise nothing of it is written. Of two settlements of one account, the
         second sees the version that the first one wrote.
 
@@ -264,9 +233,10 @@ class Ledger(Protocol):
         The account's version does not change.
         """
 
-    def charge(self, model: str, charges: Mapping[str, Charge]) -> None:
-        """Add charges, by account name, for answers that were given without payment. All are written or none is.
+    def charge(self, model: str, changes: Mapping[str, HistoryChange]) -> None:
+        """Change the histories of accounts, by name, for answers that were given without payment.
 
-        The version of each account increases by one. A power failure may lose the last charges, for which nothing was
-        sold.
+        Each function maps the account's history to the next one, and may be called more than once. All changes are
+        written or none is. The version of each account increases by one. A power failure may lose the last changes, for
+        which nothing was sold.
         """

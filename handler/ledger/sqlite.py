@@ -8,12 +8,14 @@ was sold for the charges. Decision 0011.
 
 import json
 import sqlite3
+import struct
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from calpow.handler.errors import LedgerError
 from calpow.handler.ledger.api_key import ApiKey, check_account
+from calpow.handler.ledger.history import History
 from calpow.handler.ledger.ledger import (
     FAILURE_SECONDS,
     MOST_FAILURES,
@@ -22,13 +24,12 @@ from calpow.handler.ledger.ledger import (
     RETRY_SECONDS,
     Account,
     Admission,
-    Charge,
+    HistoryChange,
     Key,
     Outcome,
     Secret,
     Settlement,
     Standing,
-    Totals,
     Use,
     UseResult,
 )
@@ -40,18 +41,20 @@ _LIST_KEYS = "SELECT id, account, created, revoked FROM keys ORDER BY created, i
 _ADD_KEY = "INSERT INTO keys (id, digest, account, created) VALUES (?, ?, ?, ?)"
 _REVOKE_KEY = "UPDATE keys SET revoked = coalesce(revoked, ?) WHERE id = ?"
 
-_ACCOUNT = "SELECT cost_micro, excess_micro, queries, owed, version FROM accounts WHERE model = ? AND account = ?"
-_SET_ACCOUNT = """INSERT INTO accounts VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0)
-    ON CONFLICT DO UPDATE SET cost_micro = excluded.cost_micro, excess_micro = excluded.excess_micro,
-        queries = excluded.queries, owed = excluded.owed, version = excluded.version"""
+_ACCOUNT = """SELECT cost_micro, queries, wealth, digests, sketches, owed, version
+    FROM accounts WHERE model = ? AND account = ?"""
+_SET_ACCOUNT = """INSERT INTO accounts (model, account, cost_micro, queries, wealth, digests, sketches, owed, version,
+        failures, failing_since) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)
+    ON CONFLICT DO UPDATE SET cost_micro = excluded.cost_micro, queries = excluded.queries, wealth = excluded.wealth,
+        digests = excluded.digests, sketches = excluded.sketches, owed = excluded.owed, version = excluded.version"""
 _FAILURES = "SELECT failures, failing_since FROM accounts WHERE model = ? AND account = ?"
-_SET_FAILURES = """INSERT INTO accounts VALUES (?, ?, 0, 0, 0, 0, 0, ?, ?)
+_SET_FAILURES = """INSERT INTO accounts VALUES (?, ?, 0, 0, 0, 0, ?, ?, x'', x'', x'')
     ON CONFLICT DO UPDATE SET failures = excluded.failures, failing_since = excluded.failing_since"""
 
 # Ids are passed as one JSON list, so that the text of a statement is the same for any number of them.
-_STANDING = """SELECT NULL, cost_micro, excess_micro, queries, owed, version, NULL
+_STANDING = """SELECT NULL, cost_micro, queries, wealth, digests, sketches, owed, version
         FROM accounts WHERE model = ? AND account = ?
-    UNION ALL SELECT uses.id, outcomes.solution, digest, settled, price, work, rest
+    UNION ALL SELECT uses.id, outcomes.solution, digest, settled, price, work, rest, credit
         FROM json_each(?) JOIN uses ON uses.id = value JOIN outcomes ON outcomes.solution = uses.solution"""
 _STATE = """SELECT coalesce(max(uses), 0), count(solution), min(solution), max(solution)
     FROM json_each(?) JOIN uses ON uses.id = value"""
@@ -62,8 +65,8 @@ _COUNT_USE = """INSERT INTO uses VALUES (?, 1, NULL, ?)
 _COUNT_REPEAT = "UPDATE uses SET uses = uses + 1 WHERE id = ?"
 _SPEND = """INSERT INTO uses VALUES (?, 1, ?, ?)
     ON CONFLICT DO UPDATE SET solution = excluded.solution, expires = max(expires, excluded.expires)"""
-_OUTCOME = "SELECT solution, digest, settled, price, work, rest FROM outcomes WHERE solution = ?"
-_SET_OUTCOME = "REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)"
+_OUTCOME = "SELECT solution, digest, settled, price, work, rest, credit FROM outcomes WHERE solution = ?"
+_SET_OUTCOME = "REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _KEEP_OUTCOME = "UPDATE outcomes SET expires = max(expires, ?) WHERE solution = ?"
 
 # Up to two expired rows are deleted for each row that may be added, so that they do not accumulate. There is no margin
@@ -127,9 +130,9 @@ class SqliteLedger:
         outcomes = {}
         for name, *row in self._file.query(_STANDING, (model, account, json.dumps(list(ids)))):
             if name is None:
-                state = _account([tuple(row[:-1])])
+                state = _account([tuple(row)])
             else:
-                outcomes[name] = Outcome(*row)
+                outcomes[name] = _read_outcome(tuple(row))
         return Standing(state, outcomes)
 
     def admit(self, uses: Sequence[Use], *, now: float) -> list[UseResult]:
@@ -164,14 +167,15 @@ class SqliteLedger:
                 # No use has this name: a solution's name is a digest, which holds no colon.
                 _spend(connection, good, Outcome(f"failed:{good[0]}", "", now, 0, 0, 0), expires)
 
-    def charge(self, model: str, charges: Mapping[str, Charge]) -> None:
-        """Add charges for answers that were given without payment."""
-        if not charges:
+    def charge(self, model: str, changes: Mapping[str, HistoryChange]) -> None:
+        """Change the histories of accounts for answers that were given without payment."""
+        if not changes:
             return
         with self._file.writing(durable=False) as connection:
-            for account, charge in charges.items():
+            for account, change in changes.items():
                 before = _account(connection.execute(_ACCOUNT, (model, account)))
-                _set_account(connection, model, account, before.totals + charge, before.owed, before.version + 1)
+                after = Account(change(before.history), before.owed, before.version + 1)
+                _set_account(connection, model, account, after)
 
 
 def _purge(connection: sqlite3.Connection, now: float, ids: int, outcomes: int) -> None:
@@ -210,7 +214,8 @@ def _settle(connection: sqlite3.Connection, model: str, settlement: Settlement) 
     ids = [name for spending in settlement.spendings for name in spending.ids]
     if len(set(ids)) != len(ids) or connection.execute(_STATE, (json.dumps(ids),)).fetchone()[1]:
         return False
-    _set_account(connection, model, settlement.account, settlement.totals, settlement.owed, before.version + 1)
+    after = Account(settlement.history, settlement.owed, before.version + 1)
+    _set_account(connection, model, settlement.account, after)
     for spending in settlement.spendings:
         _spend(connection, spending.ids, spending.outcome, spending.expires)
     return True
@@ -220,26 +225,43 @@ def _spend(connection: sqlite3.Connection, ids: Sequence[str], outcome: Outcome,
     (latest,) = connection.execute(_LATEST, (json.dumps(ids),)).fetchone()
     expires = max(expires, latest)  # An outcome is remembered as long as its ids.
     connection.executemany(_SPEND, [(name, outcome.solution, expires) for name in ids])
-    row = (outcome.solution, outcome.digest, outcome.settled, outcome.price, outcome.work, outcome.rest, expires)
+    work = (outcome.price, outcome.work, outcome.rest)
+    row = (outcome.solution, outcome.digest, outcome.settled, *work, _packed(outcome.credit), expires)
     connection.execute(_SET_OUTCOME, row)
 
 
 def _outcome(connection: sqlite3.Connection, solution: str) -> Outcome | None:
     row = _first(connection, _OUTCOME, (solution,))
-    return Outcome(*row) if row else None
+    return _read_outcome(row) if row else None
+
+
+def _read_outcome(row: Row) -> Outcome:
+    solution, digest, settled, price, work, rest, credit = row
+    return Outcome(solution, digest, settled, price, work, rest, _unpacked(credit))
 
 
 def _account(rows: Iterable[Row]) -> Account:
-    for cost_micro, excess_micro, queries, owed, version in rows:
-        return Account(Totals(cost_micro, excess_micro, queries), owed, version)
+    for cost_micro, queries, wealth, digests, sketches, owed, version in rows:
+        return Account(History(cost_micro, queries, _unpacked(wealth), digests, sketches), owed, version)
     return NEW_ACCOUNT
 
 
-def _set_account(
-    connection: sqlite3.Connection, model: str, account: str, totals: Totals, owed: int, version: int
-) -> None:
-    sums = (totals.cost_micro, totals.excess_micro, totals.queries)
-    connection.execute(_SET_ACCOUNT, (model, account, *sums, owed, version))
+def _set_account(connection: sqlite3.Connection, model: str, name: str, account: Account) -> None:
+    past = account.history
+    history = (past.cost_micro, past.queries, _packed(past.wealth), past.digests, past.sketches)
+    connection.execute(_SET_ACCOUNT, (model, name, *history, account.owed, account.version))
+
+
+def _packed(numbers: Sequence[int]) -> bytes:
+    """Return signed integers of 64 bits in one value. Raises OverflowError for larger ones, as sqlite3 does."""
+    try:
+        return struct.pack(f"<{len(numbers)}q", *numbers)
+    except struct.error as error:
+        raise OverflowError(str(error)) from error
+
+
+def _unpacked(value: bytes) -> tuple[int, ...]:
+    return struct.unpack(f"<{len(value) // 8}q", value)
 
 
 def _first(connection: sqlite3.Connection, sql: str, parameters: Sequence[Value]) -> Row | None:

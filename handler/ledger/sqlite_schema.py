@@ -7,22 +7,38 @@ from calpow.handler.ledger.sqlite_file import Schema
 
 APPLICATION_ID = 0x43504F57  # "CPOW"
 
+# `wealth` and `credit` hold signed integers of 64 bits. The long columns come last: those before them are read alone.
 _ACCOUNTS = """CREATE TABLE accounts (
+        model TEXT, account TEXT,
+        cost_micro INTEGER NOT NULL, queries INTEGER NOT NULL, owed INTEGER NOT NULL, version INTEGER NOT NULL,
+        failures INTEGER NOT NULL, failing_since REAL NOT NULL,
+        wealth BLOB NOT NULL, digests BLOB NOT NULL, sketches BLOB NOT NULL,
+        PRIMARY KEY (model, account)
+    ) WITHOUT ROWID"""
+# Of version 2, to which version 1 is upgraded first.
+_ACCOUNTS_2 = """CREATE TABLE accounts (
         model TEXT, account TEXT,
         cost_micro INTEGER NOT NULL, excess_micro INTEGER NOT NULL, queries INTEGER NOT NULL,
         owed INTEGER NOT NULL, version INTEGER NOT NULL, failures INTEGER NOT NULL, failing_since REAL NOT NULL,
         PRIMARY KEY (model, account)
     ) WITHOUT ROWID"""
+_OUTCOMES_2 = """CREATE TABLE outcomes (
+        solution TEXT PRIMARY KEY, digest TEXT NOT NULL, settled REAL NOT NULL,
+        price INTEGER NOT NULL, work INTEGER NOT NULL, rest INTEGER NOT NULL, expires REAL NOT NULL
+    ) WITHOUT ROWID"""
 # `solution` of an id is NULL until it is spent.
-_SPENT_TABLES = (
+_USES = (
     """CREATE TABLE uses (
         id TEXT PRIMARY KEY, uses INTEGER NOT NULL, solution TEXT, expires REAL NOT NULL
     ) WITHOUT ROWID""",
+    "CREATE INDEX uses_expires ON uses (expires)",
+)
+_OUTCOMES = (
     """CREATE TABLE outcomes (
         solution TEXT PRIMARY KEY, digest TEXT NOT NULL, settled REAL NOT NULL,
-        price INTEGER NOT NULL, work INTEGER NOT NULL, rest INTEGER NOT NULL, expires REAL NOT NULL
+        price INTEGER NOT NULL, work INTEGER NOT NULL, rest INTEGER NOT NULL,
+        credit BLOB NOT NULL, expires REAL NOT NULL
     ) WITHOUT ROWID""",
-    "CREATE INDEX uses_expires ON uses (expires)",
     "CREATE INDEX outcomes_expires ON outcomes (expires)",
 )
 _TABLES = (
@@ -32,7 +48,8 @@ _TABLES = (
         id TEXT PRIMARY KEY, digest BLOB NOT NULL, account TEXT NOT NULL, created REAL NOT NULL, revoked REAL
     ) WITHOUT ROWID""",
     _ACCOUNTS,
-    *_SPENT_TABLES,
+    *_USES,
+    *_OUTCOMES,
 )
 
 
@@ -49,7 +66,7 @@ def _upgrade_from_1(connection: sqlite3.Connection) -> None:
     Decision 0013.
     """
     connection.execute("ALTER TABLE accounts RENAME TO old_accounts")
-    for table in (_ACCOUNTS, *_SPENT_TABLES):
+    for table in (_ACCOUNTS_2, *_USES, _OUTCOMES_2):
         connection.execute(table)
     connection.execute(
         "INSERT INTO accounts SELECT model, account, cost_micro, excess_micro, queries, 0, 1, 0, 0 FROM old_accounts"
@@ -61,4 +78,23 @@ def _upgrade_from_1(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE deployment SET id = ?", (secrets.token_hex(3),))
 
 
-SCHEMA = Schema(APPLICATION_ID, 2, _create, {1: _upgrade_from_1})
+def _upgrade_from_2(connection: sqlite3.Connection) -> None:
+    """Keep everything but the accounts' excess, which was the sum of another policy and says nothing about wealth.
+
+    All accounts begin without wealth, at the floor, and with no sample that they were answered before.
+    """
+    for table in ("accounts", "outcomes"):
+        connection.execute(f"ALTER TABLE {table} RENAME TO old_{table}")
+    connection.execute("DROP INDEX IF EXISTS outcomes_expires")
+    for table in (_ACCOUNTS, *_OUTCOMES):
+        connection.execute(table)
+    connection.execute("""INSERT INTO accounts
+        SELECT model, account, cost_micro, queries, owed, version, failures, failing_since, x'', x'', x''
+        FROM old_accounts""")
+    connection.execute("""INSERT INTO outcomes
+        SELECT solution, digest, settled, price, work, rest, x'', expires FROM old_outcomes""")
+    for table in ("old_accounts", "old_outcomes"):
+        connection.execute(f"DROP TABLE {table}")
+
+
+SCHEMA = Schema(APPLICATION_ID, 3, _create, {1: _upgrade_from_1, 2: _upgrade_from_2})

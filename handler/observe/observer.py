@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial, reduce
 from pathlib import Path
 
 from calpow.handler.errors import LedgerError
@@ -21,20 +22,23 @@ from calpow.handler.gate.interface import (
     AnyRequest,
     Decision,
     PassResult,
+    PricedSamples,
     Purpose,
     Refused,
     Released,
     Request,
     RunVictim,
 )
-from calpow.handler.leakage.score import ScoredSamples
-from calpow.handler.ledger.ledger import Charge, Ledger
+from calpow.handler.ledger.history import Charge, History
+from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.observe.records import ANONYMOUS, Record, append, meter_name
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
 from calpow.handler.rate_limited_log import RateLimitedLog
 
 # A locked ledger holds up the thread for two seconds, which then handles everything that was queued meanwhile.
 MOST_WAITING = 10_000
+# Samples that are charged later, once the ledger works again; those beyond are not charged.
+MOST_UNCHARGED = 10_000
 # Time that a worker that ends waits until its queries are written.
 FAREWELL_SECONDS = 3.0
 
@@ -45,7 +49,7 @@ class _Query:
 
     at: float
     key: str | None
-    samples: ScoredSamples
+    samples: PricedSamples
 
 
 class Observer:
@@ -68,9 +72,10 @@ class Observer:
         self._policy = policy
         self._records = records
         self._clock = clock
+        self._scores = tuple(spec.label for spec in policy.scores)
         self._meter = meter_name(policy.victim_sha256, policy.parts, policy.output, policy.scores)
         self._log = RateLimitedLog(logging.getLogger(__name__), "calpow: observing goes on: ")
-        self._uncharged: dict[str, Charge] = {}
+        self._uncharged: dict[str, list[Charge]] = {}
         self._waiting: queue.Queue[_Query] = queue.Queue(MOST_WAITING)
         threading.Thread(target=self._write_forever, name="calpow-observer", daemon=True).start()
         atexit.register(self.flush)
@@ -136,26 +141,37 @@ class Observer:
         return accounts
 
     def _charge(self, named: Sequence[tuple[_Query, str]]) -> None:
-        """Charge accounts for queries, and for earlier ones that could not be charged then."""
+        """Charge accounts for queries, after earlier ones that could not be charged then."""
+        waiting = sum(map(len, self._uncharged.values()))
         for query, account in named:
-            if account != ANONYMOUS:
-                samples = query.samples
-                evidence = self._policy.evidence_of(samples.costs.tolist(), samples.labels.tolist())
-                self._uncharged[account] = sum(evidence, self._uncharged.get(account, Charge(0, 0, 0)))
+            samples = query.samples
+            waiting += len(samples.labels)
+            if account == ANONYMOUS:
+                continue
+            if waiting > MOST_UNCHARGED:
+                self._log.warning("queries are not charged", f"{MOST_UNCHARGED} samples are still to be charged")
+                break
+            charges = self._policy.charges(samples.scores, samples.labels, samples.identities)
+            self._uncharged.setdefault(account, []).extend(charges)
         try:
-            self._ledger.charge(self._model, self._uncharged)
+            changes = {account: partial(self._after, charges) for account, charges in self._uncharged.items()}
+            self._ledger.charge(self._model, changes)
             self._uncharged.clear()
         except LedgerError as error:
             self._log.warning("accounts will be charged later", error)
+
+    def _after(self, charges: Sequence[Charge], history: History) -> History:
+        return reduce(self._policy.evidence.after, charges, history)
 
     def _record(self, named: Sequence[tuple[_Query, str]]) -> None:
         records = [
             Record(
                 query.at,
                 self._meter,
+                self._scores,
                 account,
-                tuple(query.samples.labels.tolist()),
-                tuple(map(tuple, query.samples.costs.tolist())),
+                tuple(query.samples.labels),
+                tuple(map(tuple, query.samples.scores)),
             )
             for query, account in named
         ]

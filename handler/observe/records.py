@@ -1,6 +1,7 @@
 """Records of queries that mode `observe` writes: JSON lines, appended to a file that all workers share.
 
-{"at": 1764000000.1, "meter": "9f2c41ab", "account": "ada", "classes": [3], "costs": [[0.31, 0.02]]}
+{"at": 1764000000.1, "meter": "9f2c41ab", "scores": ["pate", "norm"], "account": "ada", "classes": [3],
+ "costs": [[0.31, 8.2]]}
 
 They hold no key and no payload.
 """
@@ -30,13 +31,15 @@ class Record:
 
     at: time of the answer, in seconds since the epoch.
     meter: name of the meter that computed the costs, see `meter_name`.
+    scores: labels of the scores, in the order of the costs.
     account: name of the account, or ANONYMOUS.
     classes: classes of the victim's answers, `[n]`.
-    costs: costs of the samples, `[n, scores]`.
+    costs: costs of the samples, `[n, scores]`, finite numbers of any sign.
     """
 
     at: float
     meter: str
+    scores: tuple[str, ...]
     account: str
     classes: tuple[int, ...]
     costs: tuple[tuple[float, ...], ...]
@@ -65,8 +68,10 @@ class Record:
             raise RecordError(f"{len(self.classes)} classes and {len(self.costs)} costs: one of each a sample")
         if len({len(sample) for sample in self.costs}) > 1 or not self.costs[0]:
             raise RecordError("each sample must have as many costs as the others")
-        if min(self.classes) < 0 or min(min(sample) for sample in self.costs) < 0:
-            raise RecordError("a class or a cost is below 0")
+        if len(self.scores) != len(self.costs[0]):
+            raise RecordError(f"{len(self.scores)} scores have {len(self.costs[0])} costs a sample")
+        if min(self.classes) < 0:
+            raise RecordError("a class is below 0")
 
 
 def meter_name(
@@ -80,7 +85,7 @@ def meter_name(
         "victim": victim_sha256,
         "parts": dict(parts),
         "output": output and output.value,
-        "metrics": [[score.name.value, dict(score.settings)] for score in scores],
+        "metrics": [[score.name.value, score.layer, dict(score.settings)] for score in scores],
     }
     return sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()[:8]
 

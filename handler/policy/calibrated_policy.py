@@ -2,21 +2,22 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from calpow.handler.leakage.specs import InputRange, OutputKind, ScoreSpec, VictimShape
-from calpow.handler.ledger.ledger import Charge, Totals
-from calpow.handler.policy.policies import MICRO, Bounds, Conditional, Paper, SolverFit
+from calpow.handler.ledger.history import MICRO, Charge, History, SampleIdentity
+from calpow.handler.policy.evidence import Evidence
+from calpow.handler.policy.paper import Paper
+from calpow.handler.policy.solver_fit import SolverFit
 from calpow.puzzle.profiles import PuzzleKind
 
 
 class PolicyName(Enum):
     """The policies that an owner can choose from."""
 
-    conditional = "conditional"
+    evidence = "evidence"
     paper = "paper"
-    bounds = "bounds"
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ class BatchRows:
 class CalibratedPolicy:
     """The policy of one model and everything that it needs to price queries.
 
-    name: the policy that is used, of the three that are fitted.
+    name: the policy that is used, of the two that are fitted.
     parts: SHA-256 of the files that the scores need (`teachers.pt`), by the name they have in an archive.
     output: what the raw output of the victim's model is, from which its classes and probabilities are read.
-    scores: the scores of a query; the paper's policies sum the costs of the first one. Decision 0018.
+    scores: the scores of a sample; the paper's policy sums the first one. Decision 0018.
     input_range: the range of legitimate inputs; a query beyond it costs the most.
     puzzle: the kind of puzzle that clients solve, and whose solver was timed.
     floor_seconds: solving time of a legitimate user's sample, in seconds of the reference client.
@@ -54,39 +55,38 @@ class CalibratedPolicy:
     scores: tuple[ScoreSpec, ...]
     input_range: InputRange
     name: PolicyName
-    conditional: Conditional
+    evidence: Evidence
     paper: Paper
-    bounds: Bounds
     puzzle: PuzzleKind
     floor_seconds: float
     cap: float
     solver: SolverFit
 
-    def evidence_of(self, costs: Sequence[Sequence[float]], labels: Sequence[int]) -> list[Charge]:
-        """Return the charge of each sample to its account, in order, from its costs by each score and its class."""
+    def charges(
+        self, scores: Sequence[Sequence[float]], labels: Sequence[int], identities: Sequence[SampleIdentity]
+    ) -> list[Charge]:
+        """Return the effect of each sample on its account, in order, from its scores, its class and its identity."""
         return [
-            Charge(round(row[0] * MICRO), round(self.conditional.excess(row, label) * MICRO), 1)
-            for row, label in zip(costs, labels, strict=True)
+            self.evidence.charge(row, label, identity)
+            for row, label, identity in zip(scores, labels, identities, strict=True)
         ]
 
-    def seconds(self, totals: Totals) -> float:
-        """Return the mean solving time of a sample whose evidence is already in its account's totals."""
-        log_multiple = min(self._chosen.log_multiple(totals), math.log(self.cap))
-        return self.floor_seconds * math.exp(log_multiple)
+    def seconds(self, history: History) -> float:
+        """Return the mean solving time of a sample whose effect is already in its account's history."""
+        rule = self.evidence if self.name is PolicyName.evidence else self.paper
+        return self.floor_seconds * math.exp(min(rule.log_multiple(history), math.log(self.cap)))
 
-    @property
-    def _chosen(self) -> Conditional | Paper | Bounds:
-        if self.name is PolicyName.conditional:
-            return self.conditional
-        return self.paper if self.name is PolicyName.paper else self.bounds
+    def work(self, history: History) -> float:
+        """Return the expected hashes of a sample whose effect is already in its account's history."""
+        return self.solver.work(self.seconds(history))
 
-    def work(self, totals: Totals) -> float:
-        """Return the expected hashes of a sample whose evidence is already in its account's totals."""
-        return self.solver.work(self.seconds(totals))
-
-    def next_work(self, totals: Totals) -> float:
-        """Return the expected hashes of one more sample, if it costs what a legitimate one does."""
-        return self.work(totals + Charge(round(self.paper.slope * MICRO), 0, 1))
+    def next_work(self, history: History) -> float:
+        """Return the expected hashes of one more sample; by the paper's policy, of one that is like legitimate ones."""
+        return self.work(
+            replace(
+                history, cost_micro=history.cost_micro + round(self.paper.slope * MICRO), queries=history.queries + 1
+            )
+        )
 
     def solving_seconds(self, work: float) -> float:
         """Return the mean time of the reference client for a puzzle of `work` expected hashes."""

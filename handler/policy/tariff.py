@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from calpow.handler.ledger.ledger import Account, Charge, Totals
+from calpow.handler.ledger.history import Charge, History
+from calpow.handler.ledger.ledger import Account
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
 from calpow.puzzle.puzzle import Puzzle
 
@@ -40,13 +41,13 @@ class Tariff:
         self.floor = self._step(self._floor)
         self.longest = self._steps[-1]
 
-    def after(self, totals: Totals) -> int:
-        """Return the price of a sample whose evidence is already in its account's totals."""
-        return self._step(self._policy.work(totals))
+    def after(self, history: History) -> int:
+        """Return the price of a sample whose effect is already in its account's history."""
+        return self._step(self._policy.work(history))
 
-    def next(self, totals: Totals) -> int:
+    def next(self, history: History) -> int:
         """Return the price of one more sample, from the account's past."""
-        return self._step(self._policy.next_work(totals))
+        return self._step(self._policy.next_work(history))
 
     def asked(self, account: Account, samples: int, factor: float) -> int | TooLarge:
         """Return the work to ask for before `samples` samples are scored: their price from the past, and what is owed.
@@ -54,7 +55,7 @@ class Tariff:
         `factor` multiplies the price: it is that of the request's purpose. The work for one predicted sample is the
         longest challenge's at most; what is owed beyond that stays owed.
         """
-        price = self.next(account.totals) * factor
+        price = self.next(account.history) * factor
         total = ceil(price * samples) + account.owed
         if total <= self.longest:
             return self.at_least(max(total, self.floor))
@@ -82,13 +83,21 @@ class Tariff:
         """Return the mean time of the reference client for `work` expected hashes."""
         return self._policy.solving_seconds(work)
 
-    def price(self, totals: Totals, evidence: Sequence[Charge], factor: float) -> tuple[Totals, int]:
-        """Add samples to an account one by one; return its totals and the sum of the prices after every sample."""
+    def price(self, history: History, charges: Sequence[Charge], factor: float) -> tuple[History, int]:
+        """Add samples to an account one by one; return its history and the sum of the prices after every sample.
+
+        A sample that the account was answered before reveals nothing, and costs the floor.
+        """
         price = 0
-        for charge in evidence:
-            totals += charge
-            price += self.after(totals)
-        return totals, ceil(price * factor)
+        for charge in charges:
+            repeated = history.holds(charge.identity)
+            history = self._policy.evidence.after(history, charge)
+            price += self.floor if repeated else self.after(history)
+        return history, ceil(price * factor)
+
+    def unanswered(self, before: History, after: History) -> tuple[History, tuple[int, ...]]:
+        """Return an account's history while an answer is withheld, and what its samples earn once it leaves."""
+        return before.unanswered(self._policy.evidence.adopt(before), after)
 
     def _step(self, work: float) -> int:
         index = bisect_left(self._ideal, work * (1 - _ROUNDING))

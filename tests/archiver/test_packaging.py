@@ -94,7 +94,7 @@ def test_an_archive_of_heads_needs_the_oldest_torch_and_says_so(parts: Protected
 def test_an_archive_of_a_program_needs_the_torch_that_exported_it(tmp_path: Path) -> None:
     networks = NetworkEnsemble([nn.Sequential(nn.Flatten(), nn.Linear(64, 3)) for _ in range(TEACHERS)], 3)
     card = ensemble_card(trunk="none", network="net.py:small", epochs=2)
-    write_ensemble(networks, card, tmp_path / "teachers.pt")
+    write_ensemble(networks, card, None, tmp_path / "teachers.pt")
     assert release(needed_torch(tmp_path / "teachers.pt")) == release(torch.__version__) > release(OLDEST_TORCH)
 
 

@@ -232,8 +232,8 @@ def test_64_unpaid_requests_of_256_samples_of_noise_lock_nobody_out(site: Site) 
     realm = find_realm(answers[0].headers["WWW-Authenticate"]) or ""
     stamps = solve(PROFILES[DEFAULT_PROFILE].kind.puzzle(1000, prepaid_resource(realm, key)))
     assert site.raw("vector", VECTOR, key, format_prepaid(stamps)).status_code == 200
-    assert site.paid("vector", VECTOR, other).status_code == 200
-    assert site.totals("noisy tenant").queries == 2
+    assert site.paid("vector", b"0.3,0.9,0.3,0.2", other).status_code == 200
+    assert site.history("noisy tenant").queries == 2
 
 
 # ---- Explanations ----------------------------------------------------------------------------------------------------

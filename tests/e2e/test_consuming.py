@@ -157,10 +157,10 @@ def test_many_files_are_asked_and_gone_on_with(site: Site, folder: Path) -> None
     for name in ("photos/0.png", "photos/59.png"):
         plain = site.plain("vector", (folder / name).read_bytes()).json()
         assert answers[name] == {"file": name, "status": 200, "answer": plain}
-    charged = site.totals("consuming-many").queries
+    charged = site.history("consuming-many").queries
     assert paste(lines, site.server.url("vector"), folder, key).returncode == 0
     assert (folder / "answers.jsonl").read_text() == told
-    assert site.totals("consuming-many").queries == charged == 60
+    assert site.history("consuming-many").queries == charged == 60
 
 
 @needs

@@ -84,7 +84,7 @@ class CrashSite:
         return sent.result()
 
     def queries(self, model: str, account: str) -> int:
-        return self.ledger.account(model, account).totals.queries
+        return self.ledger.account(model, account).history.queries
 
     def wait_for_workers(self, model: str, count: int) -> None:
         deadline = time.monotonic() + RESTART

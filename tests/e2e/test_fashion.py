@@ -1,128 +1,125 @@
-"""The benchmark on Fashion-MNIST: data as they are, strangers that repeat themselves, verdicts that can fail."""
+"""The paper's victim on Fashion-MNIST, protected with the defaults: strangers pay, and honest users do not."""
 
-import struct
-from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import requests
 import torch
+from torch import Tensor
 
-from benchmarks.fashion import data, policies, requirements, strangers, timing
-from benchmarks.fashion.costs import METRICS, Priced, PricedSet
-from benchmarks.fashion.data import CLASSES, DataMissing, Images, grey, read_idx, split, tensor
-from benchmarks.fashion.shifts import SHIFTS, shifted
-from benchmarks.fashion.strangers import CHOSEN_ON, REPORTED_ON, Stock
-from calpow.archiver.calibration.samples import Samples
+from benchmarks.range.domain import StrangerMaker
+from benchmarks.range.image_sets import FASHION_FOLDER
+from benchmarks.range.strangers.foreign import natural_crops
+from benchmarks.range.strangers.rendered import glyphs
+from benchmarks.range.strangers.textures import uniform_noise
+from calpow.archiver.server import Server, served
+from calpow.client import PowAuth
+from calpow.client.cli.main import main
+from calpow.client.errors import WorkLimitExceeded
+from calpow.handler.leakage.teachers.ensemble import Ensemble
+from calpow.handler.leakage.teachers.trunks import VICTIM
+from calpow.handler.ledger.ledger import Ledger
+from calpow.handler.ledger.uri import open_ledger
+from calpow.handler.policy.calibrated_policy import CalibratedPolicy, PolicyName
+from calpow.handler.policy.calibration_file import load_policy
+from tests.support.garments import Garments, pngs, write_garments
+from tests.support.guarded import TIMEOUT
+from tests.support.quick_timing import quick_timing
 
-needs_data = pytest.mark.skipif(not data.DEBIAN.is_dir(), reason="needs Debian's dataset-fashion-mnist")
-PER_CLASS = 40
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.training,
+    pytest.mark.long,
+    pytest.mark.skipif(not FASHION_FOLDER.is_dir(), reason="needs Debian's dataset-fashion-mnist"),
+]
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    with timing.one_thread():
-        yield
-
-
-def garments() -> Images:
-    rng = np.random.default_rng(0)
-    return Images(rng.integers(0, 256, (200, 28, 28), dtype=np.uint8), np.arange(200) % 10)
-
-
-def test_idx_files_are_read_as_their_format_says() -> None:
-    content = bytes((0, 0, 8, 2)) + struct.pack(">II", 2, 3) + bytes(range(6))
-    assert read_idx(content).tolist() == [[0, 1, 2], [3, 4, 5]]
-    with pytest.raises(DataMissing, match="no IDX file of bytes"):
-        read_idx(b"<html>")
-
-
-def test_missing_data_are_one_line_that_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "DEBIAN", tmp_path)
-    with pytest.raises(DataMissing, match=r"does not exist: apt install dataset-fashion-mnist$"):
-        data.load("train")
-
-
-@needs_data
-def test_seeds_divide_the_test_images_otherwise_and_completely() -> None:
-    whole, halves, others = data.load("t10k"), split(0), split(1)
-    assert [len(halves.calibration.labels), len(halves.fresh.labels)] == [5_000, 5_000]
-    both = np.concatenate([halves.calibration.images, halves.fresh.images])
-    assert sorted(image.tobytes() for image in both) == sorted(image.tobytes() for image in whole.images)
-    assert not np.array_equal(halves.fresh.labels, others.fresh.labels)
+HONEST_QUERIES = 100
+# A thief gives up where an answer costs so many floors, which he meets within so many queries.
+DEAR, PATIENCE = 500, 40
+# New accounts begin a little above the floor.
+AFFORDABLE = 2.0
 
 
-def test_an_image_survives_the_way_to_the_victim_and_back() -> None:
-    images = garments().images
-    assert tensor(images).shape == (200, 1, 28, 28)
-    assert np.array_equal(grey(tensor(images)), images)
+@dataclass(frozen=True)
+class Shop:
+    """A server of the victim as it was, `plain`, and of the protected one, `guarded`."""
+
+    garments: Garments
+    server: Server
+    ledger: Ledger
+    policy: CalibratedPolicy
+
+    def announced(self, account: str, payloads: Sequence[bytes], most: int) -> list[float]:
+        """Ask for the payloads in order; return the floors of the next sample that each answer announced.
+
+        Raises WorkLimitExceeded when an answer takes more than `most` floors.
+        """
+        floor = self.policy.floor_seconds
+        auth = PowAuth(self.ledger.add_key(account), max_hashes=int(self.policy.solver.work(most * floor)))
+        prices = []
+        with requests.Session() as session:
+            session.auth = auth
+            for payload in payloads:
+                answer = session.post(self.server.url("guarded"), data=payload, timeout=TIMEOUT)
+                assert answer.content == self.plain(payload)
+                prices.append(self.policy.solving_seconds(int(answer.headers["PoW-Next"])) / floor)
+        return prices
+
+    def plain(self, payload: bytes) -> bytes:
+        return requests.post(self.server.url("plain"), data=payload, timeout=TIMEOUT).content
 
 
-@pytest.mark.parametrize("kind", [*CHOSEN_ON, *(kind for kind in REPORTED_ON if kind not in ("digits", "jacobian"))])
-def test_strangers_are_grey_images_the_same_for_the_same_seed(kind: str, tmp_path: Path) -> None:
-    makers = {**CHOSEN_ON, **REPORTED_ON}
-    first, again, other = (
-        makers[kind](Stock(garments(), tmp_path, np.random.default_rng(seed)), 8) for seed in (0, 0, 1)
-    )
-    assert first.shape == (8, 28, 28)
-    assert first.dtype == np.uint8
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
+@pytest.fixture(scope="module")
+def garments(tmp_path_factory: pytest.TempPathFactory) -> Garments:
+    """The victim and its payloads, in a folder where teachers and calibration are made with the default settings."""
+    home = tmp_path_factory.mktemp("garments")
+    garments = write_garments(home)
+    parts = ("--victim", "victim.mar", "--ensemble", "teachers.pt")
+    with pytest.MonkeyPatch.context() as patch, quick_timing():
+        patch.chdir(home)
+        assert main(("teachers", "--victim", "victim.mar", "--data", "train", "--output", "teachers.pt")) == 0
+        assert main(("calibrate", *parts, "--data", "heldout")) == 0
+        assert main(("archive", *parts, "--calibration", "calibration.json", "--model-name", "guarded")) == 0
+    return garments
 
 
-def test_jacobian_queries_stay_within_three_steps_of_what_they_were_made_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(strangers, "SUBSTITUTE_STEPS", 3)
-    owned = garments()
-    queries = strangers.jacobian(Stock(owned, tmp_path, np.random.default_rng(0)), 20).astype(int)
-    distances = np.abs(queries[:, None] - owned.images[None].astype(int)).max(axis=(2, 3)).min(axis=1)
-    assert distances.min() >= 25
-    assert distances.max() <= 77
+@pytest.fixture(scope="module")
+def shop(garments: Garments) -> Iterator[Shop]:
+    uri = f"sqlite:///{garments.folder / 'ledger.db'}"
+    archives = {"guarded": garments.folder / "guarded.mar", "plain": garments.folder / "victim.mar"}
+    policy = load_policy(garments.folder / "calibration.json")
+    with served(archives, environment={"CALPOW_LEDGER": uri}) as server:
+        yield Shop(garments, server, open_ledger(uri), policy)
 
 
-def test_shifted_images_keep_their_order() -> None:
-    ramp = np.repeat(np.arange(10, 210, 40, dtype=np.uint8), 28 * 28).reshape(5, 28, 28)
-    for images in shifted(ramp, np.random.default_rng(0)).values():
-        assert np.argsort(images[:, 14, 14]).tolist() == [0, 1, 2, 3, 4]
+def test_the_defaults_are_teachers_on_the_victims_features_and_bets_on_several_scores(garments: Garments) -> None:
+    policy = load_policy(garments.folder / "calibration.json")
+    assert Ensemble.load(garments.folder / "teachers.pt", "cpu").card.trunk == VICTIM
+    assert policy.name is PolicyName.evidence
+    assert policy.scores[0].name.value == "pate"
+    assert len(policy.evidence.tests) > 1
 
 
-def invented_costs() -> Priced:
-    """Honest queries that cost about a half by every metric, strangers that cost one."""
-    rng = np.random.default_rng(0)
-    classes = np.repeat(np.arange(10), PER_CLASS)
-
-    def honest() -> Samples:
-        costs = rng.normal(0.5, 0.1, (len(classes), 1)).clip(0, 1).repeat(len(METRICS), axis=1)
-        return Samples.of_arrays(costs, classes, classes, np.arange(len(classes)), CLASSES)
-
-    wild = PricedSet(torch.ones(PER_CLASS, len(METRICS)).double(), torch.from_numpy(rng.integers(10, size=PER_CLASS)))
-    return Priced(honest(), honest(), dict.fromkeys(SHIFTS, honest()), {"noise": wild}, np.ones(len(METRICS)))
+def test_an_honest_user_of_all_classes_pays_little_above_the_floor(shop: Shop) -> None:
+    prices = shop.announced("ada", shop.garments.payloads(HONEST_QUERIES), most=20)
+    assert np.mean(prices) <= AFFORDABLE
 
 
-@pytest.mark.slow
-def test_strangers_pay_and_honest_users_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("calpow.archiver.calibration.simulated_users.RESAMPLES", 60)
-    figures = policies.measure(policies.DEFAULT, invented_costs(), seed=0)
-    verdicts = {
-        requirement.what: requirement.holds
-        for requirement in requirements.of_policy([{policies.DEFAULT.name: figures}])
-    }
-    assert verdicts["noise"]
-    assert all(holds for what, holds in verdicts.items() if what.startswith("honest"))
-    dear = replace(figures, honest=dict.fromkeys(figures.honest, (2.5, 2.5)))
-    assert not any(
-        requirement.holds
-        for requirement in requirements.of_policy([{policies.DEFAULT.name: dear}])
-        if requirement.what.startswith("honest")
-    )
+def test_an_honest_user_of_one_class_pays_little_above_the_floor(shop: Shop) -> None:
+    prices = shop.announced("bob", shop.garments.payloads_of(5, HONEST_QUERIES), most=20)
+    assert np.mean(prices) <= AFFORDABLE
 
 
-def test_a_must_is_judged_by_the_median_seed_and_shows_the_worst() -> None:
-    requirement = requirements.Requirement("noise", 1_000.0, at_most=False, values=(900.0, 1_500.0, 2_000.0))
-    assert requirement.holds
-    assert "| 1,500x | 900x | pass, but for 1 of 3 seeds |" in "\n".join(requirements.requirement_table([requirement]))
-    assert "**FAIL**" in "\n".join(
-        requirements.requirement_table([replace(requirement, values=(900.0, 950.0, 2_000.0))])
-    )
+def test_an_honest_user_of_noisy_images_pays_little_above_the_floor(shop: Shop) -> None:
+    images = shop.garments.fresh.inputs[HONEST_QUERIES : 2 * HONEST_QUERIES]
+    noisy = (images + 0.05 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    assert np.mean(shop.announced("eve", list(pngs(noisy)), most=20)) <= AFFORDABLE
+
+
+@pytest.mark.parametrize("kind", [natural_crops, glyphs, uniform_noise])
+def test_a_thief_who_sends_strangers_is_soon_asked_for_hundreds_of_floors(shop: Shop, kind: StrangerMaker) -> None:
+    strangers: Tensor = kind(shop.garments.fresh.inputs, PATIENCE, np.random.default_rng(0))
+    with pytest.raises(WorkLimitExceeded):
+        shop.announced(f"thief of {kind.__name__}", list(pngs(strangers)), most=DEAR)

@@ -45,11 +45,11 @@ def test_a_real_server_lets_a_client_top_up(site: Site, model: str) -> None:
     few = format_prepaid(solve(replace(kind.puzzle(64, prepaid_resource(realm or "", key)), bits=3, count=6)))
     asked = site.raw(model, payload, key, few)
     assert (asked.status_code, asked.json()["type"]) == (402, "urn:calpow:problem:more-required")
-    assert site.totals(f"topping-up-{model}", model).queries == 0
+    assert site.history(f"topping-up-{model}", model).queries == 0
     paid = solution(Challenge.from_problem(asked.content))
     answer = site.raw(model, payload, key, paid)
     assert (answer.status_code, answer.content) == (200, site.plain("vector", payload).content)
     for spent in (few, paid):
         again = site.raw(model, b"0.2,0.9,0.3,0.2", key, spent)
         assert again.json()["type"] == "urn:calpow:problem:challenge-spent"
-    assert site.totals(f"topping-up-{model}", model).queries == 1
+    assert site.history(f"topping-up-{model}", model).queries == 1

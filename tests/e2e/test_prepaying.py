@@ -26,7 +26,7 @@ def test_a_session_pays_beforehand_once_it_knows_the_price(site: Site) -> None:
             assert answer.status_code == 200
             round_trips.append(1 + len(answer.history))
     assert round_trips == [2, 1, 1, 1, 1, 1]
-    assert site.totals("prepaying").queries == 6
+    assert site.history("prepaying").queries == 6
 
 
 def test_threads_share_what_a_server_announced(site: Site) -> None:
@@ -50,7 +50,7 @@ def test_prepaid_stamps_buy_one_answer_and_its_retry_over_http(site: Site) -> No
     other = requests.post(url, data=f"{VECTOR}2", headers=headers, timeout=TIMEOUT)
     assert other.status_code == 402
     assert other.json()["type"] == "urn:calpow:problem:challenge-spent"
-    assert site.totals("prepaid-replay").queries == 2
+    assert site.history("prepaid-replay").queries == 2
 
 
 def test_who_is_asked_for_more_than_was_announced_pays_the_difference(site: Site) -> None:

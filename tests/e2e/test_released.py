@@ -57,20 +57,20 @@ def test_every_kind_of_answer_and_of_failure_is_the_victims_own(site: Site, comm
 def test_a_victim_that_fails_keeps_nobodys_work(site: Site, command: str) -> None:
     payload, key = VECTOR + b";" + command.encode(), site.key(f"fails-{command}")
     solution = solution_of(site.raw("vector", payload, key))
-    charged = site.totals(f"fails-{command}")
+    charged = site.history(f"fails-{command}")
     for _ in range(2):
         failed = site.raw("vector", payload, key, solution)
         assert failed.status_code >= 500
         assert seen(failed) == seen(site.plain("vector", payload))
-    assert site.totals(f"fails-{command}") == charged
+    assert site.history(f"fails-{command}") == charged
 
 
 def test_an_answer_of_the_victims_own_choosing_is_an_answer_and_is_paid_for(site: Site) -> None:
     payload, key = VECTOR + b";teapot", site.key("teapot")
     solution = solution_of(site.raw("vector", payload, key))
-    charged = site.totals("teapot").queries
+    charged = site.history("teapot").queries
     assert site.raw("vector", payload, key, solution).status_code == 418
-    assert site.totals("teapot").queries == charged + 1
+    assert site.history("teapot").queries == charged + 1
     assert site.raw("vector", VECTOR, key, solution).status_code == 402
 
 
@@ -148,5 +148,5 @@ def test_a_worker_that_is_killed_while_it_answers_gives_the_work_back(site: Site
         time.sleep(0.2)
     answered = site.raw("vector", payload, key, solution)
     assert answered.status_code == 200, answered.text
-    assert site.totals("crash").queries == 1
+    assert site.history("crash").queries == 1
     assert site.raw("vector", VECTOR, key, solution).status_code == 402

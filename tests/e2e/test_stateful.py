@@ -46,9 +46,9 @@ class StatefulSite:
         challenge = Challenge.from_problem(refused.content)
         return {"X-Api-Key": self.key, "PoW-Solution": format_solution(challenge.token, solve(challenge.puzzle))}
 
-    def queries(self) -> int:
-        """Return the number of samples that were charged."""
-        return self.ledger.account("guarded", "ada").totals.queries
+    def settlements(self) -> int:
+        """Return the number of times that the account was settled."""
+        return self.ledger.account("guarded", "ada").version
 
     def asked(self, at_least: int = 0) -> int:
         """Return the count of the victim's own metric, once it is `at_least` this or ten seconds have gone by."""
@@ -149,13 +149,13 @@ def test_a_solution_that_paid_for_a_request_answers_no_other_one(
 
     url = stateful.server.url("plain") + ("/1.0/cheap" if path else "")
     plain = requests.post(url, timeout=TIMEOUT, **paid)
-    queries = stateful.queries()
+    settled = stateful.settlements()
     answer = send("/1.0/cheap" if path else "", paid)
     assert (answer.status_code, answer.content) == (200, plain.content)
     assert challenge_spent(send(path, other))
     assert send("/1.0/cheap" if path else "", paid).content == plain.content
     assert challenge_spent(send(path, other))
-    assert stateful.queries() == queries + 1
+    assert stateful.settlements() == settled + 1
 
 
 def test_json_that_the_handler_empties_is_answered_and_repeated(stateful: StatefulSite) -> None:
@@ -173,18 +173,18 @@ def test_a_stream_leaves_when_it_is_settled_as_the_victim_sent_it(stateful: Stat
     payload = "0.1,0.9,0.25,0.3;stream"
     plain = stateful.plain(payload)
     assert plain.startswith(b"first ")
-    queries = stateful.queries()
+    settled = stateful.settlements()
     assert stateful.guarded(payload, auth=PowAuth(stateful.key)).content == plain
-    assert stateful.queries() == queries + 1
+    assert stateful.settlements() == settled + 1
 
 
 def test_of_a_stream_that_fails_late_nothing_leaves_and_its_work_stays_good(stateful: StatefulSite) -> None:
     late, good = "0.1,0.9,0.25,0.3;stream, then fail", "0.1,0.9,0.25,0.3;good"
-    pay, queries = stateful.solution(late), stateful.queries()
+    pay, settled = stateful.solution(late), stateful.settlements()
     for _ in range(2):
         broken = stateful.guarded(late, headers=pay)
         assert broken.status_code == 503
         assert "first" not in broken.text
-    assert stateful.queries() == queries
+    assert stateful.settlements() == settled
     assert stateful.guarded(good, headers=pay).content == stateful.plain(good)
     assert challenge_spent(stateful.guarded(late, headers=pay))

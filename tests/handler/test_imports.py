@@ -10,7 +10,7 @@ from calpow.puzzle import stamp
 
 HANDLER, PUZZLE = (Path(str(module.__file__)).parent for module in (torchserve, stamp))
 # TorchServe brings Pillow.
-WORKER = {"torch", "ts", "PIL"}
+WORKER = {"numpy", "torch", "ts", "PIL"}
 # An extra of the client, which the gate does not import.
 SOLVING = PUZZLE / "solving"
 

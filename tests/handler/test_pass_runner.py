@@ -16,11 +16,15 @@ from calpow.handler.errors import BadPayload, PricingUnavailable
 from calpow.handler.gate import problems
 from calpow.handler.leakage.meter import Meter
 from calpow.handler.leakage.recording import Call
+from calpow.handler.leakage.sample_identity import SampleIdentifier
 from calpow.handler.leakage.score import ScoredSamples
+from calpow.handler.leakage.specs import InputRange
 from calpow.handler.pass_runner import PassRunner
 from calpow.handler.policy.calibrated_policy import BatchRows
 from calpow.handler.torchserve_request import TorchServeRequest
 from calpow.handler.victim import Victim
+
+IDENTIFIER = SampleIdentifier(b"key", InputRange((), ()))
 
 
 class Handler:
@@ -53,7 +57,8 @@ class NumberMeter:
 def runner(handler: Handler, error: Exception, *, in_order: bool = True) -> PassRunner:
     context = SimpleNamespace(metrics=SimpleNamespace())
     victim = Victim(SimpleNamespace(_entry_point=handler.handle, context=context))
-    return PassRunner(victim, cast(Meter, NumberMeter(error)), BatchRows(in_order=in_order, counted=False))
+    rows = BatchRows(in_order=in_order, counted=False)
+    return PassRunner(victim, cast(Meter, NumberMeter(error)), IDENTIFIER, rows)
 
 
 def requests(*bodies: bytes) -> list[TorchServeRequest]:
@@ -68,8 +73,38 @@ def test_requests_share_a_pass_where_their_rows_are_known(in_order: bool) -> Non
     handler = Handler()
     results = runner(handler, RuntimeError(), in_order=in_order).run(requests(b"1", b"2", b"3"))
     assert [result.answer.body for result in results] == [b"1.0", b"2.0", b"3.0"]
-    assert [result.samples.costs.tolist() for result in results if result.samples] == [[[1.0]], [[2.0]], [[3.0]]]
+    assert [result.samples.scores for result in results if result.samples] == [[[1.0]], [[2.0]], [[3.0]]]
     assert handler.batches == ([3] if in_order else [1, 1, 1])
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_a_sample_has_one_identity_alone_and_in_a_batch_however_its_numbers_are_spelled(in_order: bool) -> None:
+    results = runner(Handler(), RuntimeError(), in_order=in_order).run(requests(b"1", b"2", b"1.0", b"10e-1"))
+    (alone,) = runner(Handler(), RuntimeError()).run(requests(b" 1.000"))
+    one, two, *others = [result.samples.identities for result in results if result.samples]
+    assert alone.samples is not None
+    assert others == [one, one]
+    assert alone.samples.identities == one != two
+    assert len(one) == 1
+    assert one[0].digest
+
+
+def test_a_sample_that_is_explained_is_another_one_than_the_same_sample_classified() -> None:
+    handler = ExplainingHandler()
+    headers: dict[str, str] = {}
+    context = SimpleNamespace(metrics=SimpleNamespace(), get_request_header=lambda index, name: headers.get(name))
+    victim = Victim(SimpleNamespace(_entry_point=handler.handle, context=context))
+    rows = BatchRows(in_order=False, counted=False)
+    running = PassRunner(victim, cast(Meter, NumberMeter(RuntimeError())), IDENTIFIER, rows)
+    (sample,) = requests(b"7")
+    (answered,) = running.run([sample])
+    headers["explain"] = "True"
+    (explained,) = running.run([replace(sample, properties={"Accept": "*/*", **headers})])
+    assert answered.samples is not None
+    assert explained.samples is not None
+    (one,), (other,) = answered.samples.identities, explained.samples.identities
+    assert one.digest != other.digest
+    assert one.sketch == other.sketch
 
 
 @pytest.mark.parametrize(
@@ -163,7 +198,8 @@ def test_pricing_an_explanation_leaves_nothing_for_the_next_answer() -> None:
     headers: dict[str, str] = {}
     context = SimpleNamespace(metrics=SimpleNamespace(), get_request_header=lambda index, name: headers.get(name))
     victim = Victim(SimpleNamespace(_entry_point=handler.handle, context=context))
-    running = PassRunner(victim, cast(Meter, NumberMeter(RuntimeError())), BatchRows(in_order=False, counted=False))
+    rows = BatchRows(in_order=False, counted=False)
+    running = PassRunner(victim, cast(Meter, NumberMeter(RuntimeError())), IDENTIFIER, rows)
     (secret, other) = requests(b"7", b"8")
     headers["explain"] = "True"
     (explained,) = running.run([replace(secret, properties={"Accept": "*/*", **headers})])

@@ -24,9 +24,9 @@ def build(folder: Path) -> None:
         (folder / part).mkdir()
     vector = victims.vector_class(folder / "vector")
     data = victims.vectors(folder / "vectors")
-    on_vectors = train_teachers(folder / "vector", vector, data)
-    protect(folder, HEADS, vector, on_vectors)
-    protect(folder, SCRIPT, victims.vector_function(folder / "script"), on_vectors)
+    protect(folder, HEADS, vector, train_teachers(folder / "vector", vector, data))
+    on_inputs = train_teachers(folder / "script", vector, data, "random")
+    protect(folder, SCRIPT, victims.vector_function(folder / "script"), on_inputs)
     pictures = image_classifier(folder / "picture")
     protect(
         folder, PICTURES, pictures.victim, train_teachers(pictures.folder, pictures.victim, pictures.folder / "train")

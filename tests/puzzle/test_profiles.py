@@ -1,6 +1,7 @@
 """Named puzzles, and the steps in which their work can be had."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -26,4 +27,21 @@ def test_the_kinds_for_everyday_use_have_16_stamps_and_so_steps_of_a_sixteenth()
 @pytest.mark.parametrize("name", PROFILES)
 def test_a_profiles_least_puzzle_is_solved_and_accepted(name: str) -> None:
     puzzle = PROFILES[name].kind.puzzle(0.0, "5f0c")
+    puzzle.verify(solve(puzzle))
+
+
+def test_puzzles_whose_stamps_need_bits_have_fewer_of_them_and_no_more_than_others() -> None:
+    kind = replace(PROFILES["hashcash-sha1"].kind, least_bits=12)
+    counts = {puzzle.count for puzzle in (kind.puzzle(2 ** (step / 8), "size") for step in range(8 * 3, 8 * 20))}
+    assert counts == set(range(4, 31 + 1)) & counts
+    assert min(counts) == 4
+    assert kind.most_stamps == 31
+    # From 16 stamps of 12 bits on, nothing differs.
+    plain = PROFILES["hashcash-sha1"].kind
+    assert all(kind.puzzle(work, "size") == plain.puzzle(work, "size") for work in range(16 << 12, 40 << 12, 501))
+
+
+def test_a_puzzle_of_four_stamps_is_solved_and_accepted() -> None:
+    puzzle = replace(PROFILES["hashcash-sha1"].kind, least_bits=6).puzzle(4 << 6, "5f0c")
+    assert (puzzle.bits, puzzle.count) == (6, 4)
     puzzle.verify(solve(puzzle))

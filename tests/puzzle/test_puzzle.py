@@ -147,3 +147,54 @@ def test_more_work_never_gets_a_smaller_puzzle(one: float, other: float) -> None
 def test_work_that_is_no_work_is_refused(work: float) -> None:
     with pytest.raises(PuzzleError, match="must be 0 or more"):
         puzzle_size(work)
+
+
+# Sizes of puzzles whose stamps have a least number of bits
+
+
+@pytest.mark.parametrize(
+    ("work", "size"),
+    [
+        (0, (1, 1)),
+        (6, (1, 3)),
+        (8, (1, 4)),
+        (15, (2, 4)),  # the same work as 8 stamps of one bit
+        (40_000, (13, 5)),
+        (4 * 2**14 - 1, (14, 4)),
+        (7 * 2**12, (12, 7)),
+        (5 * 2**14, (14, 5)),
+        (15.4 * 2**14, (14, 15)),
+        (15.6 * 2**14, (14, 16)),
+        (31 * 2**14, (14, 31)),
+        (32 * 2**14, (15, 16)),
+        (LARGEST, (MAX_BITS, 31)),
+    ],
+)
+def test_known_sizes_of_stamps_of_14_bits_or_more(work: float, size: tuple[int, int]) -> None:
+    assert puzzle_size(work, least_bits=14) == size
+
+
+@given(st.floats(min_value=8, max_value=2**39), st.integers(1, 32), st.integers(1, MAX_BITS))
+def test_stamps_have_fewer_bits_than_the_least_only_where_there_are_few_and_never_needlessly(
+    work: float, least: int, least_bits: int
+) -> None:
+    bits, count = puzzle_size(work, least, least_bits)
+    fewest = min(4, least)
+    assert 1 <= count < 2 * least
+    assert abs((count << bits) - work) <= 2**bits / 2
+    if bits > least_bits:
+        assert count >= least
+    elif 1 < bits < least_bits:
+        assert fewest <= count < 2 * fewest
+
+
+@given(st.floats(min_value=0, max_value=2**30), st.floats(min_value=0, max_value=2**30), st.integers(1, MAX_BITS))
+def test_more_work_never_gets_a_smaller_puzzle_of_few_stamps(one: float, other: float, least_bits: int) -> None:
+    sizes = [puzzle_size(work, least_bits=least_bits) for work in sorted((one, other))]
+    assert sizes[0][1] << sizes[0][0] <= sizes[1][1] << sizes[1][0]
+
+
+@pytest.mark.parametrize("least_bits", [0, -1, MAX_BITS + 1])
+def test_a_least_number_of_bits_that_no_stamp_has_is_refused(least_bits: int) -> None:
+    with pytest.raises(PuzzleError, match="between 1 and 40"):
+        puzzle_size(1.0, least_bits=least_bits)

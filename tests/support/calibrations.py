@@ -1,7 +1,7 @@
 """A calibration written by hand, for tests without a model."""
 
 import dataclasses
-import math
+from hashlib import sha256
 
 from calpow.archiver.calibration.calibration_document import (
     Band,
@@ -11,11 +11,14 @@ from calpow.archiver.calibration.calibration_document import (
     Role,
     SimulatedProfile,
     Sources,
+    ThiefFigures,
 )
 from calpow.handler.leakage.specs import InputRange, OutputKind, ScoreName, ScoreSpec, VictimShape
-from calpow.handler.ledger.ledger import Totals
+from calpow.handler.ledger.history import DIGEST_BYTES, MICRO, Charge, History, SampleIdentity
 from calpow.handler.policy.calibrated_policy import BatchRows, CalibratedPolicy, PolicyName
-from calpow.handler.policy.policies import MICRO, Bounds, Conditional, Paper, SolverFit, Standard
+from calpow.handler.policy.evidence import Evidence, ScoreTest
+from calpow.handler.policy.paper import Paper
+from calpow.handler.policy.solver_fit import SolverFit
 from calpow.puzzle.profiles import DEFAULT_PROFILE, PROFILES
 
 FLOOR_SECONDS = 0.001
@@ -25,8 +28,26 @@ UNPROTECTED = Measurement(0.002, 0.0, Sources("victim.mar", "heldout", "teachers
 MEASURED = tuple(field.name for field in dataclasses.fields(Measurement))
 
 
+def flat_test(classes: int, *thresholds: float, score: int = 0) -> ScoreTest:
+    """Return a test of a score whose thresholds are the same for all classes."""
+    return ScoreTest(score, (thresholds,) * classes)
+
+
+# Ordinary samples cost up to 1.2. Three of ten legitimate ones cost more, and one of twenty costs more than 1.9. The
+# first odd sample of an account is priced at 1.2 or 2 floors.
+EVIDENCE = Evidence(
+    tests=(flat_test(2, 1.2, 1.9),),
+    levels=(0.3, 0.05),
+    stakes=(0.5, 0.1),
+    exponent=0.4,
+    ceiling=25.0,
+    entry=0.0,
+    likeness=16,
+)
+
+
 def calibrated_policy(**changes: object) -> CalibratedPolicy:
-    """Return a policy of two classes, with a floor of 1 ms or 1,000 hashes; legitimate queries cost 1 +- 0.5."""
+    """Return a policy of two classes, with a floor of 1 ms or 1,000 hashes, and EVIDENCE."""
     policy = CalibratedPolicy(
         shape=VictimShape(2, (4,)),
         victim_sha256="0" * 64,
@@ -35,10 +56,9 @@ def calibrated_policy(**changes: object) -> CalibratedPolicy:
         rows=BatchRows(in_order=True, counted=True),
         scores=(ScoreSpec(ScoreName.pate, {"sigma": 2.0, "delta": 1e-5, "teachers": 50.0}),),
         input_range=InputRange((-1e9,), (1e9,)),
-        name=PolicyName.conditional,
-        conditional=Conditional((plain_standard(2),), (0.75, 0.75), (1.0, 1.0), 0.5, 0.05, 1.0, 2.0, 3.0),
+        name=PolicyName.evidence,
+        evidence=EVIDENCE,
         paper=Paper(1.0, 0.0, 1.0075),
-        bounds=Bounds(0.5, -1.0, 1.5, 1.0, 1.0075),
         puzzle=PROFILES[DEFAULT_PROFILE].kind,
         floor_seconds=FLOOR_SECONDS,
         cap=2948.0,
@@ -56,14 +76,21 @@ def calibration(**changes: object) -> Calibration:
     return Calibration(calibrated_policy(**changes), measurement, evidence)
 
 
-def totals(queries: int, cost: float = 0.0, excess: float = 0.0) -> Totals:
-    """Return the totals of an account."""
-    return Totals(round(cost * MICRO), round(excess * MICRO), queries)
+def history(queries: int, cost: float = 0.0, *wealth: float) -> History:
+    """Return the past of an account, from its summed cost and the log wealth of its bets; 0 by default."""
+    bets = tuple(round(log * MICRO) for log in wealth) or (0,) * EVIDENCE.bets
+    return History(round(cost * MICRO), queries, bets)
 
 
-def plain_standard(classes: int) -> Standard:
-    """Return a standard with which a query's score is its cost."""
-    return Standard((0.0,) * classes, (1.0,) * classes)
+def charge_of(policy: CalibratedPolicy, cost: float, name: str, label: int = 0, sketch: bytes = b"") -> Charge:
+    """Return the charge of a sample of this name, whose scores all are `cost`."""
+    (charge,) = policy.charges([[cost] * len(policy.scores)], [label], [identity(name, sketch)])
+    return charge
+
+
+def identity(name: str, sketch: bytes = b"") -> SampleIdentity:
+    """Return the identity of a sample that is told from others by its name."""
+    return SampleIdentity(sha256(name.encode()).digest()[:DIGEST_BYTES], sketch)
 
 
 def rehearsal() -> RehearsalEvidence:
@@ -71,32 +98,48 @@ def rehearsal() -> RehearsalEvidence:
     honest = SimulatedProfile(
         name="uniform",
         role=Role.legitimate,
+        kind="",
+        own_data=False,
         samples=40,
         score=Band((-1.0, -3.0), (0.0, 0.0), (1.0, 3.0)),
         work=Band((1.0, 10.0), (1.0, 10.0), (1.0, 10.0)),
         overhead=(1.5,) * 101,
+        dearest=1.0,
         auroc={},
+        figures=None,
     )
     thief = SimulatedProfile(
         name="noise",
         role=Role.attacker,
+        kind="",
+        own_data=True,
         samples=100,
         score=Band((1.0, 15.0), (1.5, 17.0), (2.0, 19.0)),
         work=Band((1.0, 2956.0), (1.0, 2957.0), (1.0, 2958.0)),
         overhead=(148.85,) * 101,
+        dearest=2948.0,
         auroc={"pate": 0.92},
+        figures=ThiefFigures(
+            pure=2900.0,
+            half=2800.0,
+            fifth=900.0,
+            twentieth=20.0,
+            cheapest=2000.0,
+            theft=30.0,
+            fillers=9,
+            five=60.0,
+            free=1,
+        ),
     )
-    return RehearsalEvidence("excess", 10, 2.0, (1, 10), (honest, thief), 0.8, 0.9, ("few samples",))
-
-
-# Under which 50 teachers' dissent is priced a hundredfold within dozens of queries.
-CONDITIONAL = Conditional(
-    standards=(plain_standard(2),),
-    class_floors=(0.0, 0.0),
-    class_means=(1.0, 2.0),
-    deviation=0.8,
-    spread=0.25,
-    burst=2.5,
-    threshold=2.0,
-    growth=math.log(100) / 1.5,
-)
+    return RehearsalEvidence(
+        score_name="log wealth",
+        horizon=10,
+        overhead_budget=2.0,
+        checkpoints=(1, 10),
+        profiles=(honest, thief),
+        tolerated=(),
+        intolerant={},
+        teacher_accuracy=0.8,
+        vote_accuracy=0.9,
+        warnings=("few samples",),
+    )

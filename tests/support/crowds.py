@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from calpow.archiver.calibration.recorded_samples import (
+from calpow.archiver.calibration.records.recorded_samples import (
     RecordedSamples,
     VettedSamples,
     vet_records,
@@ -60,7 +60,7 @@ def together(one: RecordedSamples, other: RecordedSamples) -> RecordedSamples:
 
 
 def vet(recorded: RecordedSamples) -> VettedSamples:
-    return vet_records(recorded, CLASSES, CEILINGS, np.random.default_rng(0))
+    return vet_records(recorded, CLASSES, np.random.default_rng(0))
 
 
 def dropped(vetted: VettedSamples, letter: str) -> int:

@@ -38,7 +38,7 @@ class Books:
     lost: work that was spent on answers that are still withheld.
     clipped: work that was paid in excess and not credited.
     account: the state that the ledger must hold.
-    withheld: price and work of the withheld answers, by digest.
+    withheld: price, work and credit of the withheld answers, by digest.
     """
 
     prices: int = 0
@@ -46,7 +46,7 @@ class Books:
     lost: int = 0
     clipped: int = 0
     account: Account = NEW_ACCOUNT
-    withheld: dict[str, tuple[int, int]] = field(default_factory=dict)
+    withheld: dict[str, tuple[int, int, tuple[int, ...]]] = field(default_factory=dict)
 
 
 class AuditedLedger(SqliteLedger):
@@ -75,33 +75,36 @@ class AuditedLedger(SqliteLedger):
         return written
 
     def _audit(self, books: Books, settlement: Settlement) -> None:
-        totals, owed = books.account.totals, books.account.owed
+        history, owed = books.account.history, books.account.owed
         for spending in settlement.spendings:
             outcome = spending.outcome
+            samples = scored_text(self.texts[outcome.digest])
+            charges = self._policy.charges(samples.scores, samples.labels, samples.identities)
             if outcome.digest in books.withheld:
-                price, before = books.withheld.pop(outcome.digest)
+                price, before, credit = books.withheld.pop(outcome.digest)
                 books.lost -= before
                 assert outcome.rest == 0
+                history = history.answered(samples.identities, credit)
             else:
-                samples = scored_text(self.texts[outcome.digest])
-                charges = self._policy.evidence_of(samples.costs.tolist(), samples.labels.tolist())
-                price = 0
+                past, price = history, 0
                 for charge in charges:
-                    totals += charge
-                    price += self._tariff.after(totals)
+                    history = self._policy.evidence.after(history, charge)
+                    price += self._tariff.after(history)
             assert outcome.price == price
             exact = owed + price - outcome.work
             if outcome.rest:
                 assert outcome.rest == exact > 0
-                books.withheld[outcome.digest] = price, outcome.work
+                history, credit = past.unanswered(self._policy.evidence.adopt(past), history)
+                assert outcome.credit == credit
+                books.withheld[outcome.digest] = price, outcome.work, credit
                 books.lost += outcome.work
                 continue
-            owed = max(exact, -self._tariff.next(totals))
+            owed = max(exact, -self._tariff.next(history))
             books.clipped += owed - exact
             books.prices += price
             books.last = price
-        assert (settlement.before, settlement.totals, settlement.owed) == (books.account.version, totals, owed)
-        books.account = Account(totals, owed, settlement.before + 1)
+        assert (settlement.before, settlement.history, settlement.owed) == (books.account.version, history, owed)
+        books.account = Account(history, owed, settlement.before + 1)
 
 
 @dataclass
@@ -128,7 +131,7 @@ class Customer:
         """Return a new payload, of ordinary and odd samples."""
         self.number += 1
         costs = self.rng.choices([0.5, 1.0, 1.5, 2.0, 2.9], [4, 8, 2, 1, 1], k=samples)
-        return " ".join(f"{cost}{'0' * self.number}" for cost in costs)
+        return " ".join(f"{cost}#{self.number}.{index}" for index, cost in enumerate(costs))
 
     def prepaid(self, hashes: float) -> str:
         """Return a header of prepaid stamps that claim about this much work."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from calpow.handler.leakage.references import LAST, Gaussians, Mixture, References
 from calpow.handler.leakage.teachers.ensemble import SCHEMA, Ensemble, EnsembleCard
 from calpow.handler.leakage.teachers.heads import HeadEnsemble, Heads
 from calpow.handler.leakage.teachers.trunks import VICTIM
@@ -40,9 +41,28 @@ def ensemble_card(**changes: object) -> EnsembleCard:
         teacher_accuracy=0.5,
         worst_teacher_accuracy=0.25,
         vote_accuracy=0.75,
+        share_at_ceiling=0.125,
         victim_sha256="0" * 64,
     )
     return replace(card, **changes)  # type: ignore[arg-type]  # the tests' own mapping
+
+
+def references(**changes: object) -> References:
+    """Return references of three classes: to six features, four numbers of the layer `conv`, and inputs of 64."""
+    generator = torch.Generator().manual_seed(0)
+
+    def numbers(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    found = References(
+        layers=("conv",),
+        axes={LAST: torch.eye(6), "conv": torch.eye(4)},
+        prototypes={LAST: numbers(5, 6), "conv": numbers(5, 4)},
+        gaussians={LAST: Gaussians(numbers(6, 6), numbers(3, 6)), "conv": Gaussians(numbers(4, 4), numbers(3, 4))},
+        mixture=Mixture(1, numbers(64), numbers(64, 3), numbers(2, 3, 3), numbers(2, 3), numbers(2)),
+        token_costs=None,
+    )
+    return replace(found, **changes)  # type: ignore[arg-type]  # the tests' own mapping
 
 
 def vector_ensemble(classes: int = 4, *, on_features: bool = False) -> Ensemble:

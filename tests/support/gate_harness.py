@@ -171,8 +171,8 @@ class GateHarness:
 
 
 def payload_of(samples: int, cost: float = 1.0) -> str:
-    """Return a payload of `samples` samples of one cost."""
-    return " ".join([str(cost)] * samples)
+    """Return a payload of `samples` different samples of one cost."""
+    return " ".join(f"{cost}#{number}/{samples}" for number in range(samples))
 
 
 def count_digests(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:

@@ -1,5 +1,6 @@
 """Victims with their protected twins: built once, served together by one TorchServe."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,12 @@ from calpow.handler.config import file_sha256
 from calpow.handler.leakage.output import recognise
 from calpow.handler.leakage.specs import OutputKind, ScoreName, ScoreSpec, VictimShape
 from calpow.handler.leakage.teachers.ensemble import Ensemble, EnsembleCard
-from calpow.handler.ledger.ledger import Ledger, Totals
+from calpow.handler.ledger.history import History
+from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.uri import open_ledger
 from calpow.handler.policy.calibrated_policy import BatchRows
-from calpow.handler.policy.policies import Conditional
 from calpow.puzzle.profiles import DEFAULT_PROFILE, PROFILES
-from tests.support.calibrations import calibration, plain_standard
+from tests.support.calibrations import EVIDENCE, calibration, flat_test
 from tests.support.victims import build as victims
 
 TIMEOUT = 30.0
@@ -58,9 +59,7 @@ def protect(
         scores=(
             ScoreSpec(ScoreName.pate, {"sigma": card.teachers / 25, "delta": 1e-5, "teachers": float(card.teachers)}),
         ),
-        conditional=Conditional(
-            (plain_standard(card.classes),), (0.0,) * card.classes, (1e6,) * card.classes, 1.0, 1.0, 1.0, 2.0, 3.0
-        ),
+        evidence=dataclasses.replace(EVIDENCE, tests=(flat_test(card.classes, 1e300),)),
         puzzle=PROFILES[profile].kind,
         floor_seconds=0.0002,
     ).save(calibration_file)
@@ -78,10 +77,10 @@ def output_of(victim: Path, card: EnsembleCard) -> OutputKind:
         return recognise([output], card.classes)
 
 
-def train_teachers(folder: Path, victim: Path, data: Path) -> Path:
-    """Train a small ensemble for a victim."""
+def train_teachers(folder: Path, victim: Path, data: Path, trunk: str | None = None) -> Path:
+    """Train a small ensemble for a victim; that on a trunk of inputs suits any victim that takes them."""
     output = folder / "teachers.pt"
-    train(TeacherOrder(victim, data, output, teachers=TEACHERS))
+    train(TeacherOrder(victim, data, output, teachers=TEACHERS, trunk=trunk))
     return output
 
 
@@ -90,12 +89,12 @@ def build_all(folder: Path) -> Mapping[str, Protected]:
     for part in ("vector", "function", "headers", "eager", "script", "guarded"):
         (folder / part).mkdir()
     vector = victims.vector_class(folder / "vector", batched=True)
-    on_vectors = train_teachers(folder / "vector", vector, victims.vectors(folder / "vectors"))
+    on_vectors = train_teachers(folder / "vector", vector, victims.vectors(folder / "vectors"), "random")
     function = victims.vector_function(folder / "function")
     headers = victims.headers(folder / "headers")
     eager = victims.pictures(folder / "eager", "eager", script=False)
     script = victims.pictures(folder / "script", "script", script=True)
-    on_pictures = train_teachers(folder / "eager", eager, victims.colours(folder / "colours"))
+    on_pictures = train_teachers(folder / "eager", eager, victims.colours(folder / "colours"), "scattering")
     target = folder / "guarded"
     return {
         "vector": protect(target, "vector", vector, on_vectors),
@@ -134,9 +133,9 @@ class Site:
         """A new key of an account."""
         return self.ledger.add_key(account)
 
-    def totals(self, account: str, model: str = "vector") -> Totals:
-        """Return the totals of an account."""
-        return self.ledger.account(model, account).totals
+    def history(self, account: str, model: str = "vector") -> History:
+        """Return the past of an account."""
+        return self.ledger.account(model, account).history
 
     def plain(self, model: str, payload: bytes, **options: object) -> requests.Response:
         """Ask the victim as it was."""

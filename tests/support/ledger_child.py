@@ -11,9 +11,9 @@ from functools import partial
 from typing import TypeVar
 
 from calpow.handler.errors import LedgerUnavailable
+from calpow.handler.ledger.history import Charge, History, SampleIdentity
 from calpow.handler.ledger.ledger import (
     Admission,
-    Charge,
     Ledger,
     Outcome,
     Settlement,
@@ -23,7 +23,6 @@ from calpow.handler.ledger.ledger import (
 from calpow.handler.ledger.uri import open_ledger
 
 MODEL = "digits"
-CHARGE = Charge(3, -1, 1)
 BATCH = 3
 T = TypeVar("T")
 
@@ -42,16 +41,31 @@ def use(*ids: str) -> Use:
     return Use("+".join(ids), ids, "d", time.time() + 600)
 
 
+def charged(past: History) -> History:
+    """Return a history after one more sample, which is told from others by its number."""
+    number = past.queries + 1
+    identity = SampleIdentity(number.to_bytes(8, "big"), number.to_bytes(16, "big"))
+    return past.after(past.wealth or (0, 0), Charge(3, (1, 2), identity), 10**9, 0)
+
+
+def history_of(samples: int) -> History:
+    """Return the history after so many samples."""
+    past = History()
+    for _ in range(samples):
+        past = charged(past)
+    return past
+
+
 def settle(ledger: Ledger, account: str, *uses: Use) -> bool:
     """Read the account, charge it once a use, and return whether that was written."""
     before = ledger.account(MODEL, account)
-    totals = before.totals
+    history = before.history
     for _ in uses:
-        totals += CHARGE
+        history = charged(history)
     spendings = [
         Spending(use.ids, Outcome(use.solution, use.digest, time.time(), 4, 4, 0), use.expires) for use in uses
     ]
-    settlement = Settlement(account, before.version, totals, before.owed - 1, tuple(spendings))
+    settlement = Settlement(account, before.version, history, before.owed - 1, tuple(spendings))
     (written,) = ledger.settle(MODEL, [settlement], now=time.time())
     return written
 
@@ -91,7 +105,7 @@ def hammer(ledger: Ledger, account: str, times: str) -> dict[str, int]:
 def observe(ledger: Ledger, account: str, times: str) -> dict[str, int]:
     """Charge the account for answers that are not paid for."""
     for _ in range(int(times)):
-        until_done(lambda: ledger.charge(MODEL, {account: CHARGE}))
+        until_done(lambda: ledger.charge(MODEL, {account: charged}))
     return {"settled": int(times)}
 
 
@@ -99,8 +113,8 @@ def race(ledger: Ledger, account: str, version: str, times: str) -> dict[str, in
     """Settle every version from the first one on, and count those that this process won."""
     won = 0
     for before in range(int(version), int(version) + int(times)):
-        totals = ledger.account(MODEL, account).totals + CHARGE
-        settlement = Settlement(account, before, totals, 0, ())
+        history = charged(ledger.account(MODEL, account).history)
+        settlement = Settlement(account, before, history, 0, ())
         (written,) = until_done(partial(ledger.settle, MODEL, [settlement], now=time.time()))
         won += written
         while ledger.account(MODEL, account).version <= before:

@@ -6,23 +6,34 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from calpow.handler.ledger.history import History
 from calpow.handler.ledger.ledger import (
     Admission,
-    Charge,
+    HistoryChange,
     Ledger,
     Outcome,
     Settlement,
     Spending,
-    Totals,
     Use,
     UseResult,
 )
 
 NOW = 1_800_000_000.0
 MODEL = "digits"
-CHARGE = Charge(5, -2, 1)
-ONCE = Totals(5, -2, 1)
+ONCE = History(5, 1, (2, 0), b"a" * 8, b"s" * 16)
 CHILD = Path(__file__).parent / "ledger_child.py"
+
+
+def charge_once(past: History) -> History:
+    """Charge one sample. A new account then has the history ONCE."""
+    return charge(past, 5, 2)
+
+
+def charge(past: History, cost: int, gain: int) -> History:
+    """Charge one sample that adds this much to the cost and to the wealth of the first of two bets."""
+    first, *others = past.wealth or (0, 0)
+    digests, sketches = past.digests + ONCE.digests, past.sketches + ONCE.sketches
+    return History(past.cost_micro + cost, past.queries + 1, (first + gain, *others), digests, sketches)
 
 
 def use(
@@ -53,10 +64,10 @@ def spending(use: Use, *, settled: float = NOW, price: int = 8, work: int = 8, r
 
 
 def settlement(
-    *spendings: Spending, account: str = "ada", before: int = 0, totals: Totals = ONCE, owed: int = 0
+    *spendings: Spending, account: str = "ada", before: int = 0, history: History = ONCE, owed: int = 0
 ) -> Settlement:
     """Return a settlement of these spendings; by default, the first one of an account."""
-    return Settlement(account, before, totals, owed, spendings)
+    return Settlement(account, before, history, owed, spendings)
 
 
 def settle(
@@ -64,14 +75,14 @@ def settle(
     *spendings: Spending,
     account: str = "ada",
     model: str = MODEL,
-    charge: Charge = CHARGE,
+    change: HistoryChange = charge_once,
     owed: int = 0,
     now: float = NOW,
 ) -> bool:
-    """Settle spendings and a charge on the account's current version, and return whether that was written."""
+    """Settle spendings and a change of the account's current version, and return whether that was written."""
     before = ledger.account(model, account)
     (written,) = ledger.settle(
-        model, [Settlement(account, before.version, before.totals + charge, owed, spendings)], now=now
+        model, [Settlement(account, before.version, change(before.history), owed, spendings)], now=now
     )
     return written
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from calpow.handler.leakage.meter import Artefacts, Meter, make_meter
 from calpow.handler.leakage.neighbours import Neighbours, NeighboursCard
 from calpow.handler.leakage.recording import Recorder, follow_model
+from calpow.handler.leakage.references import LAST, Gaussians, Mixture, References
 from calpow.handler.leakage.specs import InputRange, OutputKind, ScoreName, ScoreSpec, VictimShape
 from tests.support.ensembles import TEACHERS, vector_ensemble
 from tests.support.victims.build import vector_net
@@ -22,14 +23,33 @@ ANY = InputRange((-1e9,), (1e9,))
 NO_RANGE = InputRange((), ())
 INPUTS = torch.rand(12, 4, generator=torch.Generator().manual_seed(0))
 VOTE = {"sigma": 0.5, "delta": 1e-5, "teachers": 4.0}
-SETTINGS = {
+SETTINGS: dict[ScoreName, dict[str, float]] = {
+    **{name: {} for name in ScoreName},
     ScoreName.pate: VOTE | {"teachers": float(TEACHERS)},
+    ScoreName.vote_entropy: {"teachers": float(TEACHERS)},
     ScoreName.pknn: VOTE,
-    ScoreName.entropy: {},
-    ScoreName.gap: {},
-    ScoreName.odin: {},
     ScoreName.odin_moved: {"magnitude": 0.01},
 }
+# Scores of inputs that are numbers of any kind; token ids are whole.
+ON_VECTORS = [name for name in ScoreName if name is not ScoreName.tokens]
+
+
+def vector_references(classes: int = 4) -> References:
+    """Return references for vectors, at the victim's last features and at the output of its module `layer`."""
+    generator = torch.Generator().manual_seed(3)
+
+    def rows(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    layers = (LAST, "layer")
+    return References(
+        layers=("layer",),
+        axes={layer: torch.linalg.qr(rows(4, 3)).Q for layer in layers},
+        prototypes={layer: 0.5 * rows(6, 3) for layer in layers},
+        gaussians={layer: Gaussians(rows(4, 3), rows(classes, 3)) for layer in layers},
+        mixture=Mixture(1, rows(4), rows(4, 2), rows(5, 2, 2), rows(5, 2), rows(5)),
+        token_costs=torch.tensor([0.5, 1.0, 2.0, 4.0]),
+    )
 
 
 @dataclass(frozen=True)
@@ -62,7 +82,9 @@ def vector_parts() -> MeterParts:
     points = torch.nn.functional.one_hot(labels, 4).float() + torch.rand(40, 4, generator=generator)
     card = NeighboursCard(1, ("0", "1", "2", "3"), 40, 4, 4, "0" * 64)
     recorder = follow_model(SimpleNamespace(model=vector_net()), None)
-    return MeterParts(recorder, Artefacts(vector_ensemble(), Neighbours(card, points, labels)))
+    ensemble = vector_ensemble()
+    ensemble.references = vector_references()
+    return MeterParts(recorder, Artefacts(ensemble, Neighbours(card, points, labels)))
 
 
 class AnswerNet(nn.Module):

@@ -4,11 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
-
 from calpow.handler.gate import problems
-from calpow.handler.gate.interface import PassResult, Purpose
-from calpow.handler.leakage.score import ScoredSamples
+from calpow.handler.gate.interface import PassResult, PricedSamples, Purpose
+from tests.support.calibrations import identity
 
 
 @dataclass(frozen=True)
@@ -41,9 +39,9 @@ class TextRequest:
 class TextRunner:
     """A victim whose payloads are the costs of their samples.
 
-    `1.5` is one sample of that cost, `1.5 2.0` are two, an empty payload is none; `?` cannot be read, `!` fails after
-    its model was called, `*` is answered and cannot be priced, the cost of `~` is not a number. `calls` holds the
-    payloads of every call of `run`.
+    `1.5` is one sample of that cost, `1.5#a` another one, `1.5 2.0` are two, an empty payload is none; `?` cannot be
+    read, `!` fails after its model was called, `*` is answered and cannot be priced, the cost of `~` is not a number.
+    `calls` holds the payloads of every call of `run`.
     """
 
     def __init__(self) -> None:
@@ -73,7 +71,8 @@ def _result(text: str) -> PassResult[str | None]:
     return PassResult(f"answer to {text}", scored_text(text))
 
 
-def scored_text(text: str) -> ScoredSamples:
-    """Return the samples of a payload, of the costs that it states."""
-    costs = torch.tensor([float(cost) for cost in text.split()], dtype=torch.float64).unsqueeze(1)
-    return ScoredSamples(costs, torch.zeros(len(costs), dtype=torch.int64))
+def scored_text(text: str) -> PricedSamples:
+    """Return the samples of a payload: their costs, and identities that are equal for equal words."""
+    words = text.split()
+    costs = [[float(word.partition("#")[0])] for word in words]
+    return PricedSamples(costs, [0] * len(words), [identity(word) for word in words])

@@ -8,7 +8,7 @@ from calpow.archiver.calibration.timing.solver_timing import (
     measure_solver,
     reference_client,
 )
-from calpow.handler.policy.policies import SolverFit
+from calpow.handler.policy.solver_fit import SolverFit
 from calpow.puzzle.profiles import PROFILES
 from calpow.puzzle.solving.engines import has_fast_engine
 
@@ -36,6 +36,17 @@ def test_the_fast_client_gets_no_discount_between_the_floor_and_a_second() -> No
         seconds = mean_solving_seconds(fast, solver.work(multiple * floor.seconds))
         # Room for other load on the machine; bits that were linear in log seconds gave a fifth and less.
         assert 0.4 < seconds / (multiple * floor.seconds) < 2.5
+
+
+@pytest.mark.skipif(not has_fast_engine(), reason="calpow[fast] is not installed")
+def test_a_floor_of_a_millisecond_is_mostly_digests_for_the_fast_client() -> None:
+    fast = reference_client(CLIENT.kind, fast=True)
+    fitted = measure_solver(fast)
+    saving = fast.saving_starts(fitted)
+    # Beside other load, starts take longer; four of them still leave a millisecond to digests.
+    floor = measure_floor(saving, 0.001, fitted)
+    assert saving.kind.puzzle(floor.work, "floor").count <= 31
+    assert floor.on(fitted).digest_seconds(floor.seconds) > floor.seconds / 2
 
 
 def test_the_floors_puzzle_takes_the_seconds_wanted_whatever_the_line_says() -> None:

@@ -14,7 +14,6 @@ from calpow.archiver.calibration.calibration_document import (
     RehearsalEvidence,
     Sources,
 )
-from calpow.archiver.calibration.fitting import ROOM
 from calpow.archiver.calibration.order import CalibrationOrder
 from calpow.archiver.calibration.rehearsal import QueryTimes
 from calpow.archiver.calibration.timing.latency import PRECISION, Latency, measure_latency
@@ -30,10 +29,9 @@ from calpow.archiver.data.payloads import PayloadFolder
 from calpow.archiver.packaging import ArchiveOrder, write_archive
 from calpow.archiver.victim.victim_archive import VictimArchive
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
-from calpow.handler.policy.policies import SolverFit
+from calpow.handler.policy.solver_fit import SolverFit
+from calpow.puzzle.profiles import PuzzleKind
 
-# Solving gets what pricing and accounting leave of the budget, but at least this share of the whole. Decision 0019.
-LEAST_SHARE = 0.25
 # The machine is busy if other programs use more than this share of its cores, looked at for some seconds.
 BUSY_SHARE = 0.2
 BUSY_SECONDS = 0.5
@@ -43,12 +41,13 @@ BUSY_SECONDS = 0.5
 class MachineTimes:
     """Times on one machine.
 
-    latency: of a payload. floor_in_python: seconds of the floor's puzzle for a client without calpow[fast].
-    busy: the share of the cores that other programs used while nothing was measured.
+    latency: of a payload. puzzle: the kind of all puzzles. floor_in_python: seconds of the floor's puzzle for a client
+    without calpow[fast]. busy: the share of the cores that other programs used while nothing was measured.
     """
 
     latency: Latency
     samples_per_payload: float
+    puzzle: PuzzleKind
     solver: SolverFit
     floor: FloorPuzzle
     floor_in_python: float
@@ -59,6 +58,11 @@ class MachineTimes:
         """The times of one sample."""
         samples = self.samples_per_payload
         return QueryTimes(self.latency.median / samples, self.latency.added / samples, self.floor.seconds)
+
+    @property
+    def floor_share(self) -> float:
+        """The floor's seconds as a share of the unprotected latency of a sample."""
+        return self.floor.seconds * self.samples_per_payload / self.latency.median
 
     @property
     def warnings(self) -> list[str]:
@@ -84,25 +88,36 @@ def measure_times(
     victim: VictimArchive,
     folder: PayloadFolder,
     samples_per_payload: float,
+    room: float,
 ) -> MachineTimes:
-    """Time the victim, the gate and the reference client on this machine."""
+    """Time the victim, the gate and the reference client on this machine.
+
+    `room` is what legitimate users pay in floors at most. With the largest floor, their whole answers stay within the
+    budget: the unprotected time, what the gate adds, and `room` floors. Where the gate alone takes more than the budget
+    leaves, the floor is the least puzzle.
+    """
     busy = psutil.cpu_percent(BUSY_SECONDS) / 100
     with _packaged(draft, order, victim) as protected:
         latency = measure_latency(victim.path, protected, draft.puzzle, folder.payloads, order.seed)
     busy = max(busy, psutil.cpu_percent(BUSY_SECONDS) / 100)
     solver = measure_solver(client)
-    whole = (order.budget - 1) * latency.median
-    solving = max(whole - latency.added, LEAST_SHARE * whole) / samples_per_payload
-    floor = measure_floor(client, solving / ROOM, solver)
-    slow_client = reference_client(draft.puzzle, fast=False)
+    client = client.saving_starts(solver)
+    solving = largest_solving_seconds(latency, order.budget) / samples_per_payload
+    floor = measure_floor(client, solving / room, solver)
+    slow_client = reference_client(client.kind, fast=False)
     in_python = mean_solving_seconds(slow_client, floor.work)
-    return MachineTimes(latency, samples_per_payload, floor.on(solver), floor, in_python, busy)
+    return MachineTimes(latency, samples_per_payload, client.kind, floor.on(solver), floor, in_python, busy)
+
+
+def largest_solving_seconds(latency: Latency, budget: float) -> float:
+    """Return what the budget of a payload leaves for solving: nothing where the gate alone takes more."""
+    return max(0.0, (budget - 1) * latency.median - latency.added)
 
 
 @contextmanager
 def _packaged(draft: CalibratedPolicy, order: CalibrationOrder, victim: VictimArchive) -> Iterator[Path]:
     """Yield a protected archive with a draft of its policy, to time what the gate adds."""
-    unrehearsed = RehearsalEvidence("", order.horizon, order.budget, (), (), 0.0, 0.0, ())
+    unrehearsed = RehearsalEvidence("", order.horizon, order.budget, (), (), (), {}, 0.0, 0.0, ())
     with tempfile.TemporaryDirectory(prefix="calpow-draft-") as folder:
         measured = Path(folder) / "calibration.json"
         untimed = Measurement(1e-6, 0.0, Sources(str(order.victim), str(order.data)), {})

@@ -4,19 +4,22 @@ import itertools
 import math
 import secrets
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
 
 from calpow.archiver.errors import TimingError
 from calpow.archiver.fitted_line import fit_line
 from calpow.archiver.progress import track
-from calpow.handler.policy.policies import SolverFit
+from calpow.handler.policy.solver_fit import SolverFit
 from calpow.puzzle.installation import install_command
 from calpow.puzzle.profiles import PuzzleKind
 from calpow.puzzle.puzzle import MAX_BITS, Puzzle
 from calpow.puzzle.solving.engines import Engine, engines_for
 from calpow.puzzle.solving.solver import SolverRun, run_solver
 
-# Puzzles of 16 stamps are timed whose solving takes between these times; at least three sizes, in powers of two.
+# Puzzles of 16 stamps are timed whose solving takes between these times, at least three sizes in powers of two, and
+# those of one bit.
 SHORTEST_SECONDS = 0.001
 LONGEST_SECONDS = 0.5
 FEWEST_SIZES = 3
@@ -25,13 +28,18 @@ STAMPS = 16
 ROUNDS = 3
 MOST_TIMES = 16
 PROBE_SECONDS = 0.05
+# Of the time of a stamp, its digests take at least this many times what its start takes, except where a puzzle has few
+# stamps already. So digests take four fifths, and one line for puzzles of any number of stamps errs by a sixth at most.
+# Decision 0047.
+DIGESTS_TO_START = 4.0
 # The floor's puzzle is solved until its mean is known to 2 %, but for no longer than FLOOR_SECONDS.
 FLOOR_STAMPS = 4_000
 FLOOR_SECONDS = 2.0
-# A floor is accepted when its measured time lies between this share of the allowed time and the whole: the load of the
-# machine may have changed during the search.
+# The search aims a little below the allowed time, since the mean is not known exactly. A floor is accepted when its
+# measured time lies between FLOOR_LEAST of that and the allowed time: the load of the machine may have changed.
 FLOOR_TRIALS = 8
-FLOOR_LEAST = 0.8
+FLOOR_AIM = 0.98
+FLOOR_LEAST = 0.9
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,12 @@ class ReferenceClient:
     def solve(self, puzzle: Puzzle) -> SolverRun:
         """Solve a puzzle on one core."""
         return run_solver(puzzle, self.engine, workers=1)
+
+    def saving_starts(self, solver: SolverFit) -> "ReferenceClient":
+        """Return the client for puzzles whose stamps are mostly digests, by its fit to puzzles of STAMPS stamps."""
+        hashes = DIGESTS_TO_START * solver.start_seconds / STAMPS * solver.hashes_per_second
+        bits = max(1, min(MAX_BITS, math.ceil(math.log2(max(hashes, 1.0)))))
+        return replace(self, kind=replace(self.kind, least_bits=bits))
 
 
 @dataclass(frozen=True)
@@ -87,19 +101,30 @@ def mean_solving_seconds(client: ReferenceClient, work: float) -> float:
 def measure_solver(client: ReferenceClient) -> SolverFit:
     """Fit a line through seconds over computed digests, so that luck with single puzzles does not matter.
 
-    Sizes take turns, so that other load on the machine affects all of them alike.
+    Its start is that of STAMPS stamps. Sizes take turns, so that other load on the machine affects all of them alike.
     """
     turns = track(_in_turns(_sizes(client)) * ROUNDS, "solver", "puzzle")
     timed = [(bits, _solve(client, bits)) for bits in turns]
-    weights = [1.0 / (STAMPS << bits) ** 2 for bits, _ in timed]
+    weights = _weights(timed)
     pace = fit_line([minted.digests for _, minted in timed], [minted.seconds for _, minted in timed], weights)
     if pace.slope <= 0:  # other load on the machine hides what a digest takes
         return SolverFit(0.0, sum(minted.digests for _, minted in timed) / sum(minted.seconds for _, minted in timed))
     return SolverFit(max(pace.intercept, 0.0), 1.0 / pace.slope)
 
 
-def _sizes(client: ReferenceClient) -> range:
-    """Return the bits of the sizes to time, by the speed of this client after a warm-up."""
+def _weights(timed: Sequence[tuple[int, SolverRun]]) -> list[float]:
+    """Return the weight of each run, so that the same relative error counts as much at every size."""
+    seconds: dict[int, list[float]] = {}
+    for bits, run in timed:
+        seconds.setdefault(bits, []).append(run.seconds)
+    return [1.0 / fmean(seconds[bits]) ** 2 for bits, _ in timed]
+
+
+def _sizes(client: ReferenceClient) -> list[int]:
+    """Return the bits of the sizes to time, by the speed of this client after a warm-up.
+
+    The first is a single bit, which is all start.
+    """
     _solve(client, 1)
     for bits in range(1, MAX_BITS):
         spent = _solve(client, bits).seconds
@@ -107,10 +132,10 @@ def _sizes(client: ReferenceClient) -> range:
             break
     lowest = max(1, bits + math.ceil(math.log2(SHORTEST_SECONDS / spent)))
     highest = bits + math.floor(math.log2(LONGEST_SECONDS / spent))
-    return range(lowest, max(highest + 1, lowest + FEWEST_SIZES))
+    return sorted({1, *range(lowest, max(highest + 1, lowest + FEWEST_SIZES))})
 
 
-def _in_turns(sizes: range) -> list[int]:
+def _in_turns(sizes: Sequence[int]) -> list[int]:
     """Return one round of bits: small sizes more often than large ones, each spread evenly over the round."""
     times = {bits: min(MOST_TIMES, 1 << (sizes[-1] - bits)) for bits in sizes}
     turns = [((index + 0.5) / count, bits) for bits, count in times.items() for index in range(count)]
@@ -125,32 +150,52 @@ def _solve(client: ReferenceClient, bits: int) -> SolverRun:
 def measure_floor(client: ReferenceClient, seconds: float, solver: SolverFit) -> FloorPuzzle:
     """Find the largest floor whose puzzle takes at most `seconds` in the mean on this machine.
 
-    Where even the least puzzle of this kind takes longer, it is the floor. The search begins where the fit suggests;
-    small puzzles deviate from it, and sizes come in steps.
+    Where even the least puzzle of this kind takes longer, it is the floor. The search begins where the client's fit to
+    puzzles of STAMPS stamps suggests; small puzzles deviate from it, and sizes come in steps.
     """
-    least = _expected_hashes(client, 0.0)
-    # A little below the limit: the nearest size is up to half a step away, and the mean is not known exactly.
-    aim = seconds * (0.99 - 0.5 / client.kind.least_stamps)
-    tried: list[FloorPuzzle] = []
-    work = solver.work(aim)
+    aim, slowness = FLOOR_AIM * seconds, 1.0
+    tried: dict[float, FloorPuzzle] = {}
     for _ in range(FLOOR_TRIALS):
-        tried.append(_timed(client, max(work, least)))
-        if FLOOR_LEAST * aim <= tried[-1].seconds <= seconds:
-            return tried[-1]
-        if tried[-1].work == least and tried[-1].seconds > seconds:
-            return tried[-1]
-        work = max(work, least) * aim / tried[-1].seconds
-    within = [floor for floor in tried if floor.seconds <= seconds]
-    if not within:
-        return _timed(client, least)
-    return max(within, key=lambda floor: floor.seconds)
+        puzzle = _largest(client.kind, solver, aim / slowness)
+        work = float(puzzle.expected_hashes)
+        if work in tried:
+            break
+        tried[work] = floor = FloorPuzzle(work, mean_solving_seconds(client, work))
+        if FLOOR_LEAST * aim <= floor.seconds <= seconds:
+            return floor
+        slowness = floor.seconds / _expected_seconds(puzzle, solver)
+    within = [floor for floor in tried.values() if floor.seconds <= seconds]
+    if within:
+        return max(within, key=lambda floor: floor.work)
+    least = float(client.kind.puzzle(0.0, "floor").expected_hashes)
+    return tried.get(least) or FloorPuzzle(least, mean_solving_seconds(client, least))
 
 
-def _timed(client: ReferenceClient, work: float) -> FloorPuzzle:
-    """Time the puzzle for this work."""
-    return FloorPuzzle(_expected_hashes(client, work), mean_solving_seconds(client, work))
+def _largest(kind: PuzzleKind, solver: SolverFit, seconds: float) -> Puzzle:
+    """Return the largest puzzle that is expected to take at most `seconds`, or the least puzzle."""
+    largest = kind.puzzle(0.0, "floor")
+    for puzzle in _puzzles(kind):
+        expected = _expected_seconds(puzzle, solver)
+        if expected <= seconds:
+            largest = puzzle
+        elif expected > 2 * seconds:  # twice the work always takes longer, even if it has half as many stamps
+            break
+    return largest
 
 
-def _expected_hashes(client: ReferenceClient, work: float) -> float:
-    """Return the expected hashes of the puzzle for this work."""
-    return float(client.kind.puzzle(work, "floor").expected_hashes)
+def _puzzles(kind: PuzzleKind) -> Iterator[Puzzle]:
+    """Yield a puzzle of every size, ascending."""
+    puzzle = kind.puzzle(0.0, "floor")
+    yield puzzle
+    while True:
+        # More than half a stamp above this size, and less than half a stamp of the next.
+        larger = kind.puzzle(puzzle.expected_hashes + 0.6 * 2**puzzle.bits, "floor")
+        if larger == puzzle:
+            return
+        yield larger
+        puzzle = larger
+
+
+def _expected_seconds(puzzle: Puzzle, solver: SolverFit) -> float:
+    """Return the seconds of a puzzle by the fit to puzzles of STAMPS stamps: each stamp has its start."""
+    return puzzle.count * solver.start_seconds / STAMPS + puzzle.expected_hashes / solver.hashes_per_second

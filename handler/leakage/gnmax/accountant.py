@@ -1,11 +1,13 @@
 """GNMax accounting by tables: the values of rdp.py, fast enough for every request.
 
 Votes are integers, so the terms of proposition 7 come from a table of gaps. The rest depends on q alone, and is smooth
-wherever one order is the best (orders.py), so polynomials approximate it: a torch operation on a batch of 64 takes 2 to
-4 microseconds, whichever it is, and a polynomial needs the fewest of them. Decision 0021.
+wherever one order is the best (orders.py), so polynomials approximate it. They are computed in Python, a query at a
+time: ten counts take it two microseconds, as long as one call of torch or numpy, of which some fifteen would be needed.
+Decision 0021.
 """
 
 import math
+from bisect import bisect_left
 
 import torch
 from torch import Tensor
@@ -30,14 +32,12 @@ class Accountant:
         self.highest = float((orders / sigma**2 + surcharge / (orders - 1)).amin())
         swaps = log_swap(torch.arange(teachers + 1), sigma)
         self._in_logs = float(swaps[-1]) < LEAST_LOG
-        # One more entry, for the winner itself, which adds nothing to q.
-        self._winner = teachers + 1
-        terms = torch.cat([swaps, torch.tensor([-math.inf], dtype=torch.float64)])
-        self._terms = terms if self._in_logs else terms.exp()
+        self._terms: list[float] = (swaps if self._in_logs else swaps.exp()).tolist()
         cubics = _fit(orders, surcharge, sigma, 1.0 - float(swaps[-1]))
         # Beyond the last piece, theorem 6 gives no bound; the data-independent one remains.
         beyond = torch.tensor([[0.0, self.highest, 0.0, 0.0, 0.0]], dtype=torch.float64)
-        self._ends, self._rows = cubics.ends, torch.cat([cubics.rows, beyond])
+        self._ends: list[float] = cubics.ends.tolist()
+        self._rows: list[list[float]] = torch.cat([cubics.rows, beyond]).tolist()
 
     @classmethod
     def epsilon_at(cls, delta: float, sigma: float, teachers: int) -> "Accountant":
@@ -51,21 +51,24 @@ class Accountant:
 
     def costs(self, votes: Tensor) -> Tensor:
         """Return costs float64 `[n]` of vote counts int64 `[n, classes]` on the CPU, each at most `teachers`."""
-        with torch.inference_mode():
-            log_q = self._log_q(votes)
-            rows = self._rows.index_select(0, torch.bucketize(log_q, self._ends))
-            middle, constant, linear, square, cube = rows.unbind(dim=1)
-            offset = log_q.sub_(middle)
-            value = torch.addcmul(square, cube, offset)
-            value = torch.addcmul(linear, value, offset)
-            return torch.addcmul(constant, value, offset).clamp_(0.0, self.highest)
+        return torch.tensor([self._cost(row) for row in votes.tolist()], dtype=torch.float64)
 
-    def _log_q(self, votes: Tensor) -> Tensor:
-        """Return `rdp.log_q`, float64 `[n]`, without its upper limit, above which every cost is the highest anyway."""
-        top, winner = votes.max(dim=1, keepdim=True)
-        gaps = (top - votes).scatter_(1, winner, self._winner)
-        terms = self._terms.take(gaps)
-        return terms.logsumexp(dim=1) if self._in_logs else terms.sum(dim=1).log_()
+    def _cost(self, votes: list[int]) -> float:
+        log_q = self._log_q(votes)
+        middle, constant, linear, square, cube = self._rows[bisect_left(self._ends, log_q)]
+        offset = log_q - middle
+        value = constant + offset * (linear + offset * (square + offset * cube))
+        return min(max(value, 0.0), self.highest)
+
+    def _log_q(self, votes: list[int]) -> float:
+        """Return `rdp.log_q` without its upper limit, above which every cost is the highest anyway."""
+        votes.sort()
+        top = votes.pop()
+        terms = [self._terms[top - count] for count in votes]
+        if not self._in_logs:
+            return math.log(math.fsum(terms))
+        largest = max(terms)
+        return largest + math.log(math.fsum([math.exp(term - largest) for term in terms]))
 
 
 def _fit(orders: Tensor, surcharge: float, sigma: float, most: float) -> Cubics:

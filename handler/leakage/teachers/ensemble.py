@@ -1,8 +1,9 @@
 """The teacher ensemble as the worker uses it, and the file that holds it.
 
 torch.save wrote the file; loading it runs no code from it. It holds the ensemble's card, a description of what was
-trained, and either the weights of heads on one of our trunks, which any version of torch reads, or a program of
-`torch.export`, so that any other architecture fits as well and the worker needs none of its code.
+trained, the statistics of the training data that other scores compare queries with, and either the weights of heads on
+one of our trunks, which any version of torch reads, or a program of `torch.export`, so that any other architecture fits
+as well and the worker needs none of its code.
 """
 
 import io
@@ -18,12 +19,14 @@ from torch import Tensor
 
 from calpow.handler.errors import DecodingError, EnsembleError, TrunkError
 from calpow.handler.json_documents import read_document
+from calpow.handler.leakage.references import LAST, References
 from calpow.handler.leakage.teachers.heads import HeadEnsemble
+from calpow.handler.leakage.teachers.stored_references import pack, unpack
 from calpow.handler.leakage.teachers.trunks import VICTIM, make_trunk
 
-SCHEMA = 3
+SCHEMA = 4
 # The members of the file. One of the last two is there.
-CARD, HEADS, PROGRAM = "card", "heads", "program"
+CARD, REFERENCES, HEADS, PROGRAM = "card", "references", "heads", "program"
 # Samples that are voted on at once, which bounds the memory for the teachers' scores.
 LARGEST_BATCH = 256
 _AGAIN = "train teachers again"
@@ -36,12 +39,13 @@ class EnsembleCard:
 
     `input_shape` is one input's, without the batch axis; None where inputs differ in shape or are several tensors.
     `layer` is the victim's layer whose input are the features of trunk `victim`, empty where its output stands for
-    them, and `width` their number, 0 for other trunks. `torch` is the version that exported the program, empty for
-    heads. `network` and `epochs` are those of independent teachers,
-    which have no trunk; heads on a trunk have `ridge` and 0. `weights_sha256` is of the file with a public backbone's
-    weights, empty for other trunks. `partition_sizes` counts each teacher's samples, `partition_digests` are the
-    SHA-256 of its payloads' sorted SHA-256s (decision 0022). The accuracies (the teachers' mean, the worst teacher's
-    and the vote's) were measured on `measured_on` samples that no teacher has seen.
+    them, and `width` the number of axes that they are projected on, 0 for other trunks. `torch` is the version that
+    exported the program, empty for heads. `network` and `epochs` are those of independent teachers, which have no
+    trunk; heads on a trunk have `ridge` and 0. `weights_sha256` is of the file with a public backbone's weights, empty
+    for other trunks. `partition_sizes` counts each teacher's samples, `partition_digests` are the SHA-256 of its
+    payloads' sorted SHA-256s (decision 0022). The accuracies (the teachers' mean, the worst teacher's and the vote's)
+    were measured on `measured_on` samples that no teacher has seen, and so was `share_at_ceiling`, the share of them
+    whose vote costs the most that a vote can.
     """
 
     schema: int
@@ -63,16 +67,17 @@ class EnsembleCard:
     teacher_accuracy: float
     worst_teacher_accuracy: float
     vote_accuracy: float
+    share_at_ceiling: float
     victim_sha256: str
 
     def __post_init__(self) -> None:
         """Raise EnsembleError when a field is out of range or two do not fit each other."""
         shape = self.input_shape
         counts = (*(shape or ()), *self.partition_sizes, self.epochs, self.seed, self.measured_on, self.width)
-        shares = (self.teacher_accuracy, self.worst_teacher_accuracy, self.vote_accuracy)
+        accuracies = (self.teacher_accuracy, self.worst_teacher_accuracy, self.vote_accuracy)
         fits = (
             min(counts) >= 0
-            and all(0 <= share <= 1 for share in shares)
+            and all(0 <= share <= 1 for share in (*accuracies, self.share_at_ceiling))
             and self.classes == len(set(self.class_names)) == len(self.class_names) >= 2
             and self.teachers == len(self.partition_sizes) >= 1
             # Every teacher has seen every class.
@@ -100,11 +105,21 @@ class EnsembleCard:
 
 
 class Ensemble:
-    """Frozen teachers that vote on the class of each sample."""
+    """Frozen teachers that vote on the class of each sample, and the statistics of the training data.
 
-    def __init__(self, card: EnsembleCard, program: Callable[[Tensor], Tensor], device: torch.device) -> None:
+    references: statistics that other scores compare queries with; None where the victim shows nothing.
+    """
+
+    def __init__(
+        self,
+        card: EnsembleCard,
+        program: Callable[[Tensor], Tensor],
+        device: torch.device,
+        references: References | None = None,
+    ) -> None:
         """`program` maps float32 values `[n, *value_shape]` on `device` to int64 votes `[n, classes]`."""
         self.card = card
+        self.references = references
         self._program = program
         self._device = device
 
@@ -122,13 +137,13 @@ class Ensemble:
         if not stored.keys() & {HEADS, PROGRAM}:
             raise EnsembleError(f"{path} holds neither weights nor a program: {_AGAIN}")
         card = EnsembleCard.from_json(text)
-        ensemble = cls(card, _program(path, card, stored, device), device)
-        ensemble._try_once()
-        return ensemble
+        program = _program(path, card, stored, device)
+        cls(card, program, device)._try_once()
+        return cls(card, program, device, _references(path, card, stored, device))
 
     @property
     def on_features(self) -> bool:
-        """Whether the teachers vote on the victim's features, not on its inputs."""
+        """Whether the teachers vote on the victim's features, projected on their axes, and not on its inputs."""
         return self.card.trunk == VICTIM
 
     @property
@@ -137,7 +152,7 @@ class Ensemble:
         return (self.card.width,) if self.on_features else self.card.input_shape or ()
 
     def votes(self, values: Tensor) -> Tensor:
-        """Return vote counts, int64 `[n, classes]`, on the victim's inputs or features `[n, *value_shape]`.
+        """Return vote counts, int64 `[n, classes]`, on the victim's inputs or projected features `[n, *value_shape]`.
 
         Each row sums to the number of teachers. Raises EnsembleError for values of another shape than the teachers'.
         """
@@ -169,15 +184,20 @@ class Ensemble:
             )
 
 
-def save_heads(path: Path, card: EnsembleCard, ensemble: HeadEnsemble) -> None:
-    """Write heads on one of our trunks, and their card. Raises OSError."""
+def save_heads(path: Path, card: EnsembleCard, references: References | None, ensemble: HeadEnsemble) -> None:
+    """Write heads on one of our trunks, with their card and references. Raises OSError."""
     weights = {name: tensor.cpu().contiguous() for name, tensor in ensemble.state_dict().items()}
-    torch.save({CARD: card.to_json(), HEADS: weights}, path)
+    torch.save({CARD: card.to_json(), **_packed(references), HEADS: weights}, path)
 
 
-def save_program(path: Path, card: EnsembleCard, program: bytes) -> None:
-    """Write a program that torch.export.save made, and its card. Raises OSError."""
-    torch.save({CARD: card.to_json(), PROGRAM: torch.frombuffer(bytearray(program), dtype=torch.uint8)}, path)
+def save_program(path: Path, card: EnsembleCard, references: References | None, program: bytes) -> None:
+    """Write a program that torch.export.save made, with its card and references. Raises OSError."""
+    stored = torch.frombuffer(bytearray(program), dtype=torch.uint8)
+    torch.save({CARD: card.to_json(), **_packed(references), PROGRAM: stored}, path)
+
+
+def _packed(references: References | None) -> dict[str, object]:
+    return {} if references is None else {REFERENCES: pack(references)}
 
 
 def _read(path: Path) -> Mapping[str, object]:
@@ -192,6 +212,21 @@ def _read(path: Path) -> Mapping[str, object]:
     if not isinstance(stored, dict):
         raise EnsembleError(f"{path} has no card: it was not written by calpow teachers")
     return stored
+
+
+def _references(
+    path: Path, card: EnsembleCard, stored: Mapping[str, object], device: torch.device
+) -> References | None:
+    """Return the stored references. Raises EnsembleError, also where trunk `victim` lacks the axes of its features."""
+    member = stored.get(REFERENCES)
+    try:
+        references = None if member is None else unpack(member, card.classes, device)
+    except EnsembleError as error:
+        raise EnsembleError(f"{path} cannot be used, {error}: {_AGAIN}") from error
+    axes = None if references is None else references.axes.get(LAST)
+    if card.trunk == VICTIM and (axes is None or axes.shape[1] != card.width):
+        raise EnsembleError(f"{path} lacks the {card.width} axes of the victim's features: {_AGAIN}")
+    return references
 
 
 def _program(

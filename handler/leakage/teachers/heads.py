@@ -41,12 +41,20 @@ class HeadEnsemble(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return vote counts, int64 `[n, classes]`."""
-        return count_votes(self.ballots(self.trunk(inputs)), self.classes)
+        scores = self._scores(self.trunk(inputs))
+        votes = (scores == scores.amax(dim=0)).sum(dim=1)
+        # Rarely, a teacher's highest score is that of several classes, or NaN: then they do not add up.
+        if int(votes.sum()) == scores[0].numel():
+            return votes.T.contiguous()
+        return count_votes(ballots(scores), self.classes)
 
     def ballots(self, features: Tensor) -> Tensor:
         """Return each teacher's class for features `[n, f]`: int64 `[teachers, n]`."""
-        scores = torch.addmm(self.bias, self.weight, features.T)
-        return ballots(scores.reshape(self.classes, -1, features.shape[0]))
+        return ballots(self._scores(features))
+
+    def _scores(self, features: Tensor) -> Tensor:
+        """Return the teachers' scores of features `[n, f]`: float32 `[classes, teachers, n]`."""
+        return torch.addmm(self.bias, self.weight, features.T).reshape(self.classes, -1, features.shape[0])
 
 
 class NetworkEnsemble(nn.Module):

@@ -31,8 +31,8 @@ def is_image(input_shape: tuple[int, ...]) -> bool:
 def make_trunk(name: str, input_shape: tuple[int, ...] | None, seed: int) -> nn.Module:
     """Make a frozen module, float32 `[n, *input_shape]` -> features `[n, f]`, which its arguments determine.
 
-    That of `victim` takes the victim's features and returns them. Raises TrunkError for an unknown name, for inputs of
-    several shapes (None), and for a scattering of inputs that are not images.
+    That of `victim` takes the victim's features, projected on their axes, and returns them. Raises TrunkError for an
+    unknown name, for inputs of several shapes (None), and for a scattering of inputs that are not images.
     """
     if name not in TRUNKS:
         raise TrunkError(f"there is no trunk {name}: take one of {', '.join(TRUNKS)}")

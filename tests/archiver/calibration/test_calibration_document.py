@@ -7,7 +7,7 @@ import pytest
 from calpow.archiver.calibration.calibration_document import Calibration
 from calpow.handler.errors import CalibrationError
 from calpow.handler.policy.calibrated_policy import PolicyName
-from calpow.handler.policy.calibration_file import load_policy
+from calpow.handler.policy.calibration_file import SCHEMA, load_policy
 from calpow.puzzle.profiles import PROFILES
 from tests.support.calibration_files import Change, drop, put, save_changed
 from tests.support.calibrations import calibration
@@ -58,6 +58,8 @@ def test_what_is_saved_is_loaded(tmp_path: Path, name: PolicyName) -> None:
         "rehearsal.overhead_budget",
         "rehearsal.checkpoints",
         "rehearsal.profiles",
+        "rehearsal.tolerated",
+        "rehearsal.intolerant",
         "rehearsal.teacher_accuracy",
         "rehearsal.vote_accuracy",
         "rehearsal.warnings",
@@ -70,7 +72,7 @@ def test_every_missing_member_is_named(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (put("schema", 5), "has schema 5, this version reads 7: make it again with calpow calibrate"),
+        (put("schema", 7), f"has schema 7, this version reads {SCHEMA}: make it again with calpow calibrate"),
         (put("comment", "whatever"), "comment is not known"),
         (put("measurement.comment", "whatever"), "measurement.comment is not known"),
         (put("measurement.provenance", []), "measurement.provenance must be an object"),

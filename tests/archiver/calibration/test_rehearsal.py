@@ -1,139 +1,192 @@
-"""The evidence of a calibration: an honest profile, attackers as they are, and each warning where it is due."""
+"""The rehearsal of a fitted policy: what simulated users and thieves pay, and how well each score separates them."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+import dataclasses
+import math
 
 import numpy as np
 import pytest
-import torch
 
-from calpow.archiver.calibration.calibration_document import RehearsalEvidence, Role, SimulatedProfile
-from calpow.archiver.calibration.fitting import conditional_multiples, excesses_of, fit_conditional
-from calpow.archiver.calibration.rehearsal import QueryTimes, RehearsalInputs, RehearsedPolicy, rehearse, warnings
-from calpow.archiver.calibration.samples import Samples
-from calpow.archiver.calibration.simulated_users import StreamLengths
-from calpow.handler.leakage.score import ScoredSamples
+from calpow.archiver.calibration.calibration_document import Role, SimulatedProfile
+from calpow.archiver.calibration.policy_fit.fitted_evidence import FittedEvidence
+from calpow.archiver.calibration.policy_fit.paper_fit import paper_multiples
+from calpow.archiver.calibration.policy_fit.user_profiles import profiles
+from calpow.archiver.calibration.policy_fit.wealth import BETS, SHARES, Codes
+from calpow.archiver.calibration.rehearsal import (
+    LENGTHS,
+    LONGEST,
+    USERS,
+    EvidencePricing,
+    PaperPricing,
+    QueryTimes,
+    RehearsalInputs,
+    Streams,
+    dearest_class_mix,
+    rehearse,
+    separations,
+)
+from calpow.archiver.calibration.samples import Floats
+from calpow.handler.policy.paper import Paper
+from tests.support.scored_samples import population, strangers
 
-CLASSES, PER_CLASS = 3, 120
-LENGTHS = StreamLengths(1_000)
+SAMPLES = population(0, 100)
 TIMES = QueryTimes(latency=0.004, added=0.001, floor=0.002)
+CAP = 2948.0
+FIT = FittedEvidence((), BETS, np.ones((1, 3)), 0.7, 20.0, 2.0, CAP, {}, {}, {})
+PAPER = Paper(1.0, 0.0, 1.0075)
+ODD, ORDINARY = len(SHARES), 0
 
 
-def inputs_of(
-    strangers: float, per_class: int = PER_CLASS, times: QueryTimes = TIMES
-) -> tuple[RehearsedPolicy, RehearsalInputs]:
-    """Legitimate queries cost 1 +- 0.3 by two metrics, strangers so much more."""
-    rng = np.random.default_rng(0)
-    n = CLASSES * per_class
-    labels = np.arange(n) % CLASSES
-    samples = Samples.of_arrays(rng.normal(1, 0.3, (n, 2)), labels, labels, np.arange(n), ("a", "b", "c"))
-    policy = fit_conditional(samples, np.array([9.0, 9.0]), LENGTHS, rng, quiet=True)
-    odd = torch.from_numpy(rng.normal(1 + strangers, 0.3, (90, 2)))
-    attacks = {"odd": ScoredSamples(odd, torch.arange(90) % CLASSES)}
-    rule = RehearsedPolicy(
-        "excess",
-        lambda costs, labels: excesses_of(policy.policy, costs, labels),
-        lambda sums: conditional_multiples(policy.policy, LENGTHS.checkpoints, sums),
-        policy.policy.standards,
-        ("first", "second"),
-    )
-    return rule, RehearsalInputs(policy.users, samples, attacks, LENGTHS, times)
+def streams(number: int, level: int, share: float, seed: int = 0) -> Streams:
+    """Return samples of which this share reaches a level, with costs of 1 by and large."""
+    rng = np.random.default_rng(seed)
+    codes: Codes = np.where(rng.random((number, 1)) < share, level, ORDINARY).astype(np.uint8)
+    costs: Floats = rng.normal(1.0, 0.1, number) + codes[:, 0]
+    return Streams(codes, costs)
 
 
-def evidence_of(profiles: Sequence[SimulatedProfile], vote_accuracy: float = 0.9) -> RehearsalEvidence:
-    checkpoints = tuple(LENGTHS.checkpoints.tolist())
-    return RehearsalEvidence("excess", LENGTHS.horizon, 2.0, checkpoints, tuple(profiles), 0.8, vote_accuracy, ())
-
-
-@pytest.fixture(scope="module")
-def far() -> tuple[RehearsedPolicy, RehearsalInputs]:
-    return inputs_of(3.0)
-
-
-@pytest.fixture(scope="module")
-def profiles(far: tuple[RehearsedPolicy, RehearsalInputs]) -> dict[str, SimulatedProfile]:
-    return {profile.name: profile for profile in rehearse(*far, np.random.default_rng(1))}
-
-
-def test_everybody_is_there_with_as_many_samples_as_he_has(profiles: dict[str, SimulatedProfile]) -> None:
-    honest = {name: profile.samples for name, profile in profiles.items() if profile.role is Role.legitimate}
-    assert honest == {"uniform": 360, "mixture": 360, "class a": 120, "class b": 120, "class c": 120}
-    thieves = {name: profile.samples for name, profile in profiles.items() if profile.role is Role.attacker}
-    assert thieves == {
-        "odd": 90,
-        "cheapest 30% of strangers": 27,
-        "half strangers, half legitimate": 180,
-        "one stranger in five": 450,
-    }
-
-
-def test_an_honest_user_pays_the_floor_for_each_query(profiles: dict[str, SimulatedProfile]) -> None:
-    uniform = profiles["uniform"]
-    assert uniform.work.middle[-1] == pytest.approx(LENGTHS.horizon, rel=0.1)
-    least = (TIMES.latency + TIMES.added + TIMES.floor) / TIMES.latency
-    assert uniform.overhead[50] == pytest.approx(least, rel=0.05)
-    assert list(uniform.overhead) == sorted(uniform.overhead)
-    assert all(
-        low <= middle <= high
-        for band in (uniform.work, uniform.score)
-        for low, middle, high in zip(band.low, band.middle, band.high, strict=True)
+def inputs_of(horizon: int = 1_000) -> RehearsalInputs:
+    """Return honest users, some of whom send noisy samples, and three attackers."""
+    return RehearsalInputs(
+        samples=SAMPLES,
+        profiles=profiles(SAMPLES, ("noise",)),
+        honest={"": streams(300, 1, 0.1), "noise": streams(300, 1, 0.3)},
+        attacks={"far": streams(200, ODD, 1.0), "seldom": streams(200, ODD, 0.05), "copies": streams(200, ODD, 0.0)},
+        own_data=frozenset({"far", "seldom"}),
+        auroc={"far": {"energy": 0.99}},
+        times=TIMES,
+        horizon=horizon,
     )
 
 
-def test_the_fewer_strangers_among_the_queries_the_less_they_pay(profiles: dict[str, SimulatedProfile]) -> None:
-    names = ("odd", "half strangers, half legitimate", "one stranger in five")
-    paid = [profiles[name].work.middle[-1] for name in names]
-    assert paid[0] > paid[1] >= paid[2] >= LENGTHS.horizon
-    assert paid[0] > 100 * LENGTHS.horizon
-    assert profiles["cheapest 30% of strangers"].score.middle[-1] <= profiles["odd"].score.middle[-1]
+@pytest.fixture(scope="module")
+def rehearsed() -> dict[str, SimulatedProfile]:
+    found = rehearse(EvidencePricing(FIT, CAP), inputs_of(), np.random.default_rng(1))
+    return {profile.name: profile for profile in found}
 
 
-def test_separation_is_told_by_metric_and_as_it_is(profiles: dict[str, SimulatedProfile]) -> None:
-    assert profiles["odd"].auroc == pytest.approx({"first": 1.0, "second": 1.0}, abs=0.01)
-    assert profiles["uniform"].auroc == {}
+def test_everybody_is_there_with_as_many_samples_as_he_has(rehearsed: dict[str, SimulatedProfile]) -> None:
+    samples = {name: profile.samples for name, profile in rehearsed.items()}
+    of_users = {"uniform": 300, "mixture": 300, "class c0": 100, "class c1": 100, "class c2": 100}
+    noisy = {f"{name}, noise": number for name, number in of_users.items()}
+    assert samples == of_users | noisy | {"far": 200, "seldom": 200, "copies": 200}
+    assert {name for name, profile in rehearsed.items() if profile.role is Role.attacker} == {"far", "seldom", "copies"}
+    assert {name for name, profile in rehearsed.items() if profile.own_data} == {"far", "seldom"}
+    assert rehearsed["uniform, noise"].kind == "noise"
 
 
-def test_nothing_is_warned_of_where_all_is_well(
-    far: tuple[RehearsedPolicy, RehearsalInputs], profiles: dict[str, SimulatedProfile]
+def test_bands_are_kept_at_checkpoints_up_to_the_horizon_and_no_further_than_prices_change() -> None:
+    points = inputs_of(1_000).checkpoints.tolist()
+    assert points == sorted(set(points))
+    assert points[0] == 1
+    assert points[-1] == 1_000
+    assert set(LENGTHS) <= set(inputs_of(10_000_000).checkpoints.tolist())
+    assert inputs_of(10_000_000).checkpoints[-1] == LONGEST
+
+
+def test_bands_and_overheads_ascend(rehearsed: dict[str, SimulatedProfile]) -> None:
+    for profile in rehearsed.values():
+        assert list(profile.overhead) == sorted(profile.overhead)
+        assert list(profile.work.middle) == sorted(profile.work.middle)
+        for band in (profile.work, profile.score):
+            assert len(band.middle) == len(inputs_of().checkpoints)
+            rows = zip(band.low, band.middle, band.high, strict=True)
+            assert all(low <= middle <= high for low, middle, high in rows)
+
+
+def test_honest_users_pay_little_and_their_answers_take_the_time_that_follows(
+    rehearsed: dict[str, SimulatedProfile],
 ) -> None:
-    good = evidence_of([profiles["uniform"], profiles["odd"]])
-    assert warnings(good, far[1], with_teachers=True) == []
+    uniform = rehearsed["uniform"]
+    assert 1 <= uniform.dearest < 1.5
+    assert uniform.figures is None
+    floors = uniform.work.middle[-1] / 1_000
+    expected = (TIMES.latency + TIMES.added + TIMES.floor * floors) / TIMES.latency
+    assert uniform.overhead[50] == pytest.approx(expected, rel=0.01)
 
 
-def test_each_warning_comes_where_it_is_due(
-    far: tuple[RehearsedPolicy, RehearsalInputs], profiles: dict[str, SimulatedProfile]
-) -> None:
-    _, inputs = far
-    good = [profiles["uniform"], profiles["odd"]]
-    few = replace(inputs, legitimate=inputs.legitimate.take(np.arange(3 * 50 - 1)))
-    (warning,) = warnings(evidence_of(good), few, with_teachers=True)
-    assert warning.startswith("Class c has only 49 independent samples")
-    weak = evidence_of(good, vote_accuracy=0.42)
-    assert warnings(weak, inputs, with_teachers=True) == [
-        "The teachers' vote is right in 42% only: give them more data."
+def test_the_dearest_class_mix_is_of_unchanged_samples(rehearsed: dict[str, SimulatedProfile]) -> None:
+    unchanged = [profile.dearest for name, profile in rehearsed.items() if name in {"uniform", "mixture"}]
+    unchanged += [
+        profile.dearest for name, profile in rehearsed.items() if name.startswith("class") and "," not in name
     ]
-    assert warnings(weak, inputs, with_teachers=False) == []
-    slow = replace(inputs, times=QueryTimes(latency=0.001, added=0.002, floor=0.0005))
-    (warning,) = warnings(evidence_of(good), slow, with_teachers=True)
-    assert warning.startswith("The overhead budget of 2 cannot be kept")
-    assert "takes 3.5 ms instead of 1.0 ms, 3.5 times its time" in warning
-    assert "several samples a request share the gate's time" in warning
-    assert warning.endswith("--overhead-budget 4 says that this is meant.")
-    heavy = replace(inputs, times=QueryTimes(latency=0.001, added=0.0005, floor=0.002))
-    (warning,) = warnings(evidence_of(good), heavy, with_teachers=True)
-    assert "most of that is the puzzle, which another --puzzle may lower" in warning
+    assert dearest_class_mix(list(rehearsed.values())) == max(unchanged)
+    assert max(profile.dearest for profile in rehearsed.values()) > 100
 
 
-@pytest.mark.slow
-def test_a_metric_that_tells_no_attacker_is_warned_of() -> None:
-    rule, inputs = inputs_of(0.0)
-    lines = warnings(evidence_of(rehearse(rule, inputs, np.random.default_rng(1))), inputs, with_teachers=False)
-    assert [warning.split(":")[0] for warning in lines] == [
-        "Metric first tells no attacker from legitimate users",
-        "Metric second tells no attacker from legitimate users",
-    ]
+def test_the_fewer_strangers_among_the_queries_the_less_they_pay(rehearsed: dict[str, SimulatedProfile]) -> None:
+    far = rehearsed["far"].figures
+    assert far is not None
+    assert far.pure > 2_900
+    assert far.pure >= far.half >= far.fifth >= far.twentieth >= 1
+    assert far.theft < far.fifth
+    assert far.theft > 10
+    assert far.fillers > 4
+    assert far.five > 20
+    assert far.free <= 1
+    assert rehearsed["far"].auroc == {"energy": 0.99}
 
 
-def test_the_same_seed_gives_the_same_evidence(far: tuple[RehearsedPolicy, RehearsalInputs]) -> None:
-    first, second = (rehearse(*far, np.random.default_rng(4)) for _ in range(2))
-    assert first == second
+def test_whoever_looks_ordinary_pays_the_floor_for_ever(rehearsed: dict[str, SimulatedProfile]) -> None:
+    copies = rehearsed["copies"].figures
+    assert copies is not None
+    assert copies.theft == pytest.approx(1.0, abs=0.05)
+    assert copies.fillers == 0
+    assert copies.free == 1_000
+
+
+def test_the_cheapest_queries_are_those_that_look_ordinary(rehearsed: dict[str, SimulatedProfile]) -> None:
+    seldom = rehearsed["seldom"].figures
+    assert seldom is not None
+    assert seldom.cheapest == pytest.approx(1.0, abs=0.05)
+    assert seldom.pure > 2 * seldom.cheapest
+
+
+def test_the_same_seed_gives_the_same_evidence() -> None:
+    one, other = (rehearse(EvidencePricing(FIT, CAP), inputs_of(100), np.random.default_rng(4)) for _ in range(2))
+    assert one == other
+
+
+def test_streams_go_on_from_the_state_of_the_accounts() -> None:
+    odd = streams(40, ODD, 0.2)
+    codes, costs = odd.codes.reshape(2, 20, 1), odd.costs.reshape(2, 20)
+    for pricing in (EvidencePricing(FIT, CAP), PaperPricing(PAPER, CAP)):
+        whole = pricing.price(codes, costs)
+        first = pricing.price(codes[:, :12], costs[:, :12])
+        second = pricing.price(codes[:, 12:], costs[:, 12:], first.end)
+        assert second.prices == pytest.approx(whole.prices[:, 12:], rel=1e-5)
+        assert second.score == pytest.approx(whole.score[:, 12:], rel=1e-5, abs=1e-6)
+
+
+def test_prices_of_the_papers_policy_follow_its_formula() -> None:
+    costs = np.random.default_rng(0).exponential(size=(3, 50))
+    priced = PaperPricing(PAPER, CAP).price(np.zeros((3, 50, 1), np.uint8), costs)
+    distances = np.cumsum(costs - PAPER.slope, axis=1)
+    assert priced.score == pytest.approx(distances)
+    assert priced.prices == pytest.approx(paper_multiples(math.log(PAPER.base), distances, CAP))
+
+
+def test_under_the_papers_policy_costs_alone_count() -> None:
+    inputs = dataclasses.replace(inputs_of(), profiles=profiles(SAMPLES, ()))
+    found = {profile.name: profile for profile in rehearse(PaperPricing(PAPER, CAP), inputs, np.random.default_rng(1))}
+    assert found["uniform"].score.middle[-1] == pytest.approx(100, rel=0.3)
+    assert found["far"].figures is not None
+    assert found["far"].figures.pure > 1_000
+    assert len(found["far"].overhead) == 101
+    assert USERS >= 100
+
+
+def test_separation_is_measured_among_samples_with_the_same_answer() -> None:
+    legitimate = population(0, 400)
+    far = strangers(1, 300, (6.0, 0.0))
+    found = separations(far, legitimate, ("first", "second"))
+    assert found["first"] == pytest.approx(1.0, abs=0.01)
+    assert found["second"] == pytest.approx(0.5, abs=0.06)
+    low = separations(strangers(1, 300, (-6.0, 0.0)), legitimate, ("first", "second"))
+    assert low["first"] == pytest.approx(0.0, abs=0.01)
+
+
+def test_an_answer_that_legitimate_samples_never_get_is_compared_with_all() -> None:
+    legitimate = population(0, 100)
+    odd = strangers(1, 60, (6.0, 0.0))
+    odd.labels.fill_(9)
+    assert separations(odd, legitimate, ("first", "second"))["first"] > 0.9

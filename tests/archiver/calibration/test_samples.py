@@ -6,17 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from calpow.archiver.calibration.samples import BATCH, batches, price_calls, price_folder
+from calpow.archiver.calibration.samples import BATCH, batches, joined_arguments, price_calls, price_folder
 from calpow.archiver.data.payloads import read_folder
 from calpow.archiver.errors import FolderError
 from calpow.archiver.victim.victim_archive import OpenVictim, open_victim
-from calpow.handler.leakage.confidence import Gap
-from calpow.handler.leakage.input_range import RangeCheck
-from calpow.handler.leakage.meter import Meter
+from calpow.handler.errors import CalibrationError
+from calpow.handler.leakage.meter import Artefacts, Meter, make_meter
 from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.recording import Call
 from calpow.handler.leakage.score import ScoredSamples
-from calpow.handler.leakage.specs import InputRange, OutputKind, VictimShape
+from calpow.handler.leakage.specs import InputRange, OutputKind, ScoreName, ScoreSpec, VictimShape
 from tests.support.open_victims import FirstTensorNet, PooledNet, Read, numbers, open_with
 from tests.support.victims.build import vector_class
 
@@ -32,7 +31,8 @@ READERS: dict[str, Read] = {
 
 
 def gap_meter(victim: OpenVictim, shape: VictimShape = VictimShape(4, None, "")) -> Meter:  # noqa: B008  # frozen
-    return Meter(victim.recorder, (Gap(),), RangeCheck(InputRange((), ())), shape, OutputKind.logits)
+    specs = [ScoreSpec(ScoreName.gap, {})]
+    return make_meter(victim.recorder, shape, OutputKind.logits, specs, InputRange((), ()), Artefacts())
 
 
 def write(folder: Path, *files: tuple[int, str, str]) -> Path:
@@ -48,7 +48,7 @@ def test_costs_come_with_the_classes_and_groups_of_their_payloads(tmp_path: Path
     data = write(tmp_path / "data", *((label, name, "1,2,3,4") for label, name in names))
     with open_victim(vector_class(tmp_path, "victim")) as victim:
         meter = gap_meter(victim, VictimShape(4, (4,)))
-        samples = price_folder(victim, read_folder(data), meter)
+        samples = price_folder(victim, read_folder(data), meter).samples
         cost = meter.price(torch.tensor([[1.0, 2, 3, 4]])).costs.item()
     assert samples.costs.tolist() == [[cost]] * 4
     assert samples.labels.tolist() == [3] * 4
@@ -61,9 +61,9 @@ def test_costs_come_with_the_classes_and_groups_of_their_payloads(tmp_path: Path
 def test_arguments_of_any_form_are_priced_alike(tmp_path: Path, form: str) -> None:
     texts = [(label, f"{number}.txt", f"{number},2,{9 * label},4") for label in range(2) for number in range(3)]
     victim = open_with(FirstTensorNet(), READERS[form])
-    samples = price_folder(victim, read_folder(write(tmp_path, *texts)), gap_meter(victim))
+    samples = price_folder(victim, read_folder(write(tmp_path, *texts)), gap_meter(victim)).samples
     plain = open_with(FirstTensorNet(), READERS["batch"])
-    expected = price_folder(plain, read_folder(tmp_path), gap_meter(plain))
+    expected = price_folder(plain, read_folder(tmp_path), gap_meter(plain)).samples
     assert torch.allclose(samples.costs, expected.costs)
     assert samples.labels.tolist() == expected.labels.tolist() == [3, 3, 3, 2, 2, 2]
     assert samples.classes.tolist() == [0, 0, 0, 1, 1, 1]
@@ -72,7 +72,7 @@ def test_arguments_of_any_form_are_priced_alike(tmp_path: Path, form: str) -> No
 def test_sequences_of_different_length_are_priced_together(tmp_path: Path) -> None:
     texts = [(label, f"{count}.txt", ",".join(["1,2,3,4"] * count)) for label in range(2) for count in (1, 5, 2)]
     victim = open_with(PooledNet(), lambda text: ModelInputs.of(numbers(text).reshape(1, -1, 4)))
-    samples = price_folder(victim, read_folder(write(tmp_path, *texts)), gap_meter(victim))
+    samples = price_folder(victim, read_folder(write(tmp_path, *texts)), gap_meter(victim)).samples
     assert samples.costs.shape == (6, 1)
     assert samples.labels.tolist() == [3] * 6
 
@@ -80,7 +80,7 @@ def test_sequences_of_different_length_are_priced_together(tmp_path: Path) -> No
 def test_a_payload_of_several_samples_has_a_row_for_each(tmp_path: Path) -> None:
     data = write(tmp_path, (0, "two.txt", "9,0,0,0,0,9,0,0"), (1, "one.txt", "0,0,9,0"))
     victim = open_with(FirstTensorNet(), READERS["batch"])
-    samples = price_folder(victim, read_folder(data), gap_meter(victim))
+    samples = price_folder(victim, read_folder(data), gap_meter(victim)).samples
     assert samples.labels.tolist() == [0, 1, 2]
     assert samples.classes.tolist() == [0, 0, 1]
     assert samples.groups[0] == samples.groups[1] != samples.groups[2]
@@ -93,6 +93,46 @@ def test_all_payloads_that_cannot_be_read_are_named_together(tmp_path: Path) -> 
     victim = open_with(FirstTensorNet(), READERS["batch"])
     with pytest.raises(FolderError, match=r"2 of 4 payloads.*b\.txt.*c\.txt"):
         price_folder(victim, read_folder(data), gap_meter(victim))
+
+
+def doubled(inputs: ModelInputs) -> ModelInputs:
+    return inputs.map(lambda tensor: 2 * tensor)
+
+
+@pytest.mark.parametrize("form", ["batch", "sample", "tuple"])
+def test_changed_samples_are_priced_in_the_order_of_the_samples(tmp_path: Path, form: str) -> None:
+    texts = [(label, f"{number}.txt", f"{number},2,{label},4") for label in range(2) for number in range(40)]
+    victim = open_with(FirstTensorNet(), READERS[form])
+    meter, folder = gap_meter(victim), read_folder(write(tmp_path, *texts))
+    priced = price_folder(victim, folder, meter, changes={"doubled": doubled, "none": lambda inputs: inputs})
+    assert list(priced.changed) == ["doubled", "none"]
+    assert torch.allclose(priced.changed["none"].costs, priced.samples.costs)
+    twice = torch.stack([2 * numbers(text) for _, _, text in sorted(texts, key=lambda entry: entry[:2])])
+    assert torch.allclose(priced.changed["doubled"].costs, meter.price(twice).costs)
+
+
+def test_calls_of_one_batch_each_are_joined_and_samples_without_an_axis_are_not() -> None:
+    rows, images = torch.rand(3, 1, 4), torch.rand(3, 3, 8, 8)
+    calls = [Call(ModelInputs.of(row), None, None) for row in rows]
+    (joined,) = joined_arguments(calls, [1, 1, 1])
+    assert torch.equal(joined.tensors[0], rows.flatten(0, 1))
+    apart = joined_arguments([Call(ModelInputs.of(image), None, None) for image in images], [1, 1, 1])
+    assert [inputs.tensors[0].shape for inputs in apart] == [(3, 8, 8)] * 3
+    longer = Call(ModelInputs.of(torch.rand(1, 5)), None, None)
+    assert len(joined_arguments([*calls, longer], [1] * 4)) == 4
+
+
+def test_a_model_that_does_not_answer_a_changed_sample_is_named_with_the_change(tmp_path: Path) -> None:
+    def broken(inputs: ModelInputs) -> ModelInputs:
+        return inputs.map(lambda tensor: tensor[..., :2])
+
+    victim = open_with(FirstTensorNet(), READERS["batch"])
+    folder = read_folder(write(tmp_path, (0, "a.txt", "1,2,3,4"), (1, "b.txt", "4,3,2,1")))
+    with pytest.raises(
+        CalibrationError, match=r"\Athe model does not answer samples after the change shift .*leave"
+    ) as it:
+        price_folder(victim, folder, gap_meter(victim), changes={"shift": broken})
+    assert "\n" not in str(it.value)
 
 
 def call_of(rows: int | None) -> Call:

@@ -1,44 +1,21 @@
 """The scores of a calibration, set up for a victim of any form."""
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor, nn
 
-from calpow.archiver.calibration.order import CalibrationOrder
-from calpow.archiver.calibration.score_setup import ScoreSetup, reference_attacks, set_up_scores, vote_settings
+from calpow.archiver.calibration.score_setup import reference_attacks, score_specs, shown_scores, vote_settings
+from calpow.archiver.calibration.synthetic_inputs.attackers import attackers_for
+from calpow.archiver.calibration.synthetic_inputs.legitimate_values import TensorKind
 from calpow.archiver.data.payloads import PayloadFolder
-from calpow.archiver.victim.victim_archive import OpenVictim
-from calpow.handler.errors import BareClass, CalibrationError
+from calpow.handler.errors import BadPayload, BareClass, CalibrationError, VictimError
+from calpow.handler.leakage.meter import Artefacts
 from calpow.handler.leakage.model_inputs import ModelInputs
-from calpow.handler.leakage.recording import Call
-from calpow.handler.leakage.specs import InputRange, OutputKind
-from tests.support.open_victims import FirstTensorNet, PooledNet, Read, numbers, open_with
-
-ROWS = torch.rand(40, 4, generator=torch.Generator().manual_seed(0)) + torch.eye(4).repeat(10, 1)
-FOLDER = PayloadFolder(("0", "1", "2", "3"), ())
-
-
-def order(*metrics: str) -> CalibrationOrder:
-    return CalibrationOrder(Path("victim.mar"), Path("data"), Path("c.json"), metrics=metrics)
-
-
-def calls_of(victim: OpenVictim, inputs: Sequence[ModelInputs]) -> list[Call]:
-    return [victim.recorder.replay(arguments) for arguments in inputs]
-
-
-def set_up(
-    model: nn.Module, inputs: Sequence[ModelInputs], *metrics: str, folder: PayloadFolder = FOLDER
-) -> tuple[ScoreSetup, list[Call]]:
-    victim = open_with(model, lambda text: ModelInputs.of(numbers(text)))
-    calls = calls_of(victim, inputs)
-    return set_up_scores(order(*metrics), victim, folder, calls), calls
-
-
-def alone(rows: Tensor) -> list[ModelInputs]:
-    return [ModelInputs.of(row.unsqueeze(0)) for row in rows]
+from calpow.handler.leakage.specs import InputRange, OutputKind, VictimShape
+from calpow.handler.leakage.teachers.ensemble import Ensemble
+from tests.support.ensembles import ensemble_card, references
+from tests.support.open_victims import FirstTensorNet, PooledNet, Read, numbers
+from tests.support.score_setups import ROWS, alone, set_up
 
 
 def test_the_settings_of_votes_are_in_the_papers_proportion() -> None:
@@ -58,7 +35,8 @@ def test_the_type_and_the_range_of_the_inputs_are_found(kind: torch.dtype) -> No
     assert setup.output is OutputKind.logits
     assert setup.input_range.low[0] >= 0
     attacks = reference_attacks(calls, setup, 0)
-    assert attacks.keys() == {"noise", "blobs", "perturbed", "shuffled", "scaled"}
+    suitable = attackers_for({TensorKind.of((4,), kind)})
+    assert attacks.keys() == {attacker.name for attacker in suitable}
     legitimate = setup.meter.price_calls([setup.meter.recorder.replay(call.arguments) for call in calls])
     for attack in attacks.values():
         assert attack.costs.shape == (40, 2)
@@ -193,3 +171,71 @@ def test_a_bare_class_is_refused_only_by_scores_of_probabilities() -> None:
 def test_gradients_to_whole_numbers_are_refused_in_one_line() -> None:
     with pytest.raises(CalibrationError, match="odin-moved follows gradients to the input"):
         set_up(FirstTensorNet(), alone((ROWS * 9).long()), "odin-moved")
+
+
+def test_without_an_order_all_scores_are_set_up_that_the_victim_shows() -> None:
+    setup, _ = set_up(FirstTensorNet(), alone(ROWS))
+    assert [spec.label for spec in setup.scores] == ["energy", "norm"]
+
+    class Probable(nn.Module):
+        def forward(self, rows: Tensor) -> Tensor:
+            return torch.softmax(3 * rows, dim=1)
+
+    setup, _ = set_up(Probable(), alone(ROWS))
+    assert [spec.label for spec in setup.scores] == ["entropy"]
+
+
+def taught(**changes: object) -> Ensemble:
+    """Return teachers with references, of which some are changed."""
+    return Ensemble(ensemble_card(), Tensor.long, torch.device("cpu"), references(**changes))
+
+
+def test_files_of_teachers_and_neighbours_show_more_scores() -> None:
+    shape = VictimShape(3, (1, 8, 8), "float32", "layer")
+    names = shown_scores(shape, OutputKind.logits, Artefacts(taught(token_costs=torch.zeros(9))))
+    assert names == ["energy", "pate", "vote-entropy", "norm", "prototypes", "mahalanobis", "density", "tokens"]
+    bare = taught(prototypes={}, gaussians={}, mixture=None)
+    assert shown_scores(shape, OutputKind.logits, Artefacts(bare)) == ["energy", "pate", "vote-entropy", "norm"]
+
+
+def test_pate_comes_first_and_scores_of_layers_are_taken_at_each_of_them() -> None:
+    artefacts = Artefacts(taught())
+    specs = score_specs(["norm", "prototypes", "mahalanobis@conv"], artefacts, lambda _: {})
+    assert [spec.label for spec in specs] == ["pate", "norm", "prototypes", "prototypes@conv", "mahalanobis@conv"]
+    assert [spec.label for spec in score_specs(["energy"], Artefacts(), lambda _: {})] == ["energy"]
+
+
+def test_huge_features_have_the_highest_cost_and_huge_inputs_are_refused() -> None:
+    class Huge(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = FirstTensorNet().layer
+
+        def forward(self, rows: Tensor) -> Tensor:
+            logits: Tensor = self.layer(rows * torch.where(rows > 5, 1e38, 1.0))
+            return logits.clamp(-9, 9)
+
+    setup, _ = set_up(Huge(), alone(ROWS), "norm", "energy")
+    odd = setup.meter.price_calls([setup.meter.recorder.ask(torch.full((1, 4), 9.0))])
+    assert odd.costs.tolist() == [setup.highest.tolist()]
+    with pytest.raises(BadPayload, match="takes numbers up to"):
+        setup.meter.price_calls([setup.meter.recorder.ask(torch.full((1, 4), 3e38))])
+
+
+def test_features_that_change_shape_are_refused_in_one_line() -> None:
+    class Branching(nn.Module):
+        """Reads an inner layer only where the first number is small."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+            self.other = nn.Linear(2, 4)
+
+        def forward(self, rows: Tensor) -> Tensor:
+            large = float(rows[0, 0]) > 5
+            logits: Tensor = self.other(rows[:, :2]) if large else self.layer(rows)
+            return logits
+
+    setup, _ = set_up(Branching(), alone(ROWS), "norm")
+    with pytest.raises(VictimError, match=r"\Athe victim did not use its last layer as it did when it was loaded\Z"):
+        setup.meter.price_calls([setup.meter.recorder.ask(torch.full((1, 4), 9.0))])

@@ -12,9 +12,8 @@ from calpow.client.cli.main import main
 from calpow.handler.config import OLDEST_TORCH, file_sha256
 from calpow.handler.leakage.specs import ScoreName, ScoreSpec, VictimShape
 from calpow.handler.policy.calibration_file import load_policy
-from calpow.handler.policy.policies import Conditional
 from tests.archiver.cli.conftest import Refused
-from tests.support.calibrations import calibration, plain_standard
+from tests.support.calibrations import EVIDENCE, calibration, flat_test
 
 pytestmark = [pytest.mark.training, pytest.mark.usefixtures("at_home")]
 
@@ -27,7 +26,7 @@ def save_calibration(home: Path, folder: Path, name: ScoreName, part: str | None
         victim_sha256=fingerprint(home / "victim.mar"),
         parts={part: file_sha256(home / part)} if part else {},
         scores=(ScoreSpec(name, settings),),
-        conditional=Conditional((plain_standard(4),), (0.0,) * 4, (1.0,) * 4, 1.0, 1.0, 1.0, 2.0, 3.0),
+        evidence=dataclasses.replace(EVIDENCE, tests=(flat_test(4, 1.2, 1.9),)),
     ).save(folder / "calibration.json")
     return folder / "calibration.json"
 
@@ -53,10 +52,14 @@ def test_an_archive_of_other_parts_than_the_calibration_was_made_with(
 @pytest.mark.parametrize(
     ("member", "value", "line"),
     [
-        ("schema", 5, "has schema 5, this version reads 7"),
-        ("scores", [{"name": "magic", "settings": {}}], "policy.scores[0].name must be one of: pate, entropy"),
-        ("scores", [], "policy.conditional.standards has 1 entries for 0 scores"),
-        ("scores", [{"name": "pate", "settings": {}}], "metric pate needs teachers"),
+        ("schema", 5, "has schema 5, this version reads 8"),
+        (
+            "scores",
+            [{"name": "magic", "settings": {}, "layer": ""}],
+            "policy.scores[0].name must be one of: pate, vote-entropy, entropy",
+        ),
+        ("scores", [], "policy.scores must not be empty"),
+        ("scores", [{"name": "pate", "settings": {}, "layer": ""}], "pate needs teachers"),
         ("output", "magic", "output"),
     ],
 )
@@ -77,7 +80,10 @@ def test_a_calibration_that_keeps_nobody_off_unless_that_is_accepted(
 ) -> None:
     saved = save_calibration(home, tmp_path, ScoreName.entropy, None)
     weak = Calibration.load(saved)
-    profiles = tuple(dataclasses.replace(profile, overhead=(1.02,) * 101) for profile in weak.rehearsal.profiles)
+    profiles = tuple(
+        dataclasses.replace(profile, figures=profile.figures and dataclasses.replace(profile.figures, theft=1.02))
+        for profile in weak.rehearsal.profiles
+    )
     dataclasses.replace(weak, rehearsal=dataclasses.replace(weak.rehearsal, profiles=profiles)).save(saved)
     arguments = ("archive", "--victim", "victim.mar", "--calibration", saved, "--export-path", tmp_path)
     named = (*arguments, "--model-name", "out")

@@ -21,7 +21,7 @@ def data(home: Path, tmp_path: Path) -> Path:
 def test_a_handler_that_reads_a_form_is_met_with_its_part(tmp_path: Path, refused: Refused) -> None:
     form = own_models.part(tmp_path / "form")
     arguments = ("--victim", form.victim, "--data", form.folder / "train")
-    for command in (("teachers",), ("neighbours",), ("calibrate", "--metric", "entropy")):
+    for command in (("teachers",), ("neighbours",), ("calibrate", "--scores", "entropy")):
         line = refused(*command, *arguments, "--output", tmp_path / "out.pt")
         assert line.endswith("its handler looks for 'image': give --part image")
     given = [str(argument) for argument in (*arguments, "--part", "image", "--output", tmp_path / "teachers.pt")]
@@ -33,7 +33,7 @@ def test_classes_in_another_order_than_the_folders_are_found_and_put_right(
 ) -> None:
     (data / "0").rename(data / "zero")
     arguments = ("--victim", "victim.mar", "--data", data)
-    for command in (("teachers",), ("neighbours", "--k", "5"), ("calibrate", "--metric", "entropy")):
+    for command in (("teachers",), ("neighbours", "--k", "5"), ("calibrate", "--scores", "entropy")):
         line = refused(*command, *arguments, "--output", tmp_path / "out.pt")
         assert "by another, which moves 4 classes (0 zero, 1 1, 2 2, 3 3)" in line
     proposed = tmp_path / "out.pt.classes.json"
@@ -45,7 +45,7 @@ def test_classes_in_another_order_than_the_folders_are_found_and_put_right(
 def test_all_bad_files_are_listed_at_once(data: Path, tmp_path: Path, refused: Refused) -> None:
     for label in range(4):
         (data / str(label) / "0.txt").write_text(f"no vector, {label}")
-    for command in (("teachers",), ("neighbours", "--k", "5"), ("calibrate", "--metric", "entropy")):
+    for command in (("teachers",), ("neighbours", "--k", "5"), ("calibrate", "--scores", "entropy")):
         line = refused(*command, "--victim", "victim.mar", "--data", data, "--output", tmp_path / "out.pt")
         assert "4 of 240 payloads cannot be used: mend or remove them: " in line
         assert all(f"{data / str(label) / '0.txt'}: " in line for label in range(4))

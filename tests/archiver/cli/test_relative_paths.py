@@ -44,7 +44,7 @@ def test_files_that_train_are_found_and_written_from_where_the_command_was_calle
 
 @pytest.mark.server
 def test_files_that_calibrate_and_archive_are_found_and_written_from_where_the_command_was_called(here: Path) -> None:
-    own = ["--victim", "own/victim.mar", "--metric", "entropy", "--data", "data/heldout"]
+    own = ["--victim", "own/victim.mar", "--scores", "entropy", "--data", "data/heldout"]
     with quick_timing():
         attack = ["--attack", "strangers=data/strangers"]
         assert main(["calibrate", *own, *attack, "--output", "results/measured.json"]) == 0
@@ -67,7 +67,7 @@ def test_keys_are_kept_where_the_command_was_called(here: Path) -> None:
 def test_a_records_file_that_is_none_is_refused_with_its_name(here: Path, refused: Refused) -> None:
     (here / "own" / "records.jsonl").write_text('{"error": "this is a log"}\n')
     line = refused(
-        *("calibrate", "--victim", "own/victim.mar", "--metric", "entropy", "--data", "data/heldout"),
+        *("calibrate", "--victim", "own/victim.mar", "--scores", "entropy", "--data", "data/heldout"),
         *("--from-records", "own/records.jsonl", "--output", "measured.json"),
     )
     assert line.startswith(f"{here}/own/records.jsonl is not a file of records (error is not known)")

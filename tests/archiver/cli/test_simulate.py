@@ -12,7 +12,7 @@ import pytest
 
 from calpow.archiver.replay import simulation
 from calpow.client.cli.main import main
-from calpow.handler.policy.policies import SolverFit
+from calpow.handler.policy.solver_fit import SolverFit
 
 BASELINE = "time,privacy,queries\n7.36,250,1000\n14.72,500,2000\n22.08,750,3000\n"
 
@@ -52,6 +52,18 @@ def test_the_table_shows_each_attack_before_and_after(folder: Path, capsys: pyte
     # On the line: two puzzles of 1 s and the least one. 400 above it: 1.0075^400 = 19.86 s.
     assert honest == ["honest", "2,000", "90.0", "14.0", "16.1", "1.15"]
     assert thief == ["thief", "1,000", "70.0", "7.0", "27.0", "3.85"]
+
+
+def test_the_rule_of_the_bounds_takes_two_users(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "dearest.csv").write_text(
+        BASELINE.replace("250,", "650,").replace("500,", "1300,").replace("750,", "1950,")
+    )
+    files = ["--baseline", "legitimate.csv", "--upper-baseline", "dearest.csv", "--trace", "attacks.csv"]
+    assert main(["simulate", "--policy", "bounds", *files]) == 0
+    _, honest, thief = (re.split(r"\s{2,}", line) for line in capsys.readouterr().out.splitlines())
+    # Both lie within the band, and pay a second a step.
+    assert (honest[4], thief[4]) == ("16.1", "8.1")
+    assert "--upper-baseline belong together" in refused(capsys, "--policy", "bounds")
 
 
 def test_an_attack_is_picked_and_stopped(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

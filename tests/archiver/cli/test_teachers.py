@@ -18,7 +18,7 @@ def odd(folder: Path, flaw: str) -> Path:
 def refused_by_every_command(refused: Refused, victim: Path, output: Path) -> set[str]:
     """Return what each command that may be an owner's first says about a victim."""
     arguments = ("--victim", victim, "--data", "heldout", "--output", output)
-    commands = (("calibrate", "--metric", "entropy"), ("neighbours",), ("teachers",))
+    commands = (("calibrate", "--scores", "entropy"), ("neighbours",), ("teachers",))
     return {refused(*command, *arguments) for command in commands}
 
 

@@ -1,6 +1,7 @@
 """Simulations: what cannot be replayed is refused by the order, for callers from Python as well."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,15 @@ from calpow.archiver.replay.simulation import SimulationOrder
     ],
 )
 def test_an_order_that_cannot_be_replayed_is_refused(changes: dict[str, float], message: str) -> None:
-    numbers = {"queries": math.inf, "base": 1.0075, "min_seconds": 0.1, "max_seconds": 2948.0, **changes}
+    order = SimulationOrder(
+        Path("legitimate.csv"),
+        Path("attacks.csv"),
+        None,
+        math.inf,
+        1.0075,
+        min_seconds=0.1,
+        max_seconds=2948.0,
+        bits=False,
+    )
     with pytest.raises(SimulationError, match=message):
-        SimulationOrder(Path("legitimate.csv"), Path("attacks.csv"), attack=None, bits=False, **numbers)
+        replace(order, **changes)  # type: ignore[arg-type]  # by name

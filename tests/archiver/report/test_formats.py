@@ -2,7 +2,7 @@
 
 import pytest
 
-from calpow.archiver.report.formats import duration, exactly, times
+from calpow.archiver.report.formats import duration, exactly, floors, number, times
 
 
 @pytest.mark.parametrize(
@@ -11,6 +11,18 @@ from calpow.archiver.report.formats import duration, exactly, times
 )
 def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_prices_have_two_digits_at_least() -> None:
+    assert [number(price) for price in (1.0, 9.96, 12.3, 99.4, 99.6, 2_948.4)] == [
+        "1.0",
+        "10",
+        "12",
+        "99",
+        "100",
+        "2,948",
+    ]
+    assert floors(34.2) == "34 floors"
 
 
 def test_measured_multiples_have_significant_digits_and_chosen_ones_all() -> None:

@@ -1,11 +1,11 @@
-"""Multiples of the unprotected time, from the work of simulated users."""
+"""Multiples of the unprotected time, and mean prices, from the work of simulated users."""
 
 import dataclasses
 
 import pytest
 
 from calpow.archiver.calibration.calibration_document import Band
-from calpow.archiver.report.multiples import Multiples, work_at
+from calpow.archiver.report.multiples import Multiples, mean_prices, work_at
 from tests.support.calibrations import calibration
 
 
@@ -14,14 +14,25 @@ def test_an_answer_takes_its_own_time_the_gates_and_that_of_its_puzzles() -> Non
     multiples = Multiples.of(calibration(latency_seconds=0.002, added_seconds=0.001, floor_seconds=0.001))
     assert multiples.of_work(10.0, 10) == pytest.approx(2.0)
     assert multiples.of_work(10_000.0, 10) == pytest.approx(501.5)
+    assert multiples.of_solving(34.0) == pytest.approx(17.0)
 
 
-def test_a_profiles_last_multiple_is_its_overhead_at_the_horizon() -> None:
+def test_the_budget_is_kept_in_the_digits_that_are_shown() -> None:
     saved = calibration()
-    multiples = Multiples.of(saved)
-    for profile in saved.rehearsal.profiles:
-        band = multiples.band(saved.rehearsal, profile)
-        assert band.middle[-1] == multiples.after(saved.rehearsal, profile, 10) == pytest.approx(profile.overhead[50])
+    honest, *others = saved.rehearsal.profiles
+
+    def over(dearest: float) -> bool:
+        profiles = (dataclasses.replace(honest, dearest=dearest), *others)
+        return Multiples.of(saved).over_budget(dataclasses.replace(saved.rehearsal, profiles=profiles))
+
+    # The floor is half an unprotected answer, the budget twice its time.
+    assert [over(dearest) for dearest in (1.9, 2.0, 2.004, 2.02)] == [False, False, False, True]
+
+
+def test_a_mean_price_is_the_work_so_far_over_the_queries() -> None:
+    evidence = calibration().rehearsal
+    band = mean_prices(evidence, evidence.attackers[0])
+    assert band.middle == pytest.approx((1.0, 295.7))
 
 
 def test_work_between_checkpoints_lies_on_the_line_through_them() -> None:

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calpow.archiver.calibration.calibration_document import Band, Calibration, SimulatedProfile, Sources
+from calpow.archiver.calibration.calibration_document import Band, Calibration, SimulatedProfile, Sources, ThiefFigures
 from calpow.archiver.errors import ReportError
 from calpow.archiver.report.page import MOST_KINDS, render, write_report
 from calpow.archiver.report.verdicts import verdict
+from calpow.handler.policy.calibrated_policy import PolicyName
+from calpow.handler.policy.solver_fit import SolverFit
 from tests.support.browser import CHROMIUM, open_page
 from tests.support.calibrations import calibration
 from tests.support.devtools import Browser, run_browser
@@ -27,9 +29,7 @@ HOSTILE = '<script>alert(\'1\')</script>" onload="x"&\x00\ud800\u202e{{ 7 * 7 }}
 
 @pytest.fixture(scope="module")
 def simulated() -> Calibration:
-    return calibration(
-        rehearsal=simulated_evidence(("Class coat has few samples.",)), floor_seconds=0.0016, provenance=FACTS
-    )
+    return calibration(rehearsal=simulated_evidence(("Class coat has few samples.",)), provenance=FACTS)
 
 
 def changed(simulated: Calibration, **changes: object) -> Calibration:
@@ -39,12 +39,22 @@ def changed(simulated: Calibration, **changes: object) -> Calibration:
 
 
 def renamed(simulated: Calibration, name: str) -> Calibration:
-    """Return the calibration with this name for every profile and metric, and whatever else has a name."""
-    profiles = [dataclasses.replace(profile, name=name, auroc={name: 0.9}) for profile in simulated.rehearsal.profiles]
+    """Return the calibration with this name for every profile and score, and whatever else has a name."""
+    profiles = [
+        dataclasses.replace(profile, name=name, kind=name if profile.kind else "", auroc={name: 0.9})
+        for profile in simulated.rehearsal.profiles
+    ]
     measured = dataclasses.replace(
         simulated.measurement, sources=Sources(name, name, name, name), provenance={"made": name, name: name}
     )
-    named = changed(simulated, profiles=tuple(profiles), score_name=name, warnings=(name,))
+    named = changed(
+        simulated,
+        profiles=tuple(profiles),
+        score_name=name,
+        warnings=(name,),
+        tolerated=(name,),
+        intolerant={name: 2.0},
+    )
     return dataclasses.replace(named, measurement=measured)
 
 
@@ -64,6 +74,10 @@ class Elements(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
 
+    def classes(self, tag: str) -> Counter[str]:
+        named = (str(attrs.get("class", "")).split() for name, attrs in self.tags if name == tag)
+        return Counter(name for classes in named for name in classes)
+
     def values(self, attribute: str) -> Counter[str]:
         return Counter(str(attrs[attribute]) for _, attrs in self.tags if attribute in attrs)
 
@@ -81,20 +95,20 @@ def test_the_verdict_comes_first_then_the_names_the_unit_and_the_next_command(si
             f"{outcome.headline}.",
             "victim.mar",
             "heldout",
-            "1× is the time that an answer takes without protection (2 ms)",
+            "a floor is the least puzzle (1 ms). 1× is the time that an answer takes without protection (2 ms)",
             outcome.reasons[0],
             "Class coat has few samples.",
             "calpow archive --victim victim.mar --ensemble teachers.pt --calibration demo/calibration.json",
-            "Who pays what for 10,000 queries",
+            "Who pays what for an answer",
         )
     ]
     assert places == sorted(places)
     assert text.count("1× is the time") == 1
 
 
-def test_the_page_knows_one_unit(simulated: Calibration) -> None:
+def test_prices_are_in_floors_and_never_in_seconds(simulated: Calibration) -> None:
     text = text_of(render(simulated, FILE)).split("Details")[0]
-    assert not re.search(r"floor|\d (s|min|h|days?|years?)\b", text)
+    assert not re.search(r"\d (s|min|h|days?|years?)\b", text)
 
 
 def test_every_profile_is_shown_wherever_it_belongs(simulated: Calibration) -> None:
@@ -103,7 +117,9 @@ def test_every_profile_is_shown_wherever_it_belongs(simulated: Calibration) -> N
     assert elements.values("data-series") == dict.fromkeys(names(evidence.profiles), 2)
     assert elements.values("data-overhead") == dict.fromkeys(names(evidence.honest), 1)
     assert elements.values("data-attacker") == dict.fromkeys(names(evidence.attackers), 1)
-    assert elements.values("data-payment") == dict.fromkeys(["honest users, 12 kinds", *names(evidence.attackers)], 1)
+    assert elements.values("data-payment") == dict.fromkeys(
+        ["honest users", "honest users, tolerated changes", *names(evidence.attackers)], 1
+    )
 
 
 def test_many_kinds_of_honest_users_are_folded_away(simulated: Calibration) -> None:
@@ -112,7 +128,8 @@ def test_many_kinds_of_honest_users_are_folded_away(simulated: Calibration) -> N
     document = render(changed(simulated, profiles=(*kinds, *simulated.rehearsal.attackers)), FILE)
     assert f"The other {1_000 - MOST_KINDS} kinds" in document
     assert len(Elements(document).values("data-overhead")) == 1_000
-    assert "<details>" not in render(simulated, FILE)
+    few = (*simulated.rehearsal.honest[:MOST_KINDS], *simulated.rehearsal.attackers)
+    assert "<details>" not in render(changed(simulated, profiles=few), FILE)
 
 
 def test_the_page_loads_nothing(simulated: Calibration) -> None:
@@ -123,9 +140,58 @@ def test_the_page_loads_nothing(simulated: Calibration) -> None:
 
 
 def test_kinds_over_the_budget_are_marked(simulated: Calibration) -> None:
-    most = max(profile.overhead[99] for profile in simulated.rehearsal.honest)
+    most = max(profile.overhead[99] for profile in simulated.rehearsal.honest if not profile.kind)
     assert 'class="row over"' in render(changed(simulated, overhead_budget=most - 0.01), FILE)
     assert 'class="row over"' not in render(changed(simulated, overhead_budget=most + 0.01), FILE)
+
+
+def test_the_worst_theft_is_read_in_floors_with_unprotected_answers_beside(simulated: Calibration) -> None:
+    text = text_of(render(simulated, FILE))
+    # 24.6 floors of half an unprotected answer each, with 14 genuine answers in between.
+    assert "C · strokes 500 samples yes 25 12.3× · 14 in between 19,400 9,700×" in text
+
+
+def test_a_theft_below_the_aim_is_marked_for_attackers_with_data_of_their_own(simulated: Calibration) -> None:
+    assert "short" not in Elements(render(simulated, FILE)).classes("td")
+    thieves = tuple(dataclasses.replace(attacker, own_data=True) for attacker in simulated.rehearsal.attackers)
+    marked = render(changed(simulated, profiles=(*simulated.rehearsal.honest, *thieves)), FILE)
+    assert Elements(marked).classes("td")["short"] == 3
+
+
+def test_what_users_and_thieves_pay_is_shown_with_tolerance_and_without(simulated: Calibration) -> None:
+    text = text_of(render(simulated, FILE))
+    assert "What honest users pay, and what tolerance costs" in text
+    assert re.search(r"noise 1\.\d 1\.\d+× 260 131×", text)
+    assert "A · noise 62 31.2× 87 43.7×" in text
+    alone = changed(
+        simulated,
+        profiles=tuple(profile for profile in simulated.rehearsal.profiles if not profile.kind),
+        tolerated=(),
+        intolerant={},
+    )
+    assert "tolerance costs" not in render(alone, FILE)
+    assert "tolerating" not in render(alone, FILE)
+
+
+def test_the_scores_that_are_bet_on_are_shown_with_their_levels(simulated: Calibration) -> None:
+    text = text_of(render(simulated, FILE))
+    assert "Chosen by what the reference attackers pay" in text
+    assert "score odd if 30 % 5 % pate high 2 2" in text
+    measured = dataclasses.replace(simulated.measurement, provenance={**FACTS, "scores": "pate"})
+    assert "Given with --scores" in text_of(render(dataclasses.replace(simulated, measurement=measured), FILE))
+    policy = dataclasses.replace(simulated.policy, name=PolicyName.paper)
+    assert "The scores that are bet on" not in render(dataclasses.replace(simulated, policy=policy), FILE)
+
+
+def test_thieves_whose_solver_runs_on_are_said_to_save_its_start(simulated: Calibration) -> None:
+    assert "tight loop" not in render(simulated, FILE)
+    slow = dataclasses.replace(simulated.policy, solver=SolverFit(0.0006, 1e6))
+    text = text_of(render(dataclasses.replace(simulated, policy=slow), FILE))
+    assert "solver that starts once and runs on, in a tight loop, takes 40% of the floor's time" in text
+    assert "a theft in a tight loop" in text
+    tiny = dataclasses.replace(simulated.policy, solver=SolverFit(0.001, 1e6))
+    text = text_of(render(dataclasses.replace(simulated, policy=tiny), FILE))
+    assert "takes less than 1% of the floor's time" in text
 
 
 def test_provenance_is_shown(simulated: Calibration) -> None:
@@ -186,6 +252,7 @@ COLUMN = st.tuples(POSITIVE, POSITIVE)
     middle=COLUMN,
     high=COLUMN,
     overhead=st.tuples(POSITIVE, POSITIVE),
+    price=POSITIVE,
     budget=st.floats(1.0, 100.0),
     floor=st.floats(1e-9, 1e3),
     second=st.integers(2, 10**9),
@@ -196,6 +263,7 @@ def test_whatever_was_measured_can_be_drawn(
     middle: tuple[float, float],
     high: tuple[float, float],
     overhead: tuple[float, float],
+    price: float,
     budget: float,
     floor: float,
     second: int,
@@ -206,6 +274,8 @@ def test_whatever_was_measured_can_be_drawn(
             score=Band(scores, scores, scores),
             work=Band(*(tuple(map(pick, low, middle, high)) for pick in (min, _median, max))),
             overhead=tuple(sorted(overhead[index % 2] for index in range(101))),
+            dearest=price,
+            figures=profile.figures and ThiefFigures(*(price,) * 6, 3, price, price),
         )
         for profile in calibration().rehearsal.profiles
     ]

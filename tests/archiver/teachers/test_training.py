@@ -13,13 +13,21 @@ from benchmarks.digits.data import load_splits
 from benchmarks.digits.handler import read_digit
 from benchmarks.digits.model import DigitNet
 from benchmarks.digits.victim import archive
-from calpow.archiver.data.payloads import read_folder
+from calpow.archiver.data.payloads import BadPayloads, read_folder
 from calpow.archiver.errors import FolderError, PartitionError, TrainingError
 from calpow.archiver.teachers.partitions import divide, partition_digests, payload_digests
-from calpow.archiver.teachers.training import TeacherOrder, train
+from calpow.archiver.teachers.training import TeacherOrder, default_trunk, train
+from calpow.archiver.victim.examination import Examination, ModelFacts
+from calpow.archiver.victim.victim_archive import open_victim
 from calpow.client.cli.main import main
 from calpow.handler.errors import NoDistribution, VictimError
+from calpow.handler.leakage.model_inputs import ModelInputs
+from calpow.handler.leakage.references import LAST, References
+from calpow.handler.leakage.specs import OutputKind
+from calpow.handler.leakage.taps import find_features
 from calpow.handler.leakage.teachers.ensemble import Ensemble
+from calpow.handler.leakage.teachers.trunks import VICTIM
+from calpow.handler.policy.calibrated_policy import BatchRows
 from tests.support.victims.build import bare_function, odd, vector_class, vectors
 
 pytestmark = pytest.mark.training
@@ -29,7 +37,9 @@ pytestmark = pytest.mark.training
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A victim that was never trained, only its handler counts, and the originals of its training set."""
     home = tmp_path_factory.mktemp("digits")
-    archive(DigitNet(), home)
+    with torch.random.fork_rng():
+        torch.manual_seed(2)  # with some weights, its answers would fit the classes in another order
+        archive(DigitNet(), home)
     split = load_splits()["victim-train"]
     for image, label, number in zip(split.images, split.labels, split.numbers, strict=True):
         folder = home / "train" / str(label)
@@ -40,7 +50,8 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(digits: Path) -> Path:
-    train(TeacherOrder(digits / "victim.mar", digits / "train", digits / "teachers.pt", teachers=20))
+    order = TeacherOrder(digits / "victim.mar", digits / "train", digits / "teachers.pt", 20, "scattering")
+    train(order)
     return digits / "teachers.pt"
 
 
@@ -80,19 +91,84 @@ def test_the_card_says_what_was_trained(trained: Path, digits: Path) -> None:
 
 def test_the_same_seed_trains_the_same_teachers(trained: Path, digits: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.pt"
-    order = TeacherOrder(digits / "victim.mar", digits / "train", again, teachers=20)
+    order = TeacherOrder(digits / "victim.mar", digits / "train", again, 20, "scattering")
     card = train(order)
     images, _ = users()
     assert card == Ensemble.load(trained).card
     assert torch.equal(Ensemble.load(again).votes(images), Ensemble.load(trained).votes(images))
+    assert same(Ensemble.load(again).references, Ensemble.load(trained).references)
 
 
-def test_payloads_that_are_no_images_train_teachers_too(tmp_path: Path) -> None:
+def same(one: References | None, other: References | None) -> bool:
+    """Return whether both hold the same numbers."""
+    if one is None or other is None:
+        return one is other
+    pairs = [(one.axes, other.axes), (one.prototypes, other.prototypes)]
+    return all(set(a) == set(b) and all(torch.equal(a[name], b[name]) for name in a) for a, b in pairs)
+
+
+def test_teachers_of_every_trunk_carry_what_the_training_data_shows(trained: Path) -> None:
+    references = Ensemble.load(trained).references
+    assert references is not None
+    assert references.layers
+    assert {LAST, *references.layers} == set(references.axes) == set(references.prototypes) == set(references.gaussians)
+    assert references.mixture is not None
+    assert references.mixture.pool == 1
+    assert references.token_costs is None
+
+
+def test_teachers_vote_on_the_victims_projected_features_by_default(digits: Path, tmp_path: Path) -> None:
+    output = tmp_path / "teachers.pt"
+    card = train(TeacherOrder(digits / "victim.mar", digits / "train", output, teachers=20))
+    ensemble = Ensemble.load(output)
+    assert ensemble.references is not None
+    axes = ensemble.references.axes[LAST]
+    assert (card.trunk, card.width, ensemble.on_features) == (VICTIM, axes.shape[1], True)
+    with open_victim(digits / "victim.mar") as victim:
+        images, labels = users()
+        find_features(victim.recorder, ModelInputs.of(images[:1]))
+        features = victim.recorder.ask(images).features
+    assert features is not None
+    votes = ensemble.votes(features @ axes)
+    assert float((votes.argmax(dim=1) == labels).double().mean()) == pytest.approx(card.vote_accuracy, abs=0.1)
+
+
+@pytest.mark.parametrize("trunk", [None, "random"])
+def test_payloads_that_are_no_images_train_teachers_too(tmp_path: Path, trunk: str | None) -> None:
     data = vectors(tmp_path / "train", per_class=40)
-    order = TeacherOrder(vector_class(tmp_path), data, tmp_path / "teachers.pt", teachers=5)
+    order = TeacherOrder(vector_class(tmp_path), data, tmp_path / "teachers.pt", 5, trunk)
     card = train(order)
-    assert (card.trunk, card.input_shape, card.classes) == ("random", (4,), 4)
+    assert (card.trunk, card.input_shape, card.classes) == (trunk or VICTIM, (4,), 4)
     assert card.vote_accuracy > 0.6
+
+
+def found(layer: str, shape: tuple[int, ...] | None, dtype: str = "float32") -> Examination:
+    """Return an examination that says this of the victim's features and inputs."""
+    facts = ModelFacts("Net", 0, "", "cpu", torch.__version__)
+    rows = BatchRows(in_order=True, counted=False)
+    once = (1, 1)
+    return Examination(
+        1, facts, shape, dtype, (), OutputKind.logits, 2, once, once, layer, 4, (), rows, (), True, True, 0.1,
+        BadPayloads(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "dtype", "trunk"),
+    [
+        ("fc", (3, 32, 32), "float32", VICTIM),
+        ("fc", (4,), "float32", VICTIM),
+        ("fc", None, "int64", VICTIM),
+        ("", (3, 32, 32), "float32", "scattering"),
+        ("", (4,), "float32", "random"),
+        ("", (4,), "int64", VICTIM),
+        ("", None, "float32", VICTIM),
+    ],
+)
+def test_the_victims_features_are_the_default_trunk_wherever_it_shows_some(
+    layer: str, shape: tuple[int, ...] | None, dtype: str, trunk: str
+) -> None:
+    assert default_trunk(found(layer, shape, dtype)) == trunk
 
 
 def run(*arguments: str | Path) -> int:
@@ -107,7 +183,10 @@ def test_the_command_writes_an_ensemble_and_says_how_good_it_is(
     assert run("--victim", "victim.mar", "--data", "train", "--output", output, "--trunk", "random", "--seed", "3") == 0
     card = Ensemble.load(output).card
     assert (card.trunk, card.seed, card.teachers) == ("random", 3, 39)
-    assert "39 teachers on 2" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "39 teachers on 2" in out
+    assert f"the vote costs the most that it can in {card.share_at_ceiling:.1%} of them" in out
+    assert "privacy:" not in out
 
 
 def test_what_cannot_be_trained_is_refused_before_the_work(digits: Path, tmp_path: Path) -> None:
@@ -193,8 +272,20 @@ def test_weak_teachers_are_trained_with_a_warning(vector_home: Path, capsys: pyt
         numbers = torch.rand(4, generator=generator).tolist()
         file.write_text(",".join(map(str, numbers)))
     train_vectors(vector_home)
-    (warning,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning:")]
+    lines = capsys.readouterr().err.splitlines()
+    (warning,) = [line for line in lines if line.startswith("warning:")]
     assert "where guessing is in 25.0%" in warning
+    assert any("trunk" in line and "at the highest cost" in line for line in lines if line.startswith("note:"))
+
+
+def test_the_command_says_what_the_guarantee_covers_on_the_victims_features(
+    vector_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = {"--victim": "victim.mar", "--data": "train", "--output": "teachers.pt"}
+    assert run(*[word for name, file in arguments.items() for word in (name, vector_home / file)]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("privacy:")]
+    assert "covers the heads" in line
+    assert "not the features" in line
 
 
 def test_partitions_recorded_in_the_card_are_those_of_the_data(vector_home: Path) -> None:

@@ -12,12 +12,13 @@ from calpow.archiver.errors import FolderError, TrainingError
 from calpow.archiver.teachers import training_set
 from calpow.archiver.teachers.checkpoints import Checkpoints
 from calpow.archiver.teachers.partitions import payload_digests
+from calpow.archiver.teachers.references.observations import INPUTS, PAYLOADS, Observer
 from calpow.archiver.teachers.training_set import TrainingSet, ValueSource, read_training_set
 from calpow.handler.errors import BadPayload
-from calpow.handler.leakage.meter import find_features
 from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.recording import Call
 from calpow.handler.leakage.specs import OutputKind
+from calpow.handler.leakage.taps import find_features
 from calpow.handler.leakage.teachers.trunks import VICTIM, make_trunk
 from tests.support.open_victims import FirstTensorNet, PooledNet, Read, open_with
 from tests.support.open_victims import numbers as numbers_of
@@ -47,10 +48,15 @@ def numbers(folder: Path) -> PayloadFolder:
     return read_folder(folder)
 
 
+def observer(shape: tuple[int, ...] | None, classes: int, chosen: Sequence[str] = ()) -> Observer:
+    return Observer(OutputKind.logits, classes, shape, frozenset(chosen), 1)
+
+
 def read(victim: Numbers, folder: PayloadFolder, output: Path) -> TrainingSet:
-    source = ValueSource(nn.Identity(), (1,), OutputKind.logits, 2)
-    checkpoints = Checkpoints(output, {})
-    return read_training_set(victim, folder.payloads, payload_digests(folder), source, checkpoints)
+    source = ValueSource(nn.Identity(), (1,), 0, OutputKind.logits, 2)
+    digests = payload_digests(folder)
+    observe = observer((1,), 2, digests)
+    return read_training_set(victim, folder.payloads, digests, source, observe, Checkpoints(output, {}))
 
 
 def test_what_was_read_is_kept_when_bad_payloads_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,6 +73,9 @@ def test_what_was_read_is_kept_when_bad_payloads_are_removed(tmp_path: Path, mon
     expected = [float(folder.payloads[index].path.read_text()) for index in values.payloads.tolist()]
     assert values.values.flatten().tolist() == expected
     assert sorted(values.payloads.tolist()) == list(range(78))
+    inputs, observed = values.observed[INPUTS], values.observed[PAYLOADS]
+    assert inputs.flatten().tolist() == [float(folder.payloads[index].path.read_text()) for index in observed]
+    assert len(observed) == 78
 
 
 READERS: dict[str, tuple[nn.Module, Read]] = {
@@ -91,9 +100,10 @@ def test_teachers_on_the_victims_features_learn_from_inputs_of_any_form(tmp_path
     victim = open_with(model, reader)
     folder = texts(tmp_path / "data")
     assert find_features(victim.recorder, reader(TEXTS[0])).name == "layer"
-    source = ValueSource(make_trunk(VICTIM, None, 0), None, OutputKind.logits, 4)
+    source = ValueSource(make_trunk(VICTIM, None, 0), None, 4, OutputKind.logits, 4)
+    checkpoints = Checkpoints(tmp_path / "teachers.pt", {})
     read_set = read_training_set(
-        victim, folder.payloads, payload_digests(folder), source, Checkpoints(tmp_path / "teachers.pt", {})
+        victim, folder.payloads, payload_digests(folder), source, observer(None, 4), checkpoints
     )
     rows = [numbers_of(text).reshape(-1, 4) for text in TEXTS]
     if form == "sequence":
@@ -113,7 +123,19 @@ def test_a_trunk_of_one_shape_refuses_other_inputs_and_names_the_trunk_that_take
 ) -> None:
     model, reader = READERS[form]
     folder = texts(tmp_path / "data")
-    source = ValueSource(nn.Identity(), (1, 4), OutputKind.logits, 4)
+    source = ValueSource(nn.Identity(), (1, 4), 0, OutputKind.logits, 4)
+    victim, digests = open_with(model, reader), payload_digests(folder)
     checkpoints = Checkpoints(tmp_path / "teachers.pt", {})
     with pytest.raises(TrainingError, match=f"{words}.*take --trunk victim"):
-        read_training_set(open_with(model, reader), folder.payloads, payload_digests(folder), source, checkpoints)
+        read_training_set(victim, folder.payloads, digests, source, observer((1, 4), 4), checkpoints)
+
+
+def test_features_of_another_number_are_refused_and_their_payload_is_named(tmp_path: Path) -> None:
+    model, reader = READERS["sample"]
+    folder = texts(tmp_path / "data")
+    victim, digests = open_with(model, reader), payload_digests(folder)
+    find_features(victim.recorder, reader(TEXTS[0]))
+    source = ValueSource(nn.Identity(), None, 7, OutputKind.logits, 4)
+    checkpoints = Checkpoints(tmp_path / "teachers.pt", {})
+    with pytest.raises(TrainingError, match=r"0\.txt: the victim shows 4 features of it and 7 of others"):
+        read_training_set(victim, folder.payloads, digests, source, observer(None, 4), checkpoints)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 
 from calpow.archiver.data.payloads import read_folder
 from calpow.archiver.errors import FolderError
@@ -15,7 +16,7 @@ from calpow.handler.errors import NoDistribution, VictimError
 from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.specs import OutputKind
 from calpow.handler.victim import Victim
-from tests.support.open_victims import FirstTensorNet, TextHandler, numbers
+from tests.support.open_victims import FirstTensorNet, TextHandler, numbers, open_with
 from tests.support.victims import build as victims
 
 Make = Callable[[Path], Path]
@@ -35,13 +36,23 @@ def test_it_describes_the_model_its_inputs_its_outputs_and_its_features(tmp_path
     assert (found.model.weights_dtype, found.model.torch) == ("float32", torch.__version__)
     assert (found.input_shape, found.input_dtype, found.tensors) == ((4,), "float32", ("float32 [1, 4]",))
     assert (found.kind, found.classes) == (OutputKind.logits, 4)
-    assert (found.layer, found.width, found.depths) == ("layer", 4, (Depth("layer", (4,)),))
+    assert (found.layer, found.width, found.depths) == ("layer", 4, ())
     assert (found.calls_per_payload, found.samples_per_payload) == ((1, 1), (1, 1))
     assert found.rows.in_order
     assert not found.rows.counted
     assert found.repeatable
     assert found.remembers == ()
     assert 0 < found.seconds < 1
+
+
+def test_inner_layers_that_scores_look_into_are_named_with_their_numbers(tmp_path: Path) -> None:
+    victims.vectors(tmp_path, per_class=5)
+    deep = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4))
+    victim = open_with(deep, lambda text: ModelInputs.of(numbers(text).unsqueeze(0)))
+    found = examine(victim, read_folder(tmp_path), seed=0)
+
+    assert (found.layer, found.width) == ("4", 5)
+    assert Depth("1", 6) in found.depths
 
 
 def test_a_list_is_counted_where_each_entry_is_a_sample(tmp_path: Path) -> None:

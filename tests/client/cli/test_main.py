@@ -145,7 +145,7 @@ def test_without_torch_the_owner_s_commands_say_what_to_install(command: str, tm
     required = {
         "teachers": ["--victim", "file", "--data", "data", "--output", "t.pt2"],
         "neighbours": ["--victim", "file", "--data", "data", "--output", "n.pt"],
-        "calibrate": ["--victim", "file", "--data", "data", "--metric", "gap"],
+        "calibrate": ["--victim", "file", "--data", "data", "--scores", "gap"],
         "archive": ["--victim", "file", "--calibration", "file"],
     }
     code = "import sys; sys.modules['torch'] = None; from calpow.client.cli.main import main; sys.exit(main())"
@@ -238,7 +238,7 @@ def completions(*words: str) -> Iterator[str]:
 def test_a_shell_completes_commands_options_and_choices() -> None:
     assert list(completions("calpow", "ca")) == ["calibrate"]
     assert list(completions("calpow", "solve", "--max-")) == ["--max-hashes", "--max-seconds"]
-    assert list(completions("calpow", "calibrate", "--metric", "en")) == ["entropy"]
+    assert list(completions("calpow", "calibrate", "--scores", "en")) == ["entropy", "energy"]
     assert list(completions("calpow", "keys", "re")) == ["revoke"]
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from calpow.handler.policy.policies import SolverFit
+from calpow.handler.policy.solver_fit import SolverFit
 from tests.support.gate_harness import GateHarness
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from calpow.handler.gate.interface import Released
-from calpow.handler.policy.policies import SolverFit
+from calpow.handler.policy.solver_fit import SolverFit
 from tests.support.customers import Attempt, AuditedLedger, Customer, rest_ids
 from tests.support.gate_harness import (
     FLOOR_HASHES,
@@ -155,7 +155,7 @@ def test_over_batches_of_many_requests_of_the_same_accounts_it_is_too(
         assert all(attempt.answer is not None or attempt.withheld is not None for attempt in attempts)
         for customer in customers:
             market.check(customer)
-            assert market.ledger.account(MODEL, customer.name).totals.queries > 16
+            assert market.ledger.account(MODEL, customer.name).history.queries > 16
 
 
 # ---- No work is asked for in vain -----------------------------------------------------------------------------------
@@ -188,4 +188,4 @@ def test_whoever_pays_what_is_asked_for_one_sample_gets_its_answer_or_a_rest(tmp
         decision = harness.ask(text, harness.pay(text))
         while not isinstance(decision, Released):
             decision = harness.ask(text, solution(rest_challenge(decision)))
-    assert harness.account().totals.queries == 12
+    assert harness.account().history.queries == 12

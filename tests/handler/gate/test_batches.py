@@ -3,7 +3,7 @@
 import pytest
 
 from calpow.handler.gate.interface import Released
-from calpow.handler.ledger.ledger import MOST_USES, Totals
+from calpow.handler.ledger.ledger import MOST_USES
 from calpow.puzzle.wire import format_prepaid
 from tests.support.gate_harness import (
     FLOOR_HASHES,
@@ -39,7 +39,7 @@ def test_a_batch_is_decided_in_order_and_nobody_spoils_it_for_others(harness: Ga
         "answer to 1.3",
     ]
     assert harness.runner.calls == [["1.0", "?", "!", "1.3"]]
-    assert harness.account().totals.queries == 2
+    assert harness.account().history.queries == 2
 
 
 def test_an_accounts_requests_in_a_batch_are_settled_together_one_after_another(harness: GateHarness) -> None:
@@ -52,13 +52,14 @@ def test_an_accounts_requests_in_a_batch_are_settled_together_one_after_another(
     (settlements,) = ledger.calls
     assert [(settlement.account, len(settlement.spendings)) for settlement in settlements] == [("ada", 3), ("bob", 1)]
     assert len({next_hashes_of(decisions[index]) for index in (0, 2, 3)}) == 1
-    assert (harness.account().version, harness.account().totals) == (1, Totals(3_300_000, 300_000, 3))
+    history = harness.account().history
+    assert (harness.account().version, history.cost_micro, history.queries) == (1, 3_300_000, 3)
 
 
 def test_what_one_request_of_a_batch_owes_counts_for_the_next_of_the_same_account(harness: GateHarness) -> None:
     """Four lists that hide their samples: any one of them could leave alone, at twice the work presented."""
     decisions = harness.batch(
-        *(harness.request(f"1.0 1.{index}", harness.pay("1.0"), counted=False) for index in range(4))
+        *(harness.request(f"1.0#{index} 1.{index}", harness.pay("1.0"), counted=False) for index in range(4))
     )
     assert [decision_type(decision) for decision in decisions] == [
         "answered",
@@ -67,7 +68,7 @@ def test_what_one_request_of_a_batch_owes_counts_for_the_next_of_the_same_accoun
         "more-required",
     ]
     assert harness.account().owed == FLOOR_HASHES
-    assert harness.account().totals.queries == 8
+    assert harness.account().history.queries == 8
 
 
 @pytest.mark.parametrize("prepaid", [False, True])
@@ -76,7 +77,7 @@ def test_two_uses_of_one_solution_in_a_batch_run_one_after_the_other(harness: Ga
     decisions = harness.batch(*(harness.request("1.0", paid) for _ in range(3)))
     assert [decision_type(decision) for decision in decisions] == ["answered"] * 3
     assert harness.runner.calls == [["1.0"]] * 3
-    assert (harness.account().totals.queries, harness.account().version) == (1, 1)
+    assert (harness.account().history.queries, harness.account().version) == (1, 1)
 
 
 def test_of_two_requests_in_a_batch_with_one_solution_the_first_is_answered(harness: GateHarness) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from calpow.handler.gate.challenges import LONGEST_EXPIRY_SECONDS, SHORTEST_EXPIRY_SECONDS, solution_name, time_to_solve
 from calpow.handler.gate.interface import Released
-from calpow.handler.policy.policies import SolverFit
+from calpow.handler.policy.solver_fit import SolverFit
 from calpow.handler.policy.tariff import LONGEST_SECONDS
 from calpow.puzzle.prepaid import prepaid_resource
 from calpow.puzzle.profiles import PROFILES

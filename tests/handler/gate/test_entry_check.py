@@ -154,7 +154,7 @@ def test_too_many_samples_that_only_the_pass_shows_are_refused_and_the_work_stay
     paid = harness.pay("1.0")
     problem = problem_of(harness.ask(payload_of(257), paid, counted=False))
     assert (problem.status, problem.type) == (413, "too-large")
-    assert harness.account().totals.queries == 0
+    assert harness.account().history.queries == 0
     released(harness.ask("1.0", paid))
 
 
@@ -212,7 +212,7 @@ def test_work_buys_the_answer_and_says_what_the_next_one_takes(harness: GateHarn
     answer = released(harness.ask("1.0", harness.pay("1.0")))
     assert answer.answer == "answer to 1.0"
     assert answer.next_hashes == FLOOR_HASHES
-    assert (harness.account().totals.queries, harness.account().owed) == (1, 0)
+    assert (harness.account().history.queries, harness.account().owed) == (1, 0)
 
 
 def test_work_pays_for_whatever_request_it_comes_with(harness: GateHarness) -> None:

@@ -40,7 +40,7 @@ def assert_spoils_itself_alone(harness: GateHarness, decisions: Sequence[TextDec
     assert [decision_type(decision) for decision in decisions] == ["answered", "pricing-unavailable", "answered"]
     problem = problem_of(decisions[1])
     assert (problem.status, problem.headers["Retry-After"]) == (503, "5")
-    assert harness.account().totals.queries == 2
+    assert harness.account().history.queries == 2
 
 
 @pytest.fixture

@@ -77,6 +77,15 @@ def test_the_challenge_is_of_the_calibrations_kind_and_its_solution_buys_an_answ
     released(harness.ask("1.0", solution(challenge)))
 
 
+def test_a_challenge_of_four_stamps_is_read_solved_and_buys_an_answer(tmp_path: Path) -> None:
+    kind = replace(PROFILES["hashcash-sha1"].kind, least_bits=6)
+    harness = GateHarness(tmp_path / "ledger.db", kind, floor=6.6e-5)
+    challenge = harness.challenge("1.0")
+    assert (challenge.puzzle.bits, challenge.puzzle.count) == (4, 4)
+    assert Challenge.from_token(challenge.token) == challenge
+    released(harness.ask("1.0", solution(challenge)))
+
+
 def test_prepaid_stamps_of_the_kind_buy_an_answer_and_of_another_none(harness: GateHarness) -> None:
     hashes = next_hashes_of(harness.ask("1.0", prepay(harness, 80)))
     released(harness.ask("1.1", prepay(harness, hashes)))

@@ -5,7 +5,6 @@ from datetime import datetime, timezone
 import pytest
 
 from calpow.handler.gate.challenges import LONGEST_EXPIRY_SECONDS
-from calpow.handler.ledger.ledger import Account, Totals
 from calpow.handler.policy.tariff import Tariff
 from calpow.puzzle.prepaid import prepaid_resource
 from calpow.puzzle.puzzle import MAX_COUNT, Puzzle
@@ -69,7 +68,7 @@ def test_a_challenges_solution_that_is_too_little_is_built_on_too(harness: GateH
     rest = rest_challenge(harness.ask(payload_of(3), paid))
     released(harness.ask(payload_of(3), solution(rest)))
     assert decision_type(harness.ask("1.0", paid)) == "challenge-spent"
-    assert harness.account().totals.queries == 3
+    assert harness.account().history.queries == 3
 
 
 def test_the_same_too_little_work_always_gets_the_same_rest(harness: GateHarness) -> None:
@@ -174,7 +173,7 @@ def test_work_that_a_rest_builds_on_is_never_spent_twice_however_late_the_rest_c
             "challenge-expired",
             "more-required",
         )
-    assert slow.account().totals.queries == 30
+    assert slow.account().history.queries == 30
 
 
 def test_a_young_stamp_spent_with_an_old_one_is_remembered_by_its_own_age(slow: GateHarness) -> None:
@@ -186,7 +185,7 @@ def test_a_young_stamp_spent_with_an_old_one_is_remembered_by_its_own_age(slow: 
     for late in range(600, 3600, 100):
         slow.now = START + late + 1
         assert decision_type(slow.ask(payload_of(32), added)) in ("challenge-spent", "challenge-expired")
-    assert slow.account().totals.queries == 31
+    assert slow.account().history.queries == 31
 
 
 # ---- Withheld answers -----------------------------------------------------------------------------------------------
@@ -194,16 +193,19 @@ def test_a_young_stamp_spent_with_an_old_one_is_remembered_by_its_own_age(slow: 
 
 def test_up_to_twice_the_work_an_answer_leaves_and_the_rest_is_owed(harness: GateHarness) -> None:
     released(harness.ask(payload_of(2), harness.pay("1.0"), counted=False))
-    assert harness.account() == Account(Totals(2_000_000, 0, 2), FLOOR_HASHES, 1)
+    account = harness.account()
+    assert (account.history.cost_micro, account.history.queries) == (2_000_000, 2)
+    assert (account.owed, account.version) == (FLOOR_HASHES, 1)
 
 
-def test_beyond_twice_the_work_an_answer_is_withheld_its_evidence_charged_and_the_work_spent(
+def test_beyond_twice_the_work_an_answer_is_withheld_its_samples_charged_and_the_work_spent(
     harness: GateHarness,
 ) -> None:
-    paid, rest = withheld(harness, "2.0 2.0 1.5")
+    paid, rest = withheld(harness, "2.0 2.00 1.5")
     assert rest.puzzle.expected_hashes >= 2 * FLOOR_HASHES
     account = harness.account()
-    assert (account.totals, account.owed) == (Totals(5_500_000, 2_500_000, 3), 0)
+    assert (account.history.cost_micro, account.history.queries, account.owed) == (5_500_000, 3, 0)
+    assert min(account.history.wealth) > 0
     assert harness.pass_count == 1
     assert decision_type(harness.ask("1.0", paid)) == "challenge-spent"
 
@@ -220,7 +222,7 @@ def test_the_rest_is_what_was_due_and_pays_for_the_answer(harness: GateHarness) 
     assert rest.puzzle.expected_hashes >= 3 * FLOOR_HASHES
     answer = released(harness.ask(payload_of(4), solution(rest), counted=False))
     assert answer.answer == f"answer to {payload_of(4)}"
-    assert harness.account().totals == Totals(4_000_000, 0, 4)
+    assert harness.account().history.queries == 4
     assert harness.account().owed == max(-FLOOR_HASHES, 3 * FLOOR_HASHES - rest.puzzle.expected_hashes)
 
 
@@ -322,7 +324,7 @@ def test_an_answer_whose_rest_takes_more_than_15_minutes_is_refused_for_good(slo
     samples = int(problem.detail.split(" at most ")[1].split()[0])
     challenge_of(slow.ask(payload_of(samples)))
     assert decision_type(slow.ask(payload_of(samples + 1))) == "too-large"
-    assert slow.account().totals.queries == 60
+    assert slow.account().history.queries == 60
     assert decision_type(slow.ask(payload_of(60), paid, counted=False)) == "too-large"
     assert decision_type(slow.ask("1.0", paid)) == "challenge-spent"
 

@@ -42,7 +42,7 @@ def test_the_order_of_prepaid_stamps_makes_no_other_work_of_them(harness: GateHa
     stamps = prepaid_stamps(harness, 1000)
     released(harness.ask("1.0", format_prepaid(stamps)))
     released(harness.ask("1.0", format_prepaid(stamps[::-1])))
-    assert harness.account().totals.queries == 1
+    assert harness.account().history.queries == 1
 
 
 def test_one_work_makes_five_passes_at_most(harness: GateHarness) -> None:
@@ -50,7 +50,7 @@ def test_one_work_makes_five_passes_at_most(harness: GateHarness) -> None:
     decisions = [decision_type(harness.ask("1.0", paid)) for _ in range(MOST_USES + 3)]
     assert decisions == ["answered"] * MOST_USES + ["challenge-spent"] * 3
     assert harness.pass_count == MOST_USES
-    assert harness.account().totals.queries == 1
+    assert harness.account().history.queries == 1
 
 
 @pytest.mark.parametrize(("text", "explains"), [("1.1", False), ("1.0 1.0", False), ("1.0", True)])
@@ -58,7 +58,7 @@ def test_spent_work_buys_no_other_request(harness: GateHarness, text: str, expla
     paid = harness.pay("1.0")
     released(harness.ask("1.0", paid))
     assert decision_type(harness.ask(text, paid, explains=explains)) == "challenge-spent"
-    assert (harness.pass_count, harness.account().totals.queries) == (1, 1)
+    assert (harness.pass_count, harness.account().history.queries) == (1, 1)
     released(harness.ask("1.0", paid))
 
 
@@ -67,7 +67,7 @@ def test_work_that_shares_a_stamp_with_spent_work_is_spent(harness: GateHarness)
     released(harness.ask("1.0", format_prepaid(stamps)))
     for mixed in ([stamps[0], *prepaid_stamps(harness, 2000)], [*stamps, *prepaid_stamps(harness, 300)], stamps[:-1]):
         assert decision_type(harness.ask("1.0", format_prepaid(mixed))) == "challenge-spent"
-    assert harness.account().totals.queries == 1
+    assert harness.account().history.queries == 1
 
 
 def test_after_ten_minutes_the_same_request_is_spent_too(slow: GateHarness) -> None:
@@ -120,7 +120,7 @@ def test_what_the_ledger_forgets_this_moment_buys_nothing(harness: GateHarness, 
     harness.now = max(float(str(row[-1])) for row in harness.rows() if row[0] == "uses")
     for _ in range(40):
         assert decision_type(harness.ask(payload_of(256), again)) in ("challenge-spent", "challenge-expired")
-    assert (harness.pass_count, harness.account().totals.queries) == (1, 1)
+    assert (harness.pass_count, harness.account().history.queries) == (1, 1)
 
 
 def test_a_retry_is_answered_also_when_the_price_has_risen(harness: GateHarness) -> None:
@@ -154,7 +154,7 @@ def test_a_bad_payload_is_not_charged_and_its_work_is_good_for_another(harness: 
     paid = harness.pay("1.0")
     problem = problem_of(harness.ask("?", paid))
     assert (problem.status, problem.type, problem.challenge) == (400, "bad-payload", None)
-    assert (harness.account().totals.queries, harness.account().owed) == (0, 0)
+    assert (harness.account().history.queries, harness.account().owed) == (0, 0)
     released(harness.ask("1.0", paid))
 
 
@@ -162,7 +162,7 @@ def test_the_victims_own_failure_leaves_as_it_is_and_its_work_is_good_for_anothe
     paid = harness.pay("1.0")
     failure = released(harness.ask("!", paid))
     assert (failure.answer, failure.next_hashes) == ("failure on !", None)
-    assert harness.account().totals.queries == 0
+    assert harness.account().history.queries == 0
     released(harness.ask("1.0", paid))
 
 
@@ -208,7 +208,7 @@ def test_beyond_ten_failures_an_hour_an_accounts_failures_spend_its_work(harness
         assert decision_type(harness.ask(text, paid)) in ("bad-payload", "answered")
         assert decision_type(harness.ask("1.0", paid)) == "challenge-spent"
         assert decision_type(harness.ask(text, paid)) == "challenge-spent"
-    assert harness.account().totals.queries == 1
+    assert harness.account().history.queries == 1
 
 
 def test_what_the_server_cannot_price_does_not_count_as_the_accounts_failures(harness: GateHarness) -> None:
@@ -246,4 +246,4 @@ def test_a_retry_that_fails_costs_nothing(harness: GateHarness) -> None:
     request = harness.request("1.0", harness.pay("1.0"))
     answers = [released(harness.gate.answer([request], run)[0]).answer for _ in range(3)]
     assert answers == ["answer to 1.0", "failure on !", "answer to 1.0"]
-    assert harness.account().totals.queries == 1
+    assert harness.account().history.queries == 1

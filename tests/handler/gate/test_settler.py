@@ -10,8 +10,9 @@ import pytest
 
 from calpow.handler.gate.interface import PassResult
 from calpow.handler.gate.settler import MOST_CONFLICTS
-from calpow.handler.ledger.ledger import MOST_USES, Charge, Totals
+from calpow.handler.ledger.ledger import MOST_USES
 from calpow.puzzle.wire import format_prepaid
+from tests.support.calibrations import charge_of
 from tests.support.customers import Attempt, AuditedLedger, Customer
 from tests.support.gate_harness import (
     FLOOR_HASHES,
@@ -38,6 +39,12 @@ def outcomes(harness: GateHarness) -> list[tuple[object, ...]]:
     return [row for row in harness.rows() if row[0] == "outcomes"]
 
 
+def charge(harness: GateHarness, cost: float) -> None:
+    """Charge the account for a sample that nobody sent before."""
+    sample = charge_of(harness.policy, cost, str(harness.account().version))
+    harness.ledger.charge(MODEL, {"ada": lambda history: harness.policy.evidence.after(history, sample)})
+
+
 def at_once(jobs: Sequence[Callable[[], TextDecision]], threads: int = THREADS) -> list[TextDecision]:
     """Run jobs side by side and return their results."""
     with ThreadPoolExecutor(threads) as pool:
@@ -57,7 +64,7 @@ def test_200_simultaneous_uses_of_one_solution_have_one_outcome_and_make_five_pa
         assert 1 <= counted["answered"] <= MOST_USES
         assert counted["answered"] + counted["ledger-unavailable"] == harness.pass_count <= MOST_USES
         assert set(counted) <= {"answered", "challenge-spent", "ledger-unavailable"}
-        assert harness.account().totals.queries == index + 1
+        assert harness.account().history.queries == index + 1
         assert len(outcomes(harness)) == index + 1
 
 
@@ -67,7 +74,7 @@ def test_200_simultaneous_requests_with_one_solution_buy_one_of_them(harness: Ga
     jobs = [partial(harness.ask, f"1.0{'0' * index}", paid, gate=gate) for index, gate in enumerate(workers * 50)]
     counted = Counter(decision_type(decision) for decision in at_once(jobs))
     assert counted["answered"] <= 1
-    assert harness.account().totals.queries == len(outcomes(harness)) == counted["answered"]
+    assert harness.account().history.queries == len(outcomes(harness)) == counted["answered"]
     assert harness.pass_count <= MOST_USES
 
 
@@ -93,7 +100,7 @@ def test_simultaneous_answers_of_one_account_add_up_exactly_or_are_not_given(
     assert set(counted) <= {"answered", "more-required", "ledger-unavailable"}
     books = ledger.books["carla"]
     assert harness.account("carla") == books.account
-    assert books.account.totals.queries == len(outcomes(harness)) >= counted["answered"] >= 1
+    assert books.account.history.queries == len(outcomes(harness)) >= counted["answered"] >= 1
     assert counted["ledger-unavailable"] < len(decisions) / 4
 
 
@@ -103,24 +110,27 @@ def test_where_the_account_changes_meanwhile_it_is_settled_on_what_it_has_become
     def change() -> None:
         if len(changed) < MOST_CONFLICTS - 1:
             changed.append(1)
-            harness.ledger.charge(MODEL, {"ada": Charge(2_000_000, 1_000_000, 1)})
+            charge(harness, 2.0)
 
     ledger = WatchedLedger(harness.path, change)
     answer = harness.ask("1.0", harness.pay("1.0"), gate=harness.worker_on(ledger))
     assert len(ledger.calls) == MOST_CONFLICTS
     # Seven odd queries were settled before it, so it is priced after them.
     assert decision_type(answer) == "more-required"
-    assert harness.account().totals == Totals(15_000_000, 7_000_000, 8)
+    history = harness.account().history
+    assert (history.cost_micro, history.queries) == (15_000_000, 8)
+    assert min(history.wealth) > 0
     assert harness.pass_count == 1
 
 
 def test_after_eight_conflicts_nothing_is_answered_nothing_written_and_the_work_is_good(harness: GateHarness) -> None:
-    ledger = WatchedLedger(harness.path, lambda: harness.ledger.charge(MODEL, {"ada": Charge(500_000, -250_000, 1)}))
+    ledger = WatchedLedger(harness.path, lambda: charge(harness, 0.5))
     paid = harness.pay("1.0")
     problem = problem_of(harness.ask("1.0", paid, gate=harness.worker_on(ledger)))
     assert (problem.status, problem.type, problem.headers["Retry-After"]) == (503, "ledger-unavailable", "5")
     assert len(ledger.calls) == MOST_CONFLICTS
-    assert harness.account().totals == Totals(4_000_000, -2_000_000, 8)
+    history = harness.account().history
+    assert (history.cost_micro, history.queries) == (4_000_000, 8)
     assert outcomes(harness) == []
     assert harness.pass_count == 1
     released(harness.ask("1.0", paid))
@@ -128,7 +138,7 @@ def test_after_eight_conflicts_nothing_is_answered_nothing_written_and_the_work_
 
 def test_one_accounts_conflicts_keep_nobody_elses_answer_back(harness: GateHarness) -> None:
     bob = harness.ledger.add_key("bob")
-    ledger = WatchedLedger(harness.path, lambda: harness.ledger.charge(MODEL, {"ada": Charge(500_000, -250_000, 1)}))
+    ledger = WatchedLedger(harness.path, lambda: charge(harness, 0.5))
     requests = [harness.request("1.0", harness.pay("1.0")), harness.request("1.0", harness.pay("1.0", bob), bob)]
     decisions = harness.worker_on(ledger).answer(requests, harness.runner.run)
     assert [decision_type(decision) for decision in decisions] == ["ledger-unavailable", "answered"]
@@ -148,7 +158,7 @@ def test_a_request_that_is_overtaken_with_its_solution_has_the_outcome_of_the_fi
 
     (decision,) = harness.gate.answer([harness.request("1.0", paid)], overtaken)
     assert decision_type(decision) == second
-    assert (harness.account().totals.queries, len(outcomes(harness))) == (1, 1)
+    assert (harness.account().history.queries, len(outcomes(harness))) == (1, 1)
 
 
 def test_a_request_that_is_overtaken_by_a_withheld_answer_gets_the_same_rest(harness: GateHarness) -> None:
@@ -164,7 +174,7 @@ def test_a_request_that_is_overtaken_by_a_withheld_answer_gets_the_same_rest(har
     assert first is not None
     assert second is not None
     assert first.puzzle == second.puzzle
-    assert harness.account().totals.queries == 4
+    assert harness.account().history.queries == 4
 
 
 def test_a_use_that_shares_but_a_stamp_with_what_overtook_it_is_spent(harness: GateHarness) -> None:

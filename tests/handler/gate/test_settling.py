@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from calpow.handler.gate.settling import Settled, settle, settle_rest
-from calpow.handler.ledger.ledger import Account, Charge, Outcome, Totals
-from calpow.handler.policy.policies import SolverFit
+from calpow.handler.ledger.history import MICRO, Charge, History
+from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account, Outcome
+from calpow.handler.policy.solver_fit import SolverFit
 from calpow.handler.policy.tariff import Tariff, TooLarge
-from tests.support.calibrations import calibrated_policy
+from tests.support.calibrations import EVIDENCE, calibrated_policy, identity
 
-MICRO = 1_000_000
 TARIFFS = (
     Tariff(calibrated_policy()),
     # A dear one, of which a few samples take the longest challenge there is.
@@ -24,7 +25,8 @@ FACTORS = st.sampled_from([1.0, 10.0])
 
 @st.composite
 def charges(draw: st.DrawFn) -> list[Charge]:
-    one = st.builds(Charge, st.integers(0, 3 * MICRO), st.integers(-MICRO // 4, 2 * MICRO), st.just(1))
+    names = st.integers(0, 100).map(str)
+    one = st.builds(Charge, st.integers(0, 3 * MICRO), st.sampled_from(EVIDENCE.steps), st.builds(identity, names))
     return draw(st.lists(one, max_size=12))
 
 
@@ -37,17 +39,18 @@ class Situation:
     asked: int
     hashes: int
 
-    def settle(self, evidence: Sequence[Charge], factor: float, more: int = 0) -> Settled:
+    def settle(self, charged: Sequence[Charge], factor: float, more: int = 0) -> Settled:
         """Settle an answer, with `more` hashes beyond those presented."""
-        return settle(self.tariff, self.account, evidence, self.hashes + more, self.asked, factor)
+        return settle(self.tariff, self.account, charged, self.hashes + more, self.asked, factor)
 
 
 @st.composite
 def situations(draw: st.DrawFn) -> Situation:
     tariff = draw(st.sampled_from(TARIFFS))
     queries = draw(st.integers(0, 500))
-    totals = Totals(queries * MICRO, draw(st.integers(-MICRO // 4, MICRO)) * queries, queries)
-    account = Account(totals, draw(st.integers(-tariff.next(totals), tariff.longest)), 1)
+    bets = draw(st.lists(st.integers(0, 25 * MICRO), min_size=EVIDENCE.bets, max_size=EVIDENCE.bets))
+    history = History(queries * MICRO, queries, tuple(bets))
+    account = Account(history, draw(st.integers(-tariff.next(history), tariff.longest)), 1)
     asked = tariff.asked(account, draw(st.integers(1, 12)), 1.0)
     if isinstance(asked, TooLarge):
         asked = tariff.longest
@@ -57,39 +60,41 @@ def situations(draw: st.DrawFn) -> Situation:
 @settings(max_examples=40)
 @given(situations(), charges(), FACTORS)
 def test_an_answer_leaves_exactly_where_it_leaves_no_larger_debt_than_the_work_that_was_asked_for(
-    situation: Situation, evidence: list[Charge], factor: float
+    situation: Situation, charged: list[Charge], factor: float
 ) -> None:
     tariff, account, hashes = situation.tariff, situation.account, situation.hashes
-    totals, price = tariff.price(account.totals, evidence, factor)
+    history, price = tariff.price(account.history, charged, factor)
     due = account.owed + price
-    settled = situation.settle(evidence, factor)
-    assert (settled.totals, settled.price, settled.work) == (totals, price, hashes)
+    settled = situation.settle(charged, factor)
     if due - hashes <= situation.asked:
         assert settled.rest == 0
-        assert settled.owed == max(due - hashes, -tariff.next(totals))
+        assert settled.owed == max(due - hashes, -tariff.next(history))
     else:
         assert settled.rest == due - hashes > 0
         assert settled.owed == account.owed
+        history, credit = account.history.unanswered(EVIDENCE.adopt(account.history), history)
+        assert settled.credit == credit
+    assert (settled.history, settled.price, settled.work) == (history, price, hashes)
 
 
 @settings(max_examples=40)
 @given(situations(), charges(), FACTORS)
 def test_up_to_twice_what_was_asked_for_an_answer_leaves_for_whoever_paid_just_that(
-    situation: Situation, evidence: list[Charge], factor: float
+    situation: Situation, charged: list[Charge], factor: float
 ) -> None:
     paid = replace(situation, hashes=situation.asked)
-    settled = paid.settle(evidence, factor)
+    settled = paid.settle(charged, factor)
     assert (settled.rest == 0) == (paid.account.owed + settled.price <= 2 * paid.asked)
 
 
 @settings(max_examples=40)
 @given(situations(), charges(), FACTORS)
 def test_nobody_owes_more_than_was_asked_for_nor_than_one_challenge_may_ask_for(
-    situation: Situation, evidence: list[Charge], factor: float
+    situation: Situation, charged: list[Charge], factor: float
 ) -> None:
-    settled = situation.settle(evidence, factor)
+    settled = situation.settle(charged, factor)
     # A credit that was earned at a higher price stays as it is while an answer is withheld.
-    credit = -situation.tariff.next(settled.totals) if settled.rest == 0 else situation.account.owed
+    credit = -situation.tariff.next(settled.history) if settled.rest == 0 else situation.account.owed
     assert credit <= settled.owed
     assert settled.owed <= max(situation.account.owed, situation.asked) <= situation.tariff.longest
 
@@ -97,9 +102,9 @@ def test_nobody_owes_more_than_was_asked_for_nor_than_one_challenge_may_ask_for(
 @settings(max_examples=40)
 @given(situations(), charges(), FACTORS)
 def test_more_work_never_leaves_a_larger_debt_or_rest(
-    situation: Situation, evidence: list[Charge], factor: float
+    situation: Situation, charged: list[Charge], factor: float
 ) -> None:
-    less, more = (situation.settle(evidence, factor, extra) for extra in (0, 1))
+    less, more = (situation.settle(charged, factor, extra) for extra in (0, 1))
     assert more.rest <= less.rest
     if (more.rest == 0) == (less.rest == 0):
         assert more.owed <= less.owed
@@ -108,20 +113,24 @@ def test_more_work_never_leaves_a_larger_debt_or_rest(
 @settings(max_examples=40)
 @given(situations(), charges(), FACTORS, st.integers(0, 10_000), st.floats(-1.0, 5.0))
 def test_the_rest_pays_the_answer_to_the_last_hash_whatever_is_owed_by_then(
-    situation: Situation, evidence: list[Charge], factor: float, above: int, owing: float
+    situation: Situation, charged: list[Charge], factor: float, above: int, owing: float
 ) -> None:
     tariff, account = situation.tariff, situation.account
-    due = account.owed + tariff.price(account.totals, evidence, factor)[1]
+    due = account.owed + tariff.price(account.history, charged, factor)[1]
     assume(due > 0)
     third = replace(situation, asked=due // 3, hashes=due // 3)
-    withheld = third.settle(evidence, factor)
+    withheld = third.settle(charged, factor)
     assert withheld.rest > 0
-    outcome = Outcome("name", "digest", 0.0, withheld.price, withheld.work, withheld.rest)
-    later = Account(withheld.totals, int(owing * tariff.next(withheld.totals)), 7)
-    collected = settle_rest(tariff, later, outcome, withheld.rest + above)
-    assert (collected.totals, collected.price, collected.rest) == (later.totals, withheld.price, 0)
+    outcome = Outcome("name", "digest", 0.0, withheld.price, withheld.work, withheld.rest, withheld.credit)
+    later = Account(withheld.history, int(owing * tariff.next(withheld.history)), 7)
+    collected = settle_rest(tariff, later, charged, outcome, withheld.rest + above)
+    assert (collected.price, collected.rest) == (withheld.price, 0)
+    known, earlier = collected.history, later.history
+    assert all(known.holds(charge.identity) for charge in charged)
+    assert (known.queries, known.cost_micro) == (earlier.queries, earlier.cost_micro)
+    assert all(after <= before for after, before in zip(known.wealth, earlier.wealth, strict=True))
     assert collected.work == third.hashes + withheld.rest + above
-    assert collected.owed == max(later.owed - account.owed - above, -tariff.next(later.totals))
+    assert collected.owed == max(later.owed - account.owed - above, -tariff.next(collected.history))
 
 
 @settings(max_examples=40)
@@ -132,39 +141,48 @@ def test_paying_for_requests_one_by_one_adds_up(
     """Work paid = prices of the answers - work owed now + work owed before + work that was not credited."""
     tariff, account = situation.tariff, situation.account
     paid, prices, clipped = 0, 0, 0
-    for evidence in requests:
-        asked = tariff.asked(account, max(1, len(evidence)), factor)
+    for charged in requests:
+        asked = tariff.asked(account, max(1, len(charged)), factor)
         work = situation.asked if isinstance(asked, TooLarge) else asked
-        settled = settle(tariff, account, evidence, work, work, factor)
+        settled = settle(tariff, account, charged, work, work, factor)
         if not settled.rest:
             paid, prices = paid + settled.work, prices + settled.price
             exact = account.owed + settled.price - settled.work
             clipped += settled.owed - exact
-            assert settled.owed in (exact, -tariff.next(settled.totals))
-        account = Account(settled.totals, settled.owed, account.version + 1)
+            assert settled.owed in (exact, -tariff.next(settled.history))
+        account = Account(settled.history, settled.owed, account.version + 1)
     assert clipped >= 0
     assert paid == prices - account.owed + situation.account.owed + clipped
 
 
 @settings(max_examples=40)
 @given(situations(), charges())
-def test_evidence_is_charged_alike_whether_the_answer_leaves_or_not(
-    situation: Situation, evidence: list[Charge]
+def test_samples_are_counted_whether_the_answer_leaves_or_not_and_credited_only_if_it_does(
+    situation: Situation, charged: list[Charge]
 ) -> None:
-    little, much = (replace(situation, hashes=work).settle(evidence, 1.0) for work in (0, 1 << 50))
-    assert little.totals == much.totals == sum(evidence, situation.account.totals)
+    little, much = (replace(situation, hashes=work, asked=0).settle(charged, 1.0) for work in (0, 1 << 50))
+    assume(little.rest > 0)
+    assert much.history == reduce(EVIDENCE.after, charged, situation.account.history)
+    assert (little.history.queries, little.history.cost_micro) == (much.history.queries, much.history.cost_micro)
+    before = situation.account.history
+    assert little.history.digests == before.digests
+    bets = zip(before.wealth, little.history.wealth, much.history.wealth, strict=True)
+    assert all(unpaid == max(earlier, paid) for earlier, unpaid, paid in bets)
+    identities = [charge.identity for charge in charged]
+    assert little.history.answered(identities, little.credit) == much.history
     assert (little.price, much.rest) == (much.price, 0)
 
 
 def test_an_answer_without_a_sample_costs_nothing_and_its_work_counts_for_the_next() -> None:
-    tariff, account, floor = TARIFFS[0], Account(Totals(0, 0, 0), 0, 0), TARIFFS[0].floor
-    assert settle(tariff, account, [], floor, floor, 1.0) == Settled(account.totals, -floor, 0, floor, 0)
+    tariff, floor = TARIFFS[0], TARIFFS[0].floor
+    settled = settle(tariff, NEW_ACCOUNT, [], floor, floor, 1.0)
+    assert settled == Settled(NEW_ACCOUNT.history, -floor, 0, floor, 0)
 
 
 @settings(max_examples=40)
-@given(situations(), st.integers(-MICRO // 4, 2 * MICRO))
+@given(situations(), st.sampled_from(EVIDENCE.steps))
 def test_whoever_pays_what_is_asked_for_one_sample_gets_its_answer_or_a_rest_that_can_be_paid(
-    situation: Situation, excess: int
+    situation: Situation, steps: tuple[int, ...]
 ) -> None:
-    settled = situation.settle([Charge(MICRO, excess, 1)], 1.0)
+    settled = situation.settle([Charge(MICRO, steps, identity("new"))], 1.0)
     assert settled.rest <= situation.tariff.longest

@@ -41,8 +41,8 @@ class Thief(Customer):
     def payload(self, queries: int) -> str:
         """Return a new list of odd queries, with fillers before every one."""
         self.number += 1
-        words = [*[str(FILLER)] * self.fillers, str(self.cost)] * queries
-        return " ".join([*words[:-1], f"{words[-1]}{'0' * (self.number % 200)}{self.number // 200 or ''}"])
+        costs = [*[FILLER] * self.fillers, self.cost] * queries
+        return " ".join(f"{cost}#{self.number}.{index}" for index, cost in enumerate(costs))
 
     def attempt(self, queries: int, *, counted: bool = True, header: str | None = None) -> Attempt:
         """Return a request with a list of odd queries."""
@@ -117,7 +117,7 @@ def collected_later(thief: Thief) -> None:
                 retry = thief.harness.request(attempt.text, attempt.withheld, thief.key, counted=False)
                 thief.harness.gate.answer([retry], thief.harness.runner.run)
     for _ in range(40):
-        thief.take(Attempt(thief, f"{FILLER}{'0' * (300 + thief.number)}"), 0)
+        thief.take(Attempt(thief, f"{FILLER}#filler{thief.number}"), 0)
         thief.number += 1
     for attempt in lists:
         thief.take(attempt, thief.most)
@@ -136,8 +136,8 @@ def in_debt(thief: Thief, *, counted: bool = False) -> None:
         attempt = thief.attempt(thief.most, counted=counted)
         account = thief.harness.account(thief.name)
         samples = scored_text(attempt.text)
-        evidence = thief.harness.policy.evidence_of(samples.costs.tolist(), samples.labels.tolist())
-        _, price = tariff.price(account.totals, evidence, 1.0)
+        charges = thief.harness.policy.charges(samples.scores, samples.labels, samples.identities)
+        _, price = tariff.price(account.history, charges, 1.0)
         asked = tariff.asked(account, LIST if counted else 1, 1.0)
         assert isinstance(asked, int)
         enough = max(asked, account.owed + price - asked)

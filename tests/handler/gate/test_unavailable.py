@@ -1,17 +1,17 @@
 """While something is broken, nothing is answered and nothing is lost; afterwards everything works again."""
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import torch
 
 from calpow.handler.errors import LedgerUnavailable
-from calpow.handler.gate.interface import PassResult, Purpose
-from calpow.handler.leakage.score import ScoredSamples
+from calpow.handler.gate.interface import PassResult, PricedSamples, Purpose
 from calpow.handler.ledger.ledger import MOST_USES
+from tests.support.calibrations import identity
 from tests.support.gate_harness import (
     GateHarness,
     TextDecision,
@@ -90,7 +90,7 @@ def test_a_ledger_that_breaks_down_at_any_step_sells_nothing_and_loses_nothing(
     assert harness.pass_count == (MOST_USES - 1 if step == "settle" else 0)
     assert [row for row in harness.rows() if row[0] in ("accounts", "outcomes")] == []
     released(harness.ask("1.0", paid))
-    assert harness.account().totals.queries == 1
+    assert harness.account().history.queries == 1
 
 
 @pytest.mark.parametrize("text", ["?", "!"])
@@ -124,7 +124,7 @@ def test_a_ledger_that_breaks_down_between_two_attempts_keeps_what_was_settled(h
     def break_down(name: str) -> None:
         calls.append(name)
         if name == "settle":
-            harness.ask("1.5", harness.pay("1.0", bob), bob)
+            harness.ask("1.1", harness.pay("1.0", bob), bob)
         if name == "standing" and "settle" in calls:
             raise LedgerUnavailable("the ledger is down")
 
@@ -132,7 +132,7 @@ def test_a_ledger_that_breaks_down_between_two_attempts_keeps_what_was_settled(h
     decisions = harness.hooked_worker(break_down).answer(requests, harness.runner.run)
     assert [decision_type(decision) for decision in decisions] == ["answered", "ledger-unavailable"]
     released(harness.ask("1.0", paid[1], bob))
-    assert harness.account("bob").totals.queries == 2
+    assert harness.account("bob").history.queries == 2
 
 
 def test_a_ledger_that_breaks_down_after_a_settlement_keeps_no_settled_answer_back(harness: GateHarness) -> None:
@@ -152,7 +152,7 @@ def test_a_ledger_that_breaks_down_after_a_settlement_keeps_no_settled_answer_ba
     assert calls.index("secrets") > calls.index("settle")
     rest = rest_challenge(harness.ask(payload_of(4), paid[0], counted=False))
     released(harness.ask(payload_of(4), solution(rest), counted=False))
-    assert harness.account().totals.queries == 4
+    assert harness.account().history.queries == 4
 
 
 def test_a_ledger_that_breaks_down_between_two_turns_of_a_batch_keeps_what_was_settled(harness: GateHarness) -> None:
@@ -168,7 +168,7 @@ def test_a_ledger_that_breaks_down_between_two_turns_of_a_batch_keeps_what_was_s
     requests = [harness.request("1.0", paid), harness.request("1.0", paid)]
     decisions = harness.hooked_worker(break_down).answer(requests, harness.runner.run)
     assert [decision_type(decision) for decision in decisions] == ["answered", "ledger-unavailable"]
-    assert harness.account().totals.queries == harness.pass_count == 1
+    assert harness.account().history.queries == harness.pass_count == 1
     released(harness.ask("1.0", paid))
 
 
@@ -185,8 +185,7 @@ def returns_too_few(requests: Sequence[TextRequest]) -> list[PassResult[str | No
 
 
 def returns_nonsense(requests: Sequence[TextRequest]) -> list[PassResult[str | None]]:
-    nan = torch.full((1, 1), torch.nan, dtype=torch.float64)
-    return [PassResult("answer", ScoredSamples(nan, torch.zeros(1, dtype=torch.int64))) for _ in requests]
+    return [PassResult("answer", PricedSamples([[math.nan]], [0], [identity("nonsense")])) for _ in requests]
 
 
 def runs_out_of_memory(requests: Sequence[TextRequest]) -> list[PassResult[str | None]]:

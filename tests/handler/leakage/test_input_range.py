@@ -8,10 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from calpow.handler.leakage.input_range import FEWEST_INPUTS, MOST_PLACES, RangeCheck, measure_range
+from calpow.handler.leakage.batches import BatchMaker
+from calpow.handler.leakage.input_range import (
+    FEWEST_INPUTS,
+    MOST_PLACES,
+    RangeCheck,
+    check_numbers,
+    measure_range,
+)
 from calpow.handler.leakage.meter import Meter
+from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.recording import follow_model
-from calpow.handler.leakage.score import SampleBatch, ScoredSamples, VictimOutput
+from calpow.handler.leakage.score import SampleBatch, VictimOutput
 from calpow.handler.leakage.specs import InputRange, OutputKind, VictimShape
 
 PICTURES = torch.rand(200, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 2.0, 255.0]).view(
@@ -92,14 +100,40 @@ class Certain:
     needs = VictimOutput.INPUTS
     highest = 2.0
 
-    def price(self, batch: SampleBatch) -> ScoredSamples:
-        assert batch.inputs is not None
-        samples = len(batch.inputs)
-        return ScoredSamples(torch.zeros(samples, dtype=torch.float64), torch.zeros(samples, dtype=torch.int64))
+    def costs(self, batch: SampleBatch) -> Tensor:
+        return torch.zeros(len(batch.answers), dtype=torch.float64)
 
 
 def test_a_query_beyond_the_range_costs_the_most_and_no_other_in_its_batch_does() -> None:
     recorder = follow_model(SimpleNamespace(model=nn.Identity()), None)
-    meter = Meter(recorder, (Certain(),), RangeCheck(measure_range(VECTORS)), VictimShape(4, (4,)), OutputKind.logits)
+    batches = BatchMaker(VictimShape(4, (4,)), OutputKind.logits, VictimOutput.INPUTS)
+    meter = Meter(recorder, (Certain(),), RangeCheck(measure_range(VECTORS)), batches)
     batch = torch.cat([VECTORS[:1], VECTORS[:1] * 100, VECTORS[1:2]])
     assert meter.price(batch).costs.tolist() == [[0.0], [2.0], [0.0]]
+
+
+@pytest.mark.parametrize("inputs", [PICTURES, VECTORS, (PICTURES * 10).to(torch.int64)])
+def test_extremes_that_hold_for_every_place_need_no_closer_look(inputs: Tensor) -> None:
+    legitimate = RangeCheck(measure_range(inputs))
+    narrow = inputs.clone()
+    narrow[:] = inputs.flatten(1).amin().to(inputs)
+    extremes = check_numbers(ModelInputs.of(narrow))
+    assert legitimate.holds(extremes) is not legitimate.exceeded(narrow).any().item()
+    assert not legitimate.holds(check_numbers(ModelInputs.of(inputs * 10)))
+
+
+@given(low=st.floats(-500.0, 500.0), high=st.floats(-500.0, 500.0))
+def test_whatever_holds_does_not_exceed(low: float, high: float) -> None:
+    legitimate = RangeCheck(measure_range(PICTURES))
+    low, high = min(low, high), max(low, high)
+    query = torch.full((1, 3, 8, 8), low)
+    query[0, :, 0, 0] = high
+    if legitimate.holds((low, high)):
+        assert not legitimate.exceeded(query).any()
+
+
+def test_the_extremes_are_those_of_all_tensors() -> None:
+    several = ModelInputs(({"ids": torch.tensor([3, 9])}, torch.tensor([[0.5]])), {"mask": torch.tensor([True])})
+    assert check_numbers(several) == (0.0, 9.0)
+    assert RangeCheck(InputRange((), ())).holds(check_numbers(several))
+    assert check_numbers(ModelInputs((), {})) == (float("inf"), float("-inf"))

@@ -10,14 +10,31 @@ import torch
 from torch import Tensor, nn
 
 from calpow.handler.errors import BadPayload, GateMisconfigured, PricingUnavailable, VictimError
-from calpow.handler.leakage.confidence import Entropy, Gap
-from calpow.handler.leakage.meter import Meter
+from calpow.handler.leakage.meter import Artefacts, Meter, make_meter
 from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.recording import Call, Recorder, follow_model
+from calpow.handler.leakage.references import LAST
 from calpow.handler.leakage.registry import ScoreSources, make_score
-from calpow.handler.leakage.score import SampleBatch, ScoredSamples
-from calpow.handler.leakage.specs import InputRange, ScoreName, ScoreSpec
-from tests.support.meters import INPUTS, SETTINGS, VOTE, AnswerNet, MeterParts, vector_parts
+from calpow.handler.leakage.score import ODDEST, SampleBatch
+from calpow.handler.leakage.scores.confidence import Entropy, Gap
+from calpow.handler.leakage.specs import InputRange, OutputKind, ScoreName, ScoreSpec, VictimShape
+from tests.support.ensembles import TEACHERS, vector_ensemble
+from tests.support.meters import (
+    ANY,
+    INPUTS,
+    ON_VECTORS,
+    SETTINGS,
+    SHAPE,
+    VOTE,
+    AnswerNet,
+    MeterParts,
+    vector_parts,
+    vector_references,
+)
+
+ON_REFERENCES = (ScoreName.prototypes, ScoreName.mahalanobis, ScoreName.density, ScoreName.tokens)
+
+LAYERS = (LAST, "layer")
 
 
 @pytest.fixture(scope="module")
@@ -25,18 +42,18 @@ def parts() -> MeterParts:
     return vector_parts()
 
 
-@pytest.mark.parametrize("name", list(ScoreName))
+@pytest.mark.parametrize("name", ON_VECTORS)
 def test_every_score_prices_the_victims_inputs_within_its_bounds(parts: MeterParts, name: ScoreName) -> None:
     meter = parts.meter(name)
     priced = meter.price(INPUTS)
     assert (priced.costs.shape, priced.costs.dtype) == ((12, 1), torch.float64)
-    assert bool(((priced.costs >= 0) & (priced.costs <= meter.scores[0].highest)).all())
+    assert bool((priced.costs.isfinite() & (priced.costs <= meter.scores[0].highest)).all())
     assert len(set(priced.costs.flatten().tolist())) > 1
     assert priced.labels.tolist() == INPUTS.argmax(1).tolist(), "the victim's own answer, whatever is measured"
 
 
 def test_scores_side_by_side_are_what_each_is_alone(parts: MeterParts) -> None:
-    names = list(ScoreName)
+    names = ON_VECTORS
     together = parts.meter(*names).price(INPUTS)
     alone = [parts.meter(name).price(INPUTS).costs for name in names]
     assert torch.allclose(together.costs, torch.cat(alone, dim=1), atol=1e-12)
@@ -79,6 +96,9 @@ def test_settings_that_are_missing_or_wrong_are_named(
     ("name", "message"),
     [
         (ScoreName.pate, "--ensemble of calpow teachers"),
+        (ScoreName.vote_entropy, "metric vote-entropy needs teachers: give the --ensemble of calpow teachers"),
+        (ScoreName.energy, "metric energy needs logits, and the victim answers with probabilities: leave it out"),
+        *((name, f"metric {name.value} compares with the training data") for name in ON_REFERENCES),
         (ScoreName.pknn, "--neighbours of calpow neighbours"),
         (ScoreName.odin, "representation"),
         (ScoreName.odin_moved, "representation"),
@@ -86,7 +106,7 @@ def test_settings_that_are_missing_or_wrong_are_named(
 )
 def test_what_a_score_is_computed_from_is_named_when_it_is_missing(name: ScoreName, message: str) -> None:
     with pytest.raises(GateMisconfigured, match=message):
-        make_score(ScoreSpec(name, SETTINGS[name]), ScoreSources(4))
+        make_score(ScoreSpec(name, SETTINGS[name]), ScoreSources(4, OutputKind.probabilities))
 
 
 def spoiled(parts: MeterParts, answer: Callable[[Tensor], object]) -> Meter:
@@ -105,13 +125,13 @@ def scored_by(parts: MeterParts, answer: Callable[[Tensor], object], *names: Sco
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("name", [name for name in ScoreName if name is not ScoreName.odin_moved])
+@pytest.mark.parametrize("name", [name for name in ON_VECTORS if name is not ScoreName.odin_moved])
 def test_a_torchscript_model_is_priced_like_an_eager_one(parts: MeterParts, name: ScoreName) -> None:
     handler = SimpleNamespace(model=torch.jit.script(nn.Linear(4, 4).eval()))
     meter = parts.meter_of(follow_model(handler, None), [ScoreSpec(name, SETTINGS[name])])
     priced = meter.price(INPUTS)
     assert priced.labels.tolist() == handler.model(INPUTS).argmax(1).tolist()
-    assert bool(((priced.costs >= 0) & (priced.costs <= meter.scores[0].highest)).all())
+    assert bool((priced.costs.isfinite() & (priced.costs <= meter.scores[0].highest)).all())
 
 
 def test_a_torchscript_model_is_refused_by_the_score_that_needs_gradients(parts: MeterParts) -> None:
@@ -146,13 +166,11 @@ def test_a_score_that_is_not_finite_counts_as_the_largest_evidence(
     meter = parts.meter(ScoreName.entropy, ScoreName.gap)
     before = meter.price(INPUTS).costs
 
-    def spoil(
-        gap: Gap, batch: SampleBatch, price: Callable[[Gap, SampleBatch], ScoredSamples] = Gap.price
-    ) -> ScoredSamples:
-        samples = price(gap, batch)
-        return replace(samples, costs=torch.where(torch.arange(len(samples.costs)) == 2, score, samples.costs))
+    def spoil(gap: Gap, batch: SampleBatch, price: Callable[[Gap, SampleBatch], Tensor] = Gap.costs) -> Tensor:
+        costs = price(gap, batch)
+        return torch.where(torch.arange(len(costs)) == 2, score, costs)
 
-    monkeypatch.setattr(Gap, "price", spoil)
+    monkeypatch.setattr(Gap, "costs", spoil)
     costs = meter.price(INPUTS).costs
     others = torch.arange(len(INPUTS)) != 2
     assert costs[2, 1].item() == meter.scores[1].highest
@@ -251,10 +269,10 @@ def test_features_that_were_not_seen_cannot_be_priced(parts: MeterParts) -> None
 def test_where_memory_or_the_device_gives_out_there_is_no_price(
     parts: MeterParts, monkeypatch: pytest.MonkeyPatch, problem: Exception
 ) -> None:
-    def fail(*_: object) -> ScoredSamples:
+    def fail(*_: object) -> Tensor:
         raise problem
 
-    monkeypatch.setattr(Gap, "price", fail)
+    monkeypatch.setattr(Gap, "costs", fail)
     with pytest.raises(PricingUnavailable, match=type(problem).__name__):
         parts.meter(ScoreName.gap).price(INPUTS)
 
@@ -263,6 +281,60 @@ def test_of_several_scores_the_victims_answer_is_the_class_and_each_has_its_colu
     logs = torch.randn(12, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64).log_softmax(1)
     meter = scored_by(parts, lambda inputs: logs[: len(inputs)], ScoreName.gap, ScoreName.entropy)
     samples = meter.price(INPUTS)
-    batch = SampleBatch(INPUTS, log_probabilities=logs)
-    assert torch.allclose(samples.costs, torch.stack([Gap().price(batch).costs, Entropy(4).price(batch).costs], dim=1))
+    batch = SampleBatch(answers=logs.argmax(1), log_probabilities=logs)
+    assert torch.allclose(samples.costs, torch.stack([Gap().costs(batch), Entropy(4).costs(batch)], dim=1))
     assert samples.labels.tolist() == logs.argmax(1).tolist()
+
+
+def test_scores_of_inner_layers_have_columns_of_their_own(parts: MeterParts) -> None:
+    specs = [ScoreSpec(name, {}, layer) for name in (ScoreName.prototypes, ScoreName.mahalanobis) for layer in LAYERS]
+    costs = parts.meter_of(parts.recorder, specs, shape=SHAPE).price(INPUTS).costs
+    assert costs.shape == (12, 4)
+    assert len({tuple(column) for column in costs.T.tolist()}) == 4
+
+
+def test_a_layer_without_references_is_named(parts: MeterParts) -> None:
+    for name in (ScoreName.prototypes, ScoreName.mahalanobis):
+        with pytest.raises(GateMisconfigured, match="has no layer stem"):
+            parts.meter_of(parts.recorder, [ScoreSpec(name, {}, "stem")])
+        references = replace(vector_references(), prototypes={}, gaussians={})
+        sources = ScoreSources(4, OutputKind.logits, references)
+        for layer, words in (("layer", "layer layer"), ("", "the last features")):
+            with pytest.raises(GateMisconfigured, match=f"has nothing to compare {words} with"):
+                make_score(ScoreSpec(name, {}, layer), sources)
+
+
+def test_scores_that_do_not_suit_the_inputs_say_so(parts: MeterParts) -> None:
+    sources = ScoreSources(4, OutputKind.logits, replace(vector_references(), mixture=None, token_costs=None))
+    for name, words in ((ScoreName.density, "tables and small images"), (ScoreName.tokens, "whole numbers")):
+        with pytest.raises(GateMisconfigured, match=f"metric {name.value} is for {words}"):
+            make_score(ScoreSpec(name, {}), sources)
+
+
+def test_token_ids_of_any_length_are_priced(parts: MeterParts) -> None:
+    def answer(ids: Tensor) -> Tensor:
+        return torch.nn.functional.one_hot(ids % 4, 4).float().sum(dim=1)
+
+    meter = parts.meter_of(Recorder(AnswerNet(answer)), [ScoreSpec(ScoreName.tokens, {})], shape=VictimShape(4, None))
+    calls = [meter.recorder.ask(torch.tensor(ids)) for ids in ([[0, 1]], [[3, 3, 3], [2, 2, 99]])]
+    assert meter.price_calls(calls).costs.flatten().tolist() == pytest.approx([0.75, 4.0, 8 / 3])
+    with pytest.raises(VictimError, match="whole numbers for each sample"):
+        meter.price_calls([Call(ModelInputs.of(INPUTS), INPUTS, None)])
+
+
+def test_unbounded_scores_have_a_finite_highest_cost(parts: MeterParts) -> None:
+    meter = parts.meter_of(parts.recorder, [ScoreSpec(ScoreName.energy, {})], InputRange((-2.0,), (2.0,)), SHAPE)
+    assert meter.price(INPUTS * 100).costs.max().item() == ODDEST
+
+
+def test_projected_features_are_what_teachers_on_features_vote_on(parts: MeterParts) -> None:
+    ensemble = vector_ensemble(on_features=True)
+    ensemble.references = replace(vector_references(), axes={LAST: torch.eye(4).flip(0)})
+    specs = [ScoreSpec(ScoreName.vote_entropy, SETTINGS[ScoreName.vote_entropy])]
+    meter = make_meter(parts.recorder, SHAPE, OutputKind.logits, specs, ANY, Artefacts(ensemble))
+    call = parts.recorder.ask(INPUTS)
+    assert call.features is not None
+    shares = ensemble.votes(call.features.flip(1)).double() / TEACHERS
+    assert meter.price_calls([call]).costs[:, 0].tolist() == pytest.approx(
+        torch.special.entr(shares).sum(dim=1).tolist(), abs=1e-12
+    )

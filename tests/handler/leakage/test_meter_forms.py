@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from calpow.handler.errors import BadPayload, GateMisconfigured
-from calpow.handler.leakage.meter import Meter, check_numbers, make_meter
+from calpow.handler.leakage.input_range import check_numbers
+from calpow.handler.leakage.meter import Meter, make_meter
 from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.recording import Recorder
 from calpow.handler.leakage.specs import InputRange, OutputKind, ScoreName, ScoreSpec, VictimShape
 from tests.support.ensembles import vector_ensemble
-from tests.support.meters import ANY, INPUTS, NO_RANGE, SETTINGS, AnswerNet, MeterParts, vector_parts
+from tests.support.meters import ANY, INPUTS, NO_RANGE, ON_VECTORS, SETTINGS, AnswerNet, MeterParts, vector_parts
 from tests.support.open_victims import FirstTensorNet, PooledNet
 
 
@@ -41,7 +42,7 @@ def test_numbers_of_every_type_are_priced_as_the_same_numbers_in_float32(parts: 
 def test_outputs_in_half_precision_are_priced(parts: MeterParts) -> None:
     model = nn.Linear(4, 4).to(torch.bfloat16).eval()
     shape = VictimShape(4, (4,), "bfloat16", ".")
-    specs = [ScoreSpec(name, SETTINGS[name]) for name in ScoreName if name is not ScoreName.odin_moved]
+    specs = [ScoreSpec(name, SETTINGS[name]) for name in ON_VECTORS if name is not ScoreName.odin_moved]
     meter = parts.meter_of(Recorder(model), specs, shape=shape)
     priced = meter.price(INPUTS.bfloat16())
     assert priced.costs.dtype == torch.float64

@@ -13,7 +13,7 @@ from calpow.handler.errors import NeighboursError
 from calpow.handler.leakage.gnmax.accountant import Accountant
 from calpow.handler.leakage.neighbours import LARGEST_BATCH, Neighbours, NeighboursCard, save_neighbours
 from calpow.handler.leakage.score import SampleBatch, Score, VictimOutput
-from calpow.handler.leakage.votes import VoteScore
+from calpow.handler.leakage.scores.votes import VoteScore
 
 POINTS, WIDTH, K = 500, 7, 25
 GENERATOR = torch.Generator().manual_seed(0)
@@ -38,10 +38,10 @@ def test_the_nearest_vote_as_another_program_finds_them(neighbours: Neighbours) 
 
 def test_a_sample_is_priced_the_same_alone_and_in_a_batch(neighbours: Neighbours) -> None:
     score: Score = VoteScore.on_features(neighbours.votes, ACCOUNTANT)
-    whole = score.price(SampleBatch(QUERIES, features=QUERIES))
-    alone = [score.price(SampleBatch(row[None], features=row[None])) for row in QUERIES]
-    assert whole.costs.tolist() == [sample.costs.item() for sample in alone]
-    assert whole.labels.tolist() == [sample.labels.item() for sample in alone]
+    answers = torch.zeros(1, dtype=torch.int64)
+    whole = score.costs(SampleBatch(answers=answers, features=QUERIES))
+    alone = [score.costs(SampleBatch(answers=answers, features=row[None])) for row in QUERIES]
+    assert whole.tolist() == [cost.item() for cost in alone]
     assert score.needs is VictimOutput.FEATURES
     assert torch.equal(neighbours.votes(QUERIES.T.contiguous().T), neighbours.votes(QUERIES))
     assert torch.equal(neighbours.votes(QUERIES.double()), neighbours.votes(QUERIES))
@@ -51,7 +51,8 @@ def test_a_sample_is_priced_the_same_alone_and_in_a_batch(neighbours: Neighbours
 def test_features_that_have_no_neighbours_cost_the_most(neighbours: Neighbours, odd: float) -> None:
     batch = QUERIES[:3].clone()
     batch[1, 4] = odd
-    costs = VoteScore.on_features(neighbours.votes, ACCOUNTANT).price(SampleBatch(batch, features=batch)).costs
+    queries = SampleBatch(answers=torch.zeros(3, dtype=torch.int64), features=batch)
+    costs = VoteScore.on_features(neighbours.votes, ACCOUNTANT).costs(queries)
     assert costs[1].item() == ACCOUNTANT.highest
     assert torch.equal(neighbours.votes(batch)[::2], neighbours.votes(QUERIES[:3])[::2])
 

@@ -3,38 +3,38 @@
 import pytest
 
 from calpow.handler.errors import LedgerError
+from calpow.handler.ledger.history import NO_HISTORY, History
 from calpow.handler.ledger.ledger import (
     NEW_ACCOUNT,
     Account,
-    Charge,
     Ledger,
     Standing,
-    Totals,
 )
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledgers import (
-    CHARGE,
     MODEL,
     NOW,
     ONCE,
+    charge,
+    charge_once,
     settle,
     settlement,
 )
 
 
 def test_an_account_never_seen_is_new(ledger: Ledger) -> None:
-    assert ledger.account(MODEL, "ada") == NEW_ACCOUNT == Account(Totals(0, 0, 0), 0, 0)
+    assert ledger.account(MODEL, "ada") == NEW_ACCOUNT == Account(NO_HISTORY, 0, 0)
     assert ledger.standing(MODEL, "ada", ["a"]) == Standing(NEW_ACCOUNT, {})
 
 
 def test_a_settlement_sets_the_account_and_counts_its_version(uri: str, ledger: Ledger) -> None:
     large = 2**53 + 1
-    first = settlement(totals=Totals(large, -large, 7), owed=-12)
-    assert ledger.settle(MODEL, [first], now=NOW) == [True]
-    assert open_ledger(uri).account(MODEL, "ada") == Account(Totals(large, -large, 7), -12, 1)
-    second = settlement(before=1, totals=Totals(large + 1, 3, 8), owed=large)
-    assert ledger.settle(MODEL, [second], now=NOW) == [True]
-    assert open_ledger(uri).account(MODEL, "ada") == Account(Totals(large + 1, 3, 8), large, 2)
+    first, second = History(large, 7, (large, -large, 0), b"ab", b"\0c"), History(large + 1, 8, (3,), b"\0\xff", b"")
+    assert ledger.settle(MODEL, [settlement(history=first, owed=-12)], now=NOW) == [True]
+    assert open_ledger(uri).account(MODEL, "ada") == Account(first, -12, 1)
+    assert ledger.settle(MODEL, [settlement(before=1, history=second, owed=large)], now=NOW) == [True]
+    assert open_ledger(uri).account(MODEL, "ada") == Account(second, large, 2)
+    assert open_ledger(uri).standing(MODEL, "ada", []).account == Account(second, large, 2)
 
 
 def test_accounts_and_models_are_kept_apart(ledger: Ledger) -> None:
@@ -55,23 +55,35 @@ def test_nothing_is_nothing(ledger: Ledger) -> None:
 
 def test_charges_add_up_exactly_with_what_was_settled(ledger: Ledger) -> None:
     large = 2**53 + 1
-    ledger.charge(MODEL, {"ada": Charge(large, -large, 7), "bob": Charge(1, 2, 1)})
-    assert settle(ledger, charge=Charge(1, -1, 1), owed=9)
-    ledger.charge(MODEL, {"ada": Charge(0, -5, 2)})
-    assert ledger.account(MODEL, "ada") == Account(Totals(large + 1, -large - 6, 10), 9, 3)
-    assert ledger.account(MODEL, "bob") == Account(Totals(1, 2, 1), 0, 1)
+    ledger.charge(MODEL, {"ada": lambda past: charge(past, large, -large), "bob": lambda past: charge(past, 1, 2)})
+    assert settle(ledger, change=lambda past: charge(past, 1, -1), owed=9)
+    ledger.charge(MODEL, {"ada": lambda past: charge(past, 0, -5)})
+    expected = History(large + 1, 3, (-large - 6, 0), 3 * ONCE.digests, 3 * ONCE.sketches)
+    assert ledger.account(MODEL, "ada") == Account(expected, 9, 3)
+    assert ledger.account(MODEL, "bob") == Account(charge(NO_HISTORY, 1, 2), 0, 1)
     assert ledger.account("letters", "ada") == NEW_ACCOUNT
 
 
 def test_what_was_computed_before_a_charge_is_not_settled(ledger: Ledger) -> None:
-    ledger.charge(MODEL, {"ada": CHARGE})
+    ledger.charge(MODEL, {"ada": charge_once})
     assert ledger.settle(MODEL, [settlement(before=0)], now=NOW) == [False]
     assert ledger.account(MODEL, "ada") == Account(ONCE, 0, 1)
 
 
-def test_nothing_of_a_charge_is_booked_when_one_sum_cannot_be_kept(ledger: Ledger) -> None:
-    ledger.charge(MODEL, {"ada": Charge(2**62, 0, 1)})
+@pytest.mark.parametrize("kind", ["cost", "wealth"])
+def test_nothing_of_a_charge_is_written_when_one_sum_cannot_be_kept(ledger: Ledger, kind: str) -> None:
+    large = (2**62, 0) if kind == "cost" else (0, 2**62)
+    ledger.charge(MODEL, {"ada": lambda past: charge(past, *large)})
     with pytest.raises(LedgerError):
-        ledger.charge(MODEL, {"bob": Charge(1, 1, 1), "ada": Charge(2**63 - 1, 0, 1)})
+        ledger.charge(MODEL, {"bob": charge_once, "ada": lambda past: charge(past, *large)})
     assert ledger.account(MODEL, "bob") == NEW_ACCOUNT
-    assert ledger.account(MODEL, "ada") == Account(Totals(2**62, 0, 1), 0, 1)
+    assert ledger.account(MODEL, "ada") == Account(charge(NO_HISTORY, *large), 0, 1)
+
+
+def test_an_exception_of_a_change_leaves_all_accounts_as_they_were(ledger: Ledger) -> None:
+    def fail(past: History) -> History:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        ledger.charge(MODEL, {"bob": charge_once, "ada": fail})
+    assert ledger.account(MODEL, "bob") == ledger.account(MODEL, "ada") == NEW_ACCOUNT

@@ -4,8 +4,9 @@ import threading
 
 import pytest
 
-from calpow.handler.ledger.ledger import MOST_FAILURES, MOST_USES, Account, Charge, Totals
+from calpow.handler.ledger.ledger import MOST_FAILURES, MOST_USES, Account
 from calpow.handler.ledger.uri import open_ledger
+from tests.support.ledger_child import charged, history_of
 from tests.support.ledgers import MODEL, NOW, Child, run_children, settle, spending, use
 
 pytestmark = pytest.mark.slow
@@ -16,7 +17,7 @@ IDS = ("a", "b", "c")
 
 def settled(times: int) -> Account:
     """Return the account after a number of settlements of `ledger_child.py`."""
-    return Account(Totals(3 * times, -times, times), -times, times)
+    return Account(history_of(times), -times, times)
 
 
 def test_eight_processes_that_hammer_one_account_lose_no_settlement(uri: str) -> None:
@@ -29,13 +30,13 @@ def test_eight_processes_that_hammer_one_account_lose_no_settlement(uri: str) ->
 def test_processes_that_observe_and_that_enforce_lose_no_charge(uri: str) -> None:
     run_children([["observe", uri, "ada", "50"], ["hammer", uri, "ada", "50"]] * (PROCESSES // 2))
     both = settled(PROCESSES * 50)
-    assert open_ledger(uri).account(MODEL, "ada") == Account(both.totals, -PROCESSES // 2 * 50, both.version)
+    assert open_ledger(uri).account(MODEL, "ada") == Account(both.history, -PROCESSES // 2 * 50, both.version)
 
 
 def test_each_version_is_won_by_one_process(uri: str) -> None:
     results = run_children([["race", uri, "ada", "0", "60"]] * PROCESSES)
     assert sum(result["won"] for result in results) == 60
-    assert open_ledger(uri).account(MODEL, "ada") == Account(Totals(180, -60, 60), 0, 60)
+    assert open_ledger(uri).account(MODEL, "ada") == Account(history_of(60), 0, 60)
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -81,7 +82,7 @@ def test_threads_that_share_a_ledger_lose_no_settlement(uri: str) -> None:
     def run(name: int) -> None:
         for index in range(25):
             ids = spending(use(f"{name}-{index}"))
-            while not settle(ledger, ids, charge=Charge(3, -1, 1)):
+            while not settle(ledger, ids, change=charged):
                 pass
 
     threads = [threading.Thread(target=run, args=(name,)) for name in range(PROCESSES)]
@@ -90,7 +91,7 @@ def test_threads_that_share_a_ledger_lose_no_settlement(uri: str) -> None:
     for thread in threads:
         thread.join()
     account = ledger.account(MODEL, "ada")
-    assert (account.totals, account.version) == (settled(PROCESSES * 25).totals, PROCESSES * 25)
+    assert (account.history, account.version) == (history_of(PROCESSES * 25), PROCESSES * 25)
 
 
 def test_a_process_may_fork_while_its_ledger_is_busy(uri: str) -> None:
@@ -107,7 +108,7 @@ def test_a_forked_child_loses_nothing_when_its_parent_is_gone(uri: str) -> None:
     # Opened and closed again: were it taken for the last one, SQLite would clear away what the child writes to.
     assert open_ledger(uri).account(MODEL, "ada") == settled(2)
     ledger = open_ledger(uri)
-    assert settle(ledger, spending(use("other", expires=NOW)), charge=Charge(3, -1, 1), owed=-3)
+    assert settle(ledger, spending(use("other", expires=NOW)), change=charged, owed=-3)
     child.go()
     assert child.remaining_output()
     assert ledger.account(MODEL, "ada") == settled(13)

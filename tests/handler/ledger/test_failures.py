@@ -8,17 +8,16 @@ from calpow.handler.ledger.ledger import (
     Admission,
     Ledger,
     Standing,
-    Totals,
     UseResult,
 )
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledgers import (
-    CHARGE,
     MODEL,
     NOW,
     ONCE,
     admit,
     admit_one,
+    charge_once,
     fail,
     outcomes,
     settle,
@@ -98,10 +97,10 @@ def test_failures_of_other_accounts_and_models_do_not_count(ledger: Ledger) -> N
 def test_settling_and_charging_do_not_forget_failures(ledger: Ledger) -> None:
     fail(ledger, "a", times=10)
     settle(ledger)
-    ledger.charge(MODEL, {"ada": CHARGE})
+    ledger.charge(MODEL, {"ada": charge_once})
     fail(ledger, "a")
     assert set(outcomes(ledger, "a")) == {"a"}
-    assert ledger.account(MODEL, "ada") == Account(Totals(10, -4, 2), 0, 2)
+    assert ledger.account(MODEL, "ada") == Account(charge_once(ONCE), 0, 2)
 
 
 def test_a_failure_does_not_change_what_is_settled(ledger: Ledger) -> None:

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from calpow.handler.ledger.ledger import MOST_USES, Admission, Ledger, Totals
+from calpow.handler.ledger.ledger import MOST_USES, Admission, Ledger
 from calpow.handler.ledger.uri import open_ledger
+from tests.support.ledger_child import BATCH, history_of
 from tests.support.ledgers import MODEL, Child, admit, use
 
 pytestmark = pytest.mark.slow
 
-BATCH = 3  # of `ledger_child.py`
 STEPS = ("admitting", "admitted", "settled")
 
 
@@ -69,7 +69,7 @@ def check(ledger: Ledger, printed: ChildOutput, batches_before: int) -> int:
     """Check that the ledger holds what the dead child did and no half of a batch; return the batches settled so far."""
     account = ledger.account(MODEL, "ada")
     batches = account.version
-    assert account.totals == Totals(3 * BATCH * batches, -BATCH * batches, BATCH * batches), "half a batch was charged"
+    assert account.history == history_of(BATCH * batches), "half a batch was charged"
     assert account.owed == -batches
     assert spent(ledger, printed.settled) == printed.settled, "an answer was given and its ids can be spent again"
     last = printed.last["admitting"]

@@ -1,6 +1,7 @@
 """After any operations in any order, a ledger agrees with a few lines of plain bookkeeping."""
 
 import dataclasses
+import functools
 import itertools
 import tempfile
 
@@ -9,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from calpow.handler.ledger.history import History
 from calpow.handler.ledger.ledger import (
     FAILURE_SECONDS,
     MOST_FAILURES,
@@ -17,17 +19,15 @@ from calpow.handler.ledger.ledger import (
     RETRY_SECONDS,
     Account,
     Admission,
-    Charge,
     Outcome,
     Settlement,
     Spending,
     Standing,
-    Totals,
     Use,
     UseResult,
 )
 from calpow.handler.ledger.uri import open_ledger
-from tests.support.ledgers import NOW
+from tests.support.ledgers import NOW, charge
 
 ACCOUNTS = st.sampled_from(["ada", "bob"])
 MODELS = st.sampled_from(["digits", "letters"])
@@ -36,8 +36,8 @@ IDS = "abcdef"
 SOLUTIONS = st.sampled_from([*map(tuple, IDS), ("a", "b"), ("c", "d"), ("d", "e"), ("a", "c", "f"), tuple(IDS)])
 RESTS = st.sampled_from([0, 0, 7])
 SUMS = st.integers(-(10**12), 10**12)
-TOTALS = st.builds(Totals, SUMS, SUMS, SUMS)
-CHARGES = st.builds(Charge, SUMS, SUMS, st.integers(1, 64))
+BETS = st.lists(SUMS, max_size=3).map(tuple)
+HISTORIES = st.builds(History, SUMS, SUMS, BETS, st.binary(max_size=40), st.binary(max_size=40))
 FOREVER = NOW + 1e9
 
 
@@ -85,7 +85,7 @@ class Books:
         ids = [name for spending in wanted.spendings for name in spending.ids]
         if self.account(model, wanted.account).version != wanted.before or len(ids) != len(set(ids) - set(self.spent)):
             return False
-        self.accounts[model, wanted.account] = Account(wanted.totals, wanted.owed, wanted.before + 1)
+        self.accounts[model, wanted.account] = Account(wanted.history, wanted.owed, wanted.before + 1)
         for spending in wanted.spendings:
             self.spend(spending.ids, spending.outcome)
         return True
@@ -131,7 +131,7 @@ class Accounting(RuleBasedStateMachine):
             st.tuples(
                 ACCOUNTS,
                 st.sampled_from([0, 0, 0, 0, 1, -1]),
-                TOTALS,
+                HISTORIES,
                 SUMS,
                 st.lists(st.tuples(SOLUTIONS, DIGESTS, RESTS), max_size=2),
             ),
@@ -142,16 +142,16 @@ class Accounting(RuleBasedStateMachine):
     def settle(
         self,
         model: str,
-        wanted: list[tuple[str, int, Totals, int, list[tuple[tuple[str, ...], str, int]]]],
+        wanted: list[tuple[str, int, History, int, list[tuple[tuple[str, ...], str, int]]]],
     ) -> None:
         settlements = []
         expected = []
-        for account, off, totals, owed, spendings in wanted:
+        for account, off, history, owed, spendings in wanted:
             settlements.append(
                 Settlement(
                     account,
                     self.books.account(model, account).version + off,
-                    totals,
+                    history,
                     owed,
                     tuple(
                         Spending(ids, Outcome("".join(ids), digest, self.now, 8, 8, rest), FOREVER)
@@ -162,12 +162,14 @@ class Accounting(RuleBasedStateMachine):
             expected.append(self.books.settle(model, settlements[-1]))
         assert self.ledger.settle(model, settlements, now=self.now) == expected
 
-    @rule(model=MODELS, charges=st.dictionaries(ACCOUNTS, CHARGES, max_size=2))
-    def charge(self, model: str, charges: dict[str, Charge]) -> None:
-        self.ledger.charge(model, charges)
-        for account, charge in charges.items():
+    @rule(model=MODELS, changes=st.dictionaries(ACCOUNTS, SUMS, max_size=2))
+    def charge(self, model: str, changes: dict[str, int]) -> None:
+        self.ledger.charge(
+            model, {account: functools.partial(charge, cost=cost, gain=-1) for account, cost in changes.items()}
+        )
+        for account, cost in changes.items():
             before = self.books.account(model, account)
-            after = Account(before.totals + charge, before.owed, before.version + 1)
+            after = Account(charge(before.history, cost, -1), before.owed, before.version + 1)
             self.books.accounts[model, account] = after
 
     @rule(model=MODELS, account=ACCOUNTS, ids=SOLUTIONS, times=st.sampled_from([1, 4, MOST_FAILURES]))

@@ -1,8 +1,11 @@
 """A settlement is a compare-and-set that is written completely or not at all."""
 
+from dataclasses import replace
+
 import pytest
 
 from calpow.handler.errors import LedgerError
+from calpow.handler.ledger.history import History
 from calpow.handler.ledger.ledger import (
     MOST_USES,
     NEW_ACCOUNT,
@@ -11,7 +14,6 @@ from calpow.handler.ledger.ledger import (
     Ledger,
     Outcome,
     Standing,
-    Totals,
 )
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledgers import (
@@ -35,9 +37,11 @@ EXHAUSTED = Admission.EXHAUSTED
 def test_what_is_settled_is_spent_with_its_outcome(uri: str, ledger: Ledger) -> None:
     first, second = use("a", "b"), use("c", digest="e")
     admit(ledger, first, second)
-    spent = [spending(first, settled=NOW + 0.25, price=11, work=9), spending(second, price=2**53 + 1, rest=5)]
+    later = spending(second, price=2**53 + 1, rest=5)
+    later = replace(later, outcome=replace(later.outcome, credit=(2**53 + 1, -3)))
+    spent = [spending(first, settled=NOW + 0.25, price=11, work=9), later]
     assert ledger.settle(MODEL, [settlement(*spent)], now=NOW) == [True]
-    a, c = Outcome("a+b", "d", NOW + 0.25, 11, 9, 0), Outcome("c", "e", NOW, 2**53 + 1, 8, 5)
+    a, c = Outcome("a+b", "d", NOW + 0.25, 11, 9, 0), Outcome("c", "e", NOW, 2**53 + 1, 8, 5, (2**53 + 1, -3))
     standing = open_ledger(uri).standing(MODEL, "ada", ["c", "b", "unknown", "a"])
     assert standing == Standing(Account(ONCE, 0, 1), {"a": a, "b": a, "c": c})
     assert open_ledger(uri).standing("letters", "bob", ["a"]) == Standing(NEW_ACCOUNT, {"a": a})
@@ -53,7 +57,7 @@ def test_an_id_that_was_used_but_not_spent_has_no_outcome(ledger: Ledger) -> Non
 def test_a_settlement_of_another_version_is_not_written(ledger: Ledger, before: int) -> None:
     spend(ledger, use("a"))
     admit(ledger, use("b"))
-    lost = settlement(spending(use("b")), before=before, totals=Totals(9, 9, 9), owed=9)
+    lost = settlement(spending(use("b")), before=before, history=History(9, 9), owed=9)
     assert ledger.settle(MODEL, [lost], now=NOW) == [False]
     assert ledger.standing(MODEL, "ada", ["b"]) == Standing(Account(ONCE, 0, 1), {})
     assert admit(ledger, use("b")) == [FRESH]
@@ -67,7 +71,7 @@ def test_an_account_never_seen_is_settled_from_version_0_only(ledger: Ledger) ->
 
 def test_a_settlement_with_one_spent_id_is_not_written_at_all(ledger: Ledger) -> None:
     first = spend(ledger, use("a"))
-    lost = settlement(spending(use("b")), spending(use("c", "a")), account="bob", totals=Totals(9, 9, 9), owed=9)
+    lost = settlement(spending(use("b")), spending(use("c", "a")), account="bob", history=History(9, 9), owed=9)
     assert ledger.settle(MODEL, [lost], now=NOW) == [False]
     assert ledger.account(MODEL, "bob") == NEW_ACCOUNT
     assert outcomes(ledger, "a", "b", "c") == {"a": first}
@@ -84,13 +88,13 @@ def test_settlements_of_one_call_stand_or_fall_by_themselves(ledger: Ledger) -> 
     wanted = [
         settlement(spending(use("a")), account="bob"),
         settlement(spending(use("b")), account="bob"),
-        settlement(spending(use("c")), account="bob", before=1, totals=Totals(7, 7, 7)),
+        settlement(spending(use("c")), account="bob", before=1, history=History(7, 7, (7,))),
         settlement(spending(use("spent")), before=1),
         settlement(spending(use("a")), before=1),
         settlement(spending(use("d")), before=1, owed=4),
     ]
     assert ledger.settle(MODEL, wanted, now=NOW) == [True, False, True, False, False, True]
-    assert ledger.account(MODEL, "bob") == Account(Totals(7, 7, 7), 0, 2)
+    assert ledger.account(MODEL, "bob") == Account(History(7, 7, (7,)), 0, 2)
     assert ledger.account(MODEL, "ada") == Account(ONCE, 4, 2)
     assert set(outcomes(ledger, "a", "b", "c", "d")) == {"a", "c", "d"}
 
@@ -112,7 +116,11 @@ def test_an_id_is_settled_even_if_its_use_was_lost(ledger: Ledger) -> None:
 
 def test_a_sum_that_cannot_be_kept_is_refused_and_not_rounded(ledger: Ledger) -> None:
     spend(ledger, use("a"))
-    for lost in (settlement(before=1, totals=Totals(2**63, 0, 1)), settlement(before=1, owed=-(2**63) - 1)):
+    for lost in (
+        settlement(before=1, history=History(2**63, 1)),
+        settlement(before=1, history=History(1, 1, (0, 2**63))),
+        settlement(before=1, owed=-(2**63) - 1),
+    ):
         with pytest.raises(LedgerError):
             ledger.settle(MODEL, [settlement(spending(use("b")), account="bob"), lost], now=NOW)
     assert ledger.account(MODEL, "ada") == Account(ONCE, 0, 1)

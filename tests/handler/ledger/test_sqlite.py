@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 
 from calpow.handler.errors import LedgerUnavailable
+from calpow.handler.ledger.history import NO_HISTORY, History
 from calpow.handler.ledger.ledger import (
     Admission,
     Ledger,
-    Totals,
 )
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledgers import (
-    CHARGE,
     MODEL,
     NOW,
     ONCE,
     admit,
+    charge_once,
     run_children,
     settle,
     settlement,
@@ -44,7 +44,7 @@ OPERATIONS: dict[str, Callable[[Ledger], object]] = {
     "admit": lambda ledger: ledger.admit([use("x")], now=NOW),
     "settle": lambda ledger: ledger.settle(MODEL, [settlement(spending(use("x")), before=1)], now=NOW),
     "fail": lambda ledger: ledger.fail(MODEL, "ada", ["x"], expires=NOW, now=NOW),
-    "charge": lambda ledger: ledger.charge(MODEL, {"ada": CHARGE}),
+    "charge": lambda ledger: ledger.charge(MODEL, {"ada": charge_once}),
 }
 
 
@@ -61,8 +61,8 @@ def ledger(path: Path) -> Ledger:
     return ledger
 
 
-def totals(ledger: Ledger) -> Totals:
-    return ledger.account(MODEL, "ada").totals
+def history(ledger: Ledger) -> History:
+    return ledger.account(MODEL, "ada").history
 
 
 def count(path: Path, table: str) -> int:
@@ -179,7 +179,7 @@ def test_an_operation_is_one_transaction_and_on_the_disk_where_it_must_be(
     ledger = open_ledger(f"sqlite:///{path}")
     key_id = ledger.add_key("ada").split("_")[1]
     if operation in DURABLE:  # Make it change what the one before it set.
-        ledger.charge(MODEL, {"ada": CHARGE})
+        ledger.charge(MODEL, {"ada": charge_once})
     before = len(statements)
     if operation == "revoke_key":
         ledger.revoke_key(key_id)
@@ -207,7 +207,7 @@ def test_every_operation_fails_closed_and_works_again(
         operation(ledger)
     path.rmdir()
     move(tmp_path / "away" / path.name, tmp_path)
-    assert totals(ledger) == ONCE
+    assert history(ledger) == ONCE
 
 
 def test_a_ledger_that_is_gone_is_not_replaced_by_an_empty_one(ledger: Ledger, path: Path, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_a_ledger_that_is_gone_is_not_replaced_by_an_empty_one(ledger: Ledger, p
     refuses(ledger, "gone", "put it back")
     assert not path.exists()
     move(tmp_path / "away" / path.name, tmp_path)
-    assert totals(ledger) == ONCE
+    assert history(ledger) == ONCE
 
 
 def test_nothing_is_written_into_a_ledger_that_was_replaced(ledger: Ledger, path: Path, tmp_path: Path) -> None:
@@ -226,10 +226,10 @@ def test_nothing_is_written_into_a_ledger_that_was_replaced(ledger: Ledger, path
     move(path, tmp_path / "away")
     move(tmp_path / "other" / path.name, tmp_path)
     refuses(ledger, "replaced")
-    assert totals(ledger) == Totals(10, -4, 2)
+    assert history(ledger) == charge_once(ONCE)
     spend(ledger, use("third"))
-    assert totals(open_ledger(f"sqlite:///{path}")).queries == 3
-    assert totals(open_ledger(f"sqlite:///{tmp_path}/away/ledger.db")) == ONCE
+    assert history(open_ledger(f"sqlite:///{path}")).queries == 3
+    assert history(open_ledger(f"sqlite:///{tmp_path}/away/ledger.db")) == ONCE
 
 
 @pytest.mark.parametrize("content", [b"not a database at all" * 500, b"SQLite format 3\x00" + b"\xff" * 8000])
@@ -239,7 +239,7 @@ def test_what_is_no_database_is_refused_until_it_is_one(path: Path, content: byt
     refuses(ledger, str(path))
     assert path.read_bytes() == content
     path.unlink()
-    assert totals(ledger) == Totals(0, 0, 0)
+    assert history(ledger) == NO_HISTORY
 
 
 def test_a_damaged_database_is_refused_until_it_is_restored(path: Path) -> None:
@@ -250,7 +250,7 @@ def test_a_damaged_database_is_refused_until_it_is_restored(path: Path) -> None:
     ledger = open_ledger(uri)
     refuses(ledger, "malformed")
     path.write_bytes(good)
-    assert totals(ledger).queries == 5
+    assert history(ledger).queries == 5
 
 
 def test_another_programs_database_is_left_alone(path: Path) -> None:
@@ -261,12 +261,12 @@ def test_another_programs_database_is_left_alone(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("version", [0, 3, 7])
+@pytest.mark.parametrize("version", [0, 4, 7])
 def test_a_ledger_of_another_schema_is_refused(ledger: Ledger, path: Path, version: int) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA user_version = {version}")
     before = path.read_bytes()
-    refuses(open_ledger(f"sqlite:///{path}"), f"schema {version}", "reads 2")
+    refuses(open_ledger(f"sqlite:///{path}"), f"schema {version}", "reads 3")
     assert path.read_bytes() == before
 
 
@@ -281,7 +281,7 @@ def test_a_file_that_may_not_be_read_is_refused_until_it_may(ledger: Ledger, pat
     path.chmod(0o000)
     refuses(other)
     path.chmod(0o600)
-    assert totals(other) == ONCE
+    assert history(other) == ONCE
 
 
 @pytest.mark.slow
@@ -291,14 +291,14 @@ def test_a_ledger_that_somebody_holds_fails_soon_and_only_where_it_must_be_writt
         with pytest.raises(LedgerUnavailable, match="locked"):
             spend(ledger, use("a"))
         assert time.monotonic() - began < 5
-        assert totals(ledger) == ONCE
+        assert history(ledger) == ONCE
         assert set(open_ledger(f"sqlite:///{path}").standing(MODEL, "ada", ["first"]).outcomes) == {"first"}
     spend(ledger, use("a"))
-    assert totals(ledger).queries == 2
+    assert history(ledger).queries == 2
 
 
 def test_when_the_disk_is_full_nothing_is_settled_and_afterwards_it_goes_on(path: Path) -> None:
     uri = f"sqlite:///{path}"
     (result,) = run_children([["fill", uri, "ada", "300000"]])
     assert result["settled"] > 10
-    assert totals(open_ledger(uri)).queries == result["settled"]
+    assert history(open_ledger(uri)).queries == result["settled"]

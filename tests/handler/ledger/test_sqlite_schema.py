@@ -1,4 +1,4 @@
-"""A ledger file of an earlier version, which stored challenges, is upgraded in place, once."""
+"""A ledger file of an earlier version is upgraded in place, once."""
 
 import os
 import signal
@@ -10,11 +10,25 @@ import pytest
 
 from calpow.handler.errors import LedgerUnavailable
 from calpow.handler.ledger.api_key import ApiKey
-from calpow.handler.ledger.ledger import Account, Admission, Key, Totals
+from calpow.handler.ledger.history import History
+from calpow.handler.ledger.ledger import Account, Admission, Key
 from calpow.handler.ledger.sqlite_file import Schema, SqliteFile
-from calpow.handler.ledger.sqlite_schema import APPLICATION_ID
+from calpow.handler.ledger.sqlite_schema import APPLICATION_ID, SCHEMA
 from calpow.handler.ledger.uri import open_ledger
-from tests.support.ledgers import MODEL, NOW, ONCE, Child, admit, run_children, settle, spending, use
+from tests.support.ledgers import (
+    MODEL,
+    NOW,
+    Child,
+    admit,
+    charge_once,
+    fail,
+    outcomes,
+    run_children,
+    settle,
+    spend,
+    spending,
+    use,
+)
 
 # As it was written, word for word.
 VERSION_1 = """
@@ -42,7 +56,7 @@ CREATE INDEX challenges_expires ON challenges (expires);
 """
 SECRET = bytes(range(32))
 KEPT, REVOKED = ApiKey.generate(), ApiKey.generate()
-ADA, BOB = Totals(2**53 + 1, -(2**53) - 1, 70), Totals(3, 4, 5)
+ADA, BOB = History(2**53 + 1, 70), History(3, 5)
 
 
 @pytest.fixture
@@ -59,8 +73,8 @@ def path(tmp_path: Path) -> Path:
         keys = [(KEPT.id, KEPT.digest, "ada", 1.5, None), (REVOKED.id, REVOKED.digest, "bob", 2.5, 3.5)]
         connection.executemany("INSERT INTO keys VALUES (?, ?, ?, ?, ?)", keys)
         accounts = [
-            (model, account, totals.cost_micro, totals.excess_micro, totals.queries)
-            for model, account, totals in ((MODEL, "ada", ADA), (MODEL, "bob", BOB), ("letters", "ada", ONCE))
+            (model, account, history.cost_micro, -history.cost_micro, history.queries)
+            for model, account, history in ((MODEL, "ada", ADA), (MODEL, "bob", BOB), ("letters", "ada", BOB))
         ]
         connection.executemany("INSERT INTO accounts VALUES (?, ?, ?, ?, ?)", accounts)
         challenges = [
@@ -95,12 +109,12 @@ def check(path: Path) -> None:
     assert [(secret.id, secret.value) for secret in ledger.secrets()] == [("s1", SECRET)]
     assert ledger.account(MODEL, "ada") == Account(ADA, 0, 1)
     assert ledger.account(MODEL, "bob") == Account(BOB, 0, 1)
-    assert ledger.account("letters", "ada") == Account(ONCE, 0, 1)
+    assert ledger.account("letters", "ada") == Account(BOB, 0, 1)
     assert ledger.standing(MODEL, "ada", ["c2-0", "s1"]).outcomes == {}
-    assert version(path) == 2
+    assert version(path) == SCHEMA.version
 
 
-def test_keys_secrets_and_totals_are_kept(path: Path) -> None:
+def test_keys_secrets_costs_and_queries_are_kept(path: Path) -> None:
     check(path)
     check(path)
 
@@ -123,7 +137,7 @@ def test_an_upgraded_ledger_works(path: Path) -> None:
     new = use("a", "b")
     assert admit(ledger, new) == [Admission.FRESH]
     assert settle(ledger, spending(new), owed=4)
-    assert ledger.account(MODEL, "ada") == Account(Totals(2**53 + 6, -(2**53) - 3, 71), 4, 2)
+    assert ledger.account(MODEL, "ada") == Account(charge_once(ADA), 4, 2)
     assert admit(ledger, new) == [Admission.REPEAT]
     assert ledger.account_of(ledger.add_key("eve")) == "eve"
 
@@ -142,7 +156,8 @@ def test_processes_that_upgrade_and_work_at_once_lose_nothing(path: Path) -> Non
     run_children([["hammer", f"sqlite:///{path}", "ada", "20"]] * 8)
     account = open_ledger(f"sqlite:///{path}").account(MODEL, "ada")
     assert account.version == 161
-    assert account.totals == Totals(ADA.cost_micro + 480, ADA.excess_micro - 160, ADA.queries + 160)
+    assert (account.history.cost_micro, account.history.queries) == (ADA.cost_micro + 480, ADA.queries + 160)
+    assert account.history.wealth == (160, 320)
 
 
 @pytest.mark.slow
@@ -204,3 +219,61 @@ def test_a_worker_killed_right_after_the_upgrade_leaves_an_upgraded_file(path: P
         assert child.line()
     child.kill()
     check(path)
+
+
+# The tables that were other ones in version 2, word for word.
+VERSION_2 = """
+DROP TABLE accounts;
+DROP TABLE outcomes;
+CREATE TABLE accounts (
+        model TEXT, account TEXT,
+        cost_micro INTEGER NOT NULL, excess_micro INTEGER NOT NULL, queries INTEGER NOT NULL,
+        owed INTEGER NOT NULL, version INTEGER NOT NULL, failures INTEGER NOT NULL, failing_since REAL NOT NULL,
+        PRIMARY KEY (model, account)
+    ) WITHOUT ROWID;
+CREATE TABLE outcomes (
+        solution TEXT PRIMARY KEY, digest TEXT NOT NULL, settled REAL NOT NULL,
+        price INTEGER NOT NULL, work INTEGER NOT NULL, rest INTEGER NOT NULL, expires REAL NOT NULL
+    ) WITHOUT ROWID;
+CREATE INDEX outcomes_expires ON outcomes (expires);
+"""
+
+
+@pytest.fixture
+def path_2(tmp_path: Path) -> Path:
+    """A file of version 2 in use, with a key, a spent solution and an account that owes work and has failed."""
+    path = tmp_path / "second.db"
+    ledger = open_ledger(f"sqlite:///{path}")
+    ledger.deployment()
+    spend(ledger, use("spent"))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(VERSION_2)
+        outcome = ("spent", "d", NOW, 8, 8, 0, NOW + 900)
+        connection.execute("INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)", outcome)
+        connection.execute("INSERT INTO accounts VALUES (?, 'ada', 5, 9, 7, -3, 4, 11, ?)", (MODEL, NOW))
+        connection.execute("INSERT INTO keys VALUES (?, ?, 'ada', 1.5, NULL)", (KEPT.id, KEPT.digest))
+        connection.execute("PRAGMA user_version = 2")
+        connection.commit()
+    return path
+
+
+def test_of_version_2_all_but_the_excess_is_kept(path_2: Path, tmp_path: Path) -> None:
+    def identity() -> list[object]:
+        with closing(sqlite3.connect(path_2)) as connection:
+            return list(connection.execute("SELECT deployment.id, secrets.* FROM deployment, secrets"))
+
+    before = identity()
+    for _ in range(2):
+        ledger = open_ledger(f"sqlite:///{path_2}")
+        assert ledger.account(MODEL, "ada") == Account(History(5, 7), -3, 4)
+        assert ledger.account_of(KEPT.text) == "ada"
+        assert admit(ledger, use("spent")) == [Admission.REPEAT]
+    assert identity() == before
+    open_ledger(f"sqlite:///{tmp_path}/new.db").deployment()
+    assert schema(path_2) == schema(tmp_path / "new.db")
+
+
+def test_failures_that_version_2_counted_still_count(path_2: Path) -> None:
+    ledger = open_ledger(f"sqlite:///{path_2}")
+    fail(ledger, "another")
+    assert list(outcomes(ledger, "another")) == ["another"]

@@ -3,14 +3,19 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from calpow.handler.errors import LedgerUnavailable
 from calpow.handler.gate import problems
 from calpow.handler.gate.interface import PassResult, Purpose, Refused, Released
+from calpow.handler.ledger.history import NO_HISTORY
+from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.uri import open_ledger
 from calpow.handler.observe.observer import Observer
-from tests.support.calibrations import calibrated_policy
+from tests.support.calibrations import calibrated_policy, charge_of
+from tests.support.gate_harness import HookedLedger
 from tests.support.text_runner import TextRequest, TextRunner
 
 MODEL = "digits"
@@ -46,9 +51,64 @@ def test_every_answer_is_released_and_what_was_priced_is_charged_and_recorded(
         *("answer to 1.0 2.0", "answer to 1.5", None, "failure on !", "answer to *")
     ]
     assert observer.flush(10.0)
-    assert ledger.account(MODEL, "ada").totals.queries == 2
+    assert ledger.account(MODEL, "ada").history.queries == 2
     lines = [json.loads(line) for line in records.read_text().splitlines()]
     assert [(line["account"], line["costs"]) for line in lines] == [("ada", [[1.0], [2.0]]), ("", [[1.5]])]
+
+
+def test_a_repeated_sample_is_recorded_and_not_charged_again(observer: Observer, uri: str, records: Path) -> None:
+    ledger = open_ledger(uri)
+    key = ledger.add_key("ada")
+    observer.answer([request(key, "1.5#it 1.5#it"), request(key, "1.5#it")], TextRunner().run)
+    assert observer.flush(10.0)
+    history = ledger.account(MODEL, "ada").history
+    assert (history.queries, history.cost_micro) == (1, 1_500_000)
+    assert len(records.read_text().splitlines()) == 2
+
+
+def test_what_cannot_be_charged_is_charged_later_in_the_order_in_which_it_was_answered(uri: str, records: Path) -> None:
+    down = [True]
+
+    def fail(name: str) -> None:
+        if name == "charge" and down[0]:
+            raise LedgerUnavailable("the ledger is down")
+
+    ledger = open_ledger(uri)
+    key = ledger.add_key("ada")
+    policy = calibrated_policy()
+    observer = Observer(MODEL, cast(Ledger, HookedLedger(ledger, fail)), policy, records)
+    texts = ["2.5#odd", "1.0#plain", "2.5#other", "1.0#last"]
+    for text in texts:
+        assert ledger.account(MODEL, "ada").version == 0
+        down[0] = text != texts[-1]
+        observer.answer([request(key, text)], TextRunner().run)
+        assert observer.flush(10.0)
+    expected = NO_HISTORY
+    for text in texts:
+        expected = policy.evidence.after(expected, charge_of(policy, float(text[:3]), text))
+    account = ledger.account(MODEL, "ada")
+    assert (account.history, account.version) == (expected, 1)
+
+
+def test_of_what_cannot_be_charged_no_more_is_kept_than_fits(
+    uri: str, records: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("calpow.handler.observe.observer.MOST_UNCHARGED", 3)
+    down = [True]
+
+    def fail(name: str) -> None:
+        if name == "charge" and down[0]:
+            raise LedgerUnavailable("the ledger is down")
+
+    ledger = open_ledger(uri)
+    key = ledger.add_key("ada")
+    observer = Observer(MODEL, cast(Ledger, HookedLedger(ledger, fail)), calibrated_policy(), records)
+    for number in range(5):
+        down[0] = number < 4
+        observer.answer([request(key, f"1.0#{number}")], TextRunner().run)
+        assert observer.flush(10.0)
+    assert ledger.account(MODEL, "ada").history.queries == 3
+    assert "3 samples are still to be charged" in caplog.text
 
 
 def test_a_description_that_calls_the_model_is_refused(observer: Observer) -> None:

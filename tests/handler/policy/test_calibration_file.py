@@ -12,7 +12,7 @@ from calpow.puzzle.errors import CalpowError
 from tests.support.calibration_files import Change, drop, put, save_changed
 from tests.support.calibrations import calibrated_policy
 
-SCRYPT = {"algorithm": "scrypt", "cost": {"n": 32, "r": 8, "p": 1}, "least_stamps": 16}
+SCRYPT = {"algorithm": "scrypt", "cost": {"n": 32, "r": 8, "p": 1}, "least_stamps": 16, "least_bits": 1}
 
 
 def refused(path: Path) -> str:
@@ -44,14 +44,14 @@ def test_a_worker_reads_nothing_but_the_policy(tmp_path: Path, changes: tuple[Ch
 
 
 def test_the_last_versions_file_is_refused_though_all_else_is_right(tmp_path: Path) -> None:
-    older = save_changed(tmp_path, put("schema", 6))
-    assert "has schema 6, this version reads 7: make it again with calpow calibrate" in refused(older)
+    older = save_changed(tmp_path, put("schema", 7))
+    assert "has schema 7, this version reads 8: make it again with calpow calibrate" in refused(older)
 
 
 def test_another_schema_is_named_before_anything_else(tmp_path: Path) -> None:
     path = tmp_path / "future.json"
-    path.write_text('{"schema": 8, "everything": "else"}')
-    assert "has schema 8, this version reads 7" in refused(path)
+    path.write_text('{"schema": 9, "everything": "else"}')
+    assert "has schema 9, this version reads 8" in refused(path)
 
 
 @pytest.mark.parametrize(
@@ -100,15 +100,20 @@ def test_every_missing_member_is_named(tmp_path: Path) -> None:
         ("shape.classes", 2.0, "shape.classes must be of type int"),
         ("shape.input_shape", 4, "shape.input_shape must be a list"),
         ("shape", [2, [4]], "shape must be an object"),
-        ("conditional.class_means", [1.0, "2"], r"conditional.class_means[1] must be of type float"),
+        ("evidence.levels", [0.3, "0.1"], r"evidence.levels[1] must be of type float"),
+        ("evidence.likeness", 1.5, "evidence.likeness must be of type int"),
         ("victim_sha256", 7, "victim_sha256 must be of type str"),
-        ("name", "strict", "name must be one of: conditional, paper"),
+        ("name", "strict", "name must be one of: evidence, paper"),
         ("output", None, "output must be one of: probabilities"),
         ("rows", None, "rows must be an object"),
         ("rows.in_order", 1, "rows.in_order must be of type bool"),
         ("rows.counted", "yes", "rows.counted must be of type bool"),
-        ("scores", [{"name": "magic", "settings": {}}], r"scores[0].name must be one of: pate"),
-        ("scores", [{"name": "pate", "settings": {"sigma": "2"}}], "scores[0].settings.sigma must be of type float"),
+        ("scores", [{"name": "magic", "settings": {}, "layer": ""}], r"scores[0].name must be one of: pate"),
+        (
+            "scores",
+            [{"name": "pate", "settings": {"sigma": "2"}, "layer": ""}],
+            "scores[0].settings.sigma must be of type float",
+        ),
         ("puzzle.algorithm", "argon2id", "algorithm 'argon2id' is not known here"),
         ("puzzle.algorithm", "scrypt", "n, r and p belong to scrypt"),
         ("puzzle.cost", SCRYPT["cost"], "n, r and p belong to scrypt"),
@@ -118,6 +123,8 @@ def test_every_missing_member_is_named(tmp_path: Path) -> None:
         ("puzzle", {**SCRYPT, "cost": {"n": 32, "r": True, "p": 1}}, "puzzle.cost.r must be of type int"),
         ("puzzle.least_stamps", 0, "between 1 and 32"),
         ("puzzle.least_stamps", 33, "between 1 and 32"),
+        ("puzzle.least_bits", 0, "between 1 and 40"),
+        ("puzzle.least_bits", 41, "between 1 and 40"),
     ],
 )
 def test_a_member_of_another_type_or_kind_is_named(tmp_path: Path, name: str, value: object, message: str) -> None:

@@ -1,21 +1,23 @@
 """Prices in steps: the work that is asked, announced and charged, under any policy."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from calpow.handler.ledger.ledger import NEW_ACCOUNT, NOTHING, Account, Charge, Totals
+from calpow.handler.ledger.history import MICRO, NO_HISTORY, Charge, History
+from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
-from calpow.handler.policy.policies import SolverFit
+from calpow.handler.policy.solver_fit import SolverFit
 from calpow.handler.policy.tariff import LONGEST_SECONDS, Tariff, TooLarge
 from calpow.puzzle.profiles import PROFILES
-from tests.support.calibrations import calibrated_policy
+from calpow.puzzle.puzzle import FEWEST_STAMPS
+from tests.support.calibrations import EVIDENCE, calibrated_policy, charge_of, identity
 
 QUARTER = 2 ** (1 / 4)
-MICRO = 1_000_000
 PACES = st.floats(10.0, 1e9)
 
 
@@ -24,6 +26,7 @@ def policies(draw: st.DrawFn) -> CalibratedPolicy:
     solver = SolverFit(draw(st.sampled_from([0.0, 0.0, 1e-4, 0.01])), draw(PACES))
     floor = draw(st.floats(1e-5, 100.0))
     kind = draw(st.sampled_from([profile.kind for profile in PROFILES.values()]))
+    kind = replace(kind, least_bits=draw(st.sampled_from([1, 1, 6, 13])))
     return calibrated_policy(puzzle=kind, solver=solver, floor_seconds=floor)
 
 
@@ -32,9 +35,10 @@ def tariffs() -> st.SearchStrategy[Tariff]:
 
 
 @st.composite
-def pasts(draw: st.DrawFn) -> Totals:
+def pasts(draw: st.DrawFn) -> History:
     queries = draw(st.integers(0, 10_000))
-    return Totals(draw(st.integers(0, 3 * MICRO)) * queries, draw(st.integers(-MICRO, 2 * MICRO)) * queries, queries)
+    bets = draw(st.lists(st.integers(0, 25 * MICRO), min_size=EVIDENCE.bets, max_size=EVIDENCE.bets))
+    return History(draw(st.integers(0, 3 * MICRO)) * queries, queries, tuple(bets))
 
 
 def steps_of(tariff: Tariff) -> Iterator[int]:
@@ -47,11 +51,11 @@ def steps_of(tariff: Tariff) -> Iterator[int]:
 
 
 @settings(max_examples=50)
-@given(st.floats(1e-5, 100.0), PACES, st.sampled_from(list(PROFILES)))
+@given(st.floats(1e-5, 100.0), PACES, st.sampled_from(list(PROFILES)), st.sampled_from([1, 6, 13]))
 def test_the_floor_is_a_step_and_asks_for_the_nearest_puzzle_as_it_always_did(
-    floor: float, pace: float, profile: str
+    floor: float, pace: float, profile: str, least_bits: int
 ) -> None:
-    kind, solver = PROFILES[profile].kind, SolverFit(0.0, pace)
+    kind, solver = replace(PROFILES[profile].kind, least_bits=least_bits), SolverFit(0.0, pace)
     tariff = Tariff(calibrated_policy(puzzle=kind, solver=solver, floor_seconds=floor))
     nearest = kind.puzzle(solver.work(floor), "nearest")
     assert tariff.floor == tariff.at_least(tariff.floor) == nearest.expected_hashes
@@ -61,7 +65,13 @@ def test_the_floor_is_a_step_and_asks_for_the_nearest_puzzle_as_it_always_did(
 
 def off(policy: CalibratedPolicy) -> float:
     """Return the largest relative error of a puzzle's work: half a stamp of the smallest number of stamps."""
-    return 1 / (2 * policy.puzzle.least_stamps)
+    return 1 / (2 * fewest(policy))
+
+
+def fewest(policy: CalibratedPolicy) -> int:
+    """Return the smallest number of stamps of puzzles with enough work for stamps of two bits."""
+    least = policy.puzzle.least_stamps
+    return least if policy.puzzle.least_bits == 1 else min(FEWEST_STAMPS, least)
 
 
 @settings(max_examples=50)
@@ -72,7 +82,7 @@ def test_steps_are_a_quarter_of_a_bit_apart_and_each_is_a_puzzles_work(policy: C
     assert all(tariff.puzzle(step, "step").expected_hashes == step for step in steps)
     spread = (1 + off(policy)) / (1 - off(policy)) * 1.0001
     # Puzzles of little work have fewer stamps than that, and are further apart.
-    apart = [later / former for former, later in pairwise(steps) if former >= 2 * policy.puzzle.least_stamps]
+    apart = [later / former for former, later in pairwise(steps) if former >= 2 * fewest(policy)]
     assert all(QUARTER / spread <= ratio <= QUARTER * spread for ratio in apart)
 
 
@@ -96,38 +106,39 @@ def test_work_is_stated_by_the_smallest_step_that_is_enough(tariff: Tariff, part
 @settings(max_examples=50)
 @given(policies(), pasts())
 def test_a_price_is_a_step_and_no_less_than_its_calibrated_work_but_for_a_puzzles_rounding(
-    policy: CalibratedPolicy, totals: Totals
+    policy: CalibratedPolicy, past: History
 ) -> None:
     tariff = Tariff(policy)
-    for price in (tariff.after(totals), tariff.next(totals)):
+    for price in (tariff.after(past), tariff.next(past)):
         assert price == tariff.at_least(price)
         assert tariff.floor <= price <= tariff.longest
-    wanted, price = policy.work(totals), tariff.after(totals)
+    wanted, price = policy.work(past), tariff.after(past)
     assert price >= min(tariff.longest, wanted * (1 - off(policy)) * 0.9999 - 1)
     # The smallest puzzles are counted in stamps of one bit: one is off by a hash, and the next to it is twice as much.
     assert price <= max(2 * wanted, wanted * QUARTER * (1 + off(policy)), tariff.floor)
 
 
 @settings(max_examples=50)
-@given(tariffs(), pasts(), st.integers(0, MICRO))
-def test_more_excess_never_costs_less(tariff: Tariff, totals: Totals, more: int) -> None:
-    dearer = Totals(totals.cost_micro, totals.excess_micro + more, totals.queries)
-    assert tariff.after(dearer) >= tariff.after(totals)
-    assert tariff.next(dearer) >= tariff.next(totals)
+@given(tariffs(), pasts(), st.integers(0, EVIDENCE.bets - 1), st.integers(0, MICRO))
+def test_more_wealth_never_costs_less(tariff: Tariff, past: History, bet: int, more: int) -> None:
+    wealth = tuple(log + more * (number == bet) for number, log in enumerate(past.wealth))
+    dearer = replace(past, wealth=wealth)
+    assert tariff.after(dearer) >= tariff.after(past)
+    assert tariff.next(dearer) >= tariff.next(past)
 
 
 @settings(max_examples=50)
 @given(tariffs(), pasts(), st.integers(1, 256), st.sampled_from([1.0, 2.5, 10.0]), st.floats(-1.0, 300.0))
 def test_what_is_asked_covers_samples_and_debts_and_is_a_step_between_the_floor_and_the_longest(
-    tariff: Tariff, totals: Totals, samples: int, factor: float, owing: float
+    tariff: Tariff, past: History, samples: int, factor: float, owing: float
 ) -> None:
-    account = Account(totals, int(owing * tariff.next(totals)), 1)
+    account = Account(past, int(owing * tariff.next(past)), 1)
     asked = tariff.asked(account, samples, factor)
-    needed = samples * factor * tariff.next(totals) + account.owed
+    needed = samples * factor * tariff.next(past) + account.owed
     if isinstance(asked, TooLarge):
         assert needed > tariff.longest
         assert asked.samples < samples
-        assert (asked.samples == 0) == (factor * tariff.next(totals) > tariff.longest)
+        assert (asked.samples == 0) == (factor * tariff.next(past) > tariff.longest)
         return
     assert asked == tariff.at_least(asked)
     assert tariff.floor <= asked <= tariff.longest
@@ -137,9 +148,9 @@ def test_what_is_asked_covers_samples_and_debts_and_is_a_step_between_the_floor_
 @settings(max_examples=50)
 @given(tariffs(), pasts(), st.integers(2, 256), st.sampled_from([1.0, 10.0]), st.floats(-1.0, 300.0))
 def test_a_request_that_is_too_large_is_told_the_most_samples_that_are_not(
-    tariff: Tariff, totals: Totals, samples: int, factor: float, owing: float
+    tariff: Tariff, past: History, samples: int, factor: float, owing: float
 ) -> None:
-    account = Account(totals, int(owing * tariff.next(totals)), 1)
+    account = Account(past, int(owing * tariff.next(past)), 1)
     asked = tariff.asked(account, samples, factor)
     assume(isinstance(asked, TooLarge) and asked.samples)
     assert isinstance(asked, TooLarge)
@@ -148,35 +159,59 @@ def test_a_request_that_is_too_large_is_told_the_most_samples_that_are_not(
 
 
 @settings(max_examples=50)
-@given(tariffs(), pasts(), st.lists(st.tuples(st.integers(0, 3 * MICRO), st.integers(-MICRO, 2 * MICRO)), max_size=40))
+@given(tariffs(), pasts(), st.lists(st.tuples(st.sampled_from(EVIDENCE.steps), st.sampled_from("abcdef")), max_size=40))
 def test_a_list_costs_what_its_samples_cost_one_after_another(
-    tariff: Tariff, totals: Totals, costs: list[tuple[int, int]]
+    tariff: Tariff, past: History, samples: list[tuple[tuple[int, ...], str]]
 ) -> None:
-    evidence = [Charge(cost, excess, 1) for cost, excess in costs]
-    after, price = tariff.price(totals, evidence, 1.0)
+    charges = [Charge(MICRO, steps, identity(name)) for steps, name in samples]
+    after, price = tariff.price(past, charges, 1.0)
     singly = 0
-    for charge in evidence:
-        totals, one = tariff.price(totals, [charge], 1.0)
+    for charge in charges:
+        past, one = tariff.price(past, [charge], 1.0)
         singly += one
-    assert (after, price) == (totals, singly)
-    assert tariff.price(totals, [], 10.0) == (totals, 0)
+    assert (after, price) == (past, singly)
+    assert tariff.price(past, [], 10.0) == (past, 0)
+
+
+@settings(max_examples=50)
+@given(policies(), st.integers(0, 20))
+def test_a_sample_costs_the_price_after_it_and_a_repeated_one_the_floor(policy: CalibratedPolicy, odd: int) -> None:
+    tariff = Tariff(policy)
+    past, _ = tariff.price(NO_HISTORY, [charge_of(policy, 2.5, f"odd {number}") for number in range(odd)], 1.0)
+    after, price = tariff.price(past, [charge_of(policy, 2.5, "new")], 1.0)
+    assert price == tariff.after(after) >= tariff.after(past)
+    assert tariff.price(after, [charge_of(policy, 2.5, "new")], 1.0) == (after, tariff.floor)
 
 
 def test_an_explanations_price_is_that_of_a_prediction_times_its_factor() -> None:
-    tariff = Tariff(calibrated_policy())
-    charge = Charge(MICRO, 0, 1)
-    assert tariff.price(NOTHING, [charge], 10.0) == (Totals(MICRO, 0, 1), 10 * tariff.floor)
-    assert tariff.price(NOTHING, [charge], 1.25)[1] == pytest.approx(1.25 * tariff.floor, abs=1)
+    policy = calibrated_policy()
+    tariff = Tariff(policy)
+    charge = charge_of(policy, 1.0, "plain")
+    history, price = tariff.price(NO_HISTORY, [charge], 10.0)
+    assert (history.queries, price) == (1, 10 * tariff.floor)
+    assert tariff.price(NO_HISTORY, [charge], 1.25)[1] == pytest.approx(1.25 * tariff.floor, abs=1)
 
 
 def test_one_prediction_can_always_be_asked_for_and_what_one_challenge_cannot_hold_stays_owed() -> None:
     tariff = Tariff(calibrated_policy())
-    assert tariff.asked(Account(NOTHING, 3 * tariff.longest, 1), 1, 1.0) == tariff.longest
-    assert tariff.asked(Account(NOTHING, 3 * tariff.longest, 1), 2, 1.0) == TooLarge(1)
-    assert tariff.announced(Account(NOTHING, 3 * tariff.longest, 1)) == tariff.longest
+    assert tariff.asked(Account(NO_HISTORY, 3 * tariff.longest, 1), 1, 1.0) == tariff.longest
+    assert tariff.asked(Account(NO_HISTORY, 3 * tariff.longest, 1), 2, 1.0) == TooLarge(1)
+    assert tariff.announced(Account(NO_HISTORY, 3 * tariff.longest, 1)) == tariff.longest
 
 
 def test_an_explanation_that_takes_more_than_the_longest_challenge_is_not_asked_for() -> None:
     tariff = Tariff(calibrated_policy(floor_seconds=100.0))
     assert isinstance(tariff.asked(NEW_ACCOUNT, 1, 8.0), int)
     assert tariff.asked(NEW_ACCOUNT, 1, 10.0) == tariff.asked(NEW_ACCOUNT, 3, 10.0) == TooLarge(0)
+
+
+def test_the_floor_of_four_stamps_is_exact_and_the_steps_above_it_have_more_stamps() -> None:
+    kind = replace(PROFILES["hashcash-sha1"].kind, least_bits=13)
+    solver = SolverFit(7e-5, 160e6)
+    tariff = Tariff(calibrated_policy(puzzle=kind, solver=solver, floor_seconds=solver.seconds(4 << 13)))
+    assert tariff.floor == 4 << 13
+    steps = [step for step in steps_of(tariff) if step >= tariff.floor]
+    counts = [tariff.puzzle(step, "step").count for step in steps]
+    assert counts[:10] == [4, 5, 6, 7, 8, 10, 11, 13, 16, 19]
+    assert min(counts[8:]) == 16
+    assert max(counts) <= 31

@@ -1,20 +1,37 @@
 """The reference client whose seconds work is calibrated in. What it takes is compared in tests/timing."""
 
+from dataclasses import dataclass
+
 import pytest
 
+from calpow.archiver.calibration.timing import solver_timing
 from calpow.archiver.calibration.timing.solver_timing import (
+    FLOOR_AIM,
     ReferenceClient,
     measure_floor,
     measure_solver,
     reference_client,
 )
 from calpow.archiver.errors import TimingError
-from calpow.handler.policy.policies import SolverFit
+from calpow.handler.policy.solver_fit import SolverFit
 from calpow.puzzle.profiles import PROFILES
 from calpow.puzzle.puzzle import Puzzle
 from calpow.puzzle.solving.engines import has_fast_engine
 from calpow.puzzle.solving.solver import SolverRun
 from tests.support.quick_timing import quick_timing
+
+START, PACE = 50e-6, 4e6
+# As it is fitted, to puzzles of 16 stamps.
+STEADY = SolverFit(16 * START, PACE)
+
+
+class Clock:
+    """A clock that its users set."""
+
+    now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
 
 
 class BusyClient(ReferenceClient):
@@ -37,6 +54,73 @@ def test_where_the_least_puzzle_takes_longer_than_is_left_it_is_the_floor() -> N
         floor = measure_floor(hard, 1e-9, SolverFit(0.0, 400.0))
     assert floor.work == hard.kind.puzzle(0.0, "floor").expected_hashes
     assert floor.seconds > 1e-9
+
+
+@dataclass(frozen=True)
+class SteadyClient(ReferenceClient):
+    """A client that takes 50 microseconds to begin a stamp and a quarter of a microsecond for a hash, on its clock."""
+
+    clock: Clock
+
+    def solve(self, puzzle: Puzzle) -> SolverRun:
+        seconds = puzzle.count * START + puzzle.expected_hashes / PACE
+        self.clock.now += seconds
+        return SolverRun([], puzzle.expected_hashes, seconds)
+
+
+@pytest.fixture
+def steady(monkeypatch: pytest.MonkeyPatch) -> ReferenceClient:
+    """A steady client whose clock is the one that its puzzles are timed by."""
+    clock = Clock()
+    monkeypatch.setattr(solver_timing, "time", clock)
+    plain = reference_client(PROFILES["hashcash-sha1"].kind, fast=False)
+    return SteadyClient(plain.kind, plain.engine, clock)
+
+
+def test_the_fit_tells_starts_from_digests(steady: ReferenceClient) -> None:
+    solver = measure_solver(steady)
+    assert solver.start_seconds == pytest.approx(16 * START)
+    assert solver.hashes_per_second == pytest.approx(PACE)
+
+
+def test_a_stamp_takes_four_times_its_start_in_digests_or_more(steady: ReferenceClient) -> None:
+    kind = steady.saving_starts(STEADY).kind
+    assert 2**kind.least_bits / PACE >= 4 * START > 2 ** (kind.least_bits - 1) / PACE
+    assert steady.saving_starts(SolverFit(0.0, PACE)).kind == steady.kind
+    hard = reference_client(PROFILES["scrypt"].kind, fast=False)
+    assert hard.saving_starts(SolverFit(16 * 1e-5, 2e4)).kind == hard.kind
+
+
+@pytest.mark.parametrize("seconds", [0.0005, 0.0006, 0.0012, 0.004, 0.01, 0.3])
+def test_the_floor_is_the_largest_within_the_time_and_most_of_it_is_digests(
+    steady: ReferenceClient, seconds: float
+) -> None:
+    saving = steady.saving_starts(STEADY)
+    floor = measure_floor(saving, seconds, STEADY)
+    puzzle = saving.kind.puzzle(floor.work, "floor")
+    larger = saving.kind.puzzle(floor.work + 0.6 * 2**puzzle.bits, "floor")
+    assert puzzle.expected_hashes == floor.work
+    assert 4 <= puzzle.count <= 31
+    assert floor.seconds <= seconds
+    assert larger.count * START + larger.expected_hashes / PACE > FLOOR_AIM * seconds
+    assert floor.on(STEADY).digest_seconds(floor.seconds) > floor.seconds / 2
+
+
+def test_the_floor_takes_most_of_the_time_also_where_the_fit_is_wrong(steady: ReferenceClient) -> None:
+    saving = steady.saving_starts(STEADY)
+    fits = [
+        SolverFit(start * STEADY.start_seconds, pace * PACE) for start in (0.0, 0.3, 3.0) for pace in (0.3, 1.0, 3.0)
+    ]
+    floors = [measure_floor(saving, 0.004, fit).seconds for fit in fits]
+    assert 0.8 * 0.004 <= min(floors) <= max(floors) <= 0.004
+
+
+def test_a_floor_that_four_stamps_hardly_fit_into_is_mostly_starts(steady: ReferenceClient) -> None:
+    saving = steady.saving_starts(STEADY)
+    floor = measure_floor(saving, 5 * START, STEADY)
+    assert saving.kind.puzzle(floor.work, "floor").count == 4
+    assert floor.on(STEADY).digest_seconds(floor.seconds) < floor.seconds / 2
+    assert measure_floor(saving, 0.0, STEADY).work == 2
 
 
 def test_the_fast_reference_client_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from calpow.handler.leakage.gnmax.accountant import Accountant
 from calpow.handler.leakage.gnmax.rdp import gnmax_epsilon, gnmax_rdp, log_q
 from calpow.handler.leakage.score import SampleBatch
-from calpow.handler.leakage.votes import VoteScore
+from calpow.handler.leakage.scores.votes import VoteScore
 
 DELTA = 1e-5
 EXACT = 1e-9
@@ -134,6 +134,7 @@ def test_the_largest_request_is_accounted_for_in_one_go() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_votes_on_a_gpu_are_priced() -> None:
     votes = torch.tensor([[250, 0, 0], [100, 100, 50]])
-    priced = VoteScore.on_inputs(lambda inputs: inputs.long(), EPSILON[250]).price(SampleBatch(votes.cuda()))
-    assert priced.costs.tolist() == EPSILON[250].costs(votes).tolist()
-    assert math.isfinite(priced.costs.sum())
+    batch = SampleBatch(answers=votes.argmax(1).cuda(), votes=votes.cuda())
+    costs = VoteScore.of_teachers(EPSILON[250]).costs(batch)
+    assert costs.tolist() == EPSILON[250].costs(votes).tolist()
+    assert math.isfinite(costs.sum())

@@ -13,18 +13,22 @@ from torch import Tensor, nn
 
 from calpow.archiver.teachers.export import write_ensemble
 from calpow.handler.errors import EnsembleError
+from calpow.handler.leakage.references import LAST
 from calpow.handler.leakage.teachers.ensemble import (
     CARD,
     HEADS,
     LARGEST_BATCH,
     PROGRAM,
+    REFERENCES,
     Ensemble,
     EnsembleCard,
+    save_heads,
     save_program,
 )
 from calpow.handler.leakage.teachers.heads import HeadEnsemble, Heads, NetworkEnsemble
+from calpow.handler.leakage.teachers.stored_references import pack
 from calpow.handler.leakage.teachers.trunks import VICTIM, make_trunk
-from tests.support.ensembles import TEACHERS, digests, ensemble_card
+from tests.support.ensembles import TEACHERS, digests, ensemble_card, references
 
 SHAPE = (1, 8, 8)
 CLASSES = 3
@@ -50,7 +54,7 @@ def teachers() -> HeadEnsemble:
 @pytest.fixture(scope="module")
 def artefact(teachers: HeadEnsemble, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("heads") / "teachers.pt"
-    write_ensemble(teachers, ensemble_card(), path)
+    write_ensemble(teachers, ensemble_card(), references(), path)
     return path
 
 
@@ -63,7 +67,7 @@ def networks() -> NetworkEnsemble:
 @pytest.fixture(scope="module")
 def program(networks: NetworkEnsemble, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("program") / "teachers.pt"
-    write_ensemble(networks, ensemble_card(**INDEPENDENT), path)
+    write_ensemble(networks, ensemble_card(**INDEPENDENT), None, path)
     return path
 
 
@@ -125,7 +129,7 @@ def test_a_stored_program_votes_as_the_module_it_was_made_of(program: Path, netw
 
 
 def test_heads_are_plain_weights_and_other_teachers_a_program(artefact: Path, program: Path) -> None:
-    assert stored(artefact).keys() == {CARD, HEADS}
+    assert stored(artefact).keys() == {CARD, REFERENCES, HEADS}
     assert stored(program).keys() == {CARD, PROGRAM}
 
 
@@ -137,7 +141,7 @@ def test_heads_load_without_the_reader_of_programs(artefact: Path, monkeypatch: 
 
 def test_teachers_on_the_victims_features_take_features(tmp_path: Path) -> None:
     heads = HeadEnsemble(make_trunk(VICTIM, None, 0), random_heads(FEATURES), CLASSES)
-    write_ensemble(heads, ensemble_card(**ON_FEATURES), tmp_path / "teachers.pt")
+    write_ensemble(heads, ensemble_card(**ON_FEATURES), references(), tmp_path / "teachers.pt")
     ensemble = Ensemble.load(tmp_path / "teachers.pt")
     features = torch.rand(5, FEATURES)
     assert ensemble.on_features
@@ -169,8 +173,9 @@ def test_the_program_moves_to_another_device_as_a_whole(program: Path) -> None:
 def test_heads_move_to_another_device_as_a_whole(teachers: HeadEnsemble) -> None:
     trunk = make_trunk("scattering", SHAPE, 0)
     moved = HeadEnsemble.restored(trunk, teachers.state_dict(), CLASSES).to("meta")
-    votes = moved(inputs(5).to("meta"))
-    assert (votes.device.type, votes.dtype, tuple(votes.shape)) == ("meta", torch.int64, (5, CLASSES))
+    # Counting the votes looks at their sum, which device `meta` does not know.
+    cast = moved.ballots(moved.trunk(inputs(5).to("meta")))
+    assert (cast.device.type, cast.dtype, tuple(cast.shape)) == ("meta", torch.int64, (TEACHERS, 5))
 
 
 def test_votes_carry_no_gradient(ensemble: Ensemble) -> None:
@@ -260,6 +265,7 @@ def test_a_card_that_is_none_is_refused(artefact: Path, tmp_path: Path, text: st
         ("partition_sizes", [5]),
         ("teacher_accuracy", 1.5),
         ("vote_accuracy", float("nan")),
+        ("share_at_ceiling", 1.5),
         ("victim_sha256", 0),
     ],
 )
@@ -307,7 +313,7 @@ def test_heads_of_other_weights_are_refused(artefact: Path, tmp_path: Path, name
 def test_a_program_that_cannot_be_loaded_says_which_torch_it_needs(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    save_program(tmp_path / "teachers.pt", ensemble_card(**INDEPENDENT, torch="99.1.0"), b"of a later torch")
+    save_program(tmp_path / "teachers.pt", ensemble_card(**INDEPENDENT, torch="99.1.0"), None, b"of a later torch")
     assert_refused(
         tmp_path / "teachers.pt",
         f"teachers.pt holds a program of torch 99.1.0, which torch {torch.__version__} cannot load",
@@ -324,7 +330,7 @@ def test_a_program_with_other_answers_than_votes_is_refused(tmp_path: Path) -> N
     dynamic = ({0: torch.export.Dim("batch")},)
     buffer = io.BytesIO()
     torch.export.save(torch.export.export(Scores(), (torch.zeros(2, *SHAPE),), dynamic_shapes=dynamic), buffer)
-    save_program(tmp_path / "scores.pt", ensemble_card(**INDEPENDENT), buffer.getvalue())
+    save_program(tmp_path / "scores.pt", ensemble_card(**INDEPENDENT), None, buffer.getvalue())
     assert_refused(tmp_path / "scores.pt", "as its card says")
 
 
@@ -357,3 +363,73 @@ def test_sparse_weights_are_refused_in_one_line(artefact: Path, tmp_path: Path) 
     assert isinstance(heads, Mapping)
     sparse = {name: tensor.to_sparse() if name == "weight" else tensor for name, tensor in heads.items()}
     assert_refused(changed(artefact, tmp_path / "sparse.pt", heads=sparse), "train teachers again")
+
+
+def test_references_come_back_as_they_were_written(ensemble: Ensemble, program: Path) -> None:
+    assert Ensemble.load(program).references is None
+    loaded = ensemble.references
+    assert loaded is not None
+    assert pack(loaded).keys() == pack(references()).keys()
+    assert same(pack(loaded), pack(references()))
+
+
+def same(one: object, other: object) -> bool:
+    """Return whether two trees of dicts and tensors are equal."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return torch.equal(one, other)
+    return one == other
+
+
+def test_teachers_on_features_without_their_axes_are_refused(tmp_path: Path) -> None:
+    heads = HeadEnsemble(make_trunk(VICTIM, None, 0), random_heads(FEATURES), CLASSES)
+    for kept in (None, references(axes={"conv": torch.eye(4)}, prototypes={}, gaussians={})):
+        save_heads(tmp_path / "teachers.pt", ensemble_card(**ON_FEATURES), kept, heads)
+        assert_refused(tmp_path / "teachers.pt", f"lacks the {FEATURES} axes of the victim's features: train teachers")
+
+
+PLACES = [("axes", LAST), ("prototypes", "conv"), ("whitening", LAST), ("means", "conv"), ("mixture", "log_weights")]
+
+
+@pytest.mark.parametrize(("member", "name"), PLACES)
+@pytest.mark.parametrize("value", [torch.nan, -torch.inf])
+def test_references_that_are_not_finite_are_refused(
+    artefact: Path, tmp_path: Path, member: str, name: str, value: float
+) -> None:
+    """With them no query would be odder than another."""
+    packed = pack(references())
+    damaged = dict(packed[member])  # type: ignore[call-overload]  # a dict
+    damaged[name] = damaged[name].clone()
+    damaged[name].flatten()[0] = value
+    path = changed(artefact, tmp_path / "damaged.pt", references={**packed, member: damaged})
+    assert_refused(path, "its references are NaN or infinite", "train teachers again")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"layers": "conv"},
+        {"axes": {}},
+        {"axes": {LAST: torch.eye(3), "conv": torch.eye(4)}},
+        {"prototypes": {LAST: torch.zeros(2, 5)}},
+        {"means": {LAST: torch.zeros(2, 6), "conv": torch.zeros(CLASSES, 4)}},
+        {"means": {}},
+        {"whitening": {LAST: torch.eye(5)}},
+        {"mixture": {"pool": 0}},
+        {"mixture": 3},
+        {"token_costs": torch.zeros(2, 2)},
+        {"token_costs": torch.arange(3)},
+        {"token_costs": torch.zeros(0)},
+    ],
+)
+def test_references_that_do_not_fit_each_other_are_refused(
+    artefact: Path, tmp_path: Path, changes: Mapping[str, object]
+) -> None:
+    path = changed(artefact, tmp_path / "other.pt", references={**pack(references()), **changes})
+    assert_refused(path, "its references", "train teachers again")
+
+
+@pytest.mark.parametrize("other", [3, [], {}, {"layers": []}])
+def test_what_is_no_references_is_refused(artefact: Path, tmp_path: Path, other: object) -> None:
+    assert_refused(changed(artefact, tmp_path / "none.pt", references=other), "its references are incomplete")

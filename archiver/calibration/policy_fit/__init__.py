@@ -1,0 +1,1 @@
+"""Fit of the policies to scored samples: thresholds, bets, simulated users and thieves."""

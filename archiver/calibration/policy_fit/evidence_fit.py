@@ -1,0 +1,164 @@
+"""Fit of the policy `evidence`: which scores are bet on, how large a score is odd, and how steeply prices grow.
+
+Legitimate samples play two parts: the reference that a score is compared with, and the queries of simulated users. Each
+score is given, by class of the answer, the least slack with which users of that class can afford it by itself; then the
+scores are chosen one after another by what the reference attackers pay; then slacks are refined, and the exponent is
+the largest with which users of every kind can afford all of them together. docs/policy.md has the reasons.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from calpow.archiver.calibration.policy_fit.affordability import (
+    EXPONENTS,
+    QUERIES,
+    USERS,
+    Limits,
+    largest_exponent,
+    safe_slacks,
+)
+from calpow.archiver.calibration.policy_fit.cross_fitting import candidate_tables, cross_fit, slack_values
+from calpow.archiver.calibration.policy_fit.evidence_data import EvidenceData
+from calpow.archiver.calibration.policy_fit.fitted_evidence import Candidate, FittedEvidence, FittedTest
+from calpow.archiver.calibration.policy_fit.refinement import refine_slacks
+from calpow.archiver.calibration.policy_fit.score_choice import ScoreChoice, ThievesWealth, choose_scores
+from calpow.archiver.calibration.policy_fit.thieves import thieves_codes
+from calpow.archiver.calibration.policy_fit.user_profiles import draw_users, profiles
+from calpow.archiver.calibration.policy_fit.wealth import BETS, HIGHEST_CEILING, Codes, mean_wealth
+from calpow.archiver.calibration.samples import Ints
+from calpow.archiver.errors import FittingError
+from calpow.handler.leakage.score import ScoredSamples
+
+# Log wealth of a new account's boldest bets.
+ENTRIES = (0.0, 1.0, 2.0, 3.0, 4.0)
+# The ceiling of the log wealth, in multiples of that at which the price reaches its cap.
+CEILING_ABOVE_CAP = 1.3
+
+
+def fit_evidence(
+    data: EvidenceData,
+    candidates: Sequence[Candidate],
+    limits: Limits,
+    rng: np.random.Generator,
+    *,
+    every: bool = False,
+) -> FittedEvidence:
+    """Choose scores among the candidates, or take `every` one, and fit the policy.
+
+    A score that is a candidate twice, from one side and from both, is taken once. Raises FittingError for scores that
+    are not finite, and where there is no attacker to choose by.
+    """
+    if not data.attacks:
+        raise FittingError(
+            "the model answers no reference attacker, and nothing can be chosen by what attackers pay: give queries of"
+            " strangers with --attack"
+        )
+    for scored in (*data.kinds.values(), *data.attacks.values()):
+        if not bool(scored.costs.isfinite().all()):
+            raise FittingError("some samples have a score that is not finite: leave that score out")
+    return _Fit(data, candidates, limits, rng).run(every=every)
+
+
+@dataclass(frozen=True)
+class _Steepness:
+    """How prices grow: the exponent of the mean wealth, and the log wealth of a new account's boldest bets."""
+
+    exponent: float
+    entry: float
+
+
+class _Fit:
+    def __init__(
+        self, data: EvidenceData, candidates: Sequence[Candidate], limits: Limits, rng: np.random.Generator
+    ) -> None:
+        self._data = data
+        self._candidates = tuple(candidates)
+        self._limits = limits
+        self._rng = rng
+        self._profiles = profiles(data.legitimate, tuple(data.tolerated))
+        self._chosen_by, self._judged_by = _halves(data.attacks, rng)
+        self._held_out = cross_fit(data, self._candidates, rng)
+
+    def run(self, *, every: bool) -> FittedEvidence:
+        rows = safe_slacks(self._held_out, self._profiles, self._limits, self._data.classes, self._rng)
+        choices = [
+            (self._choose(slacks, exponent, every=every), exponent, slacks)
+            for slacks, exponent in zip(rows, EXPONENTS, strict=True)
+        ]
+        choice, exponent, slacks = max(choices, key=lambda entry: entry[0].objective)
+        return self._finish(choice.tests, slacks[list(choice.tests)], exponent)
+
+    def _choose(self, slacks: Ints, exponent: float, *, every: bool) -> ScoreChoice:
+        """Choose the tests; `slacks` `[candidates, classes]` are positions."""
+        everything = range(len(self._candidates))
+        strangers = self._attack_codes(self._chosen_by, everything, slacks)
+        streams = thieves_codes(strangers, self._held_out.mixed(everything, slacks)[""], BETS, self._rng)
+        thieves = ThievesWealth.of(streams, self._data.own_data, self._limits.cap)
+        return choose_scores(thieves, self._candidates, exponent, every=every)
+
+    def _attack_codes(self, parts: Mapping[str, Ints], tests: Sequence[int], slacks: Ints) -> dict[str, Codes]:
+        """Return codes `[n, tests]` of parts of the attackers' queries."""
+        chosen = [self._candidates[test] for test in tests]
+        tables = [candidate_tables(self._data, candidate, row) for candidate, row in zip(chosen, slacks, strict=True)]
+        return {
+            name: np.stack(
+                [
+                    candidate.codes(self._data.attacks[name], table, index)
+                    for candidate, table in zip(chosen, tables, strict=True)
+                ],
+                axis=1,
+            )
+            for name, index in parts.items()
+        }
+
+    def _finish(self, tests: tuple[int, ...], slacks: Ints, exponent: float) -> FittedEvidence:
+        slacks = refine_slacks(self._held_out, self._profiles, self._limits, tests, slacks, exponent, self._rng)
+        held_out = self._held_out.mixed(tests, slacks)
+        steepness = self._steepness(held_out, self._attack_codes(self._chosen_by, tests, slacks), exponent)
+        return FittedEvidence(
+            tests=tuple(self._test(self._candidates[test], row) for test, row in zip(tests, slacks, strict=True)),
+            bets=BETS,
+            slacks=slack_values(slacks),
+            exponent=steepness.exponent,
+            ceiling=min(HIGHEST_CEILING, CEILING_ABOVE_CAP * math.log(self._limits.cap) / steepness.exponent),
+            entry=steepness.entry,
+            cap=self._limits.cap,
+            held_out=held_out,
+            attacks=self._attack_codes(self._judged_by, tests, slacks),
+            judged=self._judged_by,
+        )
+
+    def _steepness(self, held_out: Mapping[str, Codes], strangers: Mapping[str, Codes], exponent: float) -> _Steepness:
+        """Return the entry, and the largest exponent that all users can afford with it, that make thefts dearest."""
+        users = [
+            (self._limits.fitted(profile), draw_users(profile, held_out, 2 * USERS, QUERIES, self._rng))
+            for profile in self._profiles
+        ]
+        streams = thieves_codes(strangers, held_out[""], BETS, self._rng)
+        tests = range(held_out[""].shape[1])
+        options = []
+        for entry in ENTRIES:
+            highest = exponent
+            for budget, codes in users:
+                highest = largest_exponent(mean_wealth(codes, entry), budget, self._limits.cap, highest)
+            thieves = ThievesWealth.of(streams, self._data.own_data, self._limits.cap, entry)
+            options.append((thieves.objective(tests, highest), highest, entry))
+        _, steepest, entry = max(options)
+        return _Steepness(steepest, entry)
+
+    def _test(self, candidate: Candidate, slacks: Ints) -> FittedTest:
+        high, *low = candidate_tables(self._data, candidate, slacks)
+        return FittedTest(candidate, high, low[0] if low else None)
+
+
+def _halves(attacks: Mapping[str, ScoredSamples], rng: np.random.Generator) -> tuple[dict[str, Ints], dict[str, Ints]]:
+    """Return the positions of each attacker's queries that scores are chosen by, and of those they are judged by."""
+    first, second = {}, {}
+    for name, scored in attacks.items():
+        order = rng.permutation(len(scored.costs))
+        half = max(1, len(order) // 2)
+        first[name], second[name] = order[:half], order[half:] if len(order) > 1 else order
+    return first, second

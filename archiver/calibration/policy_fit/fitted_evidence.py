@@ -1,0 +1,75 @@
+"""A fitted policy `evidence`: the scores that are bet on, and how large each of them is odd, by class of the answer."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from calpow.archiver.calibration.policy_fit.conformal import levels
+from calpow.archiver.calibration.policy_fit.wealth import Bets, Codes
+from calpow.archiver.calibration.samples import Floats, Ints
+from calpow.handler.leakage.score import ScoredSamples
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A score that can be bet on, by its position, read from the high side alone or from both.
+
+    `place` says where the model is looked at: scores of one place see the same strangers.
+    """
+
+    score: int
+    two_sided: bool
+    place: str = field(default="", compare=False)
+
+    @property
+    def signs(self) -> tuple[int, ...]:
+        """1 for the score itself, and -1 for its negative if it is read from both sides."""
+        return (1, -1) if self.two_sided else (1,)
+
+    def codes(self, scored: ScoredSamples, tables: Sequence[Floats], index: Ints) -> Codes:
+        """Return the codes of the samples at these positions, by thresholds `[classes, shares]` of each of `signs`."""
+        scores, answers = scored.costs[:, self.score].numpy()[index], scored.labels.numpy()[index]
+        sides = [levels(sign * scores, answers, table) for sign, table in zip(self.signs, tables, strict=True)]
+        codes: Codes = np.max(sides, axis=0).astype(np.uint8)
+        return codes
+
+
+@dataclass(frozen=True)
+class FittedTest:
+    """A score that is bet on, with thresholds `[classes, shares]`: of the score, and of its negative or None."""
+
+    candidate: Candidate
+    high: Floats
+    low: Floats | None
+
+    @property
+    def tables(self) -> tuple[Floats, ...]:
+        """The thresholds of each of the candidate's signs."""
+        return (self.high,) if self.low is None else (self.high, self.low)
+
+
+@dataclass(frozen=True)
+class FittedEvidence:
+    """The fitted policy, and what it was chosen by.
+
+    slacks: by test and class, `[tests, classes]`. held_out: codes of the samples, each compared with the other folds,
+    by kind ("" for the samples themselves), `[n, tests]`. attacks: codes of the attackers' queries that the scores were
+    not chosen by, whose positions among an attacker's queries are `judged`.
+    """
+
+    tests: tuple[FittedTest, ...]
+    bets: Bets
+    slacks: Floats
+    exponent: float
+    ceiling: float
+    entry: float
+    cap: float
+    held_out: Mapping[str, Codes]
+    attacks: Mapping[str, Codes]
+    judged: Mapping[str, Ints]
+
+    def codes(self, scored: ScoredSamples) -> Codes:
+        """Return the codes of samples, `[n, tests]`."""
+        every = np.arange(len(scored.labels))
+        return np.stack([test.candidate.codes(scored, test.tables, every) for test in self.tests], axis=1)

@@ -1,0 +1,117 @@
+"""Wealth of many simulated accounts at once, by the arithmetic of the policy `evidence`.
+
+A sample is given as a code for each test: its level; the level plus `levels + 1` for a sample that earns no credit; and
+`2 (levels + 1)` for one that the account was answered before.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calpow.archiver.calibration.samples import Floats
+
+Codes = NDArray[np.uint8]
+Wealth = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Bets:
+    """The bets on one score: a bet for each pair of a share of legitimate samples and a stake."""
+
+    shares: tuple[float, ...]
+    stakes: tuple[float, ...]
+
+    @property
+    def repeated(self) -> int:
+        """The code of a sample that the account was answered before."""
+        return 2 * (len(self.shares) + 1)
+
+    def beginning(self, entry: float) -> Wealth:
+        """Return the wealth of a new account's bets, `[bets]`, of which the boldest hold a log wealth of `entry`."""
+        start = np.ones((len(self.shares), len(self.stakes)), np.float32)
+        start[:, self.stakes.index(max(self.stakes))] = np.exp(entry)
+        return start.reshape(-1)
+
+    def uncredited(self, codes: Codes) -> Codes:
+        """Return the codes of the same samples without credit."""
+        changed: Codes = np.where(codes <= len(self.shares), codes + np.uint8(len(self.shares) + 1), codes)
+        return changed.astype(np.uint8)
+
+    @cached_property
+    def factors(self) -> Wealth:
+        """The factor by which a sample multiplies the wealth of each bet, `[codes, bets]`."""
+        credited = np.array(
+            [
+                [
+                    1 - stake + (stake / share if place < level else 0)
+                    for place, share in enumerate(self.shares)
+                    for stake in self.stakes
+                ]
+                for level in range(len(self.shares) + 1)
+            ]
+        )
+        ones = np.ones((1, credited.shape[1]))
+        return np.concatenate([credited, np.maximum(credited, 1.0), ones]).astype(np.float32)
+
+
+# Descending shares of legitimate samples, a level each, and the stakes of the bets on each of them.
+SHARES = (0.3, 0.1, 0.03, 0.01)
+STAKES = (0.5, 0.1, 0.02)
+BETS = Bets(SHARES, STAKES)
+# Log wealth beyond this buys no longer memory: the price has reached its cap long before.
+HIGHEST_CEILING = 24.0
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Mean wealth of each test's bets after every query, `means` `[users, queries, tests]`, and the bets at the end."""
+
+    means: Wealth
+    end: Wealth
+
+
+def walk(codes: Codes, bets: Bets, ceiling: float, start: Wealth) -> Walk:
+    """Let users send samples with these codes, `[users, queries, tests]`.
+
+    `start` is the wealth of their bets before, `[users, tests, bets]` or broadcastable; `ceiling` is the largest log
+    wealth of a bet.
+    """
+    users, queries, tests = codes.shape
+    # Bets first and accounts last: sums over the bets then run over whole rows.
+    factors = np.ascontiguousarray(bets.factors.T)
+    wealth = np.broadcast_to(start, (users, tests, len(factors))).reshape(users * tests, -1).T.copy()
+    most = np.float32(np.exp(ceiling))
+    means = np.empty((queries, users * tests), np.float32)
+    flat = np.ascontiguousarray(codes.transpose(1, 0, 2).reshape(queries, users * tests).astype(np.intp))
+    for query in range(queries):
+        wealth *= factors.take(flat[query], axis=1)
+        np.maximum(wealth, 1, out=wealth)
+        np.minimum(wealth, most, out=wealth)
+        np.add.reduce(wealth, axis=0, out=means[query])
+    means /= len(factors)
+    end = wealth.T.reshape(users, tests, len(factors))
+    return Walk(means.reshape(queries, users, tests).transpose(1, 0, 2), end)
+
+
+def mean_wealth(codes: Codes, entry: float = 0.0) -> Wealth:
+    """Return the mean wealth of the tests' BETS after every query of new accounts, of the shape of `codes`.
+
+    `entry` is the log wealth that the boldest bets begin with.
+    """
+    return walk(codes, BETS, HIGHEST_CEILING, BETS.beginning(entry)).means
+
+
+def multiples(means: Wealth, exponent: float, cap: float) -> Floats:
+    """Return the price of every query in floors, `[users, queries]`, from the means of the tests in use."""
+    logs = np.log(means.mean(axis=2, dtype=np.float64))
+    prices: Floats = np.exp(np.minimum(exponent * logs, np.log(cap)))
+    return prices
+
+
+def mean_payments(prices: Floats, lengths: Sequence[int]) -> Floats:
+    """Return mean prices over users' first queries, `[users, lengths, ...]`, of prices `[users, queries, ...]`."""
+    payments: Floats = np.stack([prices[:, :length].mean(axis=1) for length in lengths], axis=1)
+    return payments

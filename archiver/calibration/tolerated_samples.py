@@ -1,0 +1,83 @@
+"""The tolerated changes of a calibration: which there are, and the samples after them."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from calpow.archiver.calibration.order import CalibrationOrder
+from calpow.archiver.calibration.samples import ArgumentsChange, PricedFolder
+from calpow.archiver.calibration.score_setup import ScoreSetup
+from calpow.archiver.calibration.synthetic_inputs.legitimate_values import LegitimateInputs
+from calpow.archiver.calibration.synthetic_inputs.tolerances import (
+    TOLERANCES,
+    check_tolerances,
+    default_tolerances,
+    is_harmless,
+)
+from calpow.handler.leakage.model_inputs import ModelInputs
+from calpow.handler.leakage.recording import Call
+from calpow.handler.leakage.score import ScoredSamples
+
+
+def tolerated_changes(order: CalibrationOrder, calls: Sequence[Call], setup: ScoreSetup) -> dict[str, ArgumentsChange]:
+    """Return the changes that an order tolerates, or those that suit the input, by name.
+
+    `kept_tolerances` leaves out those of the latter that cost the victim right answers. Raises OrderError for a change
+    that does not suit the input.
+    """
+    names = _chosen(order, calls, setup)
+    if not names:
+        return {}
+    shape = setup.shape.input_shape
+    known = LegitimateInputs.of([_with_batch_axis(call.arguments, shape) for call in calls])
+    generator = torch.Generator().manual_seed(order.seed)
+
+    def change(name: str) -> ArgumentsChange:
+        def changed(inputs: ModelInputs) -> ModelInputs:
+            whole = known.changed(_with_batch_axis(inputs, shape), TOLERANCES[name].change, generator)
+            pairs = zip(whole.tensors, inputs.tensors, strict=True)
+            return inputs.replaced([tensor.reshape(original.shape) for tensor, original in pairs])
+
+        return changed
+
+    return {name: change(name) for name in names}
+
+
+def _chosen(order: CalibrationOrder, calls: Sequence[Call], setup: ScoreSetup) -> tuple[str, ...]:
+    """Return the names of the changes that an order tolerates, or of those that suit the input."""
+    shape, tensor = setup.shape.input_shape, calls[0].arguments.only_tensor
+    is_one = tensor is not None and bool(setup.shape.input_dtype)
+    dtype = tensor.dtype if tensor is not None and is_one else torch.float32
+    if order.tolerate is not None:
+        check_tolerances(order.tolerate, shape, dtype)
+        return order.tolerate
+    return default_tolerances(shape, dtype) if is_one else ()
+
+
+def _with_batch_axis(inputs: ModelInputs, shape: tuple[int, ...] | None) -> ModelInputs:
+    """Return the arguments with the axis of a batch where a model takes one sample `[*shape]` without it."""
+    tensor = inputs.only_tensor
+    if tensor is None or shape is None or tensor.dim() != len(shape):
+        return inputs
+    return inputs.replaced([tensor.unsqueeze(0)])
+
+
+def kept_tolerances(
+    order: CalibrationOrder, priced: PricedFolder, log: Callable[[str], None]
+) -> Mapping[str, ScoredSamples]:
+    """Return the samples after each tolerated change; `log` is called with the reason for those that are left out."""
+    if order.tolerate is not None:
+        return priced.changed
+    answers, classes = priced.samples.labels.numpy(), priced.samples.classes.numpy()
+    kept = {}
+    for name, scored in priced.changed.items():
+        changed = scored.labels.numpy()
+        if is_harmless(name, answers, changed, classes):
+            kept[name] = scored
+        else:
+            before, after = float((answers == classes).mean()), float((changed == classes).mean())
+            log(
+                f"note: {name} is not tolerated, since the model is right in {after:.0%} of samples so changed and in"
+                f" {before:.0%} of others: --tolerate {name} tolerates it all the same"
+            )
+    return kept

@@ -1,0 +1,116 @@
+"""Time that pricing adds to a victim's own forward pass, side by side, on one thread.
+
+    python -m benchmarks.added_time
+
+The victim is an untrained MnistNet, the teachers and the references are random numbers of the usual sizes: times do not
+depend on their values. All three passes use the same weights and take turns, so that other load affects them alike.
+"""
+
+import copy
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from calpow.archiver.teachers.networks import MNISTNET_SHAPE, mnistnet
+from calpow.handler.leakage.batches import BatchMaker, Teachers
+from calpow.handler.leakage.input_range import RangeCheck
+from calpow.handler.leakage.meter import Meter
+from calpow.handler.leakage.model_inputs import ModelInputs
+from calpow.handler.leakage.recording import Call, Recorder
+from calpow.handler.leakage.references import LAST, Gaussians, References
+from calpow.handler.leakage.registry import ScoreSources, make_score
+from calpow.handler.leakage.score import VictimOutput
+from calpow.handler.leakage.specs import InputRange, OutputKind, ScoreName, ScoreSpec, VictimShape
+from calpow.handler.leakage.taps import find_depths, find_features
+from calpow.handler.leakage.teachers.heads import HeadEnsemble, Heads
+
+CLASSES, TEACHERS, AXES, PROTOTYPES = 10, 250, 64, 1000
+ROUNDS = {1: 2000, 64: 100}
+QUANTILES = (0.1, 0.5)
+
+
+def make_timed_meter(model: nn.Module) -> Meter:
+    """Return a meter of the model by PATE, energy, prototypes, and Mahalanobis distances at two depths."""
+    recorder, example = Recorder(model), ModelInputs.of(torch.rand(1, *MNISTNET_SHAPE))
+    tap, depths = find_features(recorder, example), find_depths(recorder, example)
+    shown = recorder.replay(example)
+    assert shown.features is not None
+    gaussians = {name: _gaussians(shown.depths[name].shape[1]) for name in depths}
+    axes = torch.randn(shown.features.shape[1], AXES)
+    references = References(depths, {LAST: axes}, {LAST: torch.randn(PROTOTYPES, AXES)}, gaussians, None, None)
+    heads = Heads(torch.randn(AXES, TEACHERS * CLASSES), torch.randn(TEACHERS * CLASSES))
+    teachers = Teachers(HeadEnsemble(nn.Identity(), heads, CLASSES).forward, VictimOutput.PROJECTION)
+    specs = [
+        ScoreSpec(ScoreName.pate, {"teachers": TEACHERS, "sigma": 10.0, "delta": 1e-5}),
+        ScoreSpec(ScoreName.energy, {}),
+        ScoreSpec(ScoreName.prototypes, {}),
+        *(ScoreSpec(ScoreName.mahalanobis, {}, name) for name in depths),
+    ]
+    sources = ScoreSources(CLASSES, OutputKind.logits, references, has_teachers=True)
+    shape = VictimShape(CLASSES, MNISTNET_SHAPE, layer=tap.name)
+    needs = VictimOutput.VOTES | VictimOutput.PROJECTION | VictimOutput.LOGITS | VictimOutput.DEPTHS
+    batches = BatchMaker(shape, OutputKind.logits, needs, depths, axes, teachers)
+    scores = tuple(make_score(spec, sources) for spec in specs)
+    return Meter(recorder, scores, RangeCheck(InputRange((0.0,), (1.0,))), batches)
+
+
+def _gaussians(width: int) -> Gaussians:
+    return Gaussians(torch.randn(width, width), torch.randn(CLASSES, width))
+
+
+def sharing_weights(model: nn.Module) -> nn.Module:
+    """Return a model of the same weights, which holds no hooks."""
+    return copy.deepcopy(model, {id(weights): weights for weights in model.parameters()})
+
+
+def times(passes: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Return the sorted microseconds of each pass; they take turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in passes}
+    for _ in range(rounds):
+        for name, run in passes.items():
+            begun = time.perf_counter()
+            run()
+            seconds[name].append(1e6 * (time.perf_counter() - begun))
+    return {name: sorted(values) for name, values in seconds.items()}
+
+
+def main() -> None:
+    """Print the times as a Markdown table."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = mnistnet(CLASSES, MNISTNET_SHAPE).eval()
+    plain = sharing_weights(model)
+    meter = make_timed_meter(model)
+
+    def forward(inputs: Tensor) -> None:
+        with torch.inference_mode():
+            plain(inputs)
+
+    def recorded(inputs: Tensor) -> list[Call]:
+        with meter.recorder.recording() as recording, torch.inference_mode():
+            model(inputs)
+        return recording.calls
+
+    print(
+        "| batch | quantile | forward, us | recorded | recorded and priced | pricing adds | share of the forward pass |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for size, rounds in ROUNDS.items():
+        inputs = torch.rand(size, *MNISTNET_SHAPE)
+        passes: dict[str, Callable[[], object]] = {
+            "forward": lambda inputs=inputs: forward(inputs),  # type: ignore[misc]
+            "recorded": lambda inputs=inputs: recorded(inputs),  # type: ignore[misc]
+            "priced": lambda inputs=inputs: meter.price_calls(recorded(inputs)),  # type: ignore[misc]
+        }
+        times(passes, rounds // 10)
+        microseconds = times(passes, rounds)
+        for quantile in QUANTILES:
+            alone, seen, whole = (values[int(rounds * quantile)] for values in microseconds.values())
+            row = f"{alone:.0f} | {seen:.0f} | {whole:.0f} | {whole - alone:.0f} | {(whole - alone) / alone:.2f}"
+            print(f"| {size} | {quantile} | {row} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Domains x users x thieves: data, trained victims, strangers and honest users' shifts to measure policies on."""

@@ -1,0 +1,1 @@
+"""Domains of the range, a module each with a function `load(victim_seed)`."""

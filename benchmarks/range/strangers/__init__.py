@@ -1,0 +1,1 @@
+"""Inputs that are not legitimate for a victim: images, table rows and texts."""

@@ -1,0 +1,30 @@
+"""The score by the Mahalanobis distance from the class that the victim answered with."""
+
+import torch
+from torch import Tensor
+
+from calpow.handler.leakage.references import LAST, Gaussians
+from calpow.handler.leakage.score import ODDEST, SampleBatch, VictimOutput, required
+
+
+class MahalanobisDistance:
+    """Cost of a query: the Mahalanobis distance of a layer's numbers from the mean of the class of the answer.
+
+    Lee et al. ("A simple unified framework for detecting out-of-distribution samples", NeurIPS 2018) take the nearest
+    class instead; the class of the answer also shows a query that one layer takes for another class than the last.
+    """
+
+    highest = ODDEST
+
+    def __init__(self, layer: str, gaussians: Gaussians) -> None:
+        self.needs = VictimOutput.FEATURES if layer == LAST else VictimOutput.DEPTHS
+        self._layer = layer
+        self._whitening = gaussians.whitening
+        self._means = gaussians.means
+
+    def costs(self, batch: SampleBatch) -> Tensor:
+        """Return the samples' distances from the classes of their answers."""
+        numbers = required(batch.features, "features") if self._layer == LAST else batch.depths[self._layer]
+        means = self._means.index_select(0, batch.answers)
+        distances: Tensor = torch.linalg.vector_norm(torch.addmm(means, numbers, self._whitening, beta=-1), dim=1)
+        return distances

@@ -1,0 +1,39 @@
+"""The score by the distance to the nearest prototype of the training data."""
+
+import torch
+from torch import Tensor
+
+from calpow.handler.leakage.references import LAST
+from calpow.handler.leakage.score import SampleBatch, VictimOutput, required
+
+
+class PrototypeDistance:
+    """Cost of a query: the cosine distance of a layer's numbers from the nearest prototype, from 0 to 2.
+
+    Prototypes are cluster centres of the training data, which stand for the points that Sun et al. ("Out-of-
+    distribution detection with deep nearest neighbors", ICML 2022) search for neighbours. Numbers that are all zero
+    have no direction, and cost the most.
+    """
+
+    highest = 2.0
+
+    def __init__(self, layer: str, axes: Tensor, prototypes: Tensor) -> None:
+        """`axes` are float32 `[f, d]`, `prototypes` float32 `[k, d]`, as References has them for the layer."""
+        self.needs = VictimOutput.PROJECTION if layer == LAST else VictimOutput.DEPTHS
+        self._layer = layer
+        self._axes = axes
+        self._directions = prototypes.T.contiguous()
+        self._one = prototypes.new_ones(1)
+
+    def costs(self, batch: SampleBatch) -> Tensor:
+        """Return the samples' distances from their nearest prototypes."""
+        if self._layer == LAST:
+            return self._distances(required(batch.projected, "features"), required(batch.lengths, "features"))
+        numbers = batch.depths[self._layer]
+        lengths: Tensor = torch.linalg.vector_norm(numbers, dim=1)
+        # NaN where the numbers overflow; the meter looks at the last features itself.
+        return self._distances(numbers @ self._axes, lengths).add_(lengths - lengths)
+
+    def _distances(self, projected: Tensor, lengths: Tensor) -> Tensor:
+        nearest = torch.mm(projected, self._directions).amax(dim=1)
+        return torch.addcdiv(self._one, nearest, lengths, value=-1)

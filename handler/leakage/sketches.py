@@ -1,0 +1,134 @@
+"""Sketches of samples: 128 bits that differ little between near-copies, by signs of random projections.
+
+M. Charikar, "Similarity estimation techniques from rounding algorithms", 2002 (SimHash).
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from calpow.handler.leakage.specs import InputRange
+from calpow.handler.ledger.history import SKETCH_BITS, SKETCH_BYTES
+
+Sketches = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+# Images are seen as this many places a side and channel; smaller ones, and those of more channels, as plain numbers.
+_SIDE = 8
+_PLACES = _SIDE * _SIDE
+_MOST_CHANNELS = 16
+# The most numbers that are projected; longer inputs are averaged.
+_NUMBERS = _MOST_CHANNELS * _PLACES
+_SEED = 7
+
+
+class Sketcher:
+    """Makes the sketches of inputs whose numbers have a legitimate range."""
+
+    def __init__(self, legitimate: InputRange) -> None:
+        low, high = torch.tensor([legitimate.low, legitimate.high], dtype=torch.float32)
+        spans = high - low
+        # A number that never varied when it was measured may still vary.
+        self._scale = 1 / torch.where(spans > 0, spans, spans.mean().clamp(min=1e-9))
+        self._centre = (low + high) / 2
+
+    def sketches(self, inputs: Tensor) -> Sketches:
+        """Return the sketches uint8 `[n, SKETCH_BYTES]` of inputs `[n, ...]`; `[n, 0]` where none can be made.
+
+        Of an image, a sketch shows where it is brighter or darker than around, so that another pixel, gamma, contrast,
+        brightness, compression, and noise change few bits; of whole numbers, which ones there are, in any order; of
+        other numbers, on which side of the middle of their range they lie.
+        """
+        if inputs.dim() < 2 or inputs.is_complex() or not inputs.numel():
+            return np.empty((len(inputs), 0), np.uint8)
+        image = _as_image(inputs)
+        if image is not None:
+            places = functional.adaptive_avg_pool2d(image, _SIDE).flatten(1)
+            return _signs(places, _image_projection(image.shape[1]))
+        if inputs.is_floating_point():
+            numbers = self._centred(inputs.float().flatten(1).cpu())
+            if numbers.shape[1] > _NUMBERS:
+                numbers = functional.adaptive_avg_pool1d(numbers.unsqueeze(1), _NUMBERS).squeeze(1)
+            return _signs(numbers, _projection()[: numbers.shape[1]])
+        return _bags(inputs.flatten(1).cpu().numpy().astype(np.int64))
+
+    def _centred(self, numbers: Tensor) -> Tensor:
+        if len(self._centre) not in (1, numbers.shape[1]):
+            return numbers
+        centred: Tensor = (numbers - self._centre) * self._scale
+        return centred
+
+
+def distances(one: Sketches, other: Sketches) -> NDArray[np.int64]:
+    """Return the number of bits in which sketches `[n, b]` differ from others `[m, b]`: `[n, m]`."""
+    left, right = (1 - 2 * np.unpackbits(sketches, axis=1).astype(np.float32) for sketches in (one, other))
+    differing: NDArray[np.int64] = np.rint((left.shape[1] - left @ right.T) / 2).astype(np.int64)
+    return differing
+
+
+def _as_image(inputs: Tensor) -> Tensor | None:
+    """Return inputs as float32 `[n, channels, height, width]` if they are images, with channels before or after."""
+    if inputs.dim() != 4:
+        return None
+    if inputs.shape[3] < _SIDE <= inputs.shape[1]:
+        inputs = inputs.permute(0, 3, 1, 2)
+    if inputs.shape[1] > _MOST_CHANNELS or min(inputs.shape[2:]) < _SIDE:
+        return None
+    return inputs.float()
+
+
+def _signs(numbers: Tensor, projection: Floats) -> Sketches:
+    packed: Sketches = np.packbits(numbers.cpu().numpy() @ projection > 0, axis=1)
+    return packed
+
+
+@lru_cache(maxsize=1)
+def _projection() -> Floats:
+    """Return the fixed random projection float32 `[_NUMBERS, SKETCH_BITS]`; fewer numbers use its first rows."""
+    # Of this generator, numpy promises the same numbers in every version.
+    numbers = np.random.RandomState(_SEED).standard_normal((_NUMBERS, SKETCH_BITS))
+    return numbers.astype(np.float32)
+
+
+@lru_cache(maxsize=_MOST_CHANNELS)
+def _image_projection(channels: int) -> Floats:
+    """Return the projection of an image's places, by way of the frequencies of its cosine transform.
+
+    Amplitudes count by their frequency, since those of most images fall with it: else all images of a kind look alike.
+    The mean of a channel has frequency 0.
+    """
+    index = np.arange(_SIDE)
+    cosines = np.cos(np.pi * np.outer(index, 2 * index + 1) / (2 * _SIDE))
+    cosines /= np.linalg.norm(cosines, axis=1, keepdims=True)
+    weights = np.hypot(*np.meshgrid(index, index))
+    planes = _projection()[: channels * _PLACES].reshape(channels, _SIDE, _SIDE, SKETCH_BITS)
+    placed = np.einsum("ki,lj,kl,cklb->cijb", cosines, cosines, weights, planes)
+    return np.ascontiguousarray(placed.reshape(-1, SKETCH_BITS), np.float32)
+
+
+def _bags(ids: NDArray[np.int64]) -> Sketches:
+    """Return sketches of whole numbers `[n, k]`: the signs of the sum of a vector of random signs for each of them.
+
+    Each number counts once, however often it occurs: padding would outvote a short text.
+    """
+    ordered = np.sort(ids, axis=1)
+    counts = np.ones((*ordered.shape, 1), np.uint8)
+    counts[:, 1:, 0] = ordered[:, 1:] != ordered[:, :-1]
+    words = np.arange(SKETCH_BYTES // 8, dtype=np.uint64)
+    mixed = _mixed(ordered.astype(np.uint64)[..., np.newaxis] * np.uint64(len(words)) + words)
+    bits = np.unpackbits(mixed.view(np.uint8), axis=-1) & counts
+    packed: Sketches = np.packbits(2 * bits.sum(axis=1) > counts.sum(axis=1), axis=1)
+    return packed
+
+
+def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return numbers mixed by the output function of SplitMix64 (Steele et al., 2014)."""
+    numbers = numbers * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x9E3779B97F4A7C15)
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: NDArray[np.uint64] = numbers ^ (numbers >> np.uint64(31))
+    return mixed

@@ -1,0 +1,134 @@
+"""The past of an account for one model: a fixed number of integers and two byte strings of bounded size.
+
+Its size does not grow with the number of queries. The ledger stores it without knowing what the integers mean; the
+policy does.
+"""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+# Unit of sums that must be exact: a millionth.
+MICRO = 1_000_000
+# Digests of an account's last samples that are kept, and the bytes of each.
+DIGESTS = 1024
+DIGEST_BYTES = 8
+# Sketches of an account's last samples that are kept, and the bits of each.
+SKETCHES = 256
+SKETCH_BITS = 128
+SKETCH_BYTES = SKETCH_BITS // 8
+
+
+@dataclass(frozen=True, slots=True)
+class SampleIdentity:
+    """Identity of one sample, as the victim's model receives it.
+
+    digest: exact digest of its numbers, DIGEST_BYTES long.
+    sketch: SKETCH_BYTES that differ in few bits between near-copies; empty where none can be made.
+    """
+
+    digest: bytes
+    sketch: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """Effect of one answered sample on its account.
+
+    `cost_micro` is its privacy cost in millionths; `steps` are added to the log wealth of the account's bets, in
+    millionths, and are negative where the sample is ordinary.
+    """
+
+    cost_micro: int
+    steps: tuple[int, ...]
+    identity: SampleIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Past of an account.
+
+    cost_micro: sum of the privacy costs of its samples, in millionths. The sum is exact.
+    queries: the number of its samples, without those that it was answered before.
+    wealth: log wealth of its bets, in millionths; empty for an account that no policy has charged.
+    digests, sketches: of its last DIGESTS and SKETCHES samples. Sample n takes the place of sample n - DIGESTS (or
+        n - SKETCHES), so that all other bytes stay as and where they were: the ledger rewrites a page and not the row.
+    """
+
+    cost_micro: int = 0
+    queries: int = 0
+    wealth: tuple[int, ...] = ()
+    digests: bytes = b""
+    sketches: bytes = b""
+
+    def after(self, wealth: tuple[int, ...], charge: Charge, ceiling: int, likeness: int) -> "History":
+        """Return the history after one more sample, from the `wealth` of its bets, which stays between 0 and `ceiling`.
+
+        A sample that the account was answered before changes nothing. One whose sketch differs from an earlier one in
+        `likeness` bits or fewer earns no credit: no bet loses wealth by it.
+        """
+        identity = charge.identity
+        if self.holds(identity):
+            return replace(self, wealth=wealth)
+        steps = charge.steps
+        if any(wealth) and min(steps, default=0) < 0 and self._resembles(identity.sketch, likeness):
+            steps = tuple(max(0, step) for step in steps)
+        return History(
+            self.cost_micro + charge.cost_micro,
+            self.queries + 1,
+            tuple(min(max(0, log + step), ceiling) for log, step in zip(wealth, steps, strict=True)),
+            _with(self.digests, identity.digest, self.queries % DIGESTS),
+            _with(self.sketches, identity.sketch, self.queries % SKETCHES),
+        )
+
+    def unanswered(self, wealth: tuple[int, ...], after: "History") -> "tuple[History, tuple[int, ...]]":
+        """Return the history where the answer to samples is withheld, and the credit that they earn once it leaves.
+
+        `wealth` is that of the bets before them, and `after` the history with them. They are counted and raise the
+        wealth at once, but they earn nothing yet and are not known.
+        """
+        kept = tuple(map(max, wealth, after.wealth))
+        credit = tuple(held - final for held, final in zip(kept, after.wealth, strict=True))
+        return replace(self, cost_micro=after.cost_micro, queries=after.queries, wealth=kept), credit
+
+    def answered(self, identities: Sequence[SampleIdentity], credit: tuple[int, ...]) -> "History":
+        """Return the history once an answer that was withheld leaves, for samples that are counted already.
+
+        The credit is lost where one of them is known meanwhile, which may have earned it by another answer.
+        """
+        new = [identity for identity in dict.fromkeys(identities) if not self.holds(identity)]
+        digests, sketches, wealth = self.digests, self.sketches, self.wealth
+        for number, identity in enumerate(new, self.queries - len(new)):
+            digests = _with(digests, identity.digest, number % DIGESTS)
+            sketches = _with(sketches, identity.sketch, number % SKETCHES)
+        if len(credit) == len(wealth) and len(new) == len(set(identities)):
+            wealth = tuple(max(0, log - earned) for log, earned in zip(wealth, credit, strict=True))
+        return replace(self, wealth=wealth, digests=digests, sketches=sketches)
+
+    def holds(self, identity: SampleIdentity) -> bool:
+        """Return whether the account was answered this very sample before, as far as it is remembered."""
+        digest = identity.digest
+        position = self.digests.find(digest) if digest else -1
+        while position % DIGEST_BYTES and position >= 0:
+            position = self.digests.find(digest, position + 1)
+        return position >= 0
+
+    def _resembles(self, sketch: bytes, likeness: int) -> bool:
+        """Return whether the account has a sketch that differs from `sketch` in `likeness` bits at most."""
+        if not sketch or not self.sketches or likeness < 0:
+            return False
+        high, low = struct.unpack(">2Q", sketch)
+        words = struct.unpack(f">{len(self.sketches) // 8}Q", self.sketches)
+        return any(
+            (a ^ high).bit_count() + (b ^ low).bit_count() <= likeness
+            for a, b in zip(words[::2], words[1::2], strict=True)
+        )
+
+
+def _with(entries: bytes, entry: bytes, place: int) -> bytes:
+    """Return entries of equal size with one more at a place, or at the end of those that do not reach it."""
+    start = min(place * len(entry), len(entries))
+    return entries[:start] + entry + entries[start + len(entry) :]
+
+
+NO_HISTORY = History()

@@ -1,0 +1,130 @@
+"""The policy `evidence`: bets against the hypothesis that an account's queries are legitimate, and their wealth.
+
+Each score of a sample is compared with those of legitimate samples that got the same answer. Its *level* says how rare
+it is: level k means that a share of at most `levels[k - 1]` of legitimate samples is that odd. Every pair of a level a
+and a stake s is a bet that pays 1 - s + s / a where the sample reaches the level, else 1 - s: an e-value, whose mean is
+at most 1 for a legitimate user. An account holds the wealth of each bet, the product of its payoffs, kept at 1 or more,
+so that nothing can be banked: a CUSUM of e-values. An answer costs the floor times a power of the mean wealth.
+
+Vovk and Wang, "E-values: calibration, combination and applications", 2021; Shin, Ramdas and Rinaldo, "E-detectors",
+2023; Vovk, "Testing randomness online", 2021. docs/policy.md states the assumptions and what is guaranteed.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from calpow.handler.ledger.history import MICRO, Charge, History, SampleIdentity
+
+
+@dataclass(frozen=True)
+class ScoreTest:
+    """The oddness of one score, by class of the answer.
+
+    score: position of the score among those of the policy.
+    high: for each class, ascending numbers; a score that exceeds k of them reaches level k. A class has fewer of them
+        than there are levels where too few legitimate samples show how rare the last levels are.
+    low: the same for small scores: descending numbers that a score falls below. Empty for scores that are read from
+        one side only.
+    """
+
+    score: int
+    high: tuple[tuple[float, ...], ...]
+    low: tuple[tuple[float, ...], ...] = ()
+
+    def level(self, value: float, label: int) -> int:
+        """Return the level of a score whose sample was answered with class `label`; 0 for an ordinary one."""
+        level = bisect_left(self.high[label], value)
+        if self.low:
+            level = max(level, bisect_left(self.low[label], -value, key=_negative))
+        return level
+
+
+def _negative(number: float) -> float:
+    return -number
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The policy.
+
+    tests: the scores that are bet on, each with bets of its own.
+    levels: descending shares of legitimate samples.
+    stakes: the parts of a bet's wealth that are staked on a sample.
+    exponent: the power of the mean wealth that multiplies the floor.
+    ceiling: the largest log wealth of a bet, from which an account recovers.
+    entry: the log wealth of a new account in the bets of the largest stake, which ordinary samples soon lose. It makes
+        accounts that are given up after a few queries dear.
+    likeness: the number of bits, of `history.SKETCH_BITS`, in which a sketch differs at most from that of a near-copy.
+    """
+
+    tests: tuple[ScoreTest, ...]
+    levels: tuple[float, ...]
+    stakes: tuple[float, ...]
+    exponent: float
+    ceiling: float
+    entry: float
+    likeness: int
+
+    @cached_property
+    def bets(self) -> int:
+        """The number of bets, whose wealth an account holds."""
+        return len(self.tests) * len(self.levels) * len(self.stakes)
+
+    @cached_property
+    def steps(self) -> tuple[tuple[int, ...], ...]:
+        """By level of a sample, what it adds to the log wealth of one score's bets, in millionths: `[levels + 1]`."""
+        return tuple(
+            tuple(
+                round(MICRO * math.log(1 - stake + (stake / share if position < level else 0)))
+                for position, share in enumerate(self.levels)
+                for stake in self.stakes
+            )
+            for level in range(len(self.levels) + 1)
+        )
+
+    @cached_property
+    def beginning(self) -> tuple[int, ...]:
+        """Log wealth of a new account's bets, in millionths."""
+        boldest, entry = max(self.stakes), round(MICRO * self.entry)
+        return tuple(entry if stake == boldest else 0 for _ in self.tests for _ in self.levels for stake in self.stakes)
+
+    def charge(self, scores: Sequence[float], label: int, identity: SampleIdentity) -> Charge:
+        """Return what a sample with these scores, answered with class `label`, does to its account.
+
+        The first score is the cost that the paper's policy sums.
+        """
+        steps: list[int] = []
+        for test in self.tests:
+            steps += self.steps[test.level(scores[test.score], label)]
+        return Charge(round(scores[0] * MICRO), tuple(steps), identity)
+
+    def after(self, history: History, charge: Charge) -> History:
+        """Return an account's history after one more answered sample."""
+        return history.after(self.adopt(history), charge, round(self.ceiling * MICRO), self.likeness)
+
+    def adopt(self, history: History) -> tuple[int, ...]:
+        """Return the wealth of an account in this policy's bets.
+
+        An account that has another number of bets, of an earlier calibration, keeps the mean of its wealth.
+        """
+        if len(history.wealth) == self.bets:
+            return history.wealth
+        if not history.wealth:
+            return self.beginning
+        kept = min(round(MICRO * self._log_mean(history.wealth)), round(self.ceiling * MICRO))
+        return (kept,) * self.bets
+
+    def log_multiple(self, history: History) -> float:
+        """Return the log of the multiple of the floor that an account's next sample costs; at least 0."""
+        return self.exponent * self._log_mean(self.adopt(history))
+
+    @staticmethod
+    def _log_mean(wealth: Sequence[int]) -> float:
+        """Return the log of the mean wealth of bets whose logs are given in millionths; 0 without bets."""
+        if not any(wealth):
+            return 0.0
+        most = max(wealth)
+        return most / MICRO + math.log(sum(math.exp((log - most) / MICRO) for log in wealth) / len(wealth))

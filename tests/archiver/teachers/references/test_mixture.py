@@ -1,0 +1,74 @@
+"""The mixture's density is that of its definition, whatever the units and however few the samples."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from calpow.archiver.teachers.references.mixture import MOST_COMPONENTS, fit_mixture
+from calpow.handler.leakage.references import Mixture
+
+
+def log_densities(mixture: Mixture, inputs: Tensor) -> Tensor:
+    """Return the log densities of pooled inputs `[n, p]` as Mixture defines them."""
+    projected = (inputs - mixture.centre) @ mixture.axes
+    offsets = torch.einsum("nd,kde->nke", projected, mixture.whitening) - mixture.means
+    return (mixture.log_weights - offsets.square().sum(dim=2) / 2).logsumexp(dim=1)
+
+
+def table(n: int, seed: int = 0) -> Tensor:
+    """Return rows of three columns in different units, of which the last follows from the first."""
+    generator = torch.Generator().manual_seed(seed)
+    first = torch.randn(n, generator=generator)
+    second = 1e4 + 500 * torch.randn(n, generator=generator)
+    return torch.stack([first, second, 1e-3 * (2 * first + 0.1 * torch.randn(n, generator=generator))], dim=1)
+
+
+def test_few_samples_have_one_gaussian() -> None:
+    inputs = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    mixture = fit_mixture(inputs, 1, is_image=False, seed=0)
+    centred = inputs.double() - inputs.double().mean(dim=0)
+    deviations = centred.square().mean(dim=0).sqrt()
+    # As in the fit, a small part of the mean variance is added on each axis.
+    covariance = (centred / deviations).T @ (centred / deviations) / 20 + 5e-4 * torch.eye(3)
+    gaussian = torch.distributions.MultivariateNormal(torch.zeros(3).double(), covariance)
+    assert len(mixture.log_weights) == 1
+    expected = gaussian.log_prob(centred / deviations).float()  # type: ignore[no-untyped-call]  # torch
+    assert torch.allclose(log_densities(mixture, inputs), expected, atol=1e-2)
+
+
+def test_rows_that_break_the_tables_dependence_are_less_dense() -> None:
+    mixture = fit_mixture(table(600), 1, is_image=False, seed=0)
+    legitimate = table(300, seed=1)
+    odd = legitimate.clone()
+    odd[:, 2] = odd[torch.randperm(300, generator=torch.Generator().manual_seed(2)), 2]
+    threshold = log_densities(mixture, legitimate).quantile(0.05)
+    assert (log_densities(mixture, odd) < threshold).double().mean() > 0.7
+
+
+def test_units_of_columns_do_not_matter() -> None:
+    inputs = table(100)
+    scaled = inputs * torch.tensor([1e-3, 1e2, 1e6])
+    plain = fit_mixture(inputs, 1, is_image=False, seed=0)
+    other = fit_mixture(scaled, 1, is_image=False, seed=0)
+    assert torch.allclose(log_densities(plain, inputs), log_densities(other, scaled), atol=0.1)
+
+
+@pytest.mark.parametrize("is_image", [True, False])
+@pytest.mark.parametrize("n", [2, 5, 120])
+def test_any_number_of_samples_and_constant_columns_leave_finite_numbers(n: int, *, is_image: bool) -> None:
+    inputs = torch.rand(n, 6, generator=torch.Generator().manual_seed(0))
+    inputs[:, 0] = 1.0
+    for values in (inputs, torch.full_like(inputs, 0.5)):
+        mixture = fit_mixture(values, 1, is_image=is_image, seed=0)
+        assert 1 <= len(mixture.log_weights) <= MOST_COMPONENTS
+        assert log_densities(mixture, values).isfinite().all()
+
+
+def test_groups_of_inputs_become_components() -> None:
+    centres = torch.tensor([[0.0, 0.0], [50.0, 0.0], [0.0, 50.0]])
+    noise = torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
+    mixture = fit_mixture(centres.repeat(100, 1) + noise, 1, is_image=True, seed=0)
+    between = torch.tensor([[25.0, 25.0]])
+    assert log_densities(mixture, between) < log_densities(mixture, centres).min() - math.log(1e6)
