@@ -21,7 +21,7 @@ Bools = NDArray[np.bool_]
 
 # Confidence by the number of samples, and between them by its logarithm. Small groups are drawn luckily or unluckily,
 # and users of an unlucky one would lose all bets; in large ones, slack covers what is left of luck.
-CONFIDENCES = ((100, 0.97), (400, 0.8))
+CONFIDENCES = ((100, 0.95), (400, 0.8))
 # Samples of one class with one answer that form a group of their own. Fewer show too little of a group's tail.
 SMALLEST_GROUP = 60
 # A class that was answered less often is compared with all samples.
