@@ -136,7 +136,7 @@ class TorchServeRequest:
 
     @property
     def purpose_and_version(self) -> str:
-        """What is asked for, and of which version of the model."""
+        """The purpose of the request, and the version of the model that it asks."""
         return f"{'explain' if self.says_explain else 'predict'} {self.version}"
 
     @cached_property

@@ -69,7 +69,7 @@ PRICES = (
 
 @dataclass(frozen=True)
 class HonestRow:
-    """What users pay who send one kind of samples: by the headings of their table, with and without tolerance."""
+    """Payments of users who send one kind of samples: by the headings of their table, with and without tolerance."""
 
     change: str
     prices: tuple[tuple[Price, Price | None] | None, ...]
@@ -77,7 +77,7 @@ class HonestRow:
 
 @dataclass(frozen=True)
 class HonestTable:
-    """What honest users pay, by the kind of their samples and by their mixture of classes."""
+    """Payments of honest users, by the kind of their samples and by their mixture of classes."""
 
     headings: tuple[str, ...]
     rows: tuple[HonestRow, ...]

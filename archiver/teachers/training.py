@@ -31,9 +31,14 @@ from calpow.archiver.teachers.partitions import (
     payload_digests,
 )
 from calpow.archiver.teachers.references.fitting import fit_references
-from calpow.archiver.teachers.references.observations import Observations, Observer, choose_payloads, most_samples
+from calpow.archiver.teachers.references.observations import (
+    Observations,
+    TrainingObserver,
+    choose_payloads,
+    most_samples,
+)
 from calpow.archiver.teachers.training_set import TrainingSet, ValueSource, read_training_set
-from calpow.archiver.teachers.trunk_advice import MOST_TRIED, Trial, TrunkTrials, advise, choose_part
+from calpow.archiver.teachers.trunk_advice import MOST_TRIED, TrunkTrial, TrunkTrials, advise, choose_part
 from calpow.archiver.victim.examination import Examination, examine
 from calpow.archiver.victim.recorded_calls import is_index, joined_inputs, some_calls
 from calpow.archiver.victim.victim_archive import OpenVictim, open_victim
@@ -41,7 +46,7 @@ from calpow.handler.config import file_sha256
 from calpow.handler.errors import GateMisconfigured, TrunkError
 from calpow.handler.leakage.references import LAST, References
 from calpow.handler.leakage.specs import OutputKind
-from calpow.handler.leakage.taps import find_features
+from calpow.handler.leakage.taps.finding import find_features
 from calpow.handler.leakage.teachers.ensemble import SCHEMA, EnsembleCard
 from calpow.handler.leakage.teachers.heads import HeadEnsemble, NetworkEnsemble
 from calpow.handler.leakage.teachers.trunks import TRUNKS, VICTIM, is_image, make_trunk
@@ -151,7 +156,7 @@ def train(order: TeacherOrder) -> EnsembleCard:
     values.remove()
     if accuracy.weakness:
         _log(f"warning: {accuracy.weakness}")
-        _log(f"note: {_advise(order, command, plan, data, Trial(plan.trunk, accuracy), references)}")
+        _log(f"note: {_advise(order, command, plan, data, TrunkTrial(plan.trunk, accuracy), references)}")
     return card
 
 
@@ -265,7 +270,7 @@ def _command(order: TeacherOrder) -> str:
 
 
 def _advise(
-    order: TeacherOrder, command: str, plan: _Plan, data: _Data, trained: Trial, references: References | None
+    order: TeacherOrder, command: str, plan: _Plan, data: _Data, trained: TrunkTrial, references: References | None
 ) -> str:
     """Try the trunks that suit the victim on a part of the data; return what they came to, in a sentence."""
     axes = None if references is None else references.axes.get(LAST)
@@ -281,9 +286,9 @@ def _advise(
     return advise(own, tried, command)
 
 
-def _make_observer(plan: _Plan, victim: OpenVictim, data: _Data) -> Observer:
+def _make_observer(plan: _Plan, victim: OpenVictim, data: _Data) -> TrainingObserver:
     """Return what takes numbers of the victim for references; their number is bounded, whatever the data."""
-    observer = Observer(plan.kind, plan.classes, plan.input_shape, frozenset(), 1)
+    observer = TrainingObserver(plan.kind, plan.classes, plan.input_shape, frozenset(), 1)
     (example, *_) = some_calls(victim, data.folder.payloads, 1, plan.seed)
     samples = most_samples(observer.observe([example], 0))
     labels = [payload.label for payload in data.folder.payloads]

@@ -16,7 +16,7 @@ from calpow.archiver.teachers.references.observations import (
     COUNTS,
     PAYLOADS,
     TOKENS,
-    Observer,
+    TrainingObserver,
     count_tokens,
     join,
     observed_rows,
@@ -36,8 +36,8 @@ PART = 512
 class TrainingSet:
     """The trunk's features of each sample, `values` float32 `[n, ...]`, and its payload, `payloads` int64 `[n]`.
 
-    `observed` holds the numbers of some samples as an Observer takes them, with their payloads as PAYLOADS, int64
-    `[m]`; `tokens` the whole numbers in all inputs as TOKENS, and their counts as COUNTS, both int64 `[t]`.
+    `observed` holds the numbers of some samples as a TrainingObserver takes them, with their payloads as PAYLOADS,
+    int64 `[m]`; `tokens` the whole numbers in all inputs as TOKENS, and their counts as COUNTS, both int64 `[t]`.
     """
 
     values: Tensor
@@ -86,7 +86,7 @@ def read_training_set(
     payloads: Sequence[Payload],
     digests: Sequence[str],
     source: ValueSource,
-    observer: Observer,
+    observer: TrainingObserver,
     checkpoints: Checkpoints,
 ) -> TrainingSet:
     """Run every payload through the victim's handler and the trunk, in parts; those in `checkpoints` are done.
@@ -141,7 +141,7 @@ def _read_part(
     victim: CallSource,
     payloads: Sequence[tuple[Payload, str]],
     source: ValueSource,
-    observer: Observer,
+    observer: TrainingObserver,
     bad: BadPayloads,
 ) -> tuple[dict[str, Tensor], list[int]]:
     """Return the tensors of a part and the places of its payloads that can be used; the others are added to `bad`.

@@ -26,7 +26,7 @@ CLEARLY = 0.02
 
 
 @dataclass(frozen=True)
-class Trial:
+class TrunkTrial:
     """A trunk, and how the vote on it did on a part of the data."""
 
     trunk: str
@@ -67,7 +67,7 @@ class TrunkTrials:
             names += ["scattering", "random"] if is_image(self.shape) else ["random"]
         return names if self.axes is None else [*names, VICTIM]
 
-    def run(self, victim: OpenVictim, payloads: Sequence[Payload], owners: Sequence[int]) -> list[Trial]:
+    def run(self, victim: OpenVictim, payloads: Sequence[Payload], owners: Sequence[int]) -> list[TrunkTrial]:
         """Train heads on each trunk with payloads whose teachers are `owners`, and measure them on those held back.
 
         The victim's features must have a tap.
@@ -83,7 +83,7 @@ class TrunkTrials:
                 places += [place_of[payload.path]] * len(as_rows(call.output, self.kind, self.classes))
         labels = torch.tensor([payload.label for payload in payloads])[places]
         of_samples = torch.tensor(owners)[places]
-        return [Trial(trunk, self._measure(torch.cat(features[trunk]), labels, of_samples)) for trunk in sources]
+        return [TrunkTrial(trunk, self._measure(torch.cat(features[trunk]), labels, of_samples)) for trunk in sources]
 
     def _source(self, trunk: str) -> ValueSource:
         if trunk == VICTIM and self.axes is not None:
@@ -132,7 +132,7 @@ def choose_part(owners: Sequence[int], most: int) -> tuple[list[int], list[int]]
     return chosen + rest, renumbered + [HELD_BACK] * len(rest)
 
 
-def advise(own: Trial, trials: Sequence[Trial], command: str) -> str:
+def advise(own: TrunkTrial, trials: Sequence[TrunkTrial], command: str) -> str:
     """Return a sentence that names the best of other trunks with its figures, or says that none is better.
 
     `command` trains again on the trunk that follows it.

@@ -17,7 +17,7 @@ StrangerMaker = Callable[[Tensor, int, np.random.Generator], Tensor]
 
 
 class InputKind(enum.Enum):
-    """What the victim's inputs are."""
+    """Kind of the victim's inputs."""
 
     IMAGES = "images"  # float32 [n, channels, height, width], multiples of 1/255 from 0 to 1
     TABLE = "table"  # float32 [n, columns]: standardised numbers, then categories as one-hot columns

@@ -101,7 +101,7 @@ def accuracy(victim: nn.Module, data: LabelledInputs) -> float:
 
 @dataclass
 class _TrainingRun:
-    """What a training changes, and a checkpoint holds."""
+    """State that a training changes and a checkpoint holds."""
 
     network: nn.Module
     optimizer: torch.optim.Optimizer

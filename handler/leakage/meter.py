@@ -19,7 +19,7 @@ from calpow.handler.leakage.references import LAST, References
 from calpow.handler.leakage.registry import ScoreSources, make_score
 from calpow.handler.leakage.score import SampleBatch, Score, ScoredSamples, VictimOutput
 from calpow.handler.leakage.specs import InputRange, OutputKind, ScoreSpec, VictimShape
-from calpow.handler.leakage.taps import tap_depths, tap_features
+from calpow.handler.leakage.taps.finding import tap_depths, tap_features
 from calpow.handler.leakage.teachers.ensemble import Ensemble
 from calpow.puzzle.errors import CalpowError
 
@@ -33,7 +33,7 @@ class Artefacts:
 
     @property
     def references(self) -> References | None:
-        """What was learnt of the training data, which is stored with the teachers."""
+        """Statistics of the training data, which are stored with the teachers."""
         return None if self.ensemble is None else self.ensemble.references
 
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from calpow.handler.errors import VictimError
-from calpow.handler.leakage.depths import DepthTap
-from calpow.handler.leakage.features import FeatureTap
 from calpow.handler.leakage.model_inputs import ModelInputs
+from calpow.handler.leakage.taps.depths import DepthTap
+from calpow.handler.leakage.taps.features import FeatureTap
 
 # How deep the model is searched in the attributes of a handler without an attribute `model`.
 _DEPTH = 2

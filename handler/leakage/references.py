@@ -41,7 +41,7 @@ class Mixture:
 
 @dataclass(frozen=True)
 class References:
-    """What `calpow teachers` learnt of the training data, by layer; the layer LAST is that of the victim's features.
+    """Statistics of the training data by layer; the layer LAST is that of the victim's features.
 
     layers: names of the modules whose outputs are read, in the order of a pass, without LAST.
     axes: float32 `[f, d]`, principal directions of a layer's numbers, onto which prototypes and teachers' heads project

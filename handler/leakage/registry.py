@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from calpow.handler.errors import GateMisconfigured
-from calpow.handler.leakage.features import FeatureTap
 from calpow.handler.leakage.gnmax.accountant import Accountant
 from calpow.handler.leakage.references import LAST, References
 from calpow.handler.leakage.score import Score
@@ -20,6 +19,7 @@ from calpow.handler.leakage.scores.prototypes import PrototypeDistance
 from calpow.handler.leakage.scores.token_rarity import TokenRarity
 from calpow.handler.leakage.scores.votes import VoteEntropy, VoteScore
 from calpow.handler.leakage.specs import OutputKind, ScoreName, ScoreSpec, Settings
+from calpow.handler.leakage.taps.features import FeatureTap
 
 Votes = Callable[[Tensor], Tensor]
 

@@ -28,7 +28,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Limits:
-    """What honest users may pay, in floors: in the mean over their queries, at the 99th percentile of users.
+    """Bounds of honest users' payments, in floors: in the mean over their queries, at the 99th percentile of users.
 
     shifted: of users of one class who send tolerated changes only. cap: the most that a sample costs.
     """

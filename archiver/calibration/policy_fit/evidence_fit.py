@@ -64,7 +64,7 @@ def fit_evidence(
 
 @dataclass(frozen=True)
 class _Steepness:
-    """How prices grow: the exponent of the mean wealth, and the log wealth of a new account's boldest bets."""
+    """Growth of prices: the exponent of the mean wealth, and the log wealth of a new account's boldest bets."""
 
     exponent: float
     entry: float

@@ -25,7 +25,7 @@ FIVE = 5
 
 @dataclass(frozen=True)
 class Figures:
-    """What a stolen answer costs, in floors.
+    """Prices of a stolen answer, in floors.
 
     theft: at the best duty cycle. fillers: the honest answers for each stolen one in that cycle. five: on accounts that
     are given up after five queries.

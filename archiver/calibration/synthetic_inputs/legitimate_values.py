@@ -16,7 +16,7 @@ Shape: TypeAlias = tuple[int, ...] | torch.Size
 
 
 class TensorKind(enum.Enum):
-    """What a tensor of the model's arguments holds; the value is the name in messages."""
+    """Kind of the numbers in a tensor of the model's arguments; the value is its name in messages."""
 
     images = "images"
     quantities = "floating-point numbers"

@@ -56,7 +56,7 @@ class Observations:
         labels: Tensor,
         shape: tuple[int, ...] | None,
     ) -> "Observations":
-        """Return what an Observer took, `rows` and `tokens`, with the classes `labels` of all payloads, int64 `[n]`."""
+        """Return the observations `rows` and `tokens` with the classes `labels` of all payloads, int64 `[n]`."""
         return cls(
             labels=labels[rows[PAYLOADS]] if rows else torch.empty(0, dtype=torch.int64),
             layers={name.removeprefix(LAYER): values for name, values in rows.items() if name.startswith(LAYER)},
@@ -68,7 +68,7 @@ class Observations:
 
 
 @dataclass(frozen=True)
-class Observer:
+class TrainingObserver:
     """Takes from the model's calls what references are fitted to.
 
     kind, classes: how to read the model's output.
@@ -175,7 +175,7 @@ def join(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def observed_rows(part: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of a stored part that Observer.observe made."""
+    """Return the tensors of a stored part that TrainingObserver.observe made."""
     return {name: rows for name, rows in part.items() if name in (PAYLOADS, INPUTS) or name.startswith(LAYER)}
 
 

@@ -1,4 +1,4 @@
-"""What honest users pay who send the fresh half of a domain's test data: class mixes, shifts, and repetitions."""
+"""Payments of honest users who send the fresh half of a domain's test data: class mixes, shifts, and repetitions."""
 
 import math
 

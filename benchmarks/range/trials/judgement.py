@@ -42,7 +42,7 @@ class Judgement:
 
     @property
     def dearest(self) -> float:
-        """What the 99th percentile of users of the dearest class mix pays."""
+        """The payment of the 99th percentile of users of the dearest class mix."""
         return max(paid for of_mix in self.honest.values() for paid in of_mix.values())
 
     @property

@@ -1,4 +1,4 @@
-"""What the policies must reach, by domain, in floors; and what they reached, as the worst of all seeds."""
+"""Bounds that the policies must keep, by domain, in floors; and the figures they reached, worst of all seeds."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the price that an account is quoted after a query tells of the query, and what a thief gains by it.
+"""The price that an account is quoted after a query, as an oracle of the query's evidence.
 
 A thief sends a query to an account whose price he knows, pays what is asked before it is scored, and reads the price of
 the next sample, in steps of a quarter of a bit. The answer is withheld where he does not pay the rest. He steals the

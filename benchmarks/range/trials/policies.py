@@ -78,7 +78,7 @@ class FittedPolicy:
 
     @property
     def first_price(self) -> float:
-        """What a new account is quoted, in floors."""
+        """The price that a new account is quoted, in floors."""
         if self.name == PAPER:
             return 1.0
         fit = self.evidence

@@ -1,4 +1,4 @@
-"""What thieves pay who send strangers: alone, between fillers, on new accounts, and after an honest past."""
+"""Payments of thieves who send strangers: alone, between fillers, on new accounts, and after an honest past."""
 
 from collections.abc import Mapping
 from functools import cached_property

@@ -20,7 +20,7 @@ from calpow.archiver.teachers.references.fitting import fit_references
 from calpow.archiver.teachers.references.observations import (
     PAYLOADS,
     Observations,
-    Observer,
+    TrainingObserver,
     choose_payloads,
     count_tokens,
     join,
@@ -30,7 +30,7 @@ from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.recording import Recorder
 from calpow.handler.leakage.references import LAST
 from calpow.handler.leakage.specs import OutputKind
-from calpow.handler.leakage.taps import find_depths, find_features
+from calpow.handler.leakage.taps.finding import find_depths, find_features
 from calpow.handler.leakage.teachers.ensemble import SCHEMA, EnsembleCard
 from calpow.handler.leakage.teachers.heads import HeadEnsemble
 from calpow.handler.leakage.teachers.trunks import VICTIM, make_trunk
@@ -81,7 +81,7 @@ def _read(domain: RangeDomain, recorder: Recorder, digests: Sequence[str]) -> _F
     find_features(recorder, example)
     find_depths(recorder, example)
     shape, classes = tuple(inputs.shape[1:]), len(domain.classes)
-    observer = Observer(OutputKind.logits, classes, shape, frozenset(), QUERY_BATCH)
+    observer = TrainingObserver(OutputKind.logits, classes, shape, frozenset(), QUERY_BATCH)
     most = most_samples(observer.observe([recorder.replay(example)], 0))
     chosen = choose_payloads(digests, labels.tolist(), most, SEED)
     places = {digest: place for place, digest in enumerate(digests) if digest in chosen}

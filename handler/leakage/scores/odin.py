@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from calpow.handler.leakage.features import FeatureTap
 from calpow.handler.leakage.score import SampleBatch, VictimOutput, required
+from calpow.handler.leakage.taps.features import FeatureTap
 
 # The magnitudes Hsu et al. search, for inputs of standard deviation near one.
 MAGNITUDES = (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08)

@@ -12,13 +12,13 @@ from calpow.archiver.errors import FolderError, TrainingError
 from calpow.archiver.teachers import training_set
 from calpow.archiver.teachers.checkpoints import Checkpoints
 from calpow.archiver.teachers.partitions import payload_digests
-from calpow.archiver.teachers.references.observations import INPUTS, PAYLOADS, Observer
+from calpow.archiver.teachers.references.observations import INPUTS, PAYLOADS, TrainingObserver
 from calpow.archiver.teachers.training_set import TrainingSet, ValueSource, read_training_set
 from calpow.handler.errors import BadPayload
 from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.recording import Call
 from calpow.handler.leakage.specs import OutputKind
-from calpow.handler.leakage.taps import find_features
+from calpow.handler.leakage.taps.finding import find_features
 from calpow.handler.leakage.teachers.trunks import VICTIM, make_trunk
 from tests.support.open_victims import FirstTensorNet, PooledNet, Read, open_with
 from tests.support.open_victims import numbers as numbers_of
@@ -48,8 +48,8 @@ def numbers(folder: Path) -> PayloadFolder:
     return read_folder(folder)
 
 
-def observer(shape: tuple[int, ...] | None, classes: int, chosen: Sequence[str] = ()) -> Observer:
-    return Observer(OutputKind.logits, classes, shape, frozenset(chosen), 1)
+def observer(shape: tuple[int, ...] | None, classes: int, chosen: Sequence[str] = ()) -> TrainingObserver:
+    return TrainingObserver(OutputKind.logits, classes, shape, frozenset(chosen), 1)
 
 
 def read(victim: Numbers, folder: PayloadFolder, output: Path) -> TrainingSet:

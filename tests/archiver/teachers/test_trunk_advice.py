@@ -8,14 +8,14 @@ import torch
 from calpow.archiver.data.payloads import read_folder
 from calpow.archiver.teachers.accuracy import Accuracy
 from calpow.archiver.teachers.partitions import HELD_BACK
-from calpow.archiver.teachers.trunk_advice import Trial, TrunkTrials, advise, choose_part
+from calpow.archiver.teachers.trunk_advice import TrunkTrial, TrunkTrials, advise, choose_part
 from calpow.archiver.victim.victim_archive import open_victim
 from calpow.handler.leakage.specs import OutputKind
 from tests.support.victims.build import vector_class, vectors
 
 
-def trial(trunk: str, vote: float, ceiling: float) -> Trial:
-    return Trial(trunk, Accuracy(300, 0.5, 0.4, vote, 0.1, ceiling))
+def trial(trunk: str, vote: float, ceiling: float) -> TrunkTrial:
+    return TrunkTrial(trunk, Accuracy(300, 0.5, 0.4, vote, 0.1, ceiling))
 
 
 def test_the_best_of_other_trunks_is_named_with_its_figures_as_a_command() -> None:

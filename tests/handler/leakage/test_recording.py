@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from calpow.handler.errors import VictimError
-from calpow.handler.leakage.features import FeatureTap, find_layer
 from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.recording import Call, HookableModel, Recorder, follow_model
+from calpow.handler.leakage.taps.features import FeatureTap, find_layer
 
 INPUTS = torch.arange(8.0).reshape(2, 4)
 

@@ -14,7 +14,7 @@ from calpow.archiver.teachers.references.observations import (
     PAYLOADS,
     TOKENS,
     Observations,
-    Observer,
+    TrainingObserver,
     choose_payloads,
     count_tokens,
     join,
@@ -89,8 +89,8 @@ def call(inputs: Tensor, *, features: Tensor | None = None, depth: Tensor | None
     return Call(ModelInputs.of(inputs), torch.zeros(samples, 2), features, depths)
 
 
-def observer(shape: tuple[int, ...] | None, samples_each: int = 10) -> Observer:
-    return Observer(OutputKind.logits, 2, shape, frozenset(), samples_each)
+def observer(shape: tuple[int, ...] | None, samples_each: int = 10) -> TrainingObserver:
+    return TrainingObserver(OutputKind.logits, 2, shape, frozenset(), samples_each)
 
 
 def test_layers_and_pooled_images_are_kept_for_each_sample() -> None:

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from calpow.handler.leakage.features import FeatureTap, find_layer
 from calpow.handler.leakage.score import SampleBatch, VictimOutput
 from calpow.handler.leakage.scores.odin import MAGNITUDES, Odin, Perturbation, choose_magnitude, class_cosines
+from calpow.handler.leakage.taps.features import FeatureTap, find_layer
 
 WEIGHT = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.5, 0.0]])
 INPUTS = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from calpow.handler.errors import VictimError
-from calpow.handler.leakage.features import ITSELF, FeatureTap, find_layer
+from calpow.handler.leakage.taps.features import ITSELF, FeatureTap, find_layer
 
 INPUTS = torch.randn(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 

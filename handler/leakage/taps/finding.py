@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from calpow.handler.errors import GateMisconfigured, VictimError
-from calpow.handler.leakage.depths import DepthTap
-from calpow.handler.leakage.features import FeatureTap, find_layer
 from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.recording import Recorder, first_tensor
-from calpow.handler.leakage.stages import choose_depths
+from calpow.handler.leakage.taps.depths import DepthTap
+from calpow.handler.leakage.taps.features import FeatureTap, find_layer
+from calpow.handler.leakage.taps.stages import choose_depths
 
 
 def tap_features(recorder: Recorder, layer: str) -> FeatureTap:

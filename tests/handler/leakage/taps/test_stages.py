@@ -10,11 +10,11 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # the customary name
 
-from calpow.handler.leakage.features import find_layer
 from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.recording import HookableModel, Recorder
-from calpow.handler.leakage.stages import answers_alike, choose_depths
-from calpow.handler.leakage.taps import find_depths, find_features
+from calpow.handler.leakage.taps.features import find_layer
+from calpow.handler.leakage.taps.finding import find_depths, find_features
+from calpow.handler.leakage.taps.stages import answers_alike, choose_depths
 
 
 class FunctionalNet(nn.Module):

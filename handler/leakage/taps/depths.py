@@ -1,4 +1,4 @@
-"""What inner layers of the victim show of its inputs, taken by hooks while it runs."""
+"""Numbers that inner layers of the victim show of its inputs, taken by hooks while it runs."""
 
 import functools
 import threading

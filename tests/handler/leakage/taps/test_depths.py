@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from calpow.handler.errors import VictimError
-from calpow.handler.leakage.depths import MOST_NUMBERS, DepthTap, is_features_last, summarise
+from calpow.handler.leakage.taps.depths import MOST_NUMBERS, DepthTap, is_features_last, summarise
 
 GENERATOR = torch.Generator().manual_seed(0)
 

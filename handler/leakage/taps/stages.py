@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from calpow.handler.leakage.depths import DepthTap, Summaries, is_features_last, summarise
-from calpow.handler.leakage.features import ITSELF
+from calpow.handler.leakage.taps.depths import DepthTap, Summaries, is_features_last, summarise
+from calpow.handler.leakage.taps.features import ITSELF
 
 _WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding, nn.EmbeddingBag, nn.RNNBase, nn.MultiheadAttention)
 
@@ -112,7 +112,7 @@ class _Output:
 
 @dataclass
 class _Shown:
-    """What one run of the model shows: its stages, and of each leaf by name the calls, the output, and the numbers.
+    """Findings of one run of the model: its stages, and of each leaf by name the calls, the output, and the numbers.
 
     `features` is the input `[n, f]` of the last linear layer.
     """
