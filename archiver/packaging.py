@@ -45,7 +45,12 @@ from calpow.handler.policy.calibration_file import load_policy
 
 ENTRY = '''"""The handler that TorchServe loads: the gate in front of the embedded victim."""
 
-from calpow.handler.torchserve import GateHandler
+try:
+    from calpow.handler.torchserve import GateHandler
+except ModuleNotFoundError as missing:
+    raise SystemExit(
+        f"calpow: a worker needs {missing.name}, which is not installed beside TorchServe: pip install {missing.name}"
+    ) from None
 
 
 class CalpowGate(GateHandler):

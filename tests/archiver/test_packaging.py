@@ -73,16 +73,28 @@ def test_an_archive_needs_nothing_but_what_it_holds(parts: Protected, tmp_path: 
     assert all(Path(file).is_relative_to(tmp_path) for file in files)
 
 
-def test_the_worker_needs_neither_numpy_nor_scipy_nor_requests(parts: Protected, tmp_path: Path) -> None:
+def test_the_worker_needs_neither_scipy_nor_requests(parts: Protected, tmp_path: Path) -> None:
     with zipfile.ZipFile(parts.guarded) as archive:
         archive.extractall(tmp_path)
     program = (
         "import sys; sys.path.insert(0, '.')\n"
-        "for name in ('numpy', 'scipy', 'requests', 'tqdm', 'sklearn', 'torchvision'): sys.modules[name] = None\n"
+        "for name in ('scipy', 'requests', 'tqdm', 'sklearn', 'torchvision'): sys.modules[name] = None\n"
         "import calpow.handler.gate.gate, calpow.handler.observe.observer, calpow.handler.archive_parts\n"
         "import calpow.handler.pass_runner"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path, capture_output=True)
+
+
+def test_a_worker_without_numpy_ends_with_one_line_that_says_so(parts: Protected, tmp_path: Path) -> None:
+    with zipfile.ZipFile(parts.guarded) as archive:
+        archive.extractall(tmp_path)
+        handler = json.loads(archive.read("MAR-INF/MANIFEST.json"))["model"]["handler"].partition(":")[0]
+    program = f"import sys; sys.path.insert(0, '.'); sys.modules['numpy'] = None; import {handler.removesuffix('.py')}"
+    ended = subprocess.run([sys.executable, "-c", program], check=False, cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 1
+    # torch warns before it.
+    said = "calpow: a worker needs numpy, which is not installed beside TorchServe: pip install numpy"
+    assert ended.stderr.splitlines()[-1] == said
 
 
 def test_an_archive_of_heads_needs_the_oldest_torch_and_says_so(parts: Protected, tmp_path: Path) -> None:
@@ -178,9 +190,9 @@ def test_parts_that_do_not_fit_each_other_are_told_apart(parts: Protected, site:
     ):
         with pytest.raises(GateMisconfigured, match=said):
             build(order(parts, tmp_path, **changes))
-    wide = recalibrated(parts, tmp_path, shape=VictimShape(4, (5,)))
-    with pytest.raises(GateMisconfigured, match=r"shape \(4,\), the calibration was made for \(5,\)"):
-        build(order(parts, tmp_path, calibration=wide))
+    other = recalibrated(parts, tmp_path, shape=VictimShape(4, (5,), layer="other"))
+    with pytest.raises(GateMisconfigured, match="layer layer, the calibration was made for other: calibrate again"):
+        build(order(parts, tmp_path, calibration=other))
 
 
 def test_data_of_other_classes_than_the_victims_is_refused_before_anything_is_archived(
