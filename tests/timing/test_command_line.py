@@ -53,7 +53,9 @@ def test_beginnings_of_responses_are_read_in_linear_time() -> None:
 @pytest.mark.skipif(shutil.which("hashcash") is None, reason="the program hashcash is not installed")
 def test_the_program_hashcash_is_measured_by_the_tries_that_it_reports() -> None:
     program = shutil.which("hashcash") or ""
-    own_figure = int(subprocess.run([program, "-sq"], capture_output=True, check=True).stdout)
+    # It looks at a fraction of a second, in which another program may run.
+    runs = [subprocess.run([program, "-sq"], capture_output=True, check=True) for _ in range(5)]
+    own_figure = max(int(run.stdout) for run in runs)
     assert solver_speed.hashcash_rate(program) == pytest.approx(own_figure, rel=0.75)
 
 
