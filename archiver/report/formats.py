@@ -1,6 +1,8 @@
 """Numbers as the report prints them."""
 
 _UNITS = ((365.25 * 86_400, "years"), (86_400, "days"), (3_600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"))
+# Shorter durations are in microseconds.
+_SHORTEST = 1e-4
 
 
 def times(value: float) -> str:
@@ -26,8 +28,11 @@ def exactly(value: float) -> str:
 
 def duration(seconds: float) -> str:
     """Format a duration in a unit of its size."""
-    size, unit = next((unit for unit in _UNITS if seconds >= unit[0]), _UNITS[-1])
+    shortest = (1e-6, "µs") if seconds < _SHORTEST else _UNITS[-1]
+    size, unit = next((unit for unit in _UNITS if seconds >= unit[0]), shortest)
     value = seconds / size
+    if value < 0.05:
+        return f"under 0.1 {unit}"
     text = f"{value:,.1f}" if value < 10 else f"{value:,.0f}"
     text = text.removesuffix(".0")
     return f"{text} {unit[:-1] if text == '1' and len(unit) > 3 else unit}"

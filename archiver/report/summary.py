@@ -6,6 +6,7 @@ from pathlib import Path
 from calpow.archiver.calibration.calibration_document import Calibration
 from calpow.archiver.calibration.judgement import scores_in_use
 from calpow.archiver.calibration.timing.tight_loop import TightLoop
+from calpow.archiver.report.formats import duration
 from calpow.archiver.report.next_step import next_step
 from calpow.archiver.report.verdicts import verdict
 from calpow.handler.policy.calibrated_policy import PolicyName
@@ -45,7 +46,7 @@ def _shares(calibration: Calibration) -> str:
     loop = TightLoop.of(calibration.policy, latency)
     return (
         f"the floor is {loop.floor / latency:.0%} of the unprotected time; its digests, which are all that a thief's"
-        f" tight loop takes, {1e3 * loop.seconds:.3g} ms"
+        f" tight loop takes, {duration(loop.seconds)}"
     )
 
 

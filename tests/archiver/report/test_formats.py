@@ -7,7 +7,16 @@ from calpow.archiver.report.formats import duration, exactly, floors, number, ti
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.0004, "0.4 ms"), (0.1, "100 ms"), (1, "1 s"), (90, "1.5 min"), (86_400, "1 day"), (1e9, "32 years")],
+    [
+        (1.5e-8, "under 0.1 µs"),
+        (2.8e-5, "28 µs"),
+        (0.0004, "0.4 ms"),
+        (0.1, "100 ms"),
+        (1, "1 s"),
+        (90, "1.5 min"),
+        (86_400, "1 day"),
+        (1e9, "32 years"),
+    ],
 )
 def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text
