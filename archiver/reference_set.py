@@ -17,7 +17,7 @@ from calpow.handler.errors import NeighboursError
 from calpow.handler.leakage.batches import features_of
 from calpow.handler.leakage.neighbours import SCHEMA, NeighboursCard, save_neighbours
 from calpow.handler.leakage.output import as_rows
-from calpow.handler.leakage.taps.finding import find_features
+from calpow.handler.leakage.tapping import find_features
 
 # Payloads on which the form of the victim's output is recognised.
 EXAMPLES = 64

@@ -23,7 +23,7 @@ from calpow.handler.leakage.references import LAST, Gaussians, References
 from calpow.handler.leakage.registry import ScoreSources, make_score
 from calpow.handler.leakage.score import VictimOutput
 from calpow.handler.leakage.specs import InputRange, OutputKind, ScoreName, ScoreSpec, VictimShape
-from calpow.handler.leakage.taps.finding import find_depths, find_features
+from calpow.handler.leakage.tapping import find_depths, find_features
 from calpow.handler.leakage.teachers.heads import HeadEnsemble, Heads
 
 CLASSES, TEACHERS, AXES, PROTOTYPES = 10, 250, 64, 1000

@@ -36,7 +36,7 @@ from calpow.handler.leakage.specs import (
     Settings,
     VictimShape,
 )
-from calpow.handler.leakage.taps.finding import find_features
+from calpow.handler.leakage.tapping import find_features
 from calpow.handler.leakage.teachers.ensemble import Ensemble, EnsembleCard
 
 # Settings of the paper (section 4.2): sigma 10 for 250 teachers, 2 for 50; delta 1e-5.

@@ -46,7 +46,7 @@ from calpow.handler.config import file_sha256
 from calpow.handler.errors import GateMisconfigured, TrunkError
 from calpow.handler.leakage.references import LAST, References
 from calpow.handler.leakage.specs import OutputKind
-from calpow.handler.leakage.taps.finding import find_features
+from calpow.handler.leakage.tapping import find_features
 from calpow.handler.leakage.teachers.ensemble import SCHEMA, EnsembleCard
 from calpow.handler.leakage.teachers.heads import HeadEnsemble, NetworkEnsemble
 from calpow.handler.leakage.teachers.trunks import TRUNKS, VICTIM, is_image, make_trunk

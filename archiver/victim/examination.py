@@ -22,7 +22,7 @@ from calpow.handler.leakage.batches import features_of
 from calpow.handler.leakage.output import as_rows
 from calpow.handler.leakage.recording import Call
 from calpow.handler.leakage.specs import OutputKind
-from calpow.handler.leakage.taps.finding import find_depths, find_features
+from calpow.handler.leakage.tapping import find_depths, find_features
 from calpow.handler.policy.calibrated_policy import BatchRows
 
 # Payloads that are run, spread over the classes.

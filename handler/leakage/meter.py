@@ -19,7 +19,7 @@ from calpow.handler.leakage.references import LAST, References
 from calpow.handler.leakage.registry import ScoreSources, make_score
 from calpow.handler.leakage.score import SampleBatch, Score, ScoredSamples, VictimOutput
 from calpow.handler.leakage.specs import InputRange, OutputKind, ScoreSpec, VictimShape
-from calpow.handler.leakage.taps.finding import tap_depths, tap_features
+from calpow.handler.leakage.tapping import tap_depths, tap_features
 from calpow.handler.leakage.teachers.ensemble import Ensemble
 from calpow.puzzle.errors import CalpowError
 

@@ -18,7 +18,7 @@ from calpow.handler.leakage.meter import Artefacts, make_meter
 from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.recording import Recorder
 from calpow.handler.leakage.specs import ON_VOTES, OutputKind, ScoreName, Settings, VictimShape
-from calpow.handler.leakage.taps.finding import find_features
+from calpow.handler.leakage.tapping import find_features
 from calpow.handler.leakage.teachers.ensemble import Ensemble
 
 VICTIM_SEED = 0

@@ -30,7 +30,7 @@ from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.recording import Recorder
 from calpow.handler.leakage.references import LAST
 from calpow.handler.leakage.specs import OutputKind
-from calpow.handler.leakage.taps.finding import find_depths, find_features
+from calpow.handler.leakage.tapping import find_depths, find_features
 from calpow.handler.leakage.teachers.ensemble import SCHEMA, EnsembleCard
 from calpow.handler.leakage.teachers.heads import HeadEnsemble
 from calpow.handler.leakage.teachers.trunks import VICTIM, make_trunk

@@ -24,7 +24,7 @@ from calpow.handler.errors import NoDistribution, VictimError
 from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.references import LAST, References
 from calpow.handler.leakage.specs import OutputKind
-from calpow.handler.leakage.taps.finding import find_features
+from calpow.handler.leakage.tapping import find_features
 from calpow.handler.leakage.teachers.ensemble import Ensemble
 from calpow.handler.leakage.teachers.trunks import VICTIM
 from calpow.handler.policy.calibrated_policy import BatchRows

@@ -18,7 +18,7 @@ from calpow.handler.errors import BadPayload
 from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.recording import Call
 from calpow.handler.leakage.specs import OutputKind
-from calpow.handler.leakage.taps.finding import find_features
+from calpow.handler.leakage.tapping import find_features
 from calpow.handler.leakage.teachers.trunks import VICTIM, make_trunk
 from tests.support.open_victims import FirstTensorNet, PooledNet, Read, open_with
 from tests.support.open_victims import numbers as numbers_of

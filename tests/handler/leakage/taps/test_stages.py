@@ -12,8 +12,8 @@ from torch.nn import functional as F  # noqa: N812  # the customary name
 
 from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.recording import HookableModel, Recorder
+from calpow.handler.leakage.tapping import find_depths, find_features
 from calpow.handler.leakage.taps.features import find_layer
-from calpow.handler.leakage.taps.finding import find_depths, find_features
 from calpow.handler.leakage.taps.stages import answers_alike, choose_depths
 
 

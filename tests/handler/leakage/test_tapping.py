@@ -7,7 +7,7 @@ from torch import nn
 from calpow.handler.errors import GateMisconfigured
 from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.recording import Recorder
-from calpow.handler.leakage.taps.finding import find_depths, find_features, tap_depths
+from calpow.handler.leakage.tapping import find_depths, find_features, tap_depths
 
 EXAMPLE = ModelInputs.of(torch.rand(2, 6))
 
