@@ -25,7 +25,8 @@ VICTIM_SEED = 0
 # Rooms whose code determines what teachers are, below the repository's root.
 _TAUGHT_BY = (
     *(f"archiver/teachers/{name}" for name in ("heads.py", "partitions.py", "references")),
-    *(f"handler/leakage/{name}.py" for name in ("depths", "features", "stages", "taps")),
+    *(f"handler/leakage/taps/{name}.py" for name in ("depths", "features", "stages")),
+    "handler/leakage/tapping.py",
     "benchmarks/range/trials/teaching.py",
 )
 
