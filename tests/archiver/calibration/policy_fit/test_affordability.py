@@ -1,4 +1,4 @@
-"""What honest users can afford: the least slack of each class, and the largest exponent."""
+"""Prices that honest users can afford: the slack of each class, and the largest exponent."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What a thief pays whose solver takes the digests of puzzles and nothing else."""
+"""Prices for a thief whose solver takes the digests of puzzles and nothing else."""
 
 import pytest
 
