@@ -5,6 +5,7 @@ numbers instead of pictures could have the oddest queries at the price of the pl
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import inf, nan
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from calpow.handler.errors import BadPayload
 from calpow.handler.leakage.model_inputs import ModelInputs
+from calpow.handler.leakage.sketches import measure_spacing
 from calpow.handler.leakage.specs import InputRange
 
 # Tolerated on either side, as a share of the legitimate range: honest users' extremes go a little beyond those that
@@ -24,18 +26,23 @@ FEWEST_INPUTS = 100
 
 
 def measure_range(inputs: Tensor) -> InputRange:
-    """Return the range of legitimate inputs `[n, *input_shape]`.
+    """Return the range of legitimate inputs `[n, *input_shape]`, and their spacing where it is by place.
 
     Numbers share one range where there are more than MOST_PLACES of them, where fewer than FEWEST_INPUTS were measured,
     and where they are integers: the number of a word has no place of its own in a text.
     """
     numbers = _real(inputs)
     if numbers.dim() == 4:
-        low, high = numbers.amin(dim=(0, 2, 3)), numbers.amax(dim=(0, 2, 3))
-    elif inputs.is_floating_point() and numbers[0].numel() <= MOST_PLACES and len(numbers) >= FEWEST_INPUTS:
-        low, high = numbers.flatten(1).amin(dim=0), numbers.flatten(1).amax(dim=0)
-    else:
-        low, high = numbers.amin().reshape(1), numbers.amax().reshape(1)
+        return _range(numbers.transpose(0, 1).flatten(1))
+    if inputs.is_floating_point() and numbers[0].numel() <= MOST_PLACES and len(numbers) >= FEWEST_INPUTS:
+        by_place = _range(numbers.flatten(1).T)
+        return replace(by_place, spacing=measure_spacing(inputs, by_place))
+    return _range(numbers.reshape(1, -1))
+
+
+def _range(numbers: Tensor) -> InputRange:
+    """Return the range of each row of numbers `[k, n]`."""
+    low, high = numbers.aminmax(dim=1)
     return InputRange(tuple(low.tolist()), tuple(high.tolist()))
 
 
@@ -94,13 +101,15 @@ def check_numbers(arguments: ModelInputs) -> tuple[float, float]:
     number of their type, in tensors beside the input: of several tensors, only NaN and huge positive numbers are
     refused.
     """
-    tensors = arguments.tensors
-    extremes = [_extremes(tensor) for tensor in tensors]
-    least = -LARGEST_NUMBER if len(tensors) == 1 else -inf
-    # NaN compares as false.
-    if not all(low >= least and high <= LARGEST_NUMBER for low, high in extremes):
-        raise BadPayload(f"the model takes numbers up to {LARGEST_NUMBER:g} only")
-    return min((low for low, _ in extremes), default=inf), max((high for _, high in extremes), default=-inf)
+    extremes = [_extremes(tensor) for tensor in arguments.tensors]
+    least = -LARGEST_NUMBER if len(extremes) == 1 else -inf
+    lowest, highest = inf, -inf
+    for low, high in extremes:
+        # NaN compares as false.
+        if not (low >= least and high <= LARGEST_NUMBER):
+            raise BadPayload(f"the model takes numbers up to {LARGEST_NUMBER:g} only")
+        lowest, highest = min(lowest, low), max(highest, high)
+    return lowest, highest
 
 
 def _extremes(numbers: Tensor) -> tuple[float, float]:

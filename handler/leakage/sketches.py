@@ -1,6 +1,10 @@
-"""Sketches of samples: 128 bits that differ little between near-copies, by signs of random projections.
+"""Sketches of samples: 128 bits that differ little between near-copies, by random projections.
 
-M. Charikar, "Similarity estimation techniques from rounding algorithms", 2002 (SimHash).
+Bits are the signs of projections: M. Charikar, "Similarity estimation techniques from rounding algorithms", 2002
+(SimHash). Where the distance of legitimate neighbours is known, they are the parities of projections that are rounded
+to a multiple of it: P. Boufounos and S. Rane, "Secure binary embeddings for privacy preserving nearest neighbors",
+2011. Signs tell directions apart, and the rows of a table all lie in one; parities differ in proportion to the distance
+of near samples, and in half of the bits beyond.
 """
 
 from functools import lru_cache
@@ -12,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from calpow.handler.leakage.specs import InputRange
-from calpow.handler.ledger.history import SKETCH_BITS, SKETCH_BYTES
+from calpow.handler.ledger.history import SKETCH_BITS, SKETCH_BYTES, SKETCHES
 
 Sketches = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -24,43 +28,72 @@ _MOST_CHANNELS = 16
 # The most numbers that are projected; longer inputs are averaged.
 _NUMBERS = _MOST_CHANNELS * _PLACES
 _SEED = 7
+# Projections are rounded to this many times the spacing of legitimate inputs: a fifth of the bits differ at that
+# distance. The results are much the same from 3 to 6.
+_STEPS = 4
+# Of legitimate inputs, the share that lie within the spacing of one of SKETCHES others, about.
+_NEAR = 0.02
+# Inputs whose distances are measured.
+_MOST_MEASURED = 1_000
 
 
 class Sketcher:
     """Makes the sketches of inputs whose numbers have a legitimate range."""
 
     def __init__(self, legitimate: InputRange) -> None:
-        low, high = torch.tensor([legitimate.low, legitimate.high], dtype=torch.float32)
+        low, high = np.array([legitimate.low, legitimate.high], np.float32)
         spans = high - low
-        # A number that never varied when it was measured may still vary.
-        self._scale = 1 / torch.where(spans > 0, spans, spans.mean().clamp(min=1e-9))
+        # A number that did not vary when it was measured tells no samples apart.
+        self._scale = np.divide(1, spans, out=np.zeros_like(spans), where=spans > 0)
         self._centre = (low + high) / 2
+        self._width = np.float32(_STEPS * legitimate.spacing)
 
     def sketches(self, inputs: Tensor) -> Sketches:
         """Return the sketches uint8 `[n, SKETCH_BYTES]` of inputs `[n, ...]`; `[n, 0]` where none can be made.
 
         Of an image, a sketch shows where it is brighter or darker than around, so that another pixel, gamma, contrast,
         brightness, compression, and noise change few bits; of whole numbers, which ones there are, in any order; of
-        other numbers, on which side of the middle of their range they lie.
+        other numbers, where they lie in their ranges, or on which side of the middle if no spacing is known.
         """
         if inputs.dim() < 2 or inputs.is_complex() or not inputs.numel():
             return np.empty((len(inputs), 0), np.uint8)
         image = _as_image(inputs)
         if image is not None:
             places = functional.adaptive_avg_pool2d(image, _SIDE).flatten(1)
-            return _signs(places, _image_projection(image.shape[1]))
+            return _signs(places.cpu().numpy() @ _image_projection(image.shape[1]))
         if inputs.is_floating_point():
-            numbers = self._centred(inputs.float().flatten(1).cpu())
-            if numbers.shape[1] > _NUMBERS:
-                numbers = functional.adaptive_avg_pool1d(numbers.unsqueeze(1), _NUMBERS).squeeze(1)
-            return _signs(numbers, _projection()[: numbers.shape[1]])
+            # Numbers far beyond their range, whose samples earn no credit, may leave infinities.
+            with np.errstate(over="ignore", invalid="ignore"):
+                numbers = self.in_ranges(inputs)
+                projected = numbers @ _projection()[: numbers.shape[1]]
+                return _parities(projected / self._width) if self._width else _signs(projected)
         return _bags(inputs.flatten(1).cpu().numpy().astype(np.int64))
 
-    def _centred(self, numbers: Tensor) -> Tensor:
-        if len(self._centre) not in (1, numbers.shape[1]):
+    def in_ranges(self, inputs: Tensor) -> Floats:
+        """Return the numbers that are projected of inputs `[n, ...]` that are no images: `[n, k]`.
+
+        They are counted from the middle of their range, in units of the range, if there is one for each or for all.
+        """
+        numbers: Floats = inputs.float().flatten(1).cpu().numpy()
+        if len(self._centre) in (1, numbers.shape[1]):
+            numbers = (numbers - self._centre) * self._scale
+        if numbers.shape[1] <= _NUMBERS:
             return numbers
-        centred: Tensor = (numbers - self._centre) * self._scale
-        return centred
+        return functional.adaptive_avg_pool1d(torch.from_numpy(numbers).unsqueeze(1), _NUMBERS).squeeze(1).numpy()
+
+
+def measure_spacing(inputs: Tensor, legitimate: InputRange) -> float:
+    """Return the distance at which legitimate inputs `[n, ...]` of one range by place have a near neighbour; or 0.
+
+    It is in units of the ranges. A share _NEAR of the inputs lie within it of one of SKETCHES others; equal inputs do
+    not count. 0 where all are equal.
+    """
+    numbers = Sketcher(legitimate).in_ranges(inputs[:: -(-len(inputs) // _MOST_MEASURED)])
+    between = torch.pdist(torch.from_numpy(numbers))
+    between = between[between > 0]
+    if not len(between):
+        return 0.0
+    return float(between.kthvalue(max(1, round(len(between) * _NEAR / SKETCHES)))[0])
 
 
 def distances(one: Sketches, other: Sketches) -> NDArray[np.int64]:
@@ -81,9 +114,19 @@ def _as_image(inputs: Tensor) -> Tensor | None:
     return inputs.float()
 
 
-def _signs(numbers: Tensor, projection: Floats) -> Sketches:
-    packed: Sketches = np.packbits(numbers.cpu().numpy() @ projection > 0, axis=1)
-    return packed
+def _signs(projected: Floats) -> Sketches:
+    return np.packbits(projected > 0, axis=1)
+
+
+def _parities(steps: Floats) -> Sketches:
+    pairs = (steps + _offsets()) / 2
+    return np.packbits(pairs - np.floor(pairs) >= 0.5, axis=1)
+
+
+@lru_cache(maxsize=1)
+def _offsets() -> Floats:
+    """Return the fixed random places float32 `[SKETCH_BITS]` at which the rounding of the projections begins."""
+    return np.random.RandomState(_SEED).uniform(0, 2, SKETCH_BITS).astype(np.float32)
 
 
 @lru_cache(maxsize=1)

@@ -45,10 +45,14 @@ class InputRange:
 
     There is one pair where all numbers share a range, as they do where inputs differ in shape, and none for inputs that
     have no range: those of several tensors.
+
+    spacing: the distance of legitimate inputs that lie next to each other, in units of their ranges by place; 0 where
+        they have none.
     """
 
     low: tuple[float, ...]
     high: tuple[float, ...]
+    spacing: float = 0.0
 
 
 class ScoreName(Enum):

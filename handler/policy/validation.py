@@ -40,6 +40,7 @@ def _faults(policy: CalibratedPolicy) -> Iterator[str]:
         ("paper.base", policy.paper.base, 1),
         ("solver.start_seconds", policy.solver.start_seconds, 0),
         ("shape.classes", policy.shape.classes, 2),
+        ("input_range.spacing", policy.input_range.spacing, 0),
     ):
         if value < least:
             yield f"{name} must be at least {least}, not {value}"

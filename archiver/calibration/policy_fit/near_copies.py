@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from torch import Tensor
 
 from calpow.archiver.calibration.samples import Ints
 from calpow.archiver.calibration.score_setup import ScoreSetup
@@ -22,21 +23,24 @@ FEWEST = 20
 def near_copy_bits(calls: Sequence[Call], setup: ScoreSetup) -> int:
     """Return the largest number of bits in which near-copies may differ, so that honest users lose hardly any credit.
 
-    -1 if there is none: all sketches of a class are too much alike, or none can be made.
+    -1 if there is none: all sketches of a class are too much alike, or none can be made. Equal samples count once: they
+    earn nothing in any case.
     """
     sketcher = Sketcher(setup.input_range)
-    sketches, answers = [], []
+    rows, sketches, answers = list[Tensor](), [], []
     for call in calls:
         outputs = as_rows(call.output, setup.output, setup.shape.classes)
         inputs = input_rows(call.arguments, len(outputs))
         inputs = id_rows(call.arguments, len(outputs)) if inputs is None else inputs
         if inputs is None:
             return -1
+        rows += inputs
         sketches.append(sketcher.sketches(inputs))
         answers.append(log_distribution(outputs, setup.output).argmax(dim=1).cpu().numpy())
-    if len({rows.shape[1] for rows in sketches}) > 1 or not sketches[0].shape[1]:
+    if len({part.shape[1] for part in sketches}) > 1 or not sketches[0].shape[1]:
         return -1
-    whole, classes = np.concatenate(sketches), np.concatenate(answers)
+    distinct = list({row.double().cpu().numpy().tobytes(): place for place, row in enumerate(rows)}.values())
+    whole, classes = np.concatenate(sketches)[distinct], np.concatenate(answers)[distinct]
     mistaken = np.zeros(SKETCH_BITS + 1)
     for answer in np.unique(classes):
         of_class = whole[classes == answer]

@@ -34,7 +34,8 @@ from calpow.handler.leakage.sketches import Sketcher, Sketches
 COPIED = 3
 COPIES = 2_000
 _SCORED_BY = (
-    *(f"handler/leakage/{name}" for name in ("scores", "gnmax", "batches.py", "taps", "meter.py", "sketches.py")),
+    *(f"handler/leakage/{name}" for name in ("scores", "gnmax", "batches.py", "taps", "meter.py")),
+    *(f"handler/leakage/{name}" for name in ("input_range.py", "sketches.py")),
     "benchmarks/range/shifts.py",
     "benchmarks/range/trials/near_copies.py",
 )

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -19,7 +20,7 @@ from calpow.handler.leakage.input_range import (
 from calpow.handler.leakage.meter import Meter
 from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.recording import follow_model
-from calpow.handler.leakage.score import SampleBatch, VictimOutput
+from calpow.handler.leakage.score import Array, SampleBatch, VictimOutput
 from calpow.handler.leakage.specs import InputRange, OutputKind, VictimShape
 
 PICTURES = torch.rand(200, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 2.0, 255.0]).view(
@@ -100,8 +101,8 @@ class Certain:
     needs = VictimOutput.INPUTS
     highest = 2.0
 
-    def costs(self, batch: SampleBatch) -> Tensor:
-        return torch.zeros(len(batch.answers), dtype=torch.float64)
+    def costs(self, batch: SampleBatch) -> Array:
+        return np.zeros(len(batch.answers))
 
 
 def test_a_query_beyond_the_range_costs_the_most_and_no_other_in_its_batch_does() -> None:

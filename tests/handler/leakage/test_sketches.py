@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from calpow.handler.leakage.sketches import Sketcher, distances
+from calpow.handler.leakage.input_range import measure_range
+from calpow.handler.leakage.sketches import Sketcher, distances, measure_spacing
 from calpow.handler.leakage.specs import InputRange
 from calpow.handler.ledger.history import SKETCH_BITS, SKETCH_BYTES
 from tests.support.small_images import NEAR_COPIES, digit_images
@@ -67,6 +68,74 @@ def test_rows_of_a_table_are_seen_within_the_range_of_their_columns() -> None:
     assert np.percentile(between[~np.eye(50, dtype=bool)], 5) > 10
 
 
+def skewed_table(count: int, seed: int) -> torch.Tensor:
+    """Return rows of a class whose columns have long tails: sizes that follow one another, a price, and a category."""
+    rng = np.random.default_rng(seed)
+    size = rng.lognormal(0, 0.5, count)
+    sizes = [size * rng.normal(1, 0.05, count) for _ in range(3)]
+    others = [rng.lognormal(8, 1, count), rng.normal(60, 2, count)]
+    categories = np.eye(6)[rng.choice(6, count, p=[0.4, 0.3, 0.15, 0.1, 0.04, 0.01])]
+    return torch.tensor(np.column_stack([*sizes, *others, categories]), dtype=torch.float32)
+
+
+TABLE = skewed_table(1_000, 0)
+OF_TABLE = Sketcher(measure_range(TABLE))
+
+
+def test_near_copies_of_a_tables_rows_are_nearer_than_the_nearest_of_256_other_rows() -> None:
+    rows = skewed_table(257, 1)
+    sketches = OF_TABLE.sketches(rows)
+    noise = 0.02 * TABLE[:, :5].std(dim=0) * torch.randn(257, 5, generator=torch.Generator().manual_seed(1))
+    copies = torch.cat([rows[:, :5] + noise, rows[:, 5:]], dim=1)
+    between = distances(sketches, sketches)
+    np.fill_diagonal(between, SKETCH_BITS)
+    copied = np.diag(distances(sketches, OF_TABLE.sketches(copies)))
+    assert np.percentile(copied, 90) < np.percentile(between.min(axis=1), 10)
+
+
+def test_the_further_a_rows_number_moves_the_more_bits_differ_until_half_of_them_do() -> None:
+    rows = skewed_table(100, 2)
+    scale = TABLE[:, 4].amax() - TABLE[:, 4].amin()
+    spacing = measure_range(TABLE).spacing
+    differing = []
+    for spacings in (0.1, 0.5, 1.0, 2.0, 100.0):
+        other = rows.clone()
+        other[:, 4] += spacings * spacing * scale
+        differing.append(np.diag(distances(OF_TABLE.sketches(rows), OF_TABLE.sketches(other))).mean())
+    assert differing == sorted(differing)
+    assert differing[0] < 5
+    assert 15 < differing[2] < 40
+    assert 48 < differing[4] < 80
+
+
+def test_units_of_a_tables_columns_do_not_matter() -> None:
+    units = 2.0 ** torch.arange(-5, 6)
+    sketches, other = OF_TABLE.sketches(TABLE), Sketcher(measure_range(TABLE * units)).sketches(TABLE * units)
+    assert np.diag(distances(sketches, other)).max() <= 4
+
+
+def test_equal_rows_and_columns_without_variance_have_no_part_in_the_spacing() -> None:
+    legitimate = measure_range(TABLE)
+    assert legitimate.spacing > 0
+    assert measure_spacing(TABLE.repeat(2, 1)[::2], legitimate) == pytest.approx(legitimate.spacing, rel=0.3)
+    constant = torch.cat([TABLE, torch.full((1_000, 1), 7.0)], dim=1)
+    assert measure_range(constant).spacing == pytest.approx(legitimate.spacing)
+    assert measure_range(torch.ones(200, 4)).spacing == 0.0
+
+
+@pytest.mark.filterwarnings("error")
+def test_rows_far_beyond_the_range_have_sketches_too() -> None:
+    tiny = Sketcher(measure_range(1e-36 * TABLE))
+    for number in (1e9, float("inf"), float("nan")):
+        assert tiny.sketches(torch.full((2, TABLE.shape[1]), number)).shape == (2, SKETCH_BYTES)
+
+
+def test_only_numbers_with_a_range_by_place_have_a_spacing() -> None:
+    assert measure_range(IMAGES).spacing == 0.0
+    assert measure_range(TABLE[:50]).spacing == 0.0
+    assert measure_range((10 * TABLE).to(torch.int64)).spacing == 0.0
+
+
 def test_a_text_is_its_set_of_words_and_padding_says_little() -> None:
     words = torch.randint(1, 10**9, (20, 30), generator=RNG)
     shuffled = words.flip(1)
@@ -103,3 +172,6 @@ def test_sketches_do_not_change_from_one_version_to_the_next() -> None:
         known = np.frombuffer(bytes.fromhex(sketch), np.uint8).reshape(1, -1)
         # A sum that is next to nothing may have either sign, by the order of its terms.
         assert distances(SKETCHER.sketches(inputs), known) <= 2
+    known = np.frombuffer(bytes.fromhex("1a5ef3aa87ec64cd4e262582c8c94df0"), np.uint8).reshape(1, -1)
+    spaced = Sketcher(InputRange((0.0,), (1.0,), 0.125))
+    assert distances(spaced.sketches(numbers), known) <= 2

@@ -41,6 +41,7 @@ def test_a_policy_that_makes_sense_passes(evidence: Evidence) -> None:
         ({"scores": ()}, "scores must not be empty"),
         ({"input_range": InputRange((0.0,), (1.0, 2.0))}, "input_range.low and input_range.high"),
         ({"input_range": InputRange((), ())}, "input_range.low and input_range.high"),
+        ({"input_range": InputRange((0.0,), (1.0,), -0.1)}, "input_range.spacing must be at least 0"),
         ({"paper": Paper(1.0, 0.0, 0.99)}, "paper.base must be at least 1"),
         ({"paper": Paper(0.0, 0.0, 1.1)}, "paper.slope must be more than 0"),
         ({"cap": 0.5}, "cap must be at least 1"),

@@ -9,7 +9,7 @@ from calpow.archiver.calibration.policy_fit.near_copies import MISTAKEN, MOST_BI
 from calpow.archiver.data.payloads import PayloadFolder
 from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.sketches import Sketcher, distances
-from calpow.handler.ledger.history import SKETCHES
+from calpow.handler.ledger.history import SKETCH_BITS, SKETCHES
 from tests.support.legitimate_tensors import scenes
 from tests.support.open_victims import FirstTensorNet, PooledNet
 from tests.support.score_setups import ROWS, alone, set_up
@@ -68,6 +68,37 @@ def test_no_more_samples_pass_for_copies_than_honest_users_can_afford() -> None:
 def test_pictures_of_a_class_that_are_all_alike_leave_none() -> None:
     images = torch.rand(1, 3, 16, 16).repeat(60, 1, 1, 1)
     assert likeness(images + 1e-4 * torch.rand(60, 3, 16, 16)) == -1
+
+
+def table(count: int, seed: int) -> Tensor:
+    """Return rows of four columns with long tails: two sizes that follow one another, a price, and one of two kinds."""
+    rng = np.random.default_rng(seed)
+    size = rng.lognormal(0, 0.5, count)
+    columns = [size * rng.normal(1, 0.1, count), size * rng.normal(1, 0.1, count), rng.lognormal(8, 1, count)]
+    return torch.tensor(np.column_stack([*columns, rng.integers(2, size=count)]), dtype=torch.float32)
+
+
+def test_near_copies_of_a_tables_row_are_recognised_and_other_rows_of_its_class_are_not() -> None:
+    rows = table(400, 0)
+    setup, calls = set_up(FirstTensorNet(), [ModelInputs.of(rows)])
+    bits = near_copy_bits(calls, setup)
+    assert 0 < bits <= MOST_BITS
+    sketcher = Sketcher(setup.input_range)
+    row = table(1, 1).expand(200, -1)
+    noise = 0.02 * rows[:, :3].std(dim=0) * torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    copies = sketcher.sketches(torch.cat([row[:, :3] + noise, row[:, 3:]], dim=1))
+    between = distances(copies, copies) + SKETCH_BITS * np.eye(200, dtype=np.int64)
+    assert (between.min(axis=1) <= bits).mean() > 0.95
+    fresh = sketcher.sketches(table(257, 2))
+    between = distances(fresh, fresh) + SKETCH_BITS * np.eye(257, dtype=np.int64)
+    assert (between.min(axis=1) <= bits).mean() < 0.1
+
+
+def test_rows_that_occur_twice_are_no_reason_to_tell_fewer_near_copies() -> None:
+    rows = table(400, 0)
+    setup, calls = set_up(FirstTensorNet(), [ModelInputs.of(rows)])
+    _, doubled = set_up(FirstTensorNet(), [ModelInputs.of(rows), ModelInputs.of(rows[:50])])
+    assert near_copy_bits(doubled, setup) == near_copy_bits(calls, setup)
 
 
 def test_a_vector_has_a_sketch_too() -> None:
