@@ -3,7 +3,8 @@
     python -m benchmarks.added_time
 
 The victim is an untrained MnistNet, the teachers and the references are random numbers of the usual sizes: times do not
-depend on their values. All three passes use the same weights and take turns, so that other load affects them alike.
+depend on their values. All three passes use the same weights and take turns, so that other load affects them alike. The
+teachers vote through the ensemble that a worker loads, with its checks.
 """
 
 import copy
@@ -24,7 +25,10 @@ from calpow.handler.leakage.registry import ScoreSources, make_score
 from calpow.handler.leakage.score import VictimOutput
 from calpow.handler.leakage.specs import InputRange, OutputKind, ScoreName, ScoreSpec, VictimShape
 from calpow.handler.leakage.tapping import find_depths, find_features
-from calpow.handler.leakage.teachers.heads import HeadEnsemble, Heads
+from calpow.handler.leakage.teachers.ensemble import Ensemble, EnsembleCard
+from calpow.handler.leakage.teachers.heads import HeadEnsemble, Heads, HeadVotes
+from calpow.handler.leakage.teachers.trunks import VICTIM
+from tests.support.ensembles import digests, ensemble_card
 
 CLASSES, TEACHERS, AXES, PROTOTYPES = 10, 250, 64, 1000
 ROUNDS = {1: 2000, 64: 100}
@@ -41,7 +45,8 @@ def make_timed_meter(model: nn.Module) -> Meter:
     axes = torch.randn(shown.features.shape[1], AXES)
     references = References(depths, {LAST: axes}, {LAST: torch.randn(PROTOTYPES, AXES)}, gaussians, None, None)
     heads = Heads(torch.randn(AXES, TEACHERS * CLASSES), torch.randn(TEACHERS * CLASSES))
-    teachers = Teachers(HeadEnsemble(nn.Identity(), heads, CLASSES).forward, VictimOutput.PROJECTION)
+    ensemble = Ensemble(_card(), HeadVotes(HeadEnsemble(nn.Identity(), heads, CLASSES)), torch.device("cpu"))
+    teachers = Teachers(ensemble.votes, VictimOutput.PROJECTION)
     specs = [
         ScoreSpec(ScoreName.pate, {"teachers": TEACHERS, "sigma": 10.0, "delta": 1e-5}),
         ScoreSpec(ScoreName.energy, {}),
@@ -54,6 +59,19 @@ def make_timed_meter(model: nn.Module) -> Meter:
     batches = BatchMaker(shape, OutputKind.logits, needs, depths, axes, teachers)
     scores = tuple(make_score(spec, sources) for spec in specs)
     return Meter(recorder, scores, RangeCheck(InputRange((0.0,), (1.0,))), batches)
+
+
+def _card() -> EnsembleCard:
+    return ensemble_card(
+        classes=CLASSES,
+        class_names=tuple(map(str, range(CLASSES))),
+        input_shape=None,
+        trunk=VICTIM,
+        width=AXES,
+        teachers=TEACHERS,
+        partition_sizes=(CLASSES,) * TEACHERS,
+        partition_digests=digests(TEACHERS),
+    )
 
 
 def _gaussians(width: int) -> Gaussians:

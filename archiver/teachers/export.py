@@ -10,13 +10,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from calpow.archiver.errors import TrainingError
 from calpow.handler.config import release
 from calpow.handler.leakage.references import References
 from calpow.handler.leakage.teachers.ensemble import Ensemble, EnsembleCard, save_heads, save_program
-from calpow.handler.leakage.teachers.heads import HeadEnsemble, count_votes
+from calpow.handler.leakage.teachers.heads import HeadEnsemble
 from calpow.handler.leakage.teachers.trunks import TRUNKS
 
 if TYPE_CHECKING:
@@ -66,24 +66,11 @@ def write_ensemble(ensemble: nn.Module, card: EnsembleCard, references: Referenc
         scratch.unlink(missing_ok=True)
 
 
-class _BranchlessHeads(nn.Module):
-    """Heads on a trunk that count votes without a branch on values, of which torch.export makes no program."""
-
-    def __init__(self, ensemble: HeadEnsemble) -> None:
-        super().__init__()
-        self.ensemble = ensemble
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return vote counts, int64 `[n, classes]`."""
-        return count_votes(self.ensemble.ballots(self.ensemble.trunk(inputs)), self.ensemble.classes)
-
-
 def _exported(ensemble: nn.Module, card: EnsembleCard) -> bytes:
     if card.input_shape is None:
         raise TrainingError("the model takes inputs of several shapes or several tensors: take --trunk victim")
     buffer = io.BytesIO()
-    module = _BranchlessHeads(ensemble) if isinstance(ensemble, HeadEnsemble) else ensemble
-    _exporter().save(export(module, card.input_shape), buffer)
+    _exporter().save(export(ensemble, card.input_shape), buffer)
     return buffer.getvalue()
 
 

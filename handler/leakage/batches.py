@@ -3,15 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from calpow.handler.errors import BadPayload, VictimError
 from calpow.handler.leakage.input_range import check_numbers
 from calpow.handler.leakage.model_inputs import ModelInputs
-from calpow.handler.leakage.output import answers, as_rows, log_distribution
+from calpow.handler.leakage.output import answers, as_rows, log_distribution, output_numbers
 from calpow.handler.leakage.recording import Call
-from calpow.handler.leakage.score import SampleBatch, VictimOutput
+from calpow.handler.leakage.score import Array, SampleBatch, VictimOutput, array_of, row_lengths
 from calpow.handler.leakage.specs import OutputKind, VictimShape
 
 
@@ -72,15 +73,16 @@ class BatchMaker:
         """
         inputs, features = self._joined_inputs(calls, outputs), self._joined_features(calls, outputs)
         output = joined(outputs)
-        projected = None if features is None or self._axes is None else features @ self._axes
+        numbers = output_numbers(output)
+        projected = None if features is None or self._axes is None else torch.mm(features, self._axes)
         return SampleBatch(
-            answers=answers(output, self.kind),
+            answers=answers(numbers, self.kind),
             inputs=inputs,
             ids=self._joined_ids(calls, outputs),
             log_probabilities=log_distribution(output, self.kind) if self._probabilities else None,
-            logits=output.float() if self._logits else None,
+            logits=numbers.astype(np.float32, copy=False) if self._logits else None,
             features=features,
-            lengths=None if features is None else torch.linalg.vector_norm(features, dim=1),
+            lengths=None if features is None else row_lengths(array_of(features)),
             projected=projected,
             depths=self._joined_depths(calls, outputs),
             votes=None if self._teachers is None else self._votes(self._teachers, inputs, features, projected),
@@ -88,14 +90,14 @@ class BatchMaker:
 
     def _votes(
         self, teachers: Teachers, inputs: Tensor | None, features: Tensor | None, projected: Tensor | None
-    ) -> Tensor:
+    ) -> Array:
         if teachers.voted_on is VictimOutput.INPUTS:
             voted_on = inputs
         else:
             voted_on = features if teachers.voted_on is VictimOutput.FEATURES else projected
         if voted_on is None:
             raise VictimError("the victim shows nothing that the teachers could vote on")
-        return teachers.votes(voted_on)
+        return array_of(teachers.votes(voted_on))
 
     def _joined_inputs(self, calls: Sequence[Call], outputs: Sequence[Tensor]) -> Tensor | None:
         shape = self.shape.input_shape
@@ -117,8 +119,11 @@ class BatchMaker:
     def _joined_depths(self, calls: Sequence[Call], outputs: Sequence[Tensor]) -> Mapping[str, Tensor]:
         if not self._layers:
             return {}
-        pairs = list(zip(calls, outputs, strict=True))
-        return {layer: joined([depth_of(call, layer, len(output)) for call, output in pairs]) for layer in self._layers}
+        counts = [len(output) for output in outputs]
+        return {
+            layer: joined([depth_of(call, layer, count) for call, count in zip(calls, counts, strict=True)])
+            for layer in self._layers
+        }
 
 
 def input_rows(arguments: ModelInputs, samples: int) -> Tensor | None:
@@ -173,7 +178,7 @@ def _inputs(arguments: ModelInputs, samples: int, shape: tuple[int, ...]) -> Ten
     inputs = input_rows(arguments, samples)
     if inputs is None:
         raise VictimError("the victim's model is not called with one batch of plain numbers, as it was calibrated")
-    if tuple(inputs.shape[1:]) != shape:
+    if inputs.shape[1:] != shape:
         raise BadPayload(f"the model takes inputs of shape {shape}, not {tuple(inputs.shape[1:])}")
     return inputs
 

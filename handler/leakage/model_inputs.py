@@ -23,18 +23,34 @@ class ModelInputs:
     @property
     def tensors(self) -> list[Tensor]:
         """All tensors, in the order of the arguments."""
+        single = self._single
+        if single is not None:
+            return [single]
         return list(_tensors([*self.arguments, *self.named.values()]))
 
     @property
     def only_tensor(self) -> Tensor | None:
         """The tensor `[n, ...]` of a model that takes exactly one; None for other arguments."""
+        single = self._single
+        if single is not None:
+            return single
         values = [*self.arguments, *self.named.values()]
         tensors = [value for value in values if isinstance(value, Tensor)]
         is_structured = any(isinstance(value, Mapping | list | tuple) and value for value in values)
         return tensors[0] if len(tensors) == 1 and not is_structured else None
 
+    @property
+    def _single(self) -> Tensor | None:
+        """The tensor that is the only argument, as it is of most models; None for other arguments."""
+        if len(self.arguments) == 1 and not self.named and isinstance(self.arguments[0], Tensor):
+            return self.arguments[0]
+        return None
+
     def map(self, change: Callable[[Tensor], Tensor]) -> "ModelInputs":
         """Return the same arguments with each tensor changed, in the order of `tensors`."""
+        single = self._single
+        if single is not None:
+            return ModelInputs((change(single),), {})
         arguments = tuple(_mapped(value, change) for value in self.arguments)
         return ModelInputs(arguments, {name: _mapped(value, change) for name, value in self.named.items()})
 
@@ -45,7 +61,7 @@ class ModelInputs:
 
     def copied(self) -> "ModelInputs":
         """Return the arguments with copies of the tensors, which the model cannot change."""
-        return self.map(lambda tensor: tensor.detach().clone())
+        return self.map(copied)
 
     def equals(self, other: "ModelInputs") -> bool:
         """Return whether both have the same tensors, by type, shape and values."""
@@ -71,6 +87,11 @@ def _tensors(value: object) -> Iterator[Tensor]:
     elif isinstance(value, list | tuple):
         for entry in value:
             yield from _tensors(entry)
+
+
+def copied(tensor: Tensor) -> Tensor:
+    """Return a copy of a tensor, which takes no part in gradients."""
+    return (tensor.detach() if tensor.requires_grad else tensor).clone()
 
 
 def _mapped(value: object, change: Callable[[Tensor], Tensor]) -> object:

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from calpow.handler.errors import BareClass, NoDistribution, VictimError
+from calpow.handler.leakage.score import Array, array_of
 from calpow.handler.leakage.specs import OutputKind
 
 # Half precision and many classes leave sums this far from one.
@@ -83,14 +85,20 @@ def _recognise_rows(output: Tensor, classes: int, *, graded: bool) -> OutputKind
     return OutputKind.logits
 
 
-def answers(output: Tensor, kind: OutputKind) -> Tensor:
-    """Return the likeliest class of each row of raw output `[n, classes]` or `[n, 1]`, the first of a tie: int64 `[n]`.
+def output_numbers(output: Tensor) -> Array:
+    """Return raw output as an array, of the same type where numpy has it and of float32 where not."""
+    return array_of(output.float() if output.dtype is torch.bfloat16 else output)
 
-    It is on the output's device.
+
+def answers(numbers: Array, kind: OutputKind) -> Array:
+    """Return the likeliest class of each row of raw output `[n, classes]` or `[n, 1]`: int64 `[n]`.
+
+    Of a tie, it is the first class.
     """
     if kind.is_binary:
-        return (output[:, 0] > (0.5 if kind is OutputKind.binary_probability else 0.0)).long()
-    return output.argmax(dim=1)
+        return (numbers[:, 0] > (0.5 if kind is OutputKind.binary_probability else 0.0)).astype(np.int64)
+    likeliest: Array = numbers.argmax(axis=1)
+    return likeliest
 
 
 def log_distribution(output: Tensor, kind: OutputKind) -> Tensor:

@@ -6,7 +6,7 @@ Decision 0007.
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import ModuleType
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from calpow.handler.errors import VictimError
-from calpow.handler.leakage.model_inputs import ModelInputs
+from calpow.handler.leakage.model_inputs import ModelInputs, copied
 from calpow.handler.leakage.taps.depths import DepthTap
 from calpow.handler.leakage.taps.features import FeatureTap
 
@@ -72,20 +72,23 @@ class Recorder:
         model.register_forward_pre_hook(self._begin, with_kwargs=True)
         model.register_forward_hook(self._end, with_kwargs=True)
 
-    @contextmanager
-    def recording(self) -> Iterator[Recording]:
+    def recording(self) -> AbstractContextManager[Recording]:
         """Record the calls within the context; one recording at a time."""
-        recording = Recording()
-        self._open = recording
-        try:
-            yield recording
-        finally:
-            self._open = None
-            self._pending.call = None  # of a call that raised
-            if self.tap is not None:
-                self.tap.take()
-            if self.depths is not None:
-                self.depths.take()
+        return _RecordingContext(self)
+
+    def open(self) -> Recording:
+        """Begin to record calls; return where they are kept."""
+        self._open = recording = Recording()
+        return recording
+
+    def close(self) -> None:
+        """Record no more calls, and forget one that raised."""
+        self._open = None
+        self._pending.call = None
+        if self.tap is not None:
+            self.tap.take()
+        if self.depths is not None:
+            self.depths.take()
 
     def ask(self, inputs: Tensor) -> Call:
         """Call the model on inputs `[n, ...]`; return the recorded call. Raises what the model raises."""
@@ -117,12 +120,25 @@ class Recorder:
         if recording is None or (pending is not None and pending[0] is not recording):
             return
         # A model that calls itself: the inner call has taken the place of this one, which makes the answer.
-        copied = ModelInputs(arguments, named).copied() if pending is None else pending[1]
+        given = ModelInputs(arguments, named).copied() if pending is None else pending[1]
         result = first_tensor(output)
-        copy = None if result is None else result.detach().clone()
+        copy = None if result is None else copied(result)
         features = None if self.tap is None else self.tap.features(copy)
         depths = {} if self.depths is None else self.depths.numbers(copy)
-        recording.calls.append(Call(copied, copy, features, depths))
+        recording.calls.append(Call(given, copy, features, depths))
+
+
+class _RecordingContext:
+    """Context of a recording; a class, because contextlib's generators take several microseconds more."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def __enter__(self) -> Recording:
+        return self._recorder.open()
+
+    def __exit__(self, *_: object) -> None:
+        self._recorder.close()
 
 
 class HookableModel(nn.Module):

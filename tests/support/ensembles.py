@@ -1,6 +1,5 @@
 """Ensembles of teachers made by hand, for tests without a training."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor, nn
 
 from calpow.handler.leakage.references import LAST, Gaussians, Mixture, References
 from calpow.handler.leakage.teachers.ensemble import SCHEMA, Ensemble, EnsembleCard
-from calpow.handler.leakage.teachers.heads import HeadEnsemble, Heads
+from calpow.handler.leakage.teachers.heads import HeadEnsemble, Heads, HeadVotes
 from calpow.handler.leakage.teachers.trunks import VICTIM
 
 TEACHERS = 7
@@ -73,9 +72,7 @@ def vector_ensemble(classes: int = 4, *, on_features: bool = False) -> Ensemble:
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(classes, TEACHERS * classes, generator=generator)
     weights = torch.eye(classes).repeat(1, TEACHERS) + 0.3 * noise
-    votes: Callable[[Tensor], Tensor] = HeadEnsemble(
-        nn.Identity(), Heads(weights, torch.zeros(TEACHERS * classes)), classes
-    ).forward
+    votes = HeadVotes(HeadEnsemble(nn.Identity(), Heads(weights, torch.zeros(TEACHERS * classes)), classes))
     kind: dict[str, object] = (
         {"trunk": VICTIM, "input_shape": None, "width": classes} if on_features else {"input_shape": (classes,)}
     )

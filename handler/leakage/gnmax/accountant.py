@@ -51,9 +51,10 @@ class Accountant:
 
     def costs(self, votes: Tensor) -> Tensor:
         """Return costs float64 `[n]` of vote counts int64 `[n, classes]` on the CPU, each at most `teachers`."""
-        return torch.tensor([self._cost(row) for row in votes.tolist()], dtype=torch.float64)
+        return torch.tensor([self.cost(row) for row in votes.tolist()], dtype=torch.float64)
 
-    def _cost(self, votes: list[int]) -> float:
+    def cost(self, votes: list[int]) -> float:
+        """Return the cost of the vote counts of one query, each at most `teachers`."""
         log_q = self._log_q(votes)
         middle, constant, linear, square, cube = self._rows[bisect_left(self._ends, log_q)]
         offset = log_q - middle
@@ -62,9 +63,8 @@ class Accountant:
 
     def _log_q(self, votes: list[int]) -> float:
         """Return `rdp.log_q` without its upper limit, above which every cost is the highest anyway."""
-        votes.sort()
-        top = votes.pop()
-        terms = [self._terms[top - count] for count in votes]
+        *others, top = sorted(votes)
+        terms = [self._terms[top - count] for count in others]
         if not self._in_logs:
             return math.log(math.fsum(terms))
         largest = max(terms)

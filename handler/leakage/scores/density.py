@@ -1,11 +1,10 @@
 """The score by the density of the training data at an input."""
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # the customary name
 
 from calpow.handler.leakage.references import Mixture
-from calpow.handler.leakage.score import ODDEST, SampleBatch, VictimOutput, required
+from calpow.handler.leakage.score import ODDEST, Array, SampleBatch, VictimOutput, array_of, required
 
 
 class InputDensity:
@@ -23,7 +22,7 @@ class InputDensity:
         self._means = mixture.means.reshape(1, -1)
         self._log_weights = mixture.log_weights
 
-    def costs(self, batch: SampleBatch) -> Tensor:
+    def costs(self, batch: SampleBatch) -> Array:
         """Return minus the log densities at the inputs."""
         inputs = required(batch.inputs, "inputs of one shape").float()
         pooled = F.avg_pool2d(inputs, self._pool) if self._pool > 1 else inputs
@@ -31,4 +30,4 @@ class InputDensity:
         whitened = torch.addmm(self._means, projected, self._whitening, beta=-1)
         by_component = whitened.view(len(inputs), len(self._log_weights), -1)
         squares = torch.linalg.vector_norm(by_component, dim=2).square_()
-        return torch.sub(self._log_weights, squares, alpha=0.5).logsumexp(dim=1).neg_()
+        return array_of(torch.sub(self._log_weights, squares, alpha=0.5).logsumexp(dim=1).neg_())

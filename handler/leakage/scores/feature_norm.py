@@ -1,8 +1,6 @@
 """The score by the length of the victim's features."""
 
-from torch import Tensor
-
-from calpow.handler.leakage.score import ODDEST, SampleBatch, VictimOutput, required
+from calpow.handler.leakage.score import ODDEST, Array, SampleBatch, VictimOutput, required
 
 
 class FeatureNorm:
@@ -15,6 +13,6 @@ class FeatureNorm:
     needs = VictimOutput.FEATURES
     highest = ODDEST
 
-    def costs(self, batch: SampleBatch) -> Tensor:
+    def costs(self, batch: SampleBatch) -> Array:
         """Return the lengths of the samples' features."""
         return required(batch.lengths, "features")

@@ -1,10 +1,9 @@
 """The score by the Mahalanobis distance from the class that the victim answered with."""
 
 import torch
-from torch import Tensor
 
 from calpow.handler.leakage.references import LAST, Gaussians
-from calpow.handler.leakage.score import ODDEST, SampleBatch, VictimOutput, required
+from calpow.handler.leakage.score import ODDEST, Array, SampleBatch, VictimOutput, array_of, required, row_lengths
 
 
 class MahalanobisDistance:
@@ -20,11 +19,10 @@ class MahalanobisDistance:
         self.needs = VictimOutput.FEATURES if layer == LAST else VictimOutput.DEPTHS
         self._layer = layer
         self._whitening = gaussians.whitening
-        self._means = gaussians.means
+        self._means = array_of(gaussians.means)
 
-    def costs(self, batch: SampleBatch) -> Tensor:
+    def costs(self, batch: SampleBatch) -> Array:
         """Return the samples' distances from the classes of their answers."""
         numbers = required(batch.features, "features") if self._layer == LAST else batch.depths[self._layer]
-        means = self._means.index_select(0, batch.answers)
-        distances: Tensor = torch.linalg.vector_norm(torch.addmm(means, numbers, self._whitening, beta=-1), dim=1)
-        return distances
+        whitened = array_of(torch.mm(numbers, self._whitening))
+        return row_lengths(whitened - self._means[batch.answers])

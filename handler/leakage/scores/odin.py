@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from calpow.handler.leakage.score import SampleBatch, VictimOutput, required
+from calpow.handler.leakage.score import Array, SampleBatch, VictimOutput, array_of, required
 from calpow.handler.leakage.taps.features import FeatureTap
 
 # The magnitudes Hsu et al. search, for inputs of standard deviation near one.
@@ -37,14 +37,14 @@ class Odin:
         # A perturbation computes the features that it needs from the inputs.
         self.needs = VictimOutput.INPUTS if perturb else VictimOutput.FEATURES
 
-    def costs(self, batch: SampleBatch) -> Tensor:
+    def costs(self, batch: SampleBatch) -> Array:
         """Return the samples' costs."""
         if self._perturb is None:
             features = required(batch.features, "features")
         else:
             features = self._perturb(required(batch.inputs, "inputs of one shape"))
         with torch.inference_mode():
-            return (1 - class_cosines(features.detach(), self._directions).amax(dim=1)).clamp(0.0, 2.0)
+            return array_of((1 - class_cosines(features.detach(), self._directions).amax(dim=1)).clamp(0.0, 2.0))
 
 
 class Perturbation:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from calpow.handler.leakage.references import LAST
-from calpow.handler.leakage.score import SampleBatch, VictimOutput, required
+from calpow.handler.leakage.score import Array, SampleBatch, VictimOutput, array_of, required, row_lengths
 
 
 class PrototypeDistance:
@@ -23,17 +23,18 @@ class PrototypeDistance:
         self._layer = layer
         self._axes = axes
         self._directions = prototypes.T.contiguous()
-        self._one = prototypes.new_ones(1)
 
-    def costs(self, batch: SampleBatch) -> Tensor:
+    def costs(self, batch: SampleBatch) -> Array:
         """Return the samples' distances from their nearest prototypes."""
         if self._layer == LAST:
             return self._distances(required(batch.projected, "features"), required(batch.lengths, "features"))
         numbers = batch.depths[self._layer]
-        lengths: Tensor = torch.linalg.vector_norm(numbers, dim=1)
+        lengths = row_lengths(array_of(numbers))
         # NaN where the numbers overflow; the meter looks at the last features itself.
-        return self._distances(numbers @ self._axes, lengths).add_(lengths - lengths)
+        costs: Array = self._distances(torch.mm(numbers, self._axes), lengths) + (lengths - lengths)
+        return costs
 
-    def _distances(self, projected: Tensor, lengths: Tensor) -> Tensor:
-        nearest = torch.mm(projected, self._directions).amax(dim=1)
-        return torch.addcdiv(self._one, nearest, lengths, value=-1)
+    def _distances(self, projected: Tensor, lengths: Array) -> Array:
+        cosines = array_of(torch.mm(projected, self._directions)).max(axis=1) / lengths
+        distances: Array = 1 - cosines
+        return distances

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from calpow.handler.leakage.score import ODDEST, SampleBatch, VictimOutput
+from calpow.handler.leakage.score import ODDEST, Array, SampleBatch, VictimOutput, array_of
 
 
 class TokenRarity:
@@ -21,11 +21,11 @@ class TokenRarity:
         # One more entry, for numbers beyond the vocabulary.
         self._token_costs = torch.cat([token_costs, token_costs.amax().reshape(1)])
 
-    def costs(self, batch: SampleBatch) -> Tensor:
+    def costs(self, batch: SampleBatch) -> Array:
         """Return the means of the samples' costs."""
         if not batch.ids:
             raise ValueError("this score needs the victim's whole numbers")
-        return torch.cat([self._means(ids) for ids in batch.ids])
+        return array_of(torch.cat([self._means(ids) for ids in batch.ids]))
 
     def _means(self, ids: Tensor) -> Tensor:
         beyond = len(self._token_costs) - 1

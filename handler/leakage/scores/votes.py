@@ -3,17 +3,18 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from calpow.handler.leakage.gnmax.accountant import Accountant
-from calpow.handler.leakage.score import SampleBatch, VictimOutput, required
+from calpow.handler.leakage.score import Array, SampleBatch, VictimOutput, array_of, required
 
 
 class VoteScore:
     """Cost of a query: the privacy cost of answering with a noisy vote (GNMax). The less voters agree, the higher."""
 
-    def __init__(self, votes: Callable[[SampleBatch], Tensor], accountant: Accountant, needs: VictimOutput) -> None:
+    def __init__(self, votes: Callable[[SampleBatch], Array], accountant: Accountant, needs: VictimOutput) -> None:
         """`votes` maps n samples to vote counts int64 `[n, classes]`; `needs` names the outputs that it reads."""
         self._votes = votes
         self._accountant = accountant
@@ -31,11 +32,13 @@ class VoteScore:
 
         `votes` maps the victim's features `[n, f]` to vote counts int64 `[n, classes]` of the nearest training points.
         """
-        return cls(lambda batch: votes(required(batch.features, "features")), accountant, VictimOutput.FEATURES)
+        return cls(
+            lambda batch: array_of(votes(required(batch.features, "features"))), accountant, VictimOutput.FEATURES
+        )
 
-    def costs(self, batch: SampleBatch) -> Tensor:
-        """Return the costs of the votes on the samples, float64 `[n]` on the CPU."""
-        return self._accountant.costs(self._votes(batch).cpu())
+    def costs(self, batch: SampleBatch) -> Array:
+        """Return the costs of the votes on the samples, float64 `[n]`."""
+        return np.array([self._accountant.cost(votes) for votes in self._votes(batch).tolist()])
 
 
 class VoteEntropy:
@@ -48,12 +51,11 @@ class VoteEntropy:
 
     def __init__(self, classes: int, teachers: int) -> None:
         self.highest = math.log(classes)
-        shares = torch.arange(teachers + 1, dtype=torch.float64) / teachers
         # The entropy's part of a class, by its votes.
-        self._parts = torch.special.entr(shares)
+        self._parts = array_of(torch.special.entr(torch.arange(teachers + 1, dtype=torch.float64) / teachers))
 
-    def costs(self, batch: SampleBatch) -> Tensor:
+    def costs(self, batch: SampleBatch) -> Array:
         """Return the entropies of the votes on the samples."""
         votes = required(batch.votes, "teachers' votes")
-        entropies: Tensor = self._parts.to(votes.device).take(votes).sum(dim=1)
+        entropies: Array = np.add.reduce(self._parts[votes], axis=1)
         return entropies

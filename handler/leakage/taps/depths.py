@@ -92,8 +92,7 @@ class DepthTap:
         taken = self.take()
         if output is None:
             return {}
-        numbers = {name: summary.of(output) for name, summary in taken.items()}
-        return {name: rows for name, rows in numbers.items() if rows is not None}
+        return {name: rows for name, summary in taken.items() if (rows := summary.of(output)) is not None}
 
     def _keep(
         self, name: str, features_last: bool, module: nn.Module, arguments: tuple[object, ...], output: object
@@ -118,16 +117,17 @@ def is_features_last(module: nn.Module) -> bool:
 
 def summarise(output: object, module: nn.Module, *, features_last: bool) -> Summaries:
     """Return the numbers that a module's output shows, the first tensor of it where there are several."""
-    values = output[0] if isinstance(output, tuple | list) and output else output
+    values = output[0] if isinstance(output, (tuple, list)) and output else output
     if not isinstance(values, Tensor) or values.dim() < 2 or values.is_nested or values.layout != torch.strided:
         return Summaries(None)
-    values = values.detach()
+    if values.requires_grad:
+        values = values.detach()
     if values.dtype is not torch.float32:
         values = values.float()
     if values.dim() == 2:
         return Summaries(_grouped(values.clone()))
     if not features_last:
-        return Summaries(_moments(values.flatten(2)))
+        return Summaries(_moments(values))
     if values.dim() > 3:
         return Summaries(_moments(values.flatten(1, -2).transpose(1, 2)))
     batch_first = getattr(module, "batch_first", None)
@@ -136,10 +136,10 @@ def summarise(output: object, module: nn.Module, *, features_last: bool) -> Summ
 
 
 def _moments(values: Tensor) -> Tensor:
-    """Return the mean and the standard deviation of each channel of values `[n, channels, places]`, side by side."""
+    """Return the mean and the standard deviation of each channel of values `[n, channels, ...]`, side by side."""
     # Layer normalisation computes both in one call, as exactly as torch.mean and torch.std, and several times as fast.
     _, means, inverses = torch.native_layer_norm(values, values.shape[2:], None, None, LEAST_VARIANCE)
-    return _grouped(torch.cat([means, inverses.reciprocal_()], dim=1).squeeze(2))
+    return _grouped(torch.cat([means, inverses.reciprocal_()], dim=1).flatten(1))
 
 
 def _grouped(numbers: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from calpow.handler.errors import VictimError
+from calpow.handler.leakage.model_inputs import copied
 
 # The name of the layer of a model that is a linear layer itself.
 ITSELF = "."
@@ -58,7 +59,8 @@ class FeatureTap:
         samples = len(output) if output.dim() else 1
         if taken is None or _samples(taken) not in (samples, 1):
             return None
-        return _rows(taken).detach().float().clone()
+        rows = copied(_rows(taken))
+        return rows if rows.dtype is torch.float32 else rows.float()
 
     def __call__(self, run: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
         """Run the victim on n samples; return its output, and the features float32 `[n, f]` on its device.
@@ -124,4 +126,6 @@ def _samples(features: Tensor) -> int:
 
 def _rows(features: Tensor) -> Tensor:
     """Return features `[n, f]` of `[n, ...]`, or of one sample's `[f]` or bare number."""
+    if features.dim() == 2:
+        return features
     return features.reshape(1, -1) if features.dim() < 2 else features.flatten(1)

@@ -20,7 +20,7 @@ from torch import Tensor
 from calpow.handler.errors import DecodingError, EnsembleError, TrunkError
 from calpow.handler.json_documents import read_document
 from calpow.handler.leakage.references import LAST, References
-from calpow.handler.leakage.teachers.heads import HeadEnsemble
+from calpow.handler.leakage.teachers.heads import HeadEnsemble, HeadVotes
 from calpow.handler.leakage.teachers.stored_references import pack, unpack
 from calpow.handler.leakage.teachers.trunks import VICTIM, make_trunk
 
@@ -122,6 +122,10 @@ class Ensemble:
         self.references = references
         self._program = program
         self._device = device
+        # Whether the teachers vote on the victim's features, projected on their axes, and not on its inputs.
+        self.on_features = card.trunk == VICTIM
+        # The shape of what the teachers vote on, without the batch axis.
+        self.value_shape = (card.width,) if self.on_features else card.input_shape or ()
 
     @classmethod
     def load(cls, path: Path, device: torch.device | str = "cpu") -> "Ensemble":
@@ -141,22 +145,12 @@ class Ensemble:
         cls(card, program, device)._try_once()
         return cls(card, program, device, _references(path, card, stored, device))
 
-    @property
-    def on_features(self) -> bool:
-        """Whether the teachers vote on the victim's features, projected on their axes, and not on its inputs."""
-        return self.card.trunk == VICTIM
-
-    @property
-    def value_shape(self) -> tuple[int, ...]:
-        """The shape of what the teachers vote on, without the batch axis."""
-        return (self.card.width,) if self.on_features else self.card.input_shape or ()
-
     def votes(self, values: Tensor) -> Tensor:
         """Return vote counts, int64 `[n, classes]`, on the victim's inputs or projected features `[n, *value_shape]`.
 
         Each row sums to the number of teachers. Raises EnsembleError for values of another shape than the teachers'.
         """
-        if tuple(values.shape[1:]) != self.value_shape:
+        if values.shape[1:] != self.value_shape:
             what = "features" if self.on_features else "inputs"
             raise EnsembleError(
                 f"the teachers take {what} of shape {self.value_shape}, not {tuple(values.shape[1:])}:"
@@ -240,8 +234,7 @@ def _program(
             if not all(bool(tensor.isfinite().all()) for tensor in heads.values()):
                 raise EnsembleError(f"{path} holds weights that are NaN or infinite: {_AGAIN}")
             trunk = make_trunk(card.trunk, card.input_shape, card.seed)
-            # Calling forward skips the lookup of hooks, of which there are none.
-            return HeadEnsemble.restored(trunk, heads, card.classes).to(device).forward
+            return HeadVotes(HeadEnsemble.restored(trunk, heads, card.classes).to(device))
         except (AttributeError, LookupError, TypeError, ValueError, RuntimeError, TrunkError) as error:
             raise EnsembleError(f"{path} holds other weights than its card says: {_AGAIN}") from error
     if isinstance(program, Tensor) and program.dtype is torch.uint8:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -41,20 +42,39 @@ class HeadEnsemble(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return vote counts, int64 `[n, classes]`."""
-        scores = self._scores(self.trunk(inputs))
-        votes = (scores == scores.amax(dim=0)).sum(dim=1)
-        # Rarely, a teacher's highest score is that of several classes, or NaN: then they do not add up.
-        if int(votes.sum()) == scores[0].numel():
-            return votes.T.contiguous()
-        return count_votes(ballots(scores), self.classes)
+        # Without a branch on values, of which torch.export makes no program.
+        return count_votes(self.ballots(self.trunk(inputs)), self.classes)
 
     def ballots(self, features: Tensor) -> Tensor:
         """Return each teacher's class for features `[n, f]`: int64 `[teachers, n]`."""
-        return ballots(self._scores(features))
+        scores = torch.addmm(self.bias, self.weight, features.T)
+        return ballots(scores.reshape(self.classes, -1, features.shape[0]))
 
-    def _scores(self, features: Tensor) -> Tensor:
-        """Return the teachers' scores of features `[n, f]`: float32 `[classes, teachers, n]`."""
-        return torch.addmm(self.bias, self.weight, features.T).reshape(self.classes, -1, features.shape[0])
+
+class HeadVotes:
+    """The votes of a HeadEnsemble, as a worker counts them for every request: fast for one sample."""
+
+    def __init__(self, ensemble: HeadEnsemble) -> None:
+        self._trunk = None if isinstance(ensemble.trunk, nn.Identity) else ensemble.trunk
+        self._classes = ensemble.classes
+        # One block per teacher, and features first: the product of one sample then takes two thirds of the time.
+        by_class = ensemble.weight.reshape(ensemble.classes, -1, ensemble.weight.shape[1])
+        self._weight = by_class.permute(2, 1, 0).flatten(1).contiguous()
+        self._bias = ensemble.bias.reshape(ensemble.classes, -1).T.reshape(1, -1).contiguous()
+        self._on_cpu = self._weight.device.type == "cpu"
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Return vote counts, int64 `[n, classes]`, as the ensemble does."""
+        features = inputs if self._trunk is None else self._trunk(inputs)
+        scores = torch.addmm(self._bias, features, self._weight)
+        if not self._on_cpu:
+            cast = scores.reshape(len(scores), -1, self._classes).argmax(dim=2)
+            return count_votes(cast.T, self._classes)
+        # In numpy, whose argmax takes a tenth of the time of torch's over so few classes.
+        votes = np.empty((len(scores), self._classes), np.int64)
+        for counts, row in zip(votes, scores.numpy(), strict=True):
+            counts[:] = np.bincount(row.reshape(-1, self._classes).argmax(axis=1), minlength=self._classes)
+        return torch.from_numpy(votes)
 
 
 class NetworkEnsemble(nn.Module):

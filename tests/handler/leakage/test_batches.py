@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -42,9 +43,9 @@ def test_calls_are_joined_in_their_order() -> None:
     assert batch.logits is not None
     assert batch.log_probabilities is not None
     assert torch.equal(batch.inputs, INPUTS[rows])
-    assert torch.equal(batch.logits, LOGITS[rows])
+    assert np.array_equal(batch.logits, LOGITS[rows])
     assert torch.allclose(batch.projected, (FEATURES @ AXES)[rows], atol=1e-6)
-    assert torch.allclose(batch.lengths, FEATURES.norm(dim=1)[rows])
+    assert np.allclose(batch.lengths, FEATURES.norm(dim=1)[rows])
     assert torch.allclose(batch.log_probabilities, LOGITS.double().log_softmax(1)[rows])
     assert batch.depths["stem"].tolist() == [[1.0] * 6] * 3 + [[0.0] * 6]
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.recording import Call, Recorder, follow_model
 from calpow.handler.leakage.references import LAST
 from calpow.handler.leakage.registry import ScoreSources, make_score
-from calpow.handler.leakage.score import ODDEST, SampleBatch
+from calpow.handler.leakage.score import ODDEST, Array, SampleBatch
 from calpow.handler.leakage.scores.confidence import Entropy, Gap
 from calpow.handler.leakage.specs import InputRange, OutputKind, ScoreName, ScoreSpec, VictimShape
 from tests.support.ensembles import TEACHERS, vector_ensemble
@@ -166,9 +167,9 @@ def test_a_score_that_is_not_finite_counts_as_the_largest_evidence(
     meter = parts.meter(ScoreName.entropy, ScoreName.gap)
     before = meter.price(INPUTS).costs
 
-    def spoil(gap: Gap, batch: SampleBatch, price: Callable[[Gap, SampleBatch], Tensor] = Gap.costs) -> Tensor:
+    def spoil(gap: Gap, batch: SampleBatch, price: Callable[[Gap, SampleBatch], Array] = Gap.costs) -> Array:
         costs = price(gap, batch)
-        return torch.where(torch.arange(len(costs)) == 2, score, costs)
+        return np.where(np.arange(len(costs)) == 2, score, costs)
 
     monkeypatch.setattr(Gap, "costs", spoil)
     costs = meter.price(INPUTS).costs
@@ -281,8 +282,8 @@ def test_of_several_scores_the_victims_answer_is_the_class_and_each_has_its_colu
     logs = torch.randn(12, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64).log_softmax(1)
     meter = scored_by(parts, lambda inputs: logs[: len(inputs)], ScoreName.gap, ScoreName.entropy)
     samples = meter.price(INPUTS)
-    batch = SampleBatch(answers=logs.argmax(1), log_probabilities=logs)
-    assert torch.allclose(samples.costs, torch.stack([Gap().costs(batch), Entropy(4).costs(batch)], dim=1))
+    batch = SampleBatch(answers=logs.argmax(1).numpy(), log_probabilities=logs)
+    assert np.allclose(samples.costs, np.stack([Gap().costs(batch), Entropy(4).costs(batch)], axis=1))
     assert samples.labels.tolist() == logs.argmax(1).tolist()
 
 

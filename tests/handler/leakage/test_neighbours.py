@@ -38,7 +38,7 @@ def test_the_nearest_vote_as_another_program_finds_them(neighbours: Neighbours) 
 
 def test_a_sample_is_priced_the_same_alone_and_in_a_batch(neighbours: Neighbours) -> None:
     score: Score = VoteScore.on_features(neighbours.votes, ACCOUNTANT)
-    answers = torch.zeros(1, dtype=torch.int64)
+    answers = np.zeros(1, np.int64)
     whole = score.costs(SampleBatch(answers=answers, features=QUERIES))
     alone = [score.costs(SampleBatch(answers=answers, features=row[None])) for row in QUERIES]
     assert whole.tolist() == [cost.item() for cost in alone]
@@ -51,7 +51,7 @@ def test_a_sample_is_priced_the_same_alone_and_in_a_batch(neighbours: Neighbours
 def test_features_that_have_no_neighbours_cost_the_most(neighbours: Neighbours, odd: float) -> None:
     batch = QUERIES[:3].clone()
     batch[1, 4] = odd
-    queries = SampleBatch(answers=torch.zeros(3, dtype=torch.int64), features=batch)
+    queries = SampleBatch(answers=np.zeros(3, np.int64), features=batch)
     costs = VoteScore.on_features(neighbours.votes, ACCOUNTANT).costs(queries)
     assert costs[1].item() == ACCOUNTANT.highest
     assert torch.equal(neighbours.votes(batch)[::2], neighbours.votes(QUERIES[:3])[::2])

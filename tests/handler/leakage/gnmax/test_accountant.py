@@ -134,7 +134,7 @@ def test_the_largest_request_is_accounted_for_in_one_go() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_votes_on_a_gpu_are_priced() -> None:
     votes = torch.tensor([[250, 0, 0], [100, 100, 50]])
-    batch = SampleBatch(answers=votes.argmax(1).cuda(), votes=votes.cuda())
-    costs = VoteScore.of_teachers(EPSILON[250]).costs(batch)
+    batch = SampleBatch(answers=votes.argmax(1).numpy(), features=votes.cuda())
+    costs = VoteScore.on_features(lambda features: features, EPSILON[250]).costs(batch)
     assert costs.tolist() == EPSILON[250].costs(votes).tolist()
     assert math.isfinite(costs.sum())

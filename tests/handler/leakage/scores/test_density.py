@@ -49,7 +49,7 @@ def expected(numbers: Tensor, model: Mixture) -> list[float]:
 
 
 def batch_of(inputs: Tensor) -> SampleBatch:
-    return SampleBatch(answers=torch.zeros(len(inputs), dtype=torch.int64), inputs=inputs)
+    return SampleBatch(answers=np.zeros(len(inputs), np.int64), inputs=inputs)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -74,4 +74,4 @@ def test_a_sample_costs_the_same_alone_and_in_a_batch() -> None:
 
 def test_inputs_of_several_shapes_have_none() -> None:
     with pytest.raises(ValueError, match="inputs of one shape"):
-        InputDensity(mixture(1, 6)).costs(SampleBatch(answers=torch.zeros(1, dtype=torch.int64)))
+        InputDensity(mixture(1, 6)).costs(SampleBatch(answers=np.zeros(1, np.int64)))

@@ -1,5 +1,6 @@
 """The length of the last features."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,4 +15,4 @@ def test_it_is_the_length_of_the_last_features() -> None:
 
 def test_without_features_there_is_none() -> None:
     with pytest.raises(ValueError, match="features"):
-        FeatureNorm().costs(SampleBatch(answers=torch.zeros(1, dtype=torch.int64)))
+        FeatureNorm().costs(SampleBatch(answers=np.zeros(1, np.int64)))

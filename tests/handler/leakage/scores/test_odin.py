@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ INPUTS = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
 
 
 def batch_of(features: Tensor) -> SampleBatch:
-    return SampleBatch(answers=torch.zeros(len(features), dtype=torch.int64), features=features)
+    return SampleBatch(answers=np.zeros(len(features), np.int64), features=features)
 
 
 def costs(odin: Odin, features: Tensor) -> list[float]:

@@ -1,5 +1,6 @@
 """The rarity of whole numbers: a mean of minus log frequencies, whatever the length."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ SCORE = TokenRarity(COSTS)
 
 
 def costs(*ids: Tensor) -> list[float]:
-    answers = torch.zeros(sum(len(rows) for rows in ids), dtype=torch.int64)
+    answers = np.zeros(sum(len(rows) for rows in ids), np.int64)
     return list(SCORE.costs(SampleBatch(answers=answers, ids=ids)).tolist())
 
 
@@ -37,4 +38,4 @@ def test_an_input_without_numbers_has_no_finite_cost() -> None:
 def test_without_whole_numbers_there_is_no_score() -> None:
     assert SCORE.needs is VictimOutput.IDS
     with pytest.raises(ValueError, match="whole numbers"):
-        SCORE.costs(SampleBatch(answers=torch.zeros(1, dtype=torch.int64)))
+        SCORE.costs(SampleBatch(answers=np.zeros(1, np.int64)))

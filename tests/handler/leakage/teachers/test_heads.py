@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from calpow.handler.leakage.teachers.heads import HeadEnsemble, Heads, NetworkEnsemble, ballots, count_votes
+from calpow.handler.leakage.teachers.heads import HeadEnsemble, Heads, HeadVotes, NetworkEnsemble, ballots, count_votes
 
 shapes = st.tuples(st.integers(2, 12), st.integers(1, 9), st.integers(1, 9))
 
@@ -42,6 +42,24 @@ def test_heads_come_back_from_their_weights() -> None:
     # Each teacher's head is its own columns of the matrix.
     scores = (features @ heads.weight + heads.bias).reshape(20, 4, 3)
     assert torch.equal(ensemble.ballots(features), scores.argmax(dim=2).T)
+
+
+@pytest.mark.parametrize("trunk", [nn.Identity(), nn.Linear(5, 5)])
+@pytest.mark.parametrize("samples", [1, 20])
+def test_a_worker_counts_the_votes_of_the_ensemble(trunk: nn.Module, samples: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    heads = Heads(torch.randn(5, 12, generator=generator), torch.randn(12, generator=generator))
+    ensemble = HeadEnsemble(trunk, heads, 3)
+    features = torch.randn(samples, 5, generator=generator)
+    with torch.inference_mode():
+        votes = HeadVotes(ensemble)(features)
+        assert votes.dtype is torch.int64
+        assert torch.equal(votes, ensemble(features))
+
+
+def test_a_worker_gives_the_vote_of_a_tie_to_the_first_class() -> None:
+    heads = Heads(torch.zeros(2, 6), torch.tensor([1.0, 1.0, 0.0, 0.0, 2.0, 2.0]))
+    assert HeadVotes(HeadEnsemble(nn.Identity(), heads, 3))(torch.zeros(2, 2)).tolist() == [[1, 1, 0]] * 2
 
 
 @pytest.mark.parametrize("missing", ["weight", "bias"])
