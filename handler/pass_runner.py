@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from calpow.handler.errors import BadPayload, PricingUnavailable, VictimError
 from calpow.handler.gate import problems
@@ -33,6 +33,8 @@ class PassRunner:
 
     def run(self, requests: Sequence[TorchServeRequest]) -> list[PassResult[HeldAnswer]]:
         """Run the victim on each request once and return the results in order, with what the victim raised in them."""
+        if len(requests) == 1:
+            return [self._run_alone(requests[0])]
         shared = [index for index, request in enumerate(requests) if self._can_share(request)]
         results: dict[int, PassResult[HeldAnswer]] = {}
         if len(shared) > 1:
@@ -60,8 +62,8 @@ class PassRunner:
 
     def _try_together(self, requests: Sequence[TorchServeRequest]) -> list[PassResult[HeldAnswer]] | None:
         # Copies, because a handler may change what it is given in place.
-        rows = copy.deepcopy([request.row for request in requests])
-        done = self._victim.run(rows, [(request.id, copy.deepcopy(request.properties)) for request in requests])
+        rows = [_copied(request.row) for request in requests]
+        done = self._victim.run(rows, [(request.id, _copied(request.properties)) for request in requests])
         answers = done.serialised(len(requests))
         calls = done.recording.calls
         failed = isinstance(answers, Exception) or any(done.status(index) >= 400 for index in range(len(requests)))
@@ -131,6 +133,11 @@ class PassRunner:
         except Exception as error:
             log.error("pricing unavailable, refusing", type(error).__name__)
         return problems.PRICING_UNAVAILABLE
+
+
+def _copied(entries: Mapping[str, object]) -> dict[str, object]:
+    """Return a deep copy. Nearly all values are text or bytes, which cannot be changed and take no time."""
+    return {name: value if isinstance(value, str | bytes) else copy.deepcopy(value) for name, value in entries.items()}
 
 
 def _described(done: Pass, answers: Sequence[object] | Exception) -> PassResult[HeldAnswer]:

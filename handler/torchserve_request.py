@@ -73,7 +73,7 @@ class TorchServeRequest:
         """The text of the PoW-Solution header."""
         return self.headers.get(_SOLUTION)
 
-    @property
+    @cached_property
     def purpose(self) -> Purpose:
         """The kind of answer that it asks for.
 
@@ -93,12 +93,12 @@ class TorchServeRequest:
             or self.headers.get("content-type", _EMPTY_FORM).lower() != _EMPTY_FORM
         )
 
-    @property
+    @cached_property
     def says_explain(self) -> bool:
         """Whether a victim may take it for a request for an explanation, by its URL or by a forged header."""
         return self._says(_EXPLAIN)
 
-    @property
+    @cached_property
     def says_describe(self) -> bool:
         """Whether a victim may take it for a request for a description of the model, forged or not."""
         return self._says(_DESCRIBE)

@@ -16,7 +16,7 @@ from calpow.handler.gate.problems import Problem
 from calpow.handler.gate.tokens import Claims, Rest, Signer
 from calpow.handler.ledger.ledger import RETRY_SECONDS, Ledger, Outcome
 from calpow.handler.policy.tariff import Tariff
-from calpow.puzzle.algorithms import ScryptCost, digest_of
+from calpow.puzzle.algorithms import SCRYPT, ScryptCost, digest_of
 from calpow.puzzle.errors import MalformedSolution, MalformedStamp, PuzzleError
 from calpow.puzzle.prepaid import AHEAD_SECONDS, FRESH_SECONDS, prepaid_resource, read_prepaid
 from calpow.puzzle.profiles import PuzzleKind
@@ -204,13 +204,17 @@ def rest_of_withheld(outcome: Outcome) -> Rest:
 
 def is_solved(solved: Solved) -> bool:
     """Return whether every stamp has the work that it claims. Decision 0005: too little work is hashed as well."""
-    return all(_zero_bits(stamp.text, solved.algorithm, solved.cost) >= stamp.bits for stamp in solved.stamps)
+    if solved.cost is not None:
+        return all(_scrypt_bits(stamp.text, solved.cost) >= stamp.bits for stamp in solved.stamps)
+    digest = digest_of(solved.algorithm, None)
+    return all(leading_zero_bits(digest(stamp.text.encode("ascii"))) >= stamp.bits for stamp in solved.stamps)
 
 
-# Cached, so that a client cannot make a worker compute the same digests repeatedly: one of scrypt takes milliseconds.
+# Cached, so that a client cannot make a worker compute the same digests repeatedly: one of scrypt takes milliseconds,
+# and one of the others less than the cache.
 @lru_cache(maxsize=1 << 14)
-def _zero_bits(text: str, algorithm: str, cost: ScryptCost | None) -> int:
-    return leading_zero_bits(digest_of(algorithm, cost)(text.encode("ascii")))
+def _scrypt_bits(text: str, cost: ScryptCost) -> int:
+    return leading_zero_bits(digest_of(SCRYPT, cost)(text.encode("ascii")))
 
 
 def solution_name(ids: Sequence[str]) -> str:

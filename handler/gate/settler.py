@@ -4,7 +4,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Generic
 
 from calpow.handler.errors import LedgerUnavailable
@@ -128,11 +128,11 @@ class Settler:
         for answered in group.answers:
             settled = answered.case.advance(self._settled, answered, state)
             if settled is not None:
-                state = replace(state, history=settled.history, owed=settled.owed)
+                state = Account(settled.history, settled.owed, state.version)
                 planned.append(answered)
                 spendings.append(_spending(answered, settled, now))
         settlement = Settlement(group.account, group.state.version, state.history, state.owed, tuple(spendings))
-        return Plan(replace(group, answers=planned), settlement)
+        return Plan(Unsettled(group.account, group.state, planned), settlement)
 
     def _settled(self, answered: Answered[AnyRequest, Answer], state: Account) -> Settled:
         checked, withheld = answered.checked, answered.admitted.result.withheld

@@ -165,7 +165,7 @@ def _mac(secret: Secret, signing: str) -> bytes:
 
 
 def _encode(members: object) -> str:
-    return _text(json.dumps(members, separators=(",", ":")).encode())
+    return _text(_ENCODER.encode(members).encode())
 
 
 def _text(data: bytes) -> str:
@@ -176,6 +176,8 @@ def _bytes(text: str) -> bytes:
     return urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
 
 
+# json.dumps would make one for every token.
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 # Encoded once, since it is signed and compared as text for every request.
 _HEADER = _encode(HEADER)
 _NAMES = ("jti", "sub", "aud", "exp", "algorithm", "bits", "count")

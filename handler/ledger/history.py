@@ -72,11 +72,13 @@ class History:
             return replace(self, wealth=wealth)
         steps = charge.steps
         if any(wealth) and min(steps, default=0) < 0 and self._resembles(identity.sketch, likeness):
-            steps = tuple(max(0, step) for step in steps)
+            steps = tuple([max(0, step) for step in steps])
+        sums = [log + step for log, step in zip(wealth, steps, strict=True)]
         return History(
             self.cost_micro + charge.cost_micro,
             self.queries + 1,
-            tuple(min(max(0, log + step), ceiling) for log, step in zip(wealth, steps, strict=True)),
+            # Sixty conditions take a third of the time of sixty calls of min and max.
+            tuple([0 if log < 0 else log if log < ceiling else ceiling for log in sums]),
             _with(self.digests, identity.digest, self.queries % DIGESTS),
             _with(self.sketches, identity.sketch, self.queries % SKETCHES),
         )
@@ -119,10 +121,9 @@ class History:
             return False
         high, low = struct.unpack(">2Q", sketch)
         words = struct.unpack(f">{len(self.sketches) // 8}Q", self.sketches)
-        return any(
-            (a ^ high).bit_count() + (b ^ low).bit_count() <= likeness
-            for a, b in zip(words[::2], words[1::2], strict=True)
-        )
+        # Few differ little enough in their first half alone.
+        near = [(a, b) for a, b in zip(words[::2], words[1::2], strict=True) if (a ^ high).bit_count() <= likeness]
+        return any((a ^ high).bit_count() + (b ^ low).bit_count() <= likeness for a, b in near)
 
 
 def _with(entries: bytes, entry: bytes, place: int) -> bytes:

@@ -165,6 +165,10 @@ class Ledger(Protocol):
     Each method is one atomic operation whose changes every process sees at once. A method that raises
     LedgerUnavailable has changed nothing. Times are in seconds since the epoch, work is in expected hashes.
 
+    What a method has written survives the end of every process. Keys survive a power failure as well. It may lose other
+    changes of the last second: accounts are then as they were before, and solutions that were spent in it can be spent
+    once more. Decision 0051.
+
     An id is unknown, then used (up to MOST_USES times), then spent. The ledger remembers an id until the latest
     `expires` that came with a fresh use or with its spending, and may forget it afterwards. A forgotten id counts as
     unknown. Therefore the caller passes an `expires` at which the challenge or the stamp itself has expired for every
@@ -209,8 +213,6 @@ class Ledger(Protocol):
         was used MOST_USES times already. When all ids were spent by this solution on this request within
         RETRY_SECONDS, the use is a REPEAT. A repeat of an answer that was given counts as a use, too, and is EXHAUSTED
         beyond MOST_USES. Every other use is SPENT.
-
-        A power failure may lose the last uses. An id that is not spent can then be used some more times.
         """
 
     def settle(self, model: str, settlements: Sequence[Settlement], *, now: float) -> list[bool]:
@@ -221,7 +223,7 @@ class Ledger(Protocol):
         spent and the outcomes stored. Otherwise nothing of it is written. Of two settlements of one account, the
         second sees the version that the first one wrote.
 
-        Call it before the answers leave. What it has written when it returns survives a power failure. Decision 0003.
+        Call it before the answers leave. Decision 0003.
         """
 
     def fail(self, model: str, account: str, ids: Sequence[str], *, expires: float, now: float) -> None:
@@ -237,6 +239,5 @@ class Ledger(Protocol):
         """Change the histories of accounts, by name, for answers that were given without payment.
 
         Each function maps the account's history to the next one, and may be called more than once. All changes are
-        written or none is. The version of each account increases by one. A power failure may lose the last changes, for
-        which nothing was sold.
+        written or none is. The version of each account increases by one.
         """

@@ -1,9 +1,7 @@
 """The ledger of one machine: an SQLite file that all its workers share.
 
-What `settle` and the methods for keys write is on the disk before they return
-(https://www.sqlite.org/pragma.html#pragma_synchronous). What `admit`, `fail` and `charge` write is visible to the other
-processes at once, but a power failure may lose the last of it: some uses and failures are then not counted, and nothing
-was sold for the charges. Decision 0011.
+What a method has written when it returns is visible to the other processes and survives the end of this one. What the
+methods for keys write is on the disk as well; a power failure may lose the last second of the rest. Decision 0051.
 """
 
 import json
@@ -12,6 +10,7 @@ import struct
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from calpow.handler.errors import LedgerError
 from calpow.handler.ledger.api_key import ApiKey, check_account
@@ -43,10 +42,9 @@ _REVOKE_KEY = "UPDATE keys SET revoked = coalesce(revoked, ?) WHERE id = ?"
 
 _ACCOUNT = """SELECT cost_micro, queries, wealth, digests, sketches, owed, version
     FROM accounts WHERE model = ? AND account = ?"""
-_SET_ACCOUNT = """INSERT INTO accounts (model, account, cost_micro, queries, wealth, digests, sketches, owed, version,
-        failures, failing_since) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)
-    ON CONFLICT DO UPDATE SET cost_micro = excluded.cost_micro, queries = excluded.queries, wealth = excluded.wealth,
-        digests = excluded.digests, sketches = excluded.sketches, owed = excluded.owed, version = excluded.version"""
+_CHANGE_ACCOUNT = """UPDATE accounts SET cost_micro = ?, queries = ?, wealth = ?, digests = ?, sketches = ?, owed = ?,
+        version = version + 1 WHERE model = ? AND account = ? AND version = ?"""
+_ADD_ACCOUNT = "INSERT OR IGNORE INTO accounts VALUES (?, ?, 0, 0, 0, 0, 0, 0, x'', x'', x'')"
 _FAILURES = "SELECT failures, failing_since FROM accounts WHERE model = ? AND account = ?"
 _SET_FAILURES = """INSERT INTO accounts VALUES (?, ?, 0, 0, 0, 0, ?, ?, x'', x'', x'')
     ON CONFLICT DO UPDATE SET failures = excluded.failures, failing_since = excluded.failing_since"""
@@ -56,12 +54,18 @@ _STANDING = """SELECT NULL, cost_micro, queries, wealth, digests, sketches, owed
         FROM accounts WHERE model = ? AND account = ?
     UNION ALL SELECT uses.id, outcomes.solution, digest, settled, price, work, rest, credit
         FROM json_each(?) JOIN uses ON uses.id = value JOIN outcomes ON outcomes.solution = uses.solution"""
-_STATE = """SELECT coalesce(max(uses), 0), count(solution), min(solution), max(solution)
-    FROM json_each(?) JOIN uses ON uses.id = value"""
-_LATEST = "SELECT coalesce(max(expires), 0) FROM json_each(?) JOIN uses ON uses.id = value"
-_SPENT_OF = "SELECT uses.id FROM json_each(?) JOIN uses ON uses.id = value WHERE solution IS NOT NULL"
-_COUNT_USE = """INSERT INTO uses VALUES (?, 1, NULL, ?)
-    ON CONFLICT DO UPDATE SET uses = uses + 1, expires = max(expires, excluded.expires)"""
+# An id is spent once the solution that used it last has an outcome. Ids are written when they are used, and a
+# settlement adds the outcome alone.
+_STATE = """SELECT coalesce(max(uses), 0), count(outcomes.solution), min(outcomes.solution), max(outcomes.solution)
+    FROM json_each(?) JOIN uses ON uses.id = value LEFT JOIN outcomes ON outcomes.solution = uses.solution"""
+_USES = """SELECT coalesce(sum(uses.solution = ?), 0), count(outcomes.solution),
+        coalesce(min(uses.expires), 0), coalesce(max(uses.expires), 0)
+    FROM json_each(?) JOIN uses ON uses.id = value LEFT JOIN outcomes ON outcomes.solution = uses.solution"""
+_SPENT_OF = """SELECT uses.id
+    FROM json_each(?) JOIN uses ON uses.id = value JOIN outcomes ON outcomes.solution = uses.solution"""
+_FIRST_USE = "INSERT INTO uses SELECT value, 1, ?, ? FROM json_each(?)"
+_COUNT_USE = """INSERT INTO uses VALUES (?, 1, ?, ?) ON CONFLICT DO UPDATE
+    SET uses = uses + 1, solution = excluded.solution, expires = max(expires, excluded.expires)"""
 _COUNT_REPEAT = "UPDATE uses SET uses = uses + 1 WHERE id = ?"
 _SPEND = """INSERT INTO uses VALUES (?, 1, ?, ?)
     ON CONFLICT DO UPDATE SET solution = excluded.solution, expires = max(expires, excluded.expires)"""
@@ -72,6 +76,8 @@ _KEEP_OUTCOME = "UPDATE outcomes SET expires = max(expires, ?) WHERE solution = 
 # Up to two expired rows are deleted for each row that may be added, so that they do not accumulate. There is no margin
 # here: it is part of the `expires` that the caller passes.
 _PURGED_PER_ROW = 2
+_NEXT_EXPIRY = """SELECT min(
+    coalesce((SELECT min(expires) FROM uses), 1e999), coalesce((SELECT min(expires) FROM outcomes), 1e999))"""
 _PURGE_USES = "DELETE FROM uses WHERE id IN (SELECT id FROM uses WHERE expires <= ? ORDER BY expires LIMIT ?)"
 _PURGE_OUTCOMES = """DELETE FROM outcomes
     WHERE solution IN (SELECT solution FROM outcomes WHERE expires <= ? ORDER BY expires LIMIT ?)"""
@@ -82,6 +88,7 @@ class SqliteLedger:
 
     def __init__(self, path: Path) -> None:
         self._file = SqliteFile(path, SCHEMA)
+        self._next_expiry = 0.0
 
     def deployment(self) -> str:
         """Return the name of this deployment."""
@@ -140,16 +147,14 @@ class SqliteLedger:
         if not uses:
             return []
         with self._file.writing(durable=False) as connection:
-            _purge(connection, now, sum(len(use.ids) for use in uses), len(uses))
+            self._purge(connection, uses, now)
             return [_admit(connection, use, now) for use in uses]
 
     def settle(self, model: str, settlements: Sequence[Settlement], *, now: float) -> list[bool]:
         """Change accounts and spend ids, and return for each settlement whether it was written."""
         if not settlements:
             return []
-        spendings = [spending for settlement in settlements for spending in settlement.spendings]
-        with self._file.writing(durable=True) as connection:
-            _purge(connection, now, sum(len(spending.ids) for spending in spendings), len(spendings))
+        with self._file.writing(durable=False) as connection:
             return [_settle(connection, model, settlement) for settlement in settlements]
 
     def fail(self, model: str, account: str, ids: Sequence[str], *, expires: float, now: float) -> None:
@@ -165,7 +170,8 @@ class SqliteLedger:
             good = [name for name in ids if name not in spent]
             if good:
                 # No use has this name: a solution's name is a digest, which holds no colon.
-                _spend(connection, good, Outcome(f"failed:{good[0]}", "", now, 0, 0, 0), expires)
+                failed = Outcome(f"failed:{good[0]}", "", now, 0, 0, 0)
+                _spend(connection, good, _uses(connection, failed.solution, good), failed, expires)
 
     def charge(self, model: str, changes: Mapping[str, HistoryChange]) -> None:
         """Change the histories of accounts for answers that were given without payment."""
@@ -174,13 +180,17 @@ class SqliteLedger:
         with self._file.writing(durable=False) as connection:
             for account, change in changes.items():
                 before = _account(connection.execute(_ACCOUNT, (model, account)))
-                after = Account(change(before.history), before.owed, before.version + 1)
-                _set_account(connection, model, account, after)
+                _change_account(connection, model, account, before.version, change(before.history), before.owed)
 
-
-def _purge(connection: sqlite3.Connection, now: float, ids: int, outcomes: int) -> None:
-    connection.execute(_PURGE_USES, (now, _PURGED_PER_ROW * ids))
-    connection.execute(_PURGE_OUTCOMES, (now, _PURGED_PER_ROW * outcomes))
+    def _purge(self, connection: sqlite3.Connection, uses: Sequence[Use], now: float) -> None:
+        """Delete some of what has expired, unless nothing has that this process knows of, and note when `uses` will."""
+        if self._next_expiry <= now:
+            ids = _PURGED_PER_ROW * sum(len(use.ids) for use in uses)
+            outcomes = _PURGED_PER_ROW * len(uses)
+            deleted = connection.execute(_PURGE_USES, (now, ids)).rowcount
+            if connection.execute(_PURGE_OUTCOMES, (now, outcomes)).rowcount < outcomes and deleted < ids:
+                (self._next_expiry,) = connection.execute(_NEXT_EXPIRY).fetchone()
+        self._next_expiry = min(self._next_expiry, *(use.expires for use in uses))
 
 
 def _admit(connection: sqlite3.Connection, use: Use, now: float) -> UseResult:
@@ -189,11 +199,14 @@ def _admit(connection: sqlite3.Connection, use: Use, now: float) -> UseResult:
         withheld = _outcome(connection, use.withheld)
         if withheld is None or withheld.rest <= 0 or withheld.digest != use.digest:
             return UseResult(Admission.MISMATCH)
-    used, spent, first, last = connection.execute(_STATE, (json.dumps(use.ids),)).fetchone()
+    ids = json.dumps(use.ids)
+    if withheld is None and _is_first(connection, use, ids):
+        return UseResult(Admission.FRESH)
+    used, spent, first, last = connection.execute(_STATE, (ids,)).fetchone()
     if spent == 0:
         if used >= MOST_USES:
             return UseResult(Admission.EXHAUSTED)
-        connection.executemany(_COUNT_USE, [(name, use.expires) for name in use.ids])
+        connection.executemany(_COUNT_USE, [(name, use.solution, use.expires) for name in use.ids])
         if withheld is not None:  # A retry of this use needs it again.
             connection.execute(_KEEP_OUTCOME, (use.expires, withheld.solution))
         return UseResult(Admission.FRESH, withheld=withheld)
@@ -207,24 +220,48 @@ def _admit(connection: sqlite3.Connection, use: Use, now: float) -> UseResult:
     return UseResult(Admission.REPEAT, outcome, withheld)
 
 
-def _settle(connection: sqlite3.Connection, model: str, settlement: Settlement) -> bool:
-    before = _account(connection.execute(_ACCOUNT, (model, settlement.account)))
-    if before.version != settlement.before:
+def _is_first(connection: sqlite3.Connection, use: Use, ids: str) -> bool:
+    """Count a use whose ids, a JSON list, are all unknown, and return True; return False if one of them is known."""
+    try:
+        connection.execute(_FIRST_USE, (use.solution, use.expires, ids))
+    except sqlite3.IntegrityError:
         return False
-    ids = [name for spending in settlement.spendings for name in spending.ids]
-    if len(set(ids)) != len(ids) or connection.execute(_STATE, (json.dumps(ids),)).fetchone()[1]:
-        return False
-    after = Account(settlement.history, settlement.owed, before.version + 1)
-    _set_account(connection, model, settlement.account, after)
-    for spending in settlement.spendings:
-        _spend(connection, spending.ids, spending.outcome, spending.expires)
     return True
 
 
-def _spend(connection: sqlite3.Connection, ids: Sequence[str], outcome: Outcome, expires: float) -> None:
-    (latest,) = connection.execute(_LATEST, (json.dumps(ids),)).fetchone()
-    expires = max(expires, latest)  # An outcome is remembered as long as its ids.
-    connection.executemany(_SPEND, [(name, outcome.solution, expires) for name in ids])
+def _settle(connection: sqlite3.Connection, model: str, settlement: Settlement) -> bool:
+    spendings = settlement.spendings
+    ids = [name for spending in spendings for name in spending.ids]
+    if len(set(ids)) != len(ids):
+        return False
+    uses = [_uses(connection, spending.outcome.solution, spending.ids) for spending in spendings]
+    if any(counted.spent for counted in uses):
+        return False
+    account, before, history, owed = settlement.account, settlement.before, settlement.history, settlement.owed
+    if not _change_account(connection, model, account, before, history, owed):
+        return False
+    for spending, counted in zip(spendings, uses, strict=True):
+        _spend(connection, spending.ids, counted, spending.outcome, spending.expires)
+    return True
+
+
+class _Uses(NamedTuple):
+    """Some ids: how many a solution used last, how many are spent, and their earliest and latest expiry."""
+
+    last: int
+    spent: int
+    earliest: float
+    latest: float
+
+
+def _uses(connection: sqlite3.Connection, solution: str, ids: Sequence[str]) -> _Uses:
+    return _Uses(*connection.execute(_USES, (solution, json.dumps(ids))).fetchone())
+
+
+def _spend(connection: sqlite3.Connection, ids: Sequence[str], uses: _Uses, outcome: Outcome, expires: float) -> None:
+    expires = max(expires, uses.latest)  # An outcome is remembered as long as its ids.
+    if uses.last < len(ids) or uses.earliest < expires:
+        connection.executemany(_SPEND, [(name, outcome.solution, expires) for name in ids])
     work = (outcome.price, outcome.work, outcome.rest)
     row = (outcome.solution, outcome.digest, outcome.settled, *work, _packed(outcome.credit), expires)
     connection.execute(_SET_OUTCOME, row)
@@ -246,10 +283,14 @@ def _account(rows: Iterable[Row]) -> Account:
     return NEW_ACCOUNT
 
 
-def _set_account(connection: sqlite3.Connection, model: str, name: str, account: Account) -> None:
-    past = account.history
-    history = (past.cost_micro, past.queries, _packed(past.wealth), past.digests, past.sketches)
-    connection.execute(_SET_ACCOUNT, (model, name, *history, account.owed, account.version))
+def _change_account(
+    connection: sqlite3.Connection, model: str, name: str, before: int, history: History, owed: int
+) -> bool:
+    """Change an account from its version `before` to the next, and return whether it still had that version."""
+    if not before:
+        connection.execute(_ADD_ACCOUNT, (model, name))
+    past = (history.cost_micro, history.queries, _packed(history.wealth), history.digests, history.sketches)
+    return connection.execute(_CHANGE_ACCOUNT, (*past, owed, model, name, before)).rowcount == 1
 
 
 def _packed(numbers: Sequence[int]) -> bytes:

@@ -26,7 +26,7 @@ _OUTCOMES_2 = """CREATE TABLE outcomes (
         solution TEXT PRIMARY KEY, digest TEXT NOT NULL, settled REAL NOT NULL,
         price INTEGER NOT NULL, work INTEGER NOT NULL, rest INTEGER NOT NULL, expires REAL NOT NULL
     ) WITHOUT ROWID"""
-# `solution` of an id is NULL until it is spent.
+# `solution` is the last one that used an id. The id is spent if that has an outcome.
 _USES = (
     """CREATE TABLE uses (
         id TEXT PRIMARY KEY, uses INTEGER NOT NULL, solution TEXT, expires REAL NOT NULL

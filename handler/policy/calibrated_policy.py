@@ -82,11 +82,10 @@ class CalibratedPolicy:
 
     def next_work(self, history: History) -> float:
         """Return the expected hashes of one more sample; by the paper's policy, of one that is like legitimate ones."""
-        return self.work(
-            replace(
-                history, cost_micro=history.cost_micro + round(self.paper.slope * MICRO), queries=history.queries + 1
-            )
-        )
+        if self.name is PolicyName.evidence:
+            return self.work(history)
+        cost_micro = history.cost_micro + round(self.paper.slope * MICRO)
+        return self.work(replace(history, cost_micro=cost_micro, queries=history.queries + 1))
 
     def solving_seconds(self, work: float) -> float:
         """Return the mean time of the reference client for a puzzle of `work` expected hashes."""

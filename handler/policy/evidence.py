@@ -14,7 +14,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from calpow.handler.ledger.history import MICRO, Charge, History, SampleIdentity
 
@@ -114,17 +114,19 @@ class Evidence:
             return history.wealth
         if not history.wealth:
             return self.beginning
-        kept = min(round(MICRO * self._log_mean(history.wealth)), round(self.ceiling * MICRO))
+        kept = min(round(MICRO * _log_mean(history.wealth)), round(self.ceiling * MICRO))
         return (kept,) * self.bets
 
     def log_multiple(self, history: History) -> float:
         """Return the log of the multiple of the floor that an account's next sample costs; at least 0."""
-        return self.exponent * self._log_mean(self.adopt(history))
+        return self.exponent * _log_mean(self.adopt(history))
 
-    @staticmethod
-    def _log_mean(wealth: Sequence[int]) -> float:
-        """Return the log of the mean wealth of bets whose logs are given in millionths; 0 without bets."""
-        if not any(wealth):
-            return 0.0
-        most = max(wealth)
-        return most / MICRO + math.log(sum(math.exp((log - most) / MICRO) for log in wealth) / len(wealth))
+
+# Cached, because an account is priced several times between two changes of its wealth.
+@lru_cache(maxsize=256)
+def _log_mean(wealth: tuple[int, ...]) -> float:
+    """Return the log of the mean wealth of bets whose logs are given in millionths; 0 without bets."""
+    if not any(wealth):
+        return 0.0
+    most = max(wealth)
+    return most / MICRO + math.log(sum([math.exp((log - most) / MICRO) for log in wealth]) / len(wealth))

@@ -99,6 +99,16 @@ def test_settlements_of_one_call_stand_or_fall_by_themselves(ledger: Ledger) -> 
     assert set(outcomes(ledger, "a", "b", "c", "d")) == {"a", "c", "d"}
 
 
+@pytest.mark.parametrize("used", [("ab", "bc"), ("bc", "ab"), ("ab", "bc", "ab"), ("bc", "ab", "bc"), ()])
+def test_of_two_solutions_that_share_an_id_the_first_to_settle_spends_it(ledger: Ledger, used: tuple[str, ...]) -> None:
+    assert admit(ledger, *(use(*ids) for ids in used)) == [FRESH] * len(used)
+    first, second = spending(use("a", "b")), spending(use("b", "c"))
+    assert settle(ledger, first)
+    assert not settle(ledger, second)
+    assert outcomes(ledger, "a", "b", "c") == {"a": first.outcome, "b": first.outcome}
+    assert admit(ledger, use("b"), use("b", "c"), use("c")) == [Admission.SPENT, Admission.SPENT, FRESH]
+
+
 def test_of_two_settlements_of_one_solution_the_first_is_written(uri: str, ledger: Ledger) -> None:
     admit(ledger, use("a"), use("a"))
     assert settle(ledger, spending(use("a"), price=1))

@@ -159,23 +159,15 @@ def test_what_expired_at_once_is_cleared_away_little_by_little(ledger: Ledger, p
     assert count(path, "outcomes") == 1
 
 
-DURABLE = {"add_key", "revoke_key", "settle"}
-WRITING = {*DURABLE, "admit", "fail", "charge"}
+DURABLE = {"add_key", "revoke_key"}
+WRITING = {*DURABLE, "admit", "settle", "fail", "charge"}
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_an_operation_is_one_transaction_and_on_the_disk_where_it_must_be(
     path: Path, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    statements: list[str] = []
-    connect = sqlite3.connect
-
-    def listen(*arguments: Any, **options: Any) -> sqlite3.Connection:
-        connection: sqlite3.Connection = connect(*arguments, **options)
-        connection.set_trace_callback(statements.append)
-        return connection
-
-    monkeypatch.setattr(sqlite3, "connect", listen)
+    statements = listen_to_sqlite(monkeypatch)
     ledger = open_ledger(f"sqlite:///{path}")
     key_id = ledger.add_key("ada").split("_")[1]
     if operation in DURABLE:  # Make it change what the one before it set.
@@ -188,11 +180,45 @@ def test_an_operation_is_one_transaction_and_on_the_disk_where_it_must_be(
     ran = statements[before:]
     assert [ran.count("BEGIN IMMEDIATE"), ran.count("COMMIT")] == [int(operation in WRITING)] * 2
     if operation in WRITING:
-        safety = [statement for statement in statements if statement.startswith("PRAGMA synchronous")]
-        assert safety[-1] == f"PRAGMA synchronous = {'FULL' if operation in DURABLE else 'NORMAL'}"
+        assert is_synchronous(statements) == (operation in DURABLE)
         assert ran[-1] == "COMMIT"
     else:
         assert len(ran) == 1 or operation == "account_of", "one read sees one state"
+
+
+@pytest.mark.parametrize("operation", sorted(WRITING - {"add_key", "revoke_key"}))
+def test_what_is_written_is_on_the_disk_once_a_second_if_not_at_once(
+    path: Path, operation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("calpow.handler.ledger.sqlite_file.time.monotonic", lambda: clock[0])
+    statements = listen_to_sqlite(monkeypatch)
+    ledger = open_ledger(f"sqlite:///{path}")
+    written = []
+    for clock[0] in (1000.0, 1000.9, 1001.0, 1001.1, 1001.9, 1002.1):
+        OPERATIONS[operation](ledger)
+        written.append(is_synchronous(statements))
+    assert written == [True, False, True, False, False, True]
+
+
+def listen_to_sqlite(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list to which connections append the statements that they run from now on."""
+    statements: list[str] = []
+    connect = sqlite3.connect
+
+    def listen(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*arguments, **options)
+        connection.set_trace_callback(statements.append)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", listen)
+    return statements
+
+
+def is_synchronous(statements: list[str]) -> bool:
+    """Return whether the last transaction was on the disk before it ended, by the statements of its connection."""
+    (*_, last) = (statement for statement in statements if statement.startswith("PRAGMA synchronous"))
+    return last == "PRAGMA synchronous = FULL"
 
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
