@@ -14,7 +14,7 @@ SCORES = tuple(name.value for name in ScoreName)
 POLICIES = ("evidence", "paper")
 # Changes of legitimate samples that can be tolerated.
 TOLERABLE = ("noise", "shift", "flip", "jpeg", "brightness", "blur", "words")
-# Scores that are bet on: 12 bets each, of at most 64 integers in an account.
+# Scores that are bet on: 12 bets each at most, of at most 64 integers in an account.
 MOST_TESTS = 5
 # Scores that need what `calpow teachers` learnt.
 _OF_TEACHERS = frozenset({"pate", "vote-entropy", "prototypes", "mahalanobis", "density", "tokens"})

@@ -6,9 +6,13 @@ import numpy as np
 import torch
 
 from calpow.archiver.calibration.policy_fit.evidence_data import EvidenceData
+from calpow.archiver.calibration.policy_fit.wealth import betting_scheme
 from calpow.archiver.calibration.samples import Floats, Ints, Samples
 from calpow.handler.leakage.score import ScoredSamples
 
+# The bets where there are many samples, and the highest level of a sample by them.
+BETS = betting_scheme(1_000).bets
+ODD = len(BETS.shares)
 # Distance of the centres of neighbouring classes.
 APART = 0.5
 # Share of legitimate samples that are taken for the next class.

@@ -3,8 +3,8 @@
 A threshold of a share a is a number that at most a share a of legitimate samples with that answer exceeds. It is valid
 for the samples at hand with a confidence (training-conditional validity, Vovk 2012, "Conditional validity of
 inductive conformal predictors"): of n exchangeable samples, the share beyond the (m + 1)-th largest has the
-distribution Beta(m + 1, n - m). It is valid for every reference group at once: for all samples with that answer, for
-those of them of each true class, and for the same of each tolerated change of the samples.
+distribution Beta(m + 1, n - m). It is valid for each reference group of the answer: the legitimate samples with that
+answer, and those with that answer after each tolerated change.
 """
 
 from collections.abc import Sequence
@@ -21,28 +21,29 @@ Bools = NDArray[np.bool_]
 
 # Confidence by the number of samples, and between them by its logarithm. Small groups are drawn luckily or unluckily,
 # and users of an unlucky one would lose all bets; in large ones, slack covers what is left of luck.
-CONFIDENCES = ((100, 0.95), (400, 0.8))
-# Samples of one class with one answer that form a group of their own. Fewer show too little of a group's tail.
-SMALLEST_GROUP = 60
-# A class that was answered less often is compared with all samples.
-FEWEST_ANSWERS = 20
+CONFIDENCES = ((100, 0.99), (500, 0.95), (2000, 0.8))
+# The largest of n samples is a threshold of a share if n times the share is this or more, whatever the confidence: the
+# chance that legitimate samples exceed it more often is at most exp(-2.5) then. Else small classes would have none.
+LARGEST_COUNTS = 2.5
+# A class that was answered less often is compared with all samples. More often, the largest sample is a threshold of a
+# tenth with the least slack.
+FEWEST_ANSWERS = 32
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Scores of legitimate samples by one test, `scores` `[n]`, with their answers, true classes and units, `[n]`.
+    """Scores of legitimate samples by one test, `scores` `[n]`, with their answers and units, `[n]`.
 
     The samples of one unit are copies of one another, and count once, by the oddest.
     """
 
     scores: Floats
     answers: Ints
-    classes: Ints
     units: Ints
 
     def take(self, index: Ints) -> "Reference":
         """Return the samples at these positions."""
-        return Reference(self.scores[index], self.answers[index], self.classes[index], self.units[index])
+        return Reference(self.scores[index], self.answers[index], self.units[index])
 
     def descending(self, chosen: Bools) -> Floats:
         """Return the scores of the chosen samples, one for each unit, the largest first."""
@@ -55,14 +56,20 @@ class Reference:
 
 @dataclass(frozen=True)
 class Groups:
-    """The reference groups of each answer: descending scores. A threshold must be valid for every group."""
+    """The reference groups of each answer: descending scores. A threshold must be valid for every group.
+
+    part: the share of all samples that the groups are made of. LARGEST_COUNTS and FEWEST_ANSWERS are meant for all of
+    them: else a part would lack thresholds that the whole has, and hide what users pay for these.
+    """
 
     by_answer: tuple[tuple[Floats, ...], ...]
+    part: float = 1.0
 
     @classmethod
-    def of(cls, references: Sequence[Reference], classes: int) -> "Groups":
+    def of(cls, references: Sequence[Reference], classes: int, part: float = 1.0) -> "Groups":
         """Return the groups of samples and of their tolerated changes."""
-        return cls(tuple(tuple(_groups(references, answer)) for answer in range(classes)))
+        fewest = FEWEST_ANSWERS * part
+        return cls(tuple(tuple(_groups(references, answer, fewest)) for answer in range(classes)), part)
 
     def thresholds(self, shares: Sequence[float], slack: Floats) -> Floats:
         """Return thresholds `[classes, shares]`, ascending for descending `shares`; infinite where none can be had.
@@ -70,31 +77,30 @@ class Groups:
         `slack` `[classes]` divides the shares: by that factor legitimate users may be odder than the samples.
         """
         rows = [
-            [max(_threshold(group, share / factor) for group in groups) for share in shares]
+            [max(_threshold(group, share / factor, LARGEST_COUNTS * self.part) for group in groups) for share in shares]
             for groups, factor in zip(self.by_answer, slack.tolist(), strict=True)
         ]
         result: Floats = np.maximum.accumulate(np.array(rows), axis=1)
         return result
 
 
-def _groups(references: Sequence[Reference], answer: int) -> list[Floats]:
+def _groups(references: Sequence[Reference], answer: int, fewest: float) -> list[Floats]:
     """Return the descending scores of every reference group of an answer."""
     groups = []
     for reference in references:
         here = reference.answers == answer
         of_answer = reference.descending(here)
-        if len(of_answer) < FEWEST_ANSWERS:
-            groups.append(reference.descending(np.ones_like(here)))
-            continue
-        of_classes = [
-            reference.descending(here & (reference.classes == index)) for index in np.unique(reference.classes[here])
-        ]
-        groups += [of_answer, *(group for group in of_classes if len(group) >= SMALLEST_GROUP)]
+        if len(of_answer) < fewest:
+            of_answer = reference.descending(np.ones_like(here))
+        groups.append(of_answer)
     return [group for group in groups if len(group)]
 
 
-def _threshold(descending: Floats, share: float) -> float:
-    place = largest_rank(len(descending), round(share, 12))
+def _threshold(descending: Floats, share: float, largest_counts: float) -> float:
+    share = round(share, 12)
+    place = largest_rank(len(descending), share)
+    if place < 0 and len(descending) * share >= largest_counts:
+        place = 0
     return float(descending[place]) if place >= 0 else np.inf
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from calpow.archiver.calibration.policy_fit.conformal import Groups, Reference
 from calpow.archiver.calibration.policy_fit.evidence_data import EvidenceData
 from calpow.archiver.calibration.policy_fit.fitted_evidence import Candidate
-from calpow.archiver.calibration.policy_fit.wealth import SHARES, Codes
+from calpow.archiver.calibration.policy_fit.wealth import Bets, Codes
 from calpow.archiver.calibration.samples import Floats, Ints
 from calpow.handler.leakage.score import ScoredSamples
 
@@ -25,8 +25,9 @@ NO_SLACK = len(SLACKS)
 
 @dataclass(frozen=True)
 class HeldOutCodes:
-    """Codes `[n, candidates]` of samples that were compared with the other folds, by slack and kind."""
+    """Codes `[n, candidates]` for these bets of samples that were compared with the other folds, by slack and kind."""
 
+    bets: Bets
     kinds: Mapping[str, ScoredSamples]
     by_slack: tuple[Mapping[str, Codes], ...]
 
@@ -50,12 +51,14 @@ def slack_values(slacks: Ints) -> Floats:
     return values
 
 
-def candidate_tables(data: EvidenceData, candidate: Candidate, slacks: Ints) -> list[Floats]:
+def candidate_tables(data: EvidenceData, candidate: Candidate, slacks: Ints, bets: Bets) -> list[Floats]:
     """Return the thresholds `[classes, shares]` of each sign from all samples; `slacks` `[classes]` are positions."""
-    return _tables(_groups(data, candidate), slack_values(slacks))
+    return _tables(_groups(data, candidate), slack_values(slacks), bets)
 
 
-def cross_fit(data: EvidenceData, candidates: Sequence[Candidate], rng: np.random.Generator) -> HeldOutCodes:
+def cross_fit(
+    data: EvidenceData, candidates: Sequence[Candidate], bets: Bets, rng: np.random.Generator
+) -> HeldOutCodes:
     """Compare the samples of every fold, and the same after every change, with those of the other folds."""
     folds = _folds(data.legitimate.groups.numpy(), rng)
     blank = np.zeros((len(folds), len(candidates)), np.uint8)
@@ -65,33 +68,29 @@ def cross_fit(data: EvidenceData, candidates: Sequence[Candidate], rng: np.rando
         for place, candidate in enumerate(candidates):
             groups = _groups(data, candidate, outside)
             for slack, by_kind in zip(SLACKS, codes, strict=True):
-                tables = _tables(groups, np.full(data.classes, slack))
+                tables = _tables(groups, np.full(data.classes, slack), bets)
                 for name, kind in data.kinds.items():
                     by_kind[name][inside, place] = candidate.codes(kind, tables, inside)
-    return HeldOutCodes(data.kinds, tuple(codes))
+    return HeldOutCodes(bets, data.kinds, tuple(codes))
 
 
 def _groups(data: EvidenceData, candidate: Candidate, index: Ints | None = None) -> list[Groups]:
     """Return the reference groups of each sign of a score, of all samples or of those at these positions."""
-    samples = data.legitimate
-    classes = samples.classes.numpy()
-    # What one account sent are different samples, not copies.
-    units = np.arange(len(classes)) if samples.by_account else samples.groups.numpy()
     groups = []
     for sign in candidate.signs:
         references = [
-            Reference(sign * kind.costs[:, candidate.score].numpy(), kind.labels.numpy(), classes, units)
+            Reference(sign * kind.costs[:, candidate.score].numpy(), kind.labels.numpy(), data.units)
             for kind in data.references.values()
         ]
         if index is not None:
             references = [reference.take(index) for reference in references]
-        groups.append(Groups.of(references, data.classes))
+        groups.append(Groups.of(references, data.classes, 1.0 if index is None else 1 - 1 / FOLDS))
     return groups
 
 
-def _tables(groups: Sequence[Groups], slack: Floats) -> list[Floats]:
+def _tables(groups: Sequence[Groups], slack: Floats, bets: Bets) -> list[Floats]:
     """Return the thresholds `[classes, shares]` of each side; both sides share the budget of a level."""
-    return [side.thresholds(SHARES, slack * len(groups)) for side in groups]
+    return [side.thresholds(bets.shares, slack * len(groups)) for side in groups]
 
 
 def _folds(groups: Ints, rng: np.random.Generator) -> Ints:

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from calpow.archiver.calibration.samples import Samples
+import numpy as np
+
+from calpow.archiver.calibration.samples import Ints, Samples
 from calpow.handler.leakage.score import ScoredSamples
 
 
@@ -26,6 +28,20 @@ class EvidenceData:
     def classes(self) -> int:
         """The number of classes."""
         return len(self.legitimate.class_names)
+
+    @cached_property
+    def units(self) -> Ints:
+        """The unit of each legitimate sample; those of one unit are copies of one another."""
+        samples = self.legitimate
+        # What one account sent are different samples, not copies.
+        return np.arange(len(samples.labels)) if samples.by_account else samples.groups.numpy()
+
+    @property
+    def samples_per_answer(self) -> float:
+        """The median number of legitimate samples for an answer, copies left out."""
+        answers = self.legitimate.labels.numpy()
+        apart = np.unique(np.stack([answers, self.units]), axis=1)[0]
+        return float(np.median(np.unique(apart, return_counts=True)[1]))
 
     @cached_property
     def references(self) -> Mapping[str, ScoredSamples]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calpow.archiver.calibration.order import MOST_TESTS
 from calpow.archiver.calibration.policy_fit.affordability import (
     EXPONENTS,
     QUERIES,
@@ -27,7 +28,7 @@ from calpow.archiver.calibration.policy_fit.refinement import refine_slacks
 from calpow.archiver.calibration.policy_fit.score_choice import ScoreChoice, ThievesWealth, choose_scores
 from calpow.archiver.calibration.policy_fit.thieves import thieves_codes
 from calpow.archiver.calibration.policy_fit.user_profiles import draw_users, profiles
-from calpow.archiver.calibration.policy_fit.wealth import BETS, HIGHEST_CEILING, Codes, mean_wealth
+from calpow.archiver.calibration.policy_fit.wealth import HIGHEST_CEILING, Codes, betting_scheme, mean_wealth
 from calpow.archiver.calibration.samples import Ints
 from calpow.archiver.errors import FittingError
 from calpow.handler.leakage.score import ScoredSamples
@@ -46,7 +47,7 @@ def fit_evidence(
     *,
     every: bool = False,
 ) -> FittedEvidence:
-    """Choose scores among the candidates, or take `every` one, and fit the policy.
+    """Choose scores among the candidates, or take `every` one up to MOST_TESTS, and fit the policy.
 
     A score that is a candidate twice, from one side and from both, is taken once. Raises FittingError for scores that
     are not finite, and where there is no attacker to choose by.
@@ -80,7 +81,8 @@ class _Fit:
         self._rng = rng
         self._profiles = profiles(data.legitimate, tuple(data.tolerated))
         self._chosen_by, self._judged_by = _halves(data.attacks, rng)
-        self._held_out = cross_fit(data, self._candidates, rng)
+        self._scheme = betting_scheme(data.samples_per_answer)
+        self._held_out = cross_fit(data, self._candidates, self._scheme.bets, rng)
 
     def run(self, *, every: bool) -> FittedEvidence:
         rows = safe_slacks(self._held_out, self._profiles, self._limits, self._data.classes, self._rng)
@@ -95,14 +97,19 @@ class _Fit:
         """Choose the tests; `slacks` `[candidates, classes]` are positions."""
         everything = range(len(self._candidates))
         strangers = self._attack_codes(self._chosen_by, everything, slacks)
-        streams = thieves_codes(strangers, self._held_out.mixed(everything, slacks)[""], BETS, self._rng)
-        thieves = ThievesWealth.of(streams, self._data.own_data, self._limits.cap)
-        return choose_scores(thieves, self._candidates, exponent, every=every)
+        bets = self._scheme.bets
+        streams = thieves_codes(strangers, self._held_out.mixed(everything, slacks)[""], bets, self._rng)
+        thieves = ThievesWealth.of(streams, bets, self._data.own_data, self._limits.cap)
+        most = MOST_TESTS if every else self._scheme.most_scores
+        return choose_scores(thieves, self._candidates, exponent, most, every=every)
 
     def _attack_codes(self, parts: Mapping[str, Ints], tests: Sequence[int], slacks: Ints) -> dict[str, Codes]:
         """Return codes `[n, tests]` of parts of the attackers' queries."""
         chosen = [self._candidates[test] for test in tests]
-        tables = [candidate_tables(self._data, candidate, row) for candidate, row in zip(chosen, slacks, strict=True)]
+        tables = [
+            candidate_tables(self._data, candidate, row, self._scheme.bets)
+            for candidate, row in zip(chosen, slacks, strict=True)
+        ]
         return {
             name: np.stack(
                 [
@@ -120,7 +127,7 @@ class _Fit:
         steepness = self._steepness(held_out, self._attack_codes(self._chosen_by, tests, slacks), exponent)
         return FittedEvidence(
             tests=tuple(self._test(self._candidates[test], row) for test, row in zip(tests, slacks, strict=True)),
-            bets=BETS,
+            bets=self._scheme.bets,
             slacks=slack_values(slacks),
             exponent=steepness.exponent,
             ceiling=min(HIGHEST_CEILING, CEILING_ABOVE_CAP * math.log(self._limits.cap) / steepness.exponent),
@@ -133,24 +140,25 @@ class _Fit:
 
     def _steepness(self, held_out: Mapping[str, Codes], strangers: Mapping[str, Codes], exponent: float) -> _Steepness:
         """Return the entry, and the largest exponent that all users can afford with it, that make thefts dearest."""
+        bets = self._scheme.bets
         users = [
             (self._limits.fitted(profile), draw_users(profile, held_out, 2 * USERS, QUERIES, self._rng))
             for profile in self._profiles
         ]
-        streams = thieves_codes(strangers, held_out[""], BETS, self._rng)
+        streams = thieves_codes(strangers, held_out[""], bets, self._rng)
         tests = range(held_out[""].shape[1])
         options = []
         for entry in ENTRIES:
             highest = exponent
             for budget, codes in users:
-                highest = largest_exponent(mean_wealth(codes, entry), budget, self._limits.cap, highest)
-            thieves = ThievesWealth.of(streams, self._data.own_data, self._limits.cap, entry)
+                highest = largest_exponent(mean_wealth(codes, bets, entry), budget, self._limits.cap, highest)
+            thieves = ThievesWealth.of(streams, bets, self._data.own_data, self._limits.cap, entry)
             options.append((thieves.objective(tests, highest), highest, entry))
         _, steepest, entry = max(options)
         return _Steepness(steepest, entry)
 
     def _test(self, candidate: Candidate, slacks: Ints) -> FittedTest:
-        high, *low = candidate_tables(self._data, candidate, slacks)
+        high, *low = candidate_tables(self._data, candidate, slacks, self._scheme.bets)
         return FittedTest(candidate, high, low[0] if low else None)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from calpow.archiver.calibration.policy_fit.affordability import QUERIES, USERS, Limits, largest_exponent
 from calpow.archiver.calibration.policy_fit.cross_fitting import NO_SLACK, HeldOutCodes
 from calpow.archiver.calibration.policy_fit.user_profiles import Profile, draw_samples
-from calpow.archiver.calibration.policy_fit.wealth import BETS, Wealth, mean_wealth
+from calpow.archiver.calibration.policy_fit.wealth import Wealth, mean_wealth
 from calpow.archiver.calibration.samples import Ints
 
 MOST_ROUNDS = 60
@@ -33,11 +33,13 @@ def refine_slacks(
     refined: Ints = slacks.copy()
     drawn = {profile.name: draw_samples(profile, USERS, QUERIES, rng) for profile in profiles}
     failing = list(profiles)
+    # By code, the most that a sample adds to the log wealth of a bet.
+    most_added = np.log(held_out.bets.factors.astype(np.float64)).max(axis=1)
     for _ in range(MOST_ROUNDS):
         codes = held_out.mixed(tests, refined)
         poor = []
         for profile in failing:
-            means = mean_wealth(codes[profile.kind][drawn[profile.name]])
+            means = mean_wealth(codes[profile.kind][drawn[profile.name]], held_out.bets)
             if largest_exponent(means, limits.fitted(profile), limits.cap, exponent) < exponent:
                 poor.append((profile, _limiting_test(means, limits, profile)))
         if not poor and len(failing) == len(profiles):
@@ -45,13 +47,9 @@ def refine_slacks(
         failing = [profile for profile, _ in poor] or list(profiles)
         for profile, test in poor:
             samples = np.concatenate(profile.strata)
-            growth = _GROWTH[codes[profile.kind][samples, test]]
+            growth = most_added[codes[profile.kind][samples, test]]
             _loosen(refined[test], held_out.kinds[profile.kind].labels.numpy()[samples], growth)
     return refined
-
-
-# By code, the most that a sample adds to the log wealth of a bet.
-_GROWTH = np.log(BETS.factors.astype(np.float64)).max(axis=1)
 
 
 def _limiting_test(means: Wealth, limits: Limits, profile: Profile) -> int:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calpow.archiver.calibration.order import MOST_TESTS
 from calpow.archiver.calibration.policy_fit.fitted_evidence import Candidate
 from calpow.archiver.calibration.policy_fit.thieves import figures
-from calpow.archiver.calibration.policy_fit.wealth import Codes, Wealth, mean_wealth
+from calpow.archiver.calibration.policy_fit.wealth import Bets, Codes, Wealth, mean_wealth
 
 # Weight of the cheapest attacker with data of his own; the rest is that of the mean over all attackers.
 WORST_WEIGHT = 0.7
@@ -32,7 +31,12 @@ class ThievesWealth:
 
     @classmethod
     def of(
-        cls, streams: Mapping[str, Mapping[str, Codes]], own_data: frozenset[str], cap: float, entry: float = 0.0
+        cls,
+        streams: Mapping[str, Mapping[str, Codes]],
+        bets: Bets,
+        own_data: frozenset[str],
+        cap: float,
+        entry: float = 0.0,
     ) -> "ThievesWealth":
         """Return the wealth of streams of codes; `entry` is the log wealth of a new account's boldest bets."""
         wealth: dict[str, dict[str, Wealth]] = {name: {} for name in streams}
@@ -43,7 +47,7 @@ class ThievesWealth:
         # Streams of a length are walked together, which takes hardly longer than one of them.
         for places in by_length.values():
             parts = [streams[name][stream] for name, stream in places]
-            means = mean_wealth(np.concatenate(parts), entry)
+            means = mean_wealth(np.concatenate(parts), bets, entry)
             ends = np.cumsum([len(part) for part in parts])[:-1]
             for (name, stream), part in zip(places, np.split(means, ends), strict=True):
                 wealth[name][stream] = part
@@ -69,16 +73,17 @@ class ScoreChoice:
 
 
 def choose_scores(
-    thieves: ThievesWealth, candidates: Sequence[Candidate], exponent: float, *, every: bool
+    thieves: ThievesWealth, candidates: Sequence[Candidate], exponent: float, most: int, *, every: bool
 ) -> ScoreChoice:
-    """Choose scores one after another, each by what is best beside those before; or take `every` one.
+    """Choose scores one after another, each by what is best beside those before; `most` at most.
 
+    With `every`, none is left out that there is room for, whether it makes thefts dearer or not.
     A score that is a candidate twice, from one side and from both, is taken once. Every place has its first score
     before another has its second: strangers come that are unlike the reference attackers, and one place does not see
     what another does.
     """
     path: list[ScoreChoice] = []
-    while len(path) < MOST_TESTS:
+    while len(path) < most:
         chosen = path[-1].tests if path else ()
         taken = {candidates[test].score for test in chosen}
         left = [test for test, candidate in enumerate(candidates) if candidate.score not in taken]

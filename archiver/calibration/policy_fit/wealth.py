@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from calpow.archiver.calibration.order import MOST_TESTS
 from calpow.archiver.calibration.samples import Floats
 
 Codes = NDArray[np.uint8]
@@ -57,10 +58,22 @@ class Bets:
         return np.concatenate([credited, np.maximum(credited, 1.0), ones]).astype(np.float32)
 
 
-# Descending shares of legitimate samples, a level each, and the stakes of the bets on each of them.
-SHARES = (0.3, 0.1, 0.03, 0.01)
-STAKES = (0.5, 0.1, 0.02)
-BETS = Bets(SHARES, STAKES)
+@dataclass(frozen=True)
+class BettingScheme:
+    """The bets on each score, and the number of scores that are bet on at most."""
+
+    bets: Bets
+    most_scores: int
+
+
+# Schemes by the least number of samples for an answer. Few samples show neither rare shares nor any share exactly, and
+# a small stake grows with every sample beyond its share: a class that was drawn luckily would lock its users out. Every
+# further score is one more draw.
+SCHEMES = {
+    0: BettingScheme(Bets((0.1, 0.03), (0.5, 0.1)), 3),
+    100: BettingScheme(Bets((0.1, 0.03, 0.01), (0.5, 0.1)), 3),
+    400: BettingScheme(Bets((0.3, 0.1, 0.03, 0.01), (0.5, 0.1, 0.02)), MOST_TESTS),
+}
 # Log wealth beyond this buys no longer memory: the price has reached its cap long before.
 HIGHEST_CEILING = 24.0
 
@@ -96,12 +109,17 @@ def walk(codes: Codes, bets: Bets, ceiling: float, start: Wealth) -> Walk:
     return Walk(means.reshape(queries, users, tests).transpose(1, 0, 2), end)
 
 
-def mean_wealth(codes: Codes, entry: float = 0.0) -> Wealth:
-    """Return the mean wealth of the tests' BETS after every query of new accounts, of the shape of `codes`.
+def betting_scheme(samples: float) -> BettingScheme:
+    """Return the scheme for so many legitimate samples for an answer."""
+    return SCHEMES[max(least for least in SCHEMES if least <= samples)]
+
+
+def mean_wealth(codes: Codes, bets: Bets, entry: float = 0.0) -> Wealth:
+    """Return the mean wealth of the tests' bets after every query of new accounts, of the shape of `codes`.
 
     `entry` is the log wealth that the boldest bets begin with.
     """
-    return walk(codes, BETS, HIGHEST_CEILING, BETS.beginning(entry)).means
+    return walk(codes, bets, HIGHEST_CEILING, bets.beginning(entry)).means
 
 
 def multiples(means: Wealth, exponent: float, cap: float) -> Floats:

@@ -19,7 +19,6 @@ from calpow.archiver.calibration.calibrator import CLASS_MIX_BUDGET, calibrate, 
 from calpow.archiver.calibration.order import CalibrationOrder
 from calpow.archiver.calibration.policy_fit.fitted_evidence import Candidate, FittedEvidence, FittedTest
 from calpow.archiver.calibration.policy_fit.paper_fit import FittedPaper, fit_paper
-from calpow.archiver.calibration.policy_fit.wealth import BETS
 from calpow.archiver.calibration.timing import machine_times
 from calpow.archiver.calibration.timing.latency import Latency
 from calpow.archiver.errors import FittingError, FolderError, OrderError
@@ -35,7 +34,7 @@ from calpow.puzzle.solving.engines import has_fast_engine
 from tests.archiver.calibration.conftest import TEACHERS
 from tests.support.calibrations import identity
 from tests.support.quick_timing import quick_timing
-from tests.support.scored_samples import scored
+from tests.support.scored_samples import BETS, scored
 from tests.support.victims.build import json_lists, random
 
 

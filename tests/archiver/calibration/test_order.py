@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from calpow.archiver.calibration.order import MOST_TESTS, POLICIES, SCORES, TOLERABLE, CalibrationOrder
-from calpow.archiver.calibration.policy_fit.wealth import BETS
+from calpow.archiver.calibration.policy_fit.wealth import SCHEMES
 from calpow.archiver.calibration.synthetic_inputs.tolerances import TOLERANCES
 from calpow.archiver.errors import OrderError
 from calpow.handler.leakage.specs import ScoreName
@@ -30,8 +30,10 @@ def test_every_score_every_policy_and_every_change_can_be_ordered() -> None:
     assert set(SCORES) == {name.value for name in ScoreName}
     assert set(POLICIES) == {name.value for name in PolicyName}
     assert set(TOLERABLE) == set(TOLERANCES)
-    # An account has room for the bets and two numbers more.
-    assert MOST_TESTS * len(BETS.shares) * len(BETS.stakes) + 2 <= MOST_NUMBERS
+    # An account has room for the bets and two numbers more, also where the owner names more scores than are chosen.
+    for scheme in SCHEMES.values():
+        assert MOST_TESTS * len(scheme.bets.shares) * len(scheme.bets.stakes) + 2 <= MOST_NUMBERS
+        assert scheme.most_scores <= MOST_TESTS
 
 
 @pytest.mark.parametrize(

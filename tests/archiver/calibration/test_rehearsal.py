@@ -10,7 +10,7 @@ from calpow.archiver.calibration.calibration_document import Role, SimulatedProf
 from calpow.archiver.calibration.policy_fit.fitted_evidence import FittedEvidence
 from calpow.archiver.calibration.policy_fit.paper_fit import paper_multiples
 from calpow.archiver.calibration.policy_fit.user_profiles import profiles
-from calpow.archiver.calibration.policy_fit.wealth import BETS, SHARES, Codes
+from calpow.archiver.calibration.policy_fit.wealth import Codes
 from calpow.archiver.calibration.rehearsal import (
     LENGTHS,
     LONGEST,
@@ -26,14 +26,14 @@ from calpow.archiver.calibration.rehearsal import (
 )
 from calpow.archiver.calibration.samples import Floats
 from calpow.handler.policy.paper import Paper
-from tests.support.scored_samples import population, strangers
+from tests.support.scored_samples import BETS, ODD, population, strangers
 
 SAMPLES = population(0, 100)
 TIMES = QueryTimes(latency=0.004, added=0.001, floor=0.002)
 CAP = 2948.0
 FIT = FittedEvidence((), BETS, np.ones((1, 3)), 0.7, 20.0, 2.0, CAP, {}, {}, {})
 PAPER = Paper(1.0, 0.0, 1.0075)
-ODD, ORDINARY = len(SHARES), 0
+ORDINARY = 0
 
 
 def streams(number: int, level: int, share: float, seed: int = 0) -> Streams:

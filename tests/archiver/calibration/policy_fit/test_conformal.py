@@ -1,5 +1,8 @@
 """Conformal thresholds: valid for the samples at hand with high confidence, in every reference group."""
 
+import math
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy.stats import beta
@@ -7,7 +10,7 @@ from scipy.stats import beta
 from calpow.archiver.calibration.policy_fit.conformal import (
     CONFIDENCES,
     FEWEST_ANSWERS,
-    SMALLEST_GROUP,
+    LARGEST_COUNTS,
     Groups,
     Reference,
     confidence,
@@ -20,13 +23,10 @@ SHARES = (0.3, 0.1, 0.01)
 ONE = np.ones(1)
 
 
-def reference(
-    scores: Floats, answers: Ints | None = None, classes: Ints | None = None, units: Ints | None = None
-) -> Reference:
-    """Return a reference of samples that are all of class 0, and no copies, unless told otherwise."""
+def reference(scores: Floats, answers: Ints | None = None, units: Ints | None = None) -> Reference:
+    """Return a reference of samples that are all answered with class 0, and no copies, unless told otherwise."""
     zeros, numbers = np.zeros(len(scores), np.int64), np.arange(len(scores))
-    answers = zeros if answers is None else answers
-    return Reference(scores, answers, answers if classes is None else classes, numbers if units is None else units)
+    return Reference(scores, zeros if answers is None else answers, numbers if units is None else units)
 
 
 def thresholds(*references: Reference, classes: int = 1, shares: tuple[float, ...] = SHARES) -> list[list[float]]:
@@ -45,8 +45,10 @@ def test_the_rank_is_the_largest_whose_share_is_known_with_confidence(samples: i
         assert beta.ppf(confidence(samples), rank + 2, samples - rank - 1) > share
 
 
-@pytest.mark.parametrize("number", [100, 400])
-@pytest.mark.parametrize("share", [0.3, 0.1, 0.03])
+# In 100 samples, the largest is a threshold of 0.03 with less confidence: see below.
+@pytest.mark.parametrize(
+    ("share", "number"), [(0.3, 100), (0.1, 100), (0.3, 400), (0.1, 400), (0.03, 400), (0.03, 2_000)]
+)
 def test_no_larger_share_of_fresh_samples_exceeds_a_threshold_as_often_as_is_claimed(share: float, number: int) -> None:
     rng = np.random.default_rng(0)
     draws = [thresholds(reference(rng.random(number)), shares=(share,))[0][0] for _ in range(1_000)]
@@ -55,10 +57,32 @@ def test_no_larger_share_of_fresh_samples_exceeds_a_threshold_as_often_as_is_cla
 
 
 def test_small_groups_need_more_confidence_than_large_ones() -> None:
-    (few, high), (many, low) = CONFIDENCES
-    assert confidence(5) == confidence(few) == high >= 0.9
-    assert confidence(10 * many) == confidence(many) == low
-    assert low < confidence(round((few * many) ** 0.5)) < high
+    (fewest, highest), *_, (most, lowest) = CONFIDENCES
+    assert confidence(5) == confidence(fewest) == highest >= 0.95
+    assert confidence(10 * most) == confidence(most) == lowest >= 0.8
+    for (few, high), (many, low) in pairwise(CONFIDENCES):
+        assert few < many
+        assert high > low
+        assert confidence(round((few * many) ** 0.5)) == pytest.approx((high + low) / 2, abs=1e-3)
+
+
+@pytest.mark.parametrize(("samples", "slack", "shown"), [(20, 1.0, 0), (25, 1.0, 1), (25, 1.25, 0), (32, 1.25, 1)])
+def test_the_largest_sample_is_a_threshold_of_a_share_that_two_and_a_half_samples_make(
+    samples: int, slack: float, shown: int
+) -> None:
+    """A class of 25 samples has a threshold for a tenth, and one of 20 has none."""
+    scores = np.random.default_rng(0).random(samples)
+    (row,) = Groups.of([reference(scores)], 1).thresholds((0.1,), np.array([slack])).tolist()
+    assert row == ([scores.max()] if shown else [np.inf])
+
+
+@pytest.mark.parametrize("share", [0.1, 0.03, 0.01])
+def test_a_largest_sample_that_is_a_threshold_is_exceeded_too_often_in_one_draw_of_twelve_at_most(share: float) -> None:
+    rng = np.random.default_rng(0)
+    number = math.ceil(LARGEST_COUNTS / share)
+    draws = [thresholds(reference(rng.random(number)), shares=(share,))[0][0] for _ in range(1_000)]
+    assert np.mean(1 - np.array(draws) > share) <= math.exp(-LARGEST_COUNTS) + 0.022
+    assert math.exp(-LARGEST_COUNTS) < 1 / 12
 
 
 def test_thresholds_ascend_and_are_infinite_where_too_few_samples_show_a_share() -> None:
@@ -76,14 +100,13 @@ def test_each_answer_has_thresholds_of_its_own() -> None:
     assert low == thresholds(reference(np.arange(300.0)))[0]
 
 
-@pytest.mark.parametrize(("odd", "counts"), [(SMALLEST_GROUP, True), (SMALLEST_GROUP - 1, False)])
-def test_samples_of_another_class_with_the_same_answer_are_a_group_where_they_are_enough(
-    odd: int, *, counts: bool
-) -> None:
-    classes = np.repeat([0, 1], [2_000, odd])
-    answers = np.zeros(len(classes), np.int64)
-    (row,) = thresholds(reference(np.where(classes == 1, 5.0, 0.0), answers, classes))
-    assert (row[0] == 5.0) is counts
+def test_odd_mistaken_samples_of_another_class_do_not_take_the_rare_levels_of_an_answer_away() -> None:
+    """65 of 2,065 are a share of 0.031: only the rarest level begins among them, and it is there."""
+    own = np.random.default_rng(0).random(2_000)
+    mistaken = 5.0 + np.random.default_rng(1).random(65)
+    (row,) = thresholds(reference(np.concatenate([own, mistaken])))
+    assert max(row[:2]) < 1.0
+    assert 5.0 < row[2] < mistaken.max()
 
 
 def test_a_tolerated_change_is_a_group_of_its_own() -> None:
@@ -100,13 +123,10 @@ def test_copies_count_once_by_the_oddest() -> None:
 
 
 def test_copies_do_not_make_a_group_large_enough() -> None:
-    scores = np.concatenate([np.random.default_rng(0).random(500), np.full(100, 5.0)])
-    classes = np.repeat([0, 1], [500, 100])
-    units = np.concatenate([np.arange(500), 500 + np.arange(100) // 20])
-    answers = np.zeros(600, np.int64)
-    (row,) = thresholds(reference(scores, answers, classes, units))
-    assert row[0] < 1.0
-    assert thresholds(reference(scores, answers, classes))[0][0] == 5.0
+    scores = np.random.default_rng(0).random(24)
+    copies = reference(np.tile(scores, 20), units=np.tile(np.arange(24), 20))
+    assert thresholds(copies, shares=(0.1,)) == [[np.inf]]
+    assert thresholds(reference(np.tile(scores, 20)), shares=(0.1,))[0][0] <= scores.max()
 
 
 def test_an_answer_that_is_rare_is_compared_with_all_samples() -> None:
@@ -114,6 +134,18 @@ def test_an_answer_that_is_rare_is_compared_with_all_samples() -> None:
     answers = np.repeat([0, 1], [400 - FEWEST_ANSWERS + 1, FEWEST_ANSWERS - 1])
     _, rare, never = thresholds(reference(scores, answers), classes=3)
     assert rare == never == thresholds(reference(scores))[0]
+
+
+@pytest.mark.parametrize("number", [32, 105, 313])
+def test_four_fifths_of_the_samples_have_the_thresholds_that_all_have(number: int) -> None:
+    scores = np.random.default_rng(0).random(number)
+    least, shares = np.array([1.25]), (0.1, 0.03, 0.01)
+    whole = Groups.of([reference(scores)], 1).thresholds(shares, least)
+    part = Groups.of([reference(scores[: math.ceil(0.8 * number)])], 1, 0.8).thresholds(shares, least)
+    assert np.isfinite(part).tolist() == np.isfinite(whole).tolist()
+    assert (
+        np.isfinite(Groups.of([reference(scores[:-1])], 1).thresholds(shares, least)).sum() < np.isfinite(whole).sum()
+    )
 
 
 def test_slack_divides_the_shares() -> None:

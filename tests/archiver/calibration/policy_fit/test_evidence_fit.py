@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from calpow.archiver.calibration.order import MOST_TESTS
 from calpow.archiver.calibration.policy_fit import affordability, score_choice
 from calpow.archiver.calibration.policy_fit.affordability import Limits
 from calpow.archiver.calibration.policy_fit.evidence_data import EvidenceData
 from calpow.archiver.calibration.policy_fit.evidence_fit import fit_evidence
 from calpow.archiver.calibration.policy_fit.fitted_evidence import Candidate, FittedEvidence
 from calpow.archiver.calibration.policy_fit.user_profiles import draw_users, profiles
-from calpow.archiver.calibration.policy_fit.wealth import Codes, mean_payments, multiples, walk
+from calpow.archiver.calibration.policy_fit.wealth import Codes, betting_scheme, mean_payments, multiples, walk
 from calpow.archiver.calibration.samples import Floats, Samples
 from calpow.archiver.errors import FittingError
 from calpow.handler.leakage.score import ScoredSamples
@@ -138,10 +139,10 @@ def test_users_who_send_tolerated_changes_can_afford_it_and_others_cannot() -> N
 
 
 @pytest.mark.training
-@pytest.mark.parametrize("per_class", [12, 45])
-def test_small_classes_are_fitted_and_their_users_pay_little(per_class: int) -> None:
-    fit = fitted(evidence_data(population(0, per_class), far=strangers(1, 100, (7.0, 0.0))))
-    paid = dearest(fit, population(100, 1_000))
+@pytest.mark.parametrize(("per_class", "seed"), [(12, 0), (45, 0), (22, 7), (25, 0), (28, 2), (84, 6), (100, 3)])
+def test_small_classes_are_fitted_and_their_users_pay_little(per_class: int, seed: int) -> None:
+    fit = fitted(evidence_data(population(seed, per_class), far=strangers(1, 100, (7.0, 0.0))), seed=seed)
+    paid = dearest(fit, population(100 + seed, 1_000))
     assert np.median(list(paid.values())) <= BUDGET
     assert max(paid.values()) <= 2.5 * BUDGET
     assert pure(fit, strangers(2, 300, (7.0, 0.0))) > 20
@@ -172,6 +173,35 @@ def test_a_score_that_is_constant_or_saturated_does_no_harm_beside_a_good_one(va
 def test_every_score_is_bet_on_where_the_owner_names_them_once_each() -> None:
     data = evidence_data(population(0, 100), far=strangers(1, 100, (7.0, 0.0)))
     assert sorted(scores_of(fitted(data, BOTH_SIDES, every=True))) == [0, 1]
+
+
+@pytest.mark.training
+@pytest.mark.parametrize(("per_class", "chosen"), [(60, 3), (150, 3), (600, 4)])
+def test_bets_are_few_and_on_three_scores_where_classes_are_small_unless_the_owner_names_more(
+    per_class: int, chosen: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(affordability, "QUERIES", 200)
+    data = evidence_data(population(0, per_class, scores=4), far=strangers(1, 100, (7.0, 7.0, 7.0, 7.0)))
+    candidates = tuple(Candidate(score, two_sided=False) for score in range(4))
+    fit = fitted(data, candidates)
+    assert fit.bets == betting_scheme(per_class).bets
+    assert len(fit.tests) == chosen
+    assert sorted(scores_of(fitted(data, candidates, every=True))) == [0, 1, 2, 3]
+
+
+@pytest.mark.training
+def test_copies_do_not_make_a_small_class_a_large_one() -> None:
+    samples = population(0, 60).take(np.repeat(np.arange(180), 10))
+    fit = fitted(evidence_data(samples, far=strangers(1, 100, (7.0, 0.0))), ONE_SIDE[:1])
+    assert fit.bets == betting_scheme(60).bets
+
+
+@pytest.mark.training
+def test_no_more_scores_are_bet_on_than_an_account_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(affordability, "QUERIES", 200)
+    data = evidence_data(population(0, 60, scores=7), far=strangers(1, 100, (7.0,) * 7))
+    candidates = tuple(Candidate(score, two_sided=False) for score in range(7))
+    assert len(fitted(data, candidates, every=True).tests) == MOST_TESTS
 
 
 @pytest.mark.training

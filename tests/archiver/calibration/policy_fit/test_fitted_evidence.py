@@ -3,9 +3,8 @@
 import numpy as np
 
 from calpow.archiver.calibration.policy_fit.fitted_evidence import Candidate, FittedEvidence, FittedTest
-from calpow.archiver.calibration.policy_fit.wealth import BETS
 from calpow.handler.policy.evidence import ScoreTest
-from tests.support.scored_samples import scored
+from tests.support.scored_samples import BETS, scored
 
 HIGH = np.array([[1.0, 2.0, 3.0, 4.0], [2.0, 3.0, np.inf, np.inf]])
 LOW = np.array([[0.5, 1.5, np.inf, np.inf], [1.0, 2.0, 3.0, np.inf]])

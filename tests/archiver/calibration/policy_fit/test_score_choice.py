@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
+from calpow.archiver.calibration.order import MOST_TESTS
 from calpow.archiver.calibration.policy_fit import score_choice
 from calpow.archiver.calibration.policy_fit.fitted_evidence import Candidate
 from calpow.archiver.calibration.policy_fit.score_choice import ThievesWealth, choose_scores
 from calpow.archiver.calibration.policy_fit.thieves import thieves_codes
-from calpow.archiver.calibration.policy_fit.wealth import BETS, SHARES, Codes
+from calpow.archiver.calibration.policy_fit.wealth import Codes
+from tests.support.scored_samples import BETS, ODD
 
 CAP = 2948.0
 ONE_SIDE = tuple(Candidate(score, two_sided=False) for score in range(3))
@@ -17,20 +19,20 @@ def thieves(*levels: tuple[float, ...], entry: float = 0.0, own: frozenset[str] 
     """Return attackers `0`, `1`, ..., whose samples reach the rarest level in these shares, by test."""
     rng = np.random.default_rng(0)
     strangers: dict[str, Codes] = {
-        str(number): np.where(rng.random((400, len(shares))) < np.array(shares), len(SHARES), 0).astype(np.uint8)
+        str(number): np.where(rng.random((400, len(shares))) < np.array(shares), ODD, 0).astype(np.uint8)
         for number, shares in enumerate(levels)
     }
     honest = (rng.random((400, len(levels[0]))) < 0.005).astype(np.uint8)
     streams = thieves_codes(strangers, honest, BETS, rng)
-    return ThievesWealth.of(streams, frozenset(strangers) if own is None else own, CAP, entry)
+    return ThievesWealth.of(streams, BETS, frozenset(strangers) if own is None else own, CAP, entry)
 
 
 def chosen(wealth: ThievesWealth, candidates: tuple[Candidate, ...] = ONE_SIDE, *, every: bool = False) -> set[int]:
-    return set(choose_scores(wealth, candidates, 0.7, every=every).tests)
+    return set(choose_scores(wealth, candidates, 0.7, MOST_TESTS, every=every).tests)
 
 
 def test_the_score_that_separates_is_chosen_first() -> None:
-    assert choose_scores(thieves((0.0, 1.0, 0.0)), ONE_SIDE, 0.7, every=True).tests[0] == 1
+    assert choose_scores(thieves((0.0, 1.0, 0.0)), ONE_SIDE, 0.7, MOST_TESTS, every=True).tests[0] == 1
 
 
 @pytest.fixture
@@ -49,10 +51,10 @@ def test_the_largest_set_is_taken_that_costs_no_more_than_diversity_is_worth(
 ) -> None:
     monkeypatch.setattr(score_choice, "WORTH_DIVERSITY", loss)
     wealth = thieves((0.0, 1.0, 0.0))
-    whole = choose_scores(wealth, ONE_SIDE, 0.7, every=True).tests
+    whole = choose_scores(wealth, ONE_SIDE, 0.7, MOST_TESTS, every=True).tests
     objectives = [wealth.objective(whole[:size], 0.7) for size in (1, 2, 3)]
     largest = max(size for size, objective in enumerate(objectives, 1) if objective >= max(objectives) - loss)
-    assert choose_scores(wealth, ONE_SIDE, 0.7, every=False).tests == whole[:largest]
+    assert choose_scores(wealth, ONE_SIDE, 0.7, MOST_TESTS, every=False).tests == whole[:largest]
 
 
 def test_scores_that_see_different_strangers_are_chosen_together() -> None:
@@ -65,6 +67,14 @@ def test_a_score_that_does_about_as_well_is_taken_too() -> None:
 
 def test_every_score_is_taken_where_the_owner_chose_them() -> None:
     assert chosen(thieves((0.0, 1.0, 0.0)), every=True) == {0, 1, 2}
+
+
+def test_no_more_scores_are_chosen_than_may_be_bet_on() -> None:
+    wealth = thieves((1.0, 1.0, 1.0))
+    whole = choose_scores(wealth, ONE_SIDE, 0.7, 3, every=False).tests
+    assert len(whole) == 3
+    assert choose_scores(wealth, ONE_SIDE, 0.7, 2, every=False).tests == whole[:2]
+    assert choose_scores(wealth, ONE_SIDE, 0.7, 2, every=True).tests == whole[:2]
 
 
 def test_a_score_is_read_from_one_side_or_from_both_but_bet_on_once() -> None:

@@ -15,7 +15,8 @@ from calpow.archiver.calibration.policy_fit.thieves import (
     is_theft,
     thieves_codes,
 )
-from calpow.archiver.calibration.policy_fit.wealth import BETS, Wealth, mean_wealth
+from calpow.archiver.calibration.policy_fit.wealth import Wealth, mean_wealth
+from tests.support.scored_samples import BETS
 
 HONEST, ODD = np.zeros((50, 2), np.uint8), np.full((20, 2), len(BETS.shares), np.uint8)
 
@@ -63,7 +64,7 @@ def test_a_stolen_answer_costs_all_that_is_paid_for_its_fillers() -> None:
 
 def test_strangers_that_are_odd_are_dear_alone_and_cheaper_among_fillers() -> None:
     streams = thieves_codes({"noise": ODD}, HONEST, BETS, rng())["noise"]
-    wealth = {name: mean_wealth(codes) for name, codes in streams.items()}
+    wealth = {name: mean_wealth(codes, BETS) for name, codes in streams.items()}
     paid = figures(wealth, 1.0, 2948.0)
     pure = float(np.minimum(wealth["0"].mean(axis=2), 2948.0).mean())
     assert pure > 2_900
@@ -74,6 +75,6 @@ def test_strangers_that_are_odd_are_dear_alone_and_cheaper_among_fillers() -> No
 
 def test_whoever_is_ordinary_pays_the_floor() -> None:
     streams = thieves_codes({"copies": HONEST}, HONEST, BETS, rng())["copies"]
-    paid = figures({name: mean_wealth(codes) for name, codes in streams.items()}, 1.0, 2948.0)
+    paid = figures({name: mean_wealth(codes, BETS) for name, codes in streams.items()}, 1.0, 2948.0)
     assert [paid.theft, paid.five] == pytest.approx([1.0, 1.0])
     assert paid.fillers == 0

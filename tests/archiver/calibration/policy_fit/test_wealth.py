@@ -5,14 +5,15 @@ import math
 import numpy as np
 import pytest
 
+from calpow.archiver.calibration.order import MOST_TESTS
 from calpow.archiver.calibration.policy_fit.wealth import (
-    BETS,
     HIGHEST_CEILING,
-    SHARES,
-    STAKES,
+    SCHEMES,
     Bets,
+    BettingScheme,
     Codes,
     Wealth,
+    betting_scheme,
     mean_payments,
     mean_wealth,
     multiples,
@@ -21,9 +22,10 @@ from calpow.archiver.calibration.policy_fit.wealth import (
 from calpow.handler.ledger.history import MICRO, NO_HISTORY, SKETCH_BYTES, SampleIdentity
 from calpow.handler.policy.evidence import Evidence, ScoreTest
 from tests.support.calibrations import identity
+from tests.support.scored_samples import BETS
 
 USERS, QUERIES, TESTS = 3, 60, 2
-LEVELS = len(SHARES) + 1
+LEVELS = len(BETS.shares) + 1
 CEILING, ENTRY, EXPONENT = 8.0, 2.0, 0.7
 
 
@@ -106,11 +108,11 @@ def test_a_new_account_begins_as_in_a_worker() -> None:
     assert np.log(BETS.beginning(ENTRY)).tolist() * TESTS == pytest.approx(
         [log / MICRO for log in evidence_of(BETS).beginning], abs=1e-5
     )
-    assert BETS.beginning(0.0).tolist() == [1.0] * len(SHARES) * len(STAKES)
+    assert BETS.beginning(0.0).tolist() == [1.0] * len(BETS.shares) * len(BETS.stakes)
 
 
 def test_a_repeated_sample_changes_nothing_and_one_without_credit_loses_nothing() -> None:
-    start = np.full(len(SHARES) * len(STAKES), 5.0, np.float32)
+    start = np.full(len(BETS.shares) * len(BETS.stakes), 5.0, np.float32)
     for code in (BETS.repeated, int(BETS.uncredited(np.zeros(1, np.uint8))[0])):
         walked = walk(np.full((1, 30, 1), code, np.uint8), BETS, CEILING, start)
         assert walked.end.reshape(-1).tolist() == [5.0] * len(start)
@@ -126,15 +128,35 @@ def test_codes_without_credit_stay_as_they_are() -> None:
     assert once[-1] == BETS.repeated
 
 
-def test_wealth_of_legitimate_samples_does_not_grow_in_the_mean() -> None:
+@pytest.mark.parametrize(("fewer", "more"), [(45, 100), (99, 250), (399, 400)])
+def test_the_fewer_samples_an_answer_has_the_fewer_and_the_bolder_are_the_bets(fewer: int, more: int) -> None:
+    few, many = betting_scheme(fewer), betting_scheme(more)
+    assert len(few.bets.factors[0]) < len(many.bets.factors[0])
+    assert min(few.bets.stakes) >= min(many.bets.stakes)
+    assert min(few.bets.shares) >= min(many.bets.shares)
+    assert few.most_scores <= many.most_scores
+
+
+def test_of_answers_with_few_samples_three_scores_are_bet_on_at_most_and_only_with_bold_stakes() -> None:
+    for samples in (0, 20, 45, 99, 100, 399):
+        scheme = betting_scheme(samples)
+        assert scheme.most_scores == 3
+        assert min(scheme.bets.stakes) == 0.1
+        assert max(scheme.bets.shares) == 0.1
+    assert betting_scheme(400) == betting_scheme(10_000) == BettingScheme(BETS, MOST_TESTS)
+
+
+@pytest.mark.parametrize("bets", [scheme.bets for scheme in SCHEMES.values()])
+def test_wealth_of_legitimate_samples_does_not_grow_in_the_mean(bets: Bets) -> None:
     """A bet is an e-value: the mean of its factors is at most 1 where the levels are as rare as they claim."""
-    levels = np.array([1 - SHARES[0], *-np.diff((*SHARES, 0.0))])
-    assert (levels @ BETS.factors[:LEVELS]).tolist() == pytest.approx([1.0] * BETS.factors.shape[1], abs=1e-5)
+    levels = np.array([1 - bets.shares[0], *-np.diff((*bets.shares, 0.0))])
+    assert (levels @ bets.factors[: len(levels)]).tolist() == pytest.approx([1.0] * bets.factors.shape[1], abs=1e-5)
 
 
 def test_mean_wealth_is_that_of_new_accounts() -> None:
     codes = random_levels(2)
-    assert np.array_equal(mean_wealth(codes, ENTRY), walk(codes, BETS, HIGHEST_CEILING, BETS.beginning(ENTRY)).means)
+    walked = walk(codes, BETS, HIGHEST_CEILING, BETS.beginning(ENTRY))
+    assert np.array_equal(mean_wealth(codes, BETS, ENTRY), walked.means)
 
 
 def test_a_price_is_a_power_of_the_mean_over_the_tests_and_has_a_cap() -> None:
