@@ -129,10 +129,9 @@ def test_codes_without_credit_stay_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(("fewer", "more"), [(45, 100), (99, 250), (399, 400)])
-def test_the_fewer_samples_an_answer_has_the_fewer_and_the_bolder_are_the_bets(fewer: int, more: int) -> None:
+def test_the_fewer_samples_an_answer_has_the_fewer_are_the_bets(fewer: int, more: int) -> None:
     few, many = betting_scheme(fewer), betting_scheme(more)
-    assert len(few.bets.factors[0]) < len(many.bets.factors[0])
-    assert min(few.bets.stakes) >= min(many.bets.stakes)
+    assert len(few.bets.factors[0]) <= len(many.bets.factors[0])
     assert min(few.bets.shares) >= min(many.bets.shares)
     assert few.most_scores <= many.most_scores
 
@@ -141,7 +140,7 @@ def test_of_answers_with_few_samples_three_scores_are_bet_on_at_most_and_only_wi
     for samples in (0, 20, 45, 99, 100, 399):
         scheme = betting_scheme(samples)
         assert scheme.most_scores == 3
-        assert min(scheme.bets.stakes) == 0.1
+        assert min(scheme.bets.stakes) >= 0.05 > min(BETS.stakes)
         assert max(scheme.bets.shares) == 0.1
     assert betting_scheme(400) == betting_scheme(10_000) == BettingScheme(BETS, MOST_TESTS)
 
