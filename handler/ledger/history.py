@@ -10,6 +10,9 @@ from dataclasses import dataclass, replace
 
 # Unit of sums that must be exact: a millionth.
 MICRO = 1_000_000
+# The largest summed cost, of either sign, in millionths: a ledger holds integers of 64 bits. Ten samples beyond the
+# input range reach it where the first score has no upper bound.
+MOST_COST_MICRO = 2**63 - 1
 # Digests of an account's last samples that are kept, and the bytes of each.
 DIGESTS = 1024
 DIGEST_BYTES = 8
@@ -48,7 +51,7 @@ class Charge:
 class History:
     """Past of an account.
 
-    cost_micro: sum of the privacy costs of its samples, in millionths. The sum is exact.
+    cost_micro: sum of the privacy costs of its samples, in millionths. The sum is exact up to MOST_COST_MICRO.
     queries: the number of its samples, without those that it was answered before.
     wealth: log wealth of its bets, in millionths; empty for an account that no policy has charged.
     digests, sketches: of its last DIGESTS and SKETCHES samples. Sample n takes the place of sample n - DIGESTS (or
@@ -75,7 +78,7 @@ class History:
             steps = tuple([max(0, step) for step in steps])
         sums = [log + step for log, step in zip(wealth, steps, strict=True)]
         return History(
-            self.cost_micro + charge.cost_micro,
+            max(-MOST_COST_MICRO, min(MOST_COST_MICRO, self.cost_micro + charge.cost_micro)),
             self.queries + 1,
             # Sixty conditions take a third of the time of sixty calls of min and max.
             tuple([0 if log < 0 else log if log < ceiling else ceiling for log in sums]),

@@ -9,11 +9,13 @@ from tests.support.gate_harness import (
     FLOOR_HASHES,
     GateHarness,
     WatchedLedger,
+    claim_work,
     decision_type,
     next_hashes_of,
     payload_of,
     prepaid_stamps,
     prepay,
+    trust_stamps,
 )
 
 
@@ -40,6 +42,21 @@ def test_a_batch_is_decided_in_order_and_nobody_spoils_it_for_others(harness: Ga
     ]
     assert harness.runner.calls == [["1.0", "?", "!", "1.3"]]
     assert harness.account().history.queries == 2
+
+
+@pytest.mark.parametrize("cost", [1e12, 1e38, -1e38])
+def test_an_account_of_any_cost_does_not_spoil_its_batch(
+    harness: GateHarness, monkeypatch: pytest.MonkeyPatch, cost: float
+) -> None:
+    """Scores such as the energy of logits have no bounds, and a ledger holds integers of 64 bits."""
+    trust_stamps(monkeypatch)
+    other = harness.ledger.add_key("eve")
+    odd = payload_of(20, cost)
+    solved, paid = claim_work(harness.challenge(odd)), claim_work(harness.challenge("1.0", other))
+    first, second = harness.batch(harness.request(odd, solved), harness.request("1.0", paid, other))
+    assert decision_type(first) in {"answered", "more-required"}
+    assert decision_type(second) == "answered"
+    assert harness.account().history.queries == 20
 
 
 def test_an_accounts_requests_in_a_batch_are_settled_together_one_after_another(harness: GateHarness) -> None:

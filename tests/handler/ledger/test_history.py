@@ -10,6 +10,7 @@ from calpow.handler.ledger import history as history_module
 from calpow.handler.ledger.history import (
     DIGEST_BYTES,
     DIGESTS,
+    MOST_COST_MICRO,
     NO_HISTORY,
     SKETCH_BYTES,
     SKETCHES,
@@ -91,6 +92,15 @@ def test_a_sample_that_was_answered_before_is_neither_charged_nor_credited() -> 
     past = after(after(NO_HISTORY, sample(1, 5, 5)), sample(2, 3, 0))
     for steps in ((-4, -4), (6, 6)):
         assert after(past, sample(1, *steps)) == past
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_summed_cost_never_outgrows_the_integers_of_a_ledger(sign: int) -> None:
+    past = NO_HISTORY
+    for number in range(12):
+        past = after(past, replace(sample(number, 1, 0), cost_micro=sign * 10**18))
+    assert (past.cost_micro, past.queries, past.wealth) == (sign * MOST_COST_MICRO, 12, (CEILING, 0))
+    assert after(past, replace(sample(12), cost_micro=-sign)).cost_micro == sign * (MOST_COST_MICRO - 1)
 
 
 def test_the_last_1024_samples_are_known_and_no_earlier_one() -> None:

@@ -75,3 +75,7 @@ def test_a_sample_costs_the_same_alone_and_in_a_batch() -> None:
 def test_inputs_of_several_shapes_have_none() -> None:
     with pytest.raises(ValueError, match="inputs of one shape"):
         InputDensity(mixture(1, 6)).costs(SampleBatch(answers=np.zeros(1, np.int64)))
+
+
+def test_a_batch_without_samples_has_no_costs() -> None:
+    assert InputDensity(mixture(1, 6)).costs(batch_of(rows(0, 6))).tolist() == []
