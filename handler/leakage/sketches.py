@@ -35,6 +35,8 @@ _STEPS = 4
 _NEAR = 0.02
 # Inputs whose distances are measured.
 _MOST_MEASURED = 1_000
+# Whole numbers whose signs are summed at once: each takes some hundred bytes meanwhile.
+_AT_ONCE = 1 << 16
 
 
 class Sketcher:
@@ -159,13 +161,22 @@ def _bags(ids: NDArray[np.int64]) -> Sketches:
     Each number counts once, however often it occurs: padding would outvote a short text.
     """
     ordered = np.sort(ids, axis=1)
-    counts = np.ones((*ordered.shape, 1), np.uint8)
-    counts[:, 1:, 0] = ordered[:, 1:] != ordered[:, :-1]
-    words = np.arange(SKETCH_BYTES // 8, dtype=np.uint64)
-    mixed = _mixed(ordered.astype(np.uint64)[..., np.newaxis] * np.uint64(len(words)) + words)
-    bits = np.unpackbits(mixed.view(np.uint8), axis=-1) & counts
-    packed: Sketches = np.packbits(2 * bits.sum(axis=1) > counts.sum(axis=1), axis=1)
+    counts = np.ones(ordered.shape, np.uint8)
+    counts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    width = max(1, _AT_ONCE // len(ids))
+    starts = range(0, ordered.shape[1], width)
+    ones = sum(_ones(ordered[:, start : start + width], counts[:, start : start + width]) for start in starts)
+    packed: Sketches = np.packbits(2 * ones > counts.sum(axis=1, keepdims=True), axis=1)
     return packed
+
+
+def _ones(ids: NDArray[np.int64], counts: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return how many of the vectors of numbers `[n, k]` have a one, by bit: `[n, SKETCH_BITS]`; of those counted 1."""
+    words = np.arange(SKETCH_BYTES // 8, dtype=np.uint64)
+    mixed = _mixed(ids.astype(np.uint64)[..., np.newaxis] * np.uint64(len(words)) + words)
+    bits = np.unpackbits(mixed.view(np.uint8), axis=-1) & counts[..., np.newaxis]
+    ones: NDArray[np.uint64] = bits.sum(axis=1, dtype=np.uint64)
+    return ones
 
 
 def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -62,8 +62,14 @@ def _limiting_test(means: Wealth, limits: Limits, profile: Profile) -> int:
 
 
 def _loosen(slacks: Ints, answers: Ints, growth: np.ndarray[tuple[int], np.dtype[np.float64]]) -> None:
-    """Give the next slack to the answer under which samples add the most wealth; `slacks` `[classes]` changes."""
+    """Give the next slack to the answer under which samples add the most wealth; `slacks` `[classes]` changes.
+
+    More slack helps no answer without a sample that adds wealth. Such an answer is left alone, although it takes less
+    wealth away than one with many ordinary samples and some odd ones.
+    """
     added = np.bincount(answers, growth, len(slacks))
-    added[slacks >= NO_SLACK] = -np.inf
-    worst = int(added.argmax())
+    helped = np.bincount(answers, growth > 0, len(slacks)) > 0
+    if not helped.any():
+        return
+    worst = int(np.where(helped, added, -np.inf).argmax())
     slacks[worst] = min(slacks[worst] + 1, NO_SLACK)

@@ -1,5 +1,7 @@
 """Sketches differ in few bits between near-copies and in many between other samples."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -156,6 +158,18 @@ def test_a_text_is_its_set_of_words_and_padding_says_little() -> None:
 )
 def test_inputs_that_cannot_be_sketched_have_empty_sketches(inputs: torch.Tensor) -> None:
     assert SKETCHER.sketches(inputs).shape == (3, 0)
+
+
+@pytest.mark.parametrize("shape", [(1, 200_000), (256, 800)])
+def test_sketches_of_many_whole_numbers_take_little_memory(shape: tuple[int, ...]) -> None:
+    numbers = torch.randint(0, 10**6, shape, generator=torch.Generator().manual_seed(0))
+    tracemalloc.start()
+    try:
+        sketches = SKETCHER.sketches(numbers)
+        assert tracemalloc.get_traced_memory()[1] < 40_000_000
+    finally:
+        tracemalloc.stop()
+    assert (sketches[-1:] == SKETCHER.sketches(numbers[-1:])).all()
 
 
 def test_sketches_do_not_change_from_one_version_to_the_next() -> None:

@@ -9,7 +9,7 @@ from calpow.archiver.calibration.policy_fit.cross_fitting import NO_SLACK, SLACK
 from calpow.archiver.calibration.policy_fit.fitted_evidence import Candidate
 from calpow.archiver.calibration.policy_fit.refinement import refine_slacks
 from calpow.archiver.calibration.policy_fit.user_profiles import Profile, draw_users, profiles
-from calpow.archiver.calibration.policy_fit.wealth import mean_wealth
+from calpow.archiver.calibration.policy_fit.wealth import Bets, mean_wealth
 from calpow.archiver.calibration.samples import Ints
 from tests.support.scored_samples import BETS, ODD, evidence_data, population
 
@@ -43,6 +43,24 @@ def test_the_answer_with_the_odd_samples_gets_more_slack_and_no_other() -> None:
     rng = np.random.default_rng(1)
     means = [(LIMITS.fitted(user), mean_wealth(draw_users(user, codes, 40, 1000, rng), BETS)) for user in USERS]
     assert min(largest_exponent(wealth, budget, LIMITS.cap, 0.7) for budget, wealth in means) > 0.2
+
+
+def test_an_answer_whose_samples_are_ordinary_keeps_its_slack() -> None:
+    """Two samples of class 1 are odd up to the fourth slack, and the others take more wealth away than these add.
+
+    Other answers take less away, but more slack there would help nobody.
+    """
+    samples, bets = population(0, 80), Bets((0.1, 0.03), (0.5, 0.1))
+    odd = np.isin(np.arange(240), np.flatnonzero((samples.classes == 1) & (samples.labels == 1))[:2])
+    by_slack = tuple(
+        {"": np.where(odd[:, None] & (place < 3), len(bets.shares), np.zeros(1, np.uint8)).astype(np.uint8)}
+        for place in range(len(SLACKS))
+    )
+    held_out, users = HeldOutCodes(bets, evidence_data(samples).kinds, by_slack), profiles(samples, ())
+    slacks = np.zeros((1, 3), np.int64)
+    (refined,) = refine_slacks(held_out, users, LIMITS, (0,), slacks, 1.0, np.random.default_rng(0)).tolist()
+    assert (refined[0], refined[2]) == (0, 0)
+    assert refined[1] >= 3
 
 
 def test_users_of_a_class_that_is_mistaken_for_another_can_afford_their_answers() -> None:
