@@ -33,6 +33,8 @@ _SEED = 7
 _STEPS = 4
 # Of legitimate inputs, the share that lie within the spacing of one of SKETCHES others, about.
 _NEAR = 0.02
+# The least spacing, as a share of the median distance: some samples may be near-copies of one another.
+_LEAST_SPACING = 0.005
 # Inputs whose distances are measured.
 _MOST_MEASURED = 1_000
 # Whole numbers whose signs are summed at once: each takes some hundred bytes meanwhile.
@@ -88,14 +90,15 @@ def measure_spacing(inputs: Tensor, legitimate: InputRange) -> float:
     """Return the distance at which legitimate inputs `[n, ...]` of one range by place have a near neighbour; or 0.
 
     It is in units of the ranges. A share _NEAR of the inputs lie within it of one of SKETCHES others; equal inputs do
-    not count. 0 where all are equal.
+    not count. It is at least _LEAST_SPACING of the median distance, and 0 where all are equal.
     """
     numbers = Sketcher(legitimate).in_ranges(inputs[:: -(-len(inputs) // _MOST_MEASURED)])
     between = torch.pdist(torch.from_numpy(numbers))
     between = between[between > 0]
     if not len(between):
         return 0.0
-    return float(between.kthvalue(max(1, round(len(between) * _NEAR / SKETCHES)))[0])
+    nearest = between.kthvalue(max(1, round(len(between) * _NEAR / SKETCHES)))[0]
+    return max(float(nearest), _LEAST_SPACING * float(between.median()))
 
 
 def distances(one: Sketches, other: Sketches) -> NDArray[np.int64]:

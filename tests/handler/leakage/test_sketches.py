@@ -126,6 +126,18 @@ def test_equal_rows_and_columns_without_variance_have_no_part_in_the_spacing() -
 
 
 @pytest.mark.filterwarnings("error")
+def test_near_copies_are_recognised_also_where_some_legitimate_rows_are_near_copies_of_others() -> None:
+    doubled = TABLE.clone()
+    doubled[1::25] = doubled[::25] + 1e-6 * TABLE.std(dim=0)
+    legitimate = measure_range(doubled)
+    sketcher, rows = Sketcher(legitimate), skewed_table(200, 3)
+    low, high = torch.tensor([legitimate.low, legitimate.high])
+    noise = 1e-4 * (high - low) * torch.randn(rows.shape, generator=torch.Generator().manual_seed(2))
+    copied = np.diag(distances(sketcher.sketches(rows), sketcher.sketches(rows + noise)))
+    between = distances(sketcher.sketches(rows), sketcher.sketches(rows))
+    assert np.percentile(copied, 90) < np.percentile(between[~np.eye(200, dtype=bool)], 1)
+
+
 def test_rows_far_beyond_the_range_have_sketches_too() -> None:
     tiny = Sketcher(measure_range(1e-36 * TABLE))
     for number in (1e9, float("inf"), float("nan")):
