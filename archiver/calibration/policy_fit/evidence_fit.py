@@ -35,6 +35,9 @@ from calpow.handler.leakage.score import ScoredSamples
 
 # Log wealth of a new account's boldest bets.
 ENTRIES = (0.0, 1.0, 2.0, 3.0, 4.0)
+# Loss of the objective, a logarithm, at which a larger entry is still taken: who reads from the price of a new account
+# what a query costs pays the entry for it.
+WORTH_ENTRY = 0.3
 # The ceiling of the log wealth, in multiples of that at which the price reaches its cap.
 CEILING_ABOVE_CAP = 1.3
 
@@ -139,7 +142,7 @@ class _Fit:
         )
 
     def _steepness(self, held_out: Mapping[str, Codes], strangers: Mapping[str, Codes], exponent: float) -> _Steepness:
-        """Return the entry, and the largest exponent that all users can afford with it, that make thefts dearest."""
+        """Return the largest entry that makes thefts about as dear as any, and the exponent that users can afford."""
         bets = self._scheme.bets
         users = [
             (self._limits.fitted(profile), draw_users(profile, held_out, 2 * USERS, QUERIES, self._rng))
@@ -154,7 +157,10 @@ class _Fit:
                 highest = largest_exponent(mean_wealth(codes, bets, entry), budget, self._limits.cap, highest)
             thieves = ThievesWealth.of(streams, bets, self._data.own_data, self._limits.cap, entry)
             options.append((thieves.objective(tests, highest), highest, entry))
-        _, steepest, entry = max(options)
+        best = max(objective for objective, _, _ in options)
+        entry, steepest = max(
+            (entry, steepest) for objective, steepest, entry in options if objective >= best - WORTH_ENTRY
+        )
         return _Steepness(steepest, entry)
 
     def _test(self, candidate: Candidate, slacks: Ints) -> FittedTest:

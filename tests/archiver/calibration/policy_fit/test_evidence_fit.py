@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from calpow.archiver.calibration.order import MOST_TESTS
-from calpow.archiver.calibration.policy_fit import affordability, score_choice
+from calpow.archiver.calibration.policy_fit import affordability, evidence_fit, score_choice
 from calpow.archiver.calibration.policy_fit.affordability import Limits
 from calpow.archiver.calibration.policy_fit.evidence_data import EvidenceData
 from calpow.archiver.calibration.policy_fit.evidence_fit import fit_evidence
@@ -205,6 +205,15 @@ def test_no_more_scores_are_bet_on_than_an_account_has_room_for(monkeypatch: pyt
 
 
 @pytest.mark.training
+def test_new_accounts_pay_the_largest_entry_that_makes_thefts_about_as_dear(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = []
+    for loss in (0.0, evidence_fit.WORTH_ENTRY, math.inf):
+        monkeypatch.setattr(evidence_fit, "WORTH_ENTRY", loss)
+        entries.append(fitted(evidence_data(population(0, 120), far=strangers(1, 300, (7.0, 0.0)))).entry)
+    assert entries == sorted(entries)
+    assert entries[-1] == max(evidence_fit.ENTRIES)
+
+
 def test_where_nothing_separates_strangers_they_pay_the_floor_and_so_does_everybody() -> None:
     fit = fitted(evidence_data(population(0, 100), near=strangers(1, 100, (0.0, 0.0))))
     assert pure(fit, strangers(2, 300, (0.0, 0.0))) < 5
