@@ -41,7 +41,7 @@ from calpow.archiver.calibration.timing.solver_timing import (
 )
 from calpow.archiver.calibration.timing.tight_loop import TightLoop
 from calpow.archiver.calibration.victim_scores import VictimScores, measure_scores
-from calpow.archiver.calibration.warnings import tight_loop_warnings, warnings
+from calpow.archiver.calibration.warnings import threshold_warnings, tight_loop_warnings, warnings
 from calpow.archiver.data.data_source import DataSource
 from calpow.archiver.data.payloads import PayloadFolder
 from calpow.archiver.victim.victim_archive import VictimArchive, copy_victim
@@ -323,6 +323,8 @@ def _evidence(
     )
     card = ensemble.card if ensemble else None
     found = warnings(evidence, measured.legitimate.samples, times, card, scores_in_use(policy))
+    if not is_paper:
+        found += threshold_warnings(policy.evidence, measured.legitimate.samples.class_names)
     loop = tight_loop_warnings(TightLoop.of(policy, times.latency), evidence)
     return replace(evidence, warnings=(*found, *loop))
 

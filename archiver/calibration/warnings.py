@@ -17,6 +17,7 @@ from calpow.archiver.calibration.rehearsal import QueryTimes
 from calpow.archiver.calibration.samples import Samples
 from calpow.archiver.calibration.timing.tight_loop import TightLoop
 from calpow.handler.leakage.teachers.ensemble import EnsembleCard
+from calpow.handler.policy.evidence import Evidence
 
 # Independent samples of a class below which rare levels of a score cannot be shown.
 FEW_SAMPLES = 100
@@ -62,7 +63,7 @@ def _few_samples(samples: Samples) -> list[str]:
     return [
         f"Class {samples.class_names[fewest]} has only {counts[fewest]} independent samples{others}: so few cannot show"
         " how rarely a legitimate query looks odd, and thieves hide among its answers. With 45 samples a class, a theft"
-        " costs about 10 floors, with 500 about 25."
+        " costs about 10 floors, with 500 mostly 25 to 75."
     ]
 
 
@@ -102,6 +103,22 @@ def tight_loop_warnings(loop: TightLoop, evidence: RehearsalEvidence) -> list[st
         f"Digests take only {1e6 * loop.seconds:,.1f} of the floor's {1e6 * loop.floor:,.0f} µs ({loop.share:.0%}),"
         f" the rest is the start of its stamps. A thief whose solver runs in a tight loop pays for digests only{paid}."
         " A larger --overhead-budget makes the floor's puzzle larger."
+    ]
+
+
+def threshold_warnings(evidence: Evidence, class_names: Sequence[str]) -> list[str]:
+    """Return a warning that names the classes whose answers no score can find odd."""
+    without = [
+        name
+        for label, name in enumerate(class_names)
+        if not any(side[label] for test in evidence.tests for side in (test.high, test.low) if side)
+    ]
+    if not without:
+        return []
+    names = ", ".join(without[:MOST_NAMES]) + (f" and {len(without) - MOST_NAMES} more" if without[MOST_NAMES:] else "")
+    return [
+        f"No query that is answered with class {names} can be odd: too few legitimate ones are, or they vary too much,"
+        " for a threshold that their users can afford. Who steals these answers pays the floor: give more samples."
     ]
 
 

@@ -10,8 +10,9 @@ from calpow.archiver.calibration.judgement import strangers
 from calpow.archiver.calibration.rehearsal import QueryTimes
 from calpow.archiver.calibration.samples import Samples
 from calpow.archiver.calibration.timing.tight_loop import TightLoop
-from calpow.archiver.calibration.warnings import tight_loop_warnings, warnings
+from calpow.archiver.calibration.warnings import threshold_warnings, tight_loop_warnings, warnings
 from calpow.handler.leakage.teachers.ensemble import EnsembleCard
+from calpow.handler.policy.evidence import Evidence, ScoreTest
 from calpow.handler.policy.solver_fit import SolverFit
 from tests.support.ensembles import ensemble_card
 from tests.support.evidence import simulated_evidence
@@ -50,7 +51,8 @@ def test_there_is_nothing_to_warn_of() -> None:
 def test_few_samples_of_a_class_and_what_more_would_buy() -> None:
     assert found(legitimate=samples(120, 45)) == [
         "Class b has only 45 independent samples: so few cannot show how rarely a legitimate query looks odd, and"
-        " thieves hide among its answers. With 45 samples a class, a theft costs about 10 floors, with 500 about 25."
+        " thieves hide among its answers. With 45 samples a class, a theft costs about 10 floors, with 500 mostly"
+        " 25 to 75."
     ]
     (warning,) = found(legitimate=samples(99, 45, 100))
     assert "Class b has only 45 independent samples (2 of 3 classes have fewer than 100)" in warning
@@ -101,6 +103,17 @@ def test_a_floor_that_is_mostly_starts_and_what_a_tight_loop_pays() -> None:
     (without_thieves,) = tight_loop_warnings(loop, with_profiles(*EVIDENCE.honest))
     assert "pays for digests only. A larger" in without_thieves
     assert tight_loop_warnings(TightLoop(SolverFit(0.0005, 1e6), 0.001, 0.002), EVIDENCE) == []
+
+
+def test_classes_whose_answers_no_score_can_find_odd() -> None:
+    one_side = ScoreTest(0, ((1.0,), (), ()))
+    both_sides = ScoreTest(1, ((), (), ()), ((), (2.0,), ()))
+    policy = Evidence((one_side, both_sides), (0.1,), (0.5,), 0.5, 20.0, 4.0, -1)
+    (warning,) = threshold_warnings(policy, ("ant", "bee", "cat"))
+    assert warning.startswith("No query that is answered with class cat can be odd")
+    (all_of_them,) = threshold_warnings(dataclasses.replace(policy, tests=(ScoreTest(0, ((),) * 6),)), tuple("abcdef"))
+    assert "class a, b, c, d and 2 more can" in all_of_them
+    assert threshold_warnings(dataclasses.replace(policy, tests=(ScoreTest(0, ((1.0,),) * 3),)), tuple("abc")) == []
 
 
 def test_a_score_in_use_that_tells_no_attacker() -> None:
