@@ -15,8 +15,11 @@ import pytest
 PATIENCE_SECONDS = 30.0
 # A server that starts a worker, and writes down the process ids of both.
 SERVER = "sleep 1000 & echo $! > pids; echo $$ >> pids; "
+# Under nohup, and as a job of a script, a program inherits that it ignores two of the signals.
 CALLER = """
-import subprocess, sys
+import signal, subprocess, sys
+for number in (signal.SIGHUP, signal.SIGINT):
+    signal.signal(number, signal.SIG_DFL)
 guard = [sys.executable, "-m", "calpow.archiver.server_guard", sys.argv[1], "sh", "-c", sys.argv[2]]
 with subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True, cwd=sys.argv[1]) as process:
     {then}
