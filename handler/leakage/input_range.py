@@ -42,8 +42,8 @@ def measure_range(inputs: Tensor) -> InputRange:
 
 def _range(numbers: Tensor) -> InputRange:
     """Return the range of each row of numbers `[k, n]`."""
-    low, high = numbers.aminmax(dim=1)
-    return InputRange(tuple(low.tolist()), tuple(high.tolist()))
+    # Unlike aminmax, these take half precision in torch 2.0.
+    return InputRange(tuple(numbers.amin(dim=1).tolist()), tuple(numbers.amax(dim=1).tolist()))
 
 
 def measure_shared_range(parts: Sequence[Tensor]) -> InputRange:
