@@ -59,7 +59,7 @@ REPETITIONS = 60
 LEAST_ANSWERED = 0.9
 ACCOUNTED = 64
 
-LEDGER_CALLS = ("account_of", "account", "standing", "admit", "settle", "fail", "secrets")
+LEDGER_CALLS = ("account_of", "holders", "account", "standing", "admit", "settle", "fail", "secrets")
 PASS = "the victim's pass"
 PLACES: Sequence[tuple[type | ModuleType, str, str]] = (
     (Ensemble, "votes", "ensemble"),
@@ -326,7 +326,7 @@ def measure_batches(home: Path, payloads: Sequence[bytes]) -> Batches:
         inputs = inputs_of(victim, payloads[: max(*BATCHES, ACCOUNTED)])
         # Heads on the victim's features are given them, projected; their time does not depend on the numbers.
         given = torch.rand(len(inputs), ensemble.card.width) if ensemble.on_features else inputs
-        votes = ensemble.votes(given[:ACCOUNTED])
+        votes = torch.from_numpy(ensemble.votes(given[:ACCOUNTED]))
         calls: dict[str, Callable[[], object]] = {"accounting": lambda: accountant.costs(votes)}
         for size in BATCHES:
             calls[f"ensemble {size}"] = functools.partial(ensemble.votes, given[:size])

@@ -15,11 +15,12 @@ from calpow.puzzle.wire import KEY_HEADER, SOLUTION_HEADER
 
 # Our headers, in lower case. They are no part of the victim's input.
 _KEY, _SOLUTION = OUR_HEADERS = (KEY_HEADER.lower(), SOLUTION_HEADER.lower())
+_UNDIGESTED = TRANSPORT_HEADERS | {*OUR_HEADERS}
 # Headers of a request that asks for a description, and its media type, if any; anything else may be an input.
 _EXPLAIN, _DESCRIBE = "explain", "describe"
 _CLIENT_HEADERS = frozenset(("accept", "accept-encoding", "accept-language", "content-type", "host", "user-agent"))
 _EMPTY_FORM = "application/x-www-form-urlencoded"
-_INPUTLESS = TRANSPORT_HEADERS | _CLIENT_HEADERS | {*OUR_HEADERS, _EXPLAIN, _DESCRIBE}
+_INPUTLESS = _UNDIGESTED | _CLIENT_HEADERS | {_EXPLAIN, _DESCRIBE}
 # Beginnings of images in base64: PNG, JPEG, GIF, BMP, WebP, TIFF and big TIFF in both orders; a data URL.
 _ENCODED = ("iVBORw0KGgo", "/9j/", "R0lGOD", "Qk", "UklGR", "SUkq", "SUkr", "TU0AK", "data:image/")
 # Values of parsed JSON that are looked at for encoded images.
@@ -73,7 +74,7 @@ class TorchServeRequest:
         """The text of the PoW-Solution header."""
         return self.headers.get(_SOLUTION)
 
-    @cached_property
+    @property
     def purpose(self) -> Purpose:
         """The kind of answer that it asks for.
 
@@ -93,19 +94,19 @@ class TorchServeRequest:
             or self.headers.get("content-type", _EMPTY_FORM).lower() != _EMPTY_FORM
         )
 
-    @cached_property
+    @property
     def says_explain(self) -> bool:
         """Whether a victim may take it for a request for an explanation, by its URL or by a forged header."""
         return self._says(_EXPLAIN)
 
-    @cached_property
+    @property
     def says_describe(self) -> bool:
         """Whether a victim may take it for a request for a description of the model, forged or not."""
         return self._says(_DESCRIBE)
 
     def _says(self, header: str) -> bool:
         # A handler may compare names and values without regard to case, and a header may be there in two spellings.
-        return any(
+        return header in self.headers and any(
             name.lower() == header and isinstance(value, str) and value.strip().lower() == "true"
             for name, value in self.properties.items()
         )
@@ -143,7 +144,7 @@ class TorchServeRequest:
     def digest(self) -> str:
         """Exact digest of everything that the victim may read; empty when the payload is nested too deep."""
         try:
-            return request_digest(self.purpose_and_version, self.row, self.properties, OUR_HEADERS)
+            return request_digest(self.purpose_and_version, self.row, self.properties, _UNDIGESTED)
         except (RecursionError, ValueError):
             return ""
 

@@ -11,8 +11,8 @@ import hashlib
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from calpow.puzzle.errors import MalformedStamp, WrongStamp
 from calpow.puzzle.profiles import PuzzleKind
@@ -24,8 +24,7 @@ AHEAD_SECONDS = 60
 _DATE_LENGTH = len("YYMMDDhhmmss")
 
 
-@dataclass(frozen=True, slots=True)
-class PrepaidStamps:
+class PrepaidStamps(NamedTuple):
     """Prepaid stamps whose fields were checked; their digests were not.
 
     ids: the ids of the stamps in the ledger, see `stamp_id`.
@@ -65,10 +64,10 @@ def read_prepaid(stamps: Sequence[str], kind: PuzzleKind, resource: str) -> Prep
         raise WrongStamp(f"{len(stamps)} prepaid stamps of {kind.algorithm}: mint at most {kind.most_stamps}", "count")
     if len(set(stamps)) < len(stamps):
         raise WrongStamp("a stamp is there twice: mint as many as are needed", "repeated")
-    parsed = tuple(Stamp.parse(text) for text in stamps)
+    parsed = tuple([Stamp.parse(text) for text in stamps])
     times = [_check_fields(stamp, resource) for stamp in parsed]
-    ids = tuple(stamp_id(text) for text in stamps)
-    return PrepaidStamps(parsed, ids, sum(1 << stamp.bits for stamp in parsed), min(times), max(times))
+    ids = tuple([stamp_id(text) for text in stamps])
+    return PrepaidStamps(parsed, ids, sum([1 << stamp.bits for stamp in parsed]), min(times), max(times))
 
 
 def stamp_id(text: str) -> str:

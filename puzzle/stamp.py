@@ -6,7 +6,7 @@ The format is that of the program `hashcash`: hashcash(1), section "Stamp format
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from calpow.puzzle.errors import MalformedStamp
 
@@ -25,8 +25,7 @@ _FORM = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(NamedTuple):
     """The fields of a stamp, and its text, which is what is hashed.
 
     `bits` is the number of leading zero bits that the stamp claims; only its digest shows whether it has them. `date`

@@ -1,7 +1,6 @@
 """One request on its way through the gate, and the stages that it passes.
 
-A `Case` becomes `Checked`, then `Admitted`, then `Answered`; every stage holds the one before. Every step may end in a
-refusal instead.
+A `Case` becomes `Presented`, then `Checked`, then `Admitted`, then `Answered`. Every step may end in a refusal instead.
 """
 
 import logging
@@ -68,6 +67,20 @@ class Case(Generic[AnyRequest, Answer]):
             self.decide(result)
             return None
         return result
+
+
+@dataclass(frozen=True, slots=True)
+class Presented(Generic[AnyRequest, Answer]):
+    """A request with a key, and the work that it presents, or the refusal of a request whose work cannot be read."""
+
+    case: Case[AnyRequest, Answer]
+    key: str
+    work: Solved | Refused
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of the work."""
+        return () if isinstance(self.work, Refused) else self.work.ids
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,11 @@
 import math
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
 from hashlib import sha256
 from statistics import NormalDist
+from typing import NamedTuple
 
 from calpow.handler.errors import BadToken
 from calpow.handler.gate import problems
@@ -41,9 +41,8 @@ LEAST_MARGIN = 4.0
 MOST_NAMED = 72
 
 
-@dataclass(frozen=True, slots=True)
-class Solved:
-    """A solution that is well-formed and bound to the account. Its digests have not been computed yet.
+class Solved(NamedTuple):
+    """A solution that is well-formed. Its digests have not been computed yet.
 
     name: common name of `ids`, which are spent together.
     stamps: the stamps to hash, by `algorithm` at `cost`.
@@ -52,6 +51,7 @@ class Solved:
     expires: time until which the ledger must remember the ids, including all rests that may build on them, in seconds
         since the epoch.
     is_open: whether it can still be spent. A solution that has expired can only be a retry. Decision 0004.
+    subject: the account that the solved challenge was issued to, as its token names it; None for prepaid stamps.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Solved:
     until: int
     expires: float
     is_open: bool
+    subject: str | None = None
     rest: Rest | None = None
 
     @property
@@ -92,10 +93,10 @@ class Issuer:
             self._realm = f"{self._model}@{self._ledger.deployment()}"
         return self._realm
 
-    def read(self, request: Request, account: str) -> Solved | Refused:
+    def read(self, request: Request) -> Solved | Refused:
         """Return the solution of a request, read without hashing a stamp, or a refusal without a challenge.
 
-        Raises LedgerUnavailable.
+        `mismatch` must check whose it is, once the account is known. Raises LedgerUnavailable.
         """
         if request.solution is None:
             return Refused(problems.POW_REQUIRED, "no work presented")
@@ -103,7 +104,7 @@ class Issuer:
         try:
             solution = parse_solution(request.solution)
             if isinstance(solution, Solution):
-                return self._read_solution(solution, request, account)
+                return self._read_solution(solution)
             return self._read_prepaid(solution.stamps, request.key or "")
         except BadToken as error:
             return Refused(problems.MALFORMED_SOLUTION, str(error))
@@ -137,14 +138,24 @@ class Issuer:
         challenge = Challenge(self._signer.sign(claims), puzzle, datetime.fromtimestamp(expires, timezone.utc))
         return problems.with_challenge(problem, challenge, self.realm, seconds, now)
 
-    def _read_solution(self, solution: Solution, request: Request, account: str) -> Solved | Refused:
-        claims = self._signer.verify(solution.token)
-        if claims.aud != self._model or not self._signer.is_subject(claims.sub, account):
-            return Refused(problems.CHALLENGE_MISMATCH, "the challenge is of another account or model")
-        rest = claims.rest
+    def mismatch(self, solved: Solved, request: Request, account: str) -> Refused | None:
+        """Return the refusal of a solution that is not for this account or request, without a challenge.
+
+        Raises LedgerUnavailable.
+        """
+        # Prepaid stamps name the key, which `read` has compared.
+        if solved.subject is not None and not self._signer.is_subject(solved.subject, account):
+            return Refused(problems.CHALLENGE_MISMATCH, "the challenge is of another account")
+        rest = solved.rest
         if rest is not None and rest.digest is not None and rest.digest != request.digest:
             return Refused(problems.CHALLENGE_MISMATCH, "the rest is of another request's withheld answer")
-        now = self._clock()
+        return None
+
+    def _read_solution(self, solution: Solution) -> Solved | Refused:
+        claims = self._signer.verify(solution.token)
+        if claims.aud != self._model:
+            return Refused(problems.CHALLENGE_MISMATCH, "the challenge is of another model")
+        rest, now = claims.rest, self._clock()
         puzzle = claims.puzzle
         stamps = puzzle.check_fields(solution.stamps)
         ids = (*(rest.ids if rest else ()), claims.jti)
@@ -162,6 +173,7 @@ class Issuer:
             until=until,
             expires=expires,
             is_open=now < claims.exp,
+            subject=claims.sub,
             rest=rest,
         )
 

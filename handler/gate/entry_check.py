@@ -1,13 +1,18 @@
 """Checks of a request before the victim runs: who sends it, whether it is allowed, and whether it presents the work."""
 
+from collections.abc import Sequence
+
 from calpow.handler.gate import problems
-from calpow.handler.gate.case import Case, Checked
+from calpow.handler.gate.case import Case, Checked, Presented
 from calpow.handler.gate.challenges import Issuer, is_solved
 from calpow.handler.gate.interface import Allowance, Answer, AnyRequest, Purpose, Refused, Request
 from calpow.handler.gate.problems import Problem
 from calpow.handler.gate.refusals import Refusals, too_large
-from calpow.handler.ledger.ledger import Ledger
+from calpow.handler.ledger.ledger import KeyHolder, Ledger
 from calpow.handler.policy.tariff import TooLarge
+
+NO_KEY = Refused(problems.IDENTITY_MISSING, "no key")
+UNKNOWN_KEY = Refused(problems.IDENTITY_UNKNOWN, "unknown or revoked key")
 
 
 class EntryCheck:
@@ -23,22 +28,42 @@ class EntryCheck:
     def identify(self, key: str | None) -> str | Refused:
         """Return the name of the account that a key belongs to. Raises LedgerUnavailable."""
         if not key:
-            return Refused(problems.IDENTITY_MISSING, "no key")
+            return NO_KEY
         account = self._ledger.account_of(key)
-        return Refused(problems.IDENTITY_UNKNOWN, "unknown or revoked key") if account is None else account
+        return UNKNOWN_KEY if account is None else account
 
-    def check(self, case: Case[AnyRequest, Answer]) -> Checked[AnyRequest, Answer] | Refused:
-        """Identify the account, apply the owner's limits, and check the work. Raises LedgerUnavailable."""
-        request = case.request
-        account = self.identify(request.key)
-        if isinstance(account, Refused):
-            return account
+    def check(self, cases: Sequence[Case[AnyRequest, Answer]]) -> list[Checked[AnyRequest, Answer]]:
+        """Return the requests that may be admitted, and decide on the others. The ledger is read once for all of them.
+
+        Raises LedgerUnavailable.
+        """
+        stages = [case.advance(self._present, case) for case in cases]
+        presented = [stage for stage in stages if stage is not None]
+        if not presented:
+            return []
+        holders = self._ledger.holders(self._model, [(stage.key, stage.ids) for stage in presented])
+        checked = [
+            stage.case.advance(self._check, stage, holder) for stage, holder in zip(presented, holders, strict=True)
+        ]
+        return [stage for stage in checked if stage is not None]
+
+    def _present(self, case: Case[AnyRequest, Answer]) -> Presented[AnyRequest, Answer] | Refused:
+        key = case.request.key
+        return Presented(case, key, self._issuer.read(case.request)) if key else NO_KEY
+
+    def _check(
+        self, presented: Presented[AnyRequest, Answer], holder: KeyHolder | None
+    ) -> Checked[AnyRequest, Answer] | Refused:
+        """Apply the owner's limits, and check the work."""
+        if holder is None:
+            return UNKNOWN_KEY
+        account, request = holder.name, presented.case.request
         if request.purpose is Purpose.explain and not self._allowance.explanation_factor:
             return Refused(problems.EXPLANATION_REFUSED, f"account {account}: explanations are not given")
         excess = self._excess(request)
         if excess is not None:
             return Refused(excess, f"account {account}: {excess.title.lower()}")
-        checked = self._check_work(case, account)
+        checked = self._check_work(presented, holder)
         if isinstance(checked, Checked) and not request.digest:
             reason = "the payload is nested too deep"
             return Refused(problems.bad_payload(reason), f"account {account}: {reason}")
@@ -55,15 +80,18 @@ class EntryCheck:
             return problems.too_many_pixels(most.pixels)
         return None
 
-    def _check_work(self, case: Case[AnyRequest, Answer], account: str) -> Checked[AnyRequest, Answer] | Refused:
+    def _check_work(
+        self, presented: Presented[AnyRequest, Answer], holder: KeyHolder
+    ) -> Checked[AnyRequest, Answer] | Refused:
         """Compare the presented work with the account's price: first its claims, then its ids, then its digests."""
-        request = case.request
-        solved = self._issuer.read(request, account)
-        standing = self._ledger.standing(self._model, account, () if isinstance(solved, Refused) else solved.ids)
-        state = standing.account
+        case, solved, account = presented.case, presented.work, holder.name
+        request, state = case.request, holder.standing.account
         if isinstance(solved, Refused):
             return self._refusals.with_challenge(solved, request, account, state)
-        if standing.outcomes:
+        mismatch = self._issuer.mismatch(solved, request, account)
+        if mismatch is not None:
+            return self._refusals.with_challenge(mismatch, request, account, state)
+        if holder.standing.outcomes:
             # A retry or a spent solution, which the ledger tells apart when it admits the use. Decision 0004.
             return Checked(case, account, state, solved, asked=0, seen_spent=True)
         if not solved.is_open:

@@ -79,12 +79,13 @@ class Gate:
         return [case.decision for case in cases]
 
     def _decide(self, cases: Sequence[Case[AnyRequest, Answer]], run: RunVictim[AnyRequest, Answer]) -> None:
-        waiting: list[Checked[AnyRequest, Answer]] = []
+        paying: list[Case[AnyRequest, Answer]] = []
         for case in cases:
             if case.request.purpose is Purpose.describe:
                 case.advance(self._description, case, run)
-            elif (checked := case.advance(self._entry.check, case)) is not None:
-                waiting.append(checked)
+            else:
+                paying.append(case)
+        waiting = self._entry.check(paying)
         while waiting:
             turn, waiting = _next_turn(waiting)
             self._settler.settle(self._run(self._admit(turn), run))

@@ -7,7 +7,7 @@ prefixed with its length and tagged by its type. Client and server need not agre
 import json
 import marshal
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Mapping
 from hashlib import sha256
 
 # These differ whenever a request is sent again, and describe its transport and not its content. Decision 0004.
@@ -21,54 +21,37 @@ _BOUNDARY = re.compile(r';\s*boundary=(?:"[^"]*"|[^;]*)', re.IGNORECASE)
 
 
 def request_digest(
-    purpose: str, parts: Mapping[str, object], properties: Mapping[str, object], ours: Iterable[str]
+    purpose: str, parts: Mapping[str, object], properties: Mapping[str, object], left_out: Container[str]
 ) -> str:
     """Return the SHA-256 of a request, in hexadecimal.
 
     purpose: what is asked of the model, and of which version.
     parts: the parts of the body.
     properties: headers, path and the parts' own headers, as TorchServe gives them to a handler.
-    ours: names of headers in lower case that are left out, as are a form's boundary and the transport's headers.
+    left_out: names of headers in lower case. A form's boundary is left out as well.
 
     Raises RecursionError or ValueError for values that are nested too deep.
     """
-    digest = sha256()
-    for piece in _pieces(purpose, parts, properties, frozenset(ours) | TRANSPORT_HEADERS):
-        digest.update(len(piece).to_bytes(8, "big"))
-        digest.update(piece)
-    return digest.hexdigest()
-
-
-def _pieces(
-    purpose: str, parts: Mapping[str, object], properties: Mapping[str, object], left_out: frozenset[str]
-) -> Iterator[bytes | bytearray]:
-    yield purpose.encode()
-    yield str(len(parts)).encode()
+    pieces: list[bytes | bytearray] = [purpose.encode(), str(len(parts)).encode()]
     for name, value in parts.items():
-        yield name.encode("utf-8", "surrogatepass")
-        yield from _value(value)
+        pieces += (name.encode("utf-8", "surrogatepass"), *_tagged(value))
     for name in sorted(properties):
-        if name.lower() not in left_out:
-            yield name.encode("utf-8", "surrogatepass")
-            yield from _value(_without_boundary(name, properties[name]))
+        lower = name.lower()
+        if lower not in left_out:
+            value = properties[name]
+            if lower == "content-type" and isinstance(value, str):
+                value = _BOUNDARY.sub("", value)
+            pieces += (name.encode("utf-8", "surrogatepass"), *_tagged(value))
+    return sha256(b"".join([part for piece in pieces for part in (len(piece).to_bytes(8, "big"), piece)])).hexdigest()
 
 
-def _without_boundary(name: str, value: object) -> object:
-    if name.lower() == "content-type" and isinstance(value, str):
-        return _BOUNDARY.sub("", value)
-    return value
-
-
-def _value(value: object) -> Iterator[bytes | bytearray]:
+def _tagged(value: object) -> tuple[bytes, bytes | bytearray]:
+    """Return the type of a value, and its bytes."""
+    if isinstance(value, str):
+        return b"text", value.encode("utf-8", "surrogatepass")
     if isinstance(value, bytes | bytearray):
-        yield b"bytes"
-        yield value
-    elif isinstance(value, str):
-        yield b"text"
-        yield value.encode("utf-8", "surrogatepass")
-    else:
-        yield b"json"
-        yield _serialised(value)
+        return b"bytes", value
+    return b"json", _serialised(value)
 
 
 def _serialised(value: object) -> bytes:

@@ -35,9 +35,10 @@ class Unsettled(Generic[AnyRequest, Answer]):
 
 @dataclass(frozen=True, slots=True)
 class Plan(Generic[AnyRequest, Answer]):
-    """Settlement of one account's answers, with `settlement.spendings` in the order of the answers."""
+    """Settlement of those answers of a group that can be settled, with `settlement.spendings` in their order."""
 
-    unsettled: Unsettled[AnyRequest, Answer]
+    group: Unsettled[AnyRequest, Answer]
+    answers: Sequence[Answered[AnyRequest, Answer]]
     settlement: Settlement
 
 
@@ -82,7 +83,7 @@ class Settler:
 
     def _settle_once(self, unsettled: Iterable[Unsettled[AnyRequest, Answer]]) -> list[Unsettled[AnyRequest, Answer]]:
         """Settle accounts that have not changed since they were read; return the others."""
-        plans = [plan for group in unsettled if (plan := self._plan(group)).unsettled.answers]
+        plans = [plan for group in unsettled if (plan := self._plan(group)).answers]
         if not plans:
             return []
         written = self._ledger.settle(self._model, [plan.settlement for plan in plans], now=self._clock())
@@ -91,7 +92,7 @@ class Settler:
             if is_written:
                 self._conclude(plan)
             else:
-                changed.append(plan.unsettled)
+                changed.append(Unsettled(plan.group.account, plan.group.state, plan.answers))
         return changed
 
     def _read_again(self, group: Unsettled[AnyRequest, Answer]) -> Unsettled[AnyRequest, Answer]:
@@ -131,8 +132,10 @@ class Settler:
                 state = Account(settled.history, settled.owed, state.version)
                 planned.append(answered)
                 spendings.append(_spending(answered, settled, now))
-        settlement = Settlement(group.account, group.state.version, state.history, state.owed, tuple(spendings))
-        return Plan(Unsettled(group.account, group.state, planned), settlement)
+        read, history = group.state, state.history
+        keeps_old = history.digests is read.history.digests and history.sketches is read.history.sketches
+        settlement = Settlement(group.account, read.version, history, state.owed, tuple(spendings), keeps_old)
+        return Plan(group, planned, settlement)
 
     def _settled(self, answered: Answered[AnyRequest, Answer], state: Account) -> Settled:
         checked, withheld = answered.checked, answered.admitted.result.withheld
@@ -148,7 +151,7 @@ class Settler:
         """
         settlement = plan.settlement
         state = Account(settlement.history, settlement.owed, settlement.before + 1)
-        for answered, spending in zip(plan.unsettled.answers, settlement.spendings, strict=True):
+        for answered, spending in zip(plan.answers, settlement.spendings, strict=True):
             answered.case.advance(self._decision, answered, state, spending.outcome)
 
     def _decision(self, answered: Answered[AnyRequest, Answer], state: Account, outcome: Outcome) -> Decision[Answer]:

@@ -8,15 +8,14 @@ account was answered before: who sends a list again and again, and pays for none
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from calpow.handler.ledger.history import Charge, History
 from calpow.handler.ledger.ledger import Account, Outcome
 from calpow.handler.policy.tariff import Tariff
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """State of an account after a request, and the price, the work and the rest of the request, in hashes.
 
     `rest` is 0 when the answer may leave. Else `credit` is what its samples earn once it does, by bet.

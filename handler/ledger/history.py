@@ -4,7 +4,6 @@ Its size does not grow with the number of queries. The ledger stores it without 
 policy does.
 """
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +19,9 @@ DIGEST_BYTES = 8
 SKETCHES = 256
 SKETCH_BITS = 128
 SKETCH_BYTES = SKETCH_BITS // 8
+# Samples that are kept apart until there are so many: a ledger writes the few new ones with every answer, and all of
+# them once in so many answers.
+RECENT = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,8 @@ class History:
     cost_micro: sum of the privacy costs of its samples, in millionths. The sum is exact up to MOST_COST_MICRO.
     queries: the number of its samples, without those that it was answered before.
     wealth: log wealth of its bets, in millionths; empty for an account that no policy has charged.
-    digests, sketches: of its last DIGESTS and SKETCHES samples. Sample n takes the place of sample n - DIGESTS (or
-        n - SKETCHES), so that all other bytes stay as and where they were: the ledger rewrites a page and not the row.
+    digests, sketches: of DIGESTS and SKETCHES samples, oldest first.
+    new_digests, new_sketches: of fewer than RECENT samples after these.
     """
 
     cost_micro: int = 0
@@ -63,6 +65,8 @@ class History:
     wealth: tuple[int, ...] = ()
     digests: bytes = b""
     sketches: bytes = b""
+    new_digests: bytes = b""
+    new_sketches: bytes = b""
 
     def after(self, wealth: tuple[int, ...], charge: Charge, ceiling: int, likeness: int) -> "History":
         """Return the history after one more sample, from the `wealth` of its bets, which stays between 0 and `ceiling`.
@@ -77,13 +81,12 @@ class History:
         if any(wealth) and min(steps, default=0) < 0 and self._resembles(identity.sketch, likeness):
             steps = tuple([max(0, step) for step in steps])
         sums = [log + step for log, step in zip(wealth, steps, strict=True)]
-        return History(
+        return self._with(
+            [identity],
             max(-MOST_COST_MICRO, min(MOST_COST_MICRO, self.cost_micro + charge.cost_micro)),
             self.queries + 1,
             # Sixty conditions take a third of the time of sixty calls of min and max.
             tuple([0 if log < 0 else log if log < ceiling else ceiling for log in sums]),
-            _with(self.digests, identity.digest, self.queries % DIGESTS),
-            _with(self.sketches, identity.sketch, self.queries % SKETCHES),
         )
 
     def unanswered(self, wealth: tuple[int, ...], after: "History") -> "tuple[History, tuple[int, ...]]":
@@ -102,37 +105,51 @@ class History:
         The credit is lost where one of them is known meanwhile, which may have earned it by another answer.
         """
         new = [identity for identity in dict.fromkeys(identities) if not self.holds(identity)]
-        digests, sketches, wealth = self.digests, self.sketches, self.wealth
-        for number, identity in enumerate(new, self.queries - len(new)):
-            digests = _with(digests, identity.digest, number % DIGESTS)
-            sketches = _with(sketches, identity.sketch, number % SKETCHES)
+        wealth = self.wealth
         if len(credit) == len(wealth) and len(new) == len(set(identities)):
             wealth = tuple(max(0, log - earned) for log, earned in zip(wealth, credit, strict=True))
-        return replace(self, wealth=wealth, digests=digests, sketches=sketches)
+        return self._with(new, self.cost_micro, self.queries, wealth)
 
     def holds(self, identity: SampleIdentity) -> bool:
         """Return whether the account was answered this very sample before, as far as it is remembered."""
-        digest = identity.digest
-        position = self.digests.find(digest) if digest else -1
-        while position % DIGEST_BYTES and position >= 0:
-            position = self.digests.find(digest, position + 1)
-        return position >= 0
+        return _holds(self.new_digests, identity.digest) or _holds(self.digests, identity.digest)
+
+    def _with(
+        self, identities: Sequence[SampleIdentity], cost_micro: int, queries: int, wealth: tuple[int, ...]
+    ) -> "History":
+        """Return the history with more samples, which become old together once there are RECENT of them."""
+        digests, sketches = self.digests, self.sketches
+        new_digests = self.new_digests + b"".join([identity.digest for identity in identities])
+        new_sketches = self.new_sketches + b"".join([identity.sketch for identity in identities])
+        if max(len(new_digests) // DIGEST_BYTES, len(new_sketches) // SKETCH_BYTES) >= RECENT:
+            digests = (digests + new_digests)[-DIGESTS * DIGEST_BYTES :]
+            sketches = (sketches + new_sketches)[-SKETCHES * SKETCH_BYTES :]
+            new_digests = new_sketches = b""
+        return History(cost_micro, queries, wealth, digests, sketches, new_digests, new_sketches)
 
     def _resembles(self, sketch: bytes, likeness: int) -> bool:
         """Return whether the account has a sketch that differs from `sketch` in `likeness` bits at most."""
-        if not sketch or not self.sketches or likeness < 0:
+        sketches = self.sketches + self.new_sketches
+        if not sketch or not sketches or likeness < 0:
             return False
-        high, low = struct.unpack(">2Q", sketch)
-        words = struct.unpack(f">{len(self.sketches) // 8}Q", self.sketches)
+        first, *_ = memoryview(sketch).cast("Q")
+        words = memoryview(sketches).cast("Q")[::2].tolist()
         # Few differ little enough in their first half alone.
-        near = [(a, b) for a, b in zip(words[::2], words[1::2], strict=True) if (a ^ high).bit_count() <= likeness]
-        return any((a ^ high).bit_count() + (b ^ low).bit_count() <= likeness for a, b in near)
+        near = [place for place, word in enumerate(words) if (word ^ first).bit_count() <= likeness]
+        return any(_distance(sketches, SKETCH_BYTES * place, sketch) <= likeness for place in near)
 
 
-def _with(entries: bytes, entry: bytes, place: int) -> bytes:
-    """Return entries of equal size with one more at a place, or at the end of those that do not reach it."""
-    start = min(place * len(entry), len(entries))
-    return entries[:start] + entry + entries[start + len(entry) :]
+def _distance(sketches: bytes, start: int, sketch: bytes) -> int:
+    """Return the number of bits in which a sketch differs from the one that starts at a place among others."""
+    other = sketches[start : start + SKETCH_BYTES]
+    return (int.from_bytes(other, "big") ^ int.from_bytes(sketch, "big")).bit_count()
+
+
+def _holds(digests: bytes, digest: bytes) -> bool:
+    position = digests.find(digest) if digest else -1
+    while position % DIGEST_BYTES and position >= 0:
+        position = digests.find(digest, position + 1)
+    return position >= 0
 
 
 NO_HISTORY = History()

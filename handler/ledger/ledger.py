@@ -1,9 +1,12 @@
-"""The interface that every ledger backend implements, and the records that pass through it."""
+"""The interface that every ledger backend implements, and the records that pass through it.
+
+Those of every request are named tuples, which take a third of the time of frozen dataclasses to create.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from calpow.handler.ledger.history import NO_HISTORY, History
 
@@ -20,8 +23,7 @@ FAILURE_SECONDS = 3600.0
 """Length of the window in which failures are counted, in seconds. It starts with the first failure."""
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(NamedTuple):
     """State of one account for one model.
 
     `owed` is the work that the account owes for earlier answers, in hashes. It is negative when the account paid more
@@ -38,8 +40,7 @@ HistoryChange = Callable[[History], History]
 NEW_ACCOUNT = Account(NO_HISTORY, 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """Result of spending one solution. It is written once and does not change.
 
     `solution` is the name of the solution, a digest of its ids. `digest` is the exact digest of the request on which
@@ -58,8 +59,7 @@ class Outcome:
     credit: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """State of an account, together with the outcomes of the ids that a request presents.
 
     `outcomes` maps each spent id to its outcome. An id that was used but not spent is not in it.
@@ -69,8 +69,14 @@ class Standing:
     outcomes: Mapping[str, Outcome]
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class KeyHolder(NamedTuple):
+    """The account that a key belongs to, by name, and its standing."""
+
+    name: str
+    standing: Standing
+
+
+class Use(NamedTuple):
     """One attempt to spend a solution on a request.
 
     `ids` are the ids that are spent together, without repetition: those of the challenge, or one for each prepaid
@@ -104,8 +110,7 @@ class Admission(Enum):
     """There is no withheld answer of that name for this request."""
 
 
-@dataclass(frozen=True, slots=True)
-class UseResult:
+class UseResult(NamedTuple):
     """Result of a use.
 
     `outcome` is the settled outcome, for a REPEAT only. `withheld` is the outcome whose rest the use pays for, for a
@@ -117,8 +122,7 @@ class UseResult:
     withheld: Outcome | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Spending:
+class Spending(NamedTuple):
     """The ids of one solution, which are spent together, and their outcome. Both are remembered until `expires`.
 
     For a withheld answer, `expires` covers the last challenge for the rest: a retry within RETRY_SECONDS of the
@@ -130,15 +134,18 @@ class Spending:
     expires: float
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """New state of an account, computed from its version `before`, and the solutions that are spent with it."""
+class Settlement(NamedTuple):
+    """New state of an account, computed from its version `before`, and the solutions that are spent with it.
+
+    `keeps_old` says that the `digests` and `sketches` of the history are those of that version, and need no writing.
+    """
 
     account: str
     before: int
     history: History
     owed: int
     spendings: tuple[Spending, ...]
+    keeps_old: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +202,9 @@ class Ledger(Protocol):
 
     def account_of(self, key: str) -> str | None:
         """Return the account that a key belongs to, or None when the key is unknown or revoked."""
+
+    def holders(self, model: str, presented: Sequence[tuple[str, Sequence[str]]]) -> list[KeyHolder | None]:
+        """Return the holder of each key, given with the ids that its request presents; None as for `account_of`."""
 
     def account(self, model: str, account: str) -> Account:
         """Return the state of an account. An account that the ledger has never seen is NEW_ACCOUNT."""

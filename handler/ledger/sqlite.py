@@ -9,11 +9,13 @@ import sqlite3
 import struct
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from calpow.handler.errors import LedgerError
 from calpow.handler.ledger.api_key import ApiKey, check_account
+from calpow.handler.ledger.expired_rows import ExpiredRows
 from calpow.handler.ledger.history import History
 from calpow.handler.ledger.ledger import (
     FAILURE_SECONDS,
@@ -25,9 +27,11 @@ from calpow.handler.ledger.ledger import (
     Admission,
     HistoryChange,
     Key,
+    KeyHolder,
     Outcome,
     Secret,
     Settlement,
+    Spending,
     Standing,
     Use,
     UseResult,
@@ -40,19 +44,27 @@ _LIST_KEYS = "SELECT id, account, created, revoked FROM keys ORDER BY created, i
 _ADD_KEY = "INSERT INTO keys (id, digest, account, created) VALUES (?, ?, ?, ?)"
 _REVOKE_KEY = "UPDATE keys SET revoked = coalesce(revoked, ?) WHERE id = ?"
 
-_ACCOUNT = """SELECT cost_micro, queries, wealth, digests, sketches, owed, version
-    FROM accounts WHERE model = ? AND account = ?"""
-_CHANGE_ACCOUNT = """UPDATE accounts SET cost_micro = ?, queries = ?, wealth = ?, digests = ?, sketches = ?, owed = ?,
-        version = version + 1 WHERE model = ? AND account = ? AND version = ?"""
+_ACCOUNT = """SELECT cost_micro, queries, wealth, digests, sketches, new_digests, new_sketches, owed, version
+    FROM accounts LEFT JOIN old_samples USING (model, account) WHERE model = ? AND account = ?"""
+_CHANGE_ACCOUNT = """UPDATE accounts SET cost_micro = ?, queries = ?, wealth = ?, new_digests = ?, new_sketches = ?,
+        owed = ?, version = version + 1 WHERE model = ? AND account = ? AND version = ?"""
+_SET_OLD_SAMPLES = "REPLACE INTO old_samples VALUES (?, ?, ?, ?)"
 _ADD_ACCOUNT = "INSERT OR IGNORE INTO accounts VALUES (?, ?, 0, 0, 0, 0, 0, 0, x'', x'', x'')"
 _FAILURES = "SELECT failures, failing_since FROM accounts WHERE model = ? AND account = ?"
 _SET_FAILURES = """INSERT INTO accounts VALUES (?, ?, 0, 0, 0, 0, ?, ?, x'', x'', x'')
     ON CONFLICT DO UPDATE SET failures = excluded.failures, failing_since = excluded.failing_since"""
 
 # Ids are passed as one JSON list, so that the text of a statement is the same for any number of them.
-_STANDING = """SELECT NULL, cost_micro, queries, wealth, digests, sketches, owed, version
-        FROM accounts WHERE model = ? AND account = ?
-    UNION ALL SELECT uses.id, outcomes.solution, digest, settled, price, work, rest, credit
+_STANDING = """SELECT NULL, cost_micro, queries, wealth, digests, sketches, new_digests, new_sketches, owed, version
+        FROM accounts LEFT JOIN old_samples USING (model, account) WHERE model = ? AND account = ?
+    UNION ALL SELECT uses.id, outcomes.solution, digest, settled, price, work, rest, credit, NULL, NULL
+        FROM json_each(?) JOIN uses ON uses.id = value JOIN outcomes ON outcomes.solution = uses.solution"""
+_HOLDER = """SELECT NULL, cost_micro, queries, wealth, digests, sketches, new_digests, new_sketches, owed, version,
+            keys.account, keys.digest
+        FROM keys LEFT JOIN accounts ON accounts.model = ? AND accounts.account = keys.account
+            LEFT JOIN old_samples ON old_samples.model = accounts.model AND old_samples.account = accounts.account
+        WHERE keys.id = ? AND revoked IS NULL
+    UNION ALL SELECT uses.id, outcomes.solution, digest, settled, price, work, rest, credit, NULL, NULL, NULL, NULL
         FROM json_each(?) JOIN uses ON uses.id = value JOIN outcomes ON outcomes.solution = uses.solution"""
 # An id is spent once the solution that used it last has an outcome. Ids are written when they are used, and a
 # settlement adds the outcome alone.
@@ -71,16 +83,11 @@ _SPEND = """INSERT INTO uses VALUES (?, 1, ?, ?)
     ON CONFLICT DO UPDATE SET solution = excluded.solution, expires = max(expires, excluded.expires)"""
 _OUTCOME = "SELECT solution, digest, settled, price, work, rest, credit FROM outcomes WHERE solution = ?"
 _SET_OUTCOME = "REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_SET_OUTCOME_OF_USED = """INSERT OR IGNORE INTO outcomes SELECT ?, ?, ?, ?, ?, ?, ?, ?
+    WHERE (SELECT count(*) FROM json_each(?) JOIN uses ON uses.id = value
+        WHERE uses.solution = ? AND uses.expires = ?) = ?"""
+_DROP_OUTCOME = "DELETE FROM outcomes WHERE solution = ?"
 _KEEP_OUTCOME = "UPDATE outcomes SET expires = max(expires, ?) WHERE solution = ?"
-
-# Up to two expired rows are deleted for each row that may be added, so that they do not accumulate. There is no margin
-# here: it is part of the `expires` that the caller passes.
-_PURGED_PER_ROW = 2
-_NEXT_EXPIRY = """SELECT min(
-    coalesce((SELECT min(expires) FROM uses), 1e999), coalesce((SELECT min(expires) FROM outcomes), 1e999))"""
-_PURGE_USES = "DELETE FROM uses WHERE id IN (SELECT id FROM uses WHERE expires <= ? ORDER BY expires LIMIT ?)"
-_PURGE_OUTCOMES = """DELETE FROM outcomes
-    WHERE solution IN (SELECT solution FROM outcomes WHERE expires <= ? ORDER BY expires LIMIT ?)"""
 
 
 class SqliteLedger:
@@ -88,7 +95,7 @@ class SqliteLedger:
 
     def __init__(self, path: Path) -> None:
         self._file = SqliteFile(path, SCHEMA)
-        self._next_expiry = 0.0
+        self._expired = ExpiredRows()
 
     def deployment(self) -> str:
         """Return the name of this deployment."""
@@ -102,8 +109,8 @@ class SqliteLedger:
         """Create a key and return it in clear."""
         check_account(account)
         key = ApiKey.generate()
-        with self._file.writing(durable=True) as connection:
-            connection.execute(_ADD_KEY, (key.id, key.digest, account, time.time()))
+        row = (key.id, key.digest, account, time.time())
+        self._file.write(lambda connection: connection.execute(_ADD_KEY, row), durable=True)
         return key.text
 
     def keys(self) -> tuple[Key, ...]:
@@ -112,9 +119,8 @@ class SqliteLedger:
 
     def revoke_key(self, key_id: str) -> None:
         """Revoke a key."""
-        with self._file.writing(durable=True) as connection:
-            known = key_id.isascii() and connection.execute(_REVOKE_KEY, (time.time(), key_id)).rowcount
-        if not known:
+        row = (time.time(), key_id if key_id.isascii() else "")
+        if not self._file.write(lambda connection: connection.execute(_REVOKE_KEY, row), durable=True).rowcount:
             raise LedgerError(f"there is no key {key_id!r} in this ledger: `calpow keys list` shows those there are")
 
     def account_of(self, key: str) -> str | None:
@@ -127,70 +133,59 @@ class SqliteLedger:
                 return str(account)
         return None
 
+    def holders(self, model: str, presented: Sequence[tuple[str, Sequence[str]]]) -> list[KeyHolder | None]:
+        """Return the holder of each key, or None."""
+        keys = [ApiKey.read(key) for key, _ in presented]
+        names = ["" if key is None else key.id for key in keys]
+        parameters = [(model, name, _listed(tuple(ids))) for name, (_, ids) in zip(names, presented, strict=True)]
+        found = self._file.queries(_HOLDER, parameters)
+        return [None if key is None else _read_holder(key, rows) for key, rows in zip(keys, found, strict=True)]
+
     def account(self, model: str, account: str) -> Account:
         """Return the state of an account."""
         return _account(self._file.query(_ACCOUNT, (model, account)))
 
     def standing(self, model: str, account: str, ids: Sequence[str]) -> Standing:
         """Return the state of an account and the outcomes of those of the ids that are spent."""
-        state = NEW_ACCOUNT
-        outcomes = {}
-        for name, *row in self._file.query(_STANDING, (model, account, json.dumps(list(ids)))):
-            if name is None:
-                state = _account([tuple(row)])
-            else:
-                outcomes[name] = _read_outcome(tuple(row))
-        return Standing(state, outcomes)
+        rows = self._file.query(_STANDING, (model, account, _listed(tuple(ids))))
+        known = bool(rows) and rows[0][0] is None
+        state = _read_account(rows[0][1:]) if known else NEW_ACCOUNT
+        return Standing(state, _read_outcomes(rows[known:]))
 
     def admit(self, uses: Sequence[Use], *, now: float) -> list[UseResult]:
         """Count uses and return for each whether its request may run."""
         if not uses:
             return []
-        with self._file.writing(durable=False) as connection:
-            self._purge(connection, uses, now)
+
+        def count(connection: sqlite3.Connection) -> list[UseResult]:
+            self._expired.make_room(connection, sum([len(use.ids) for use in uses]), now)
             return [_admit(connection, use, now) for use in uses]
+
+        return self._file.write(count, durable=False)
 
     def settle(self, model: str, settlements: Sequence[Settlement], *, now: float) -> list[bool]:
         """Change accounts and spend ids, and return for each settlement whether it was written."""
         if not settlements:
             return []
-        with self._file.writing(durable=False) as connection:
-            return [_settle(connection, model, settlement) for settlement in settlements]
+        return self._file.write(
+            lambda connection: [_settle(connection, model, settlement) for settlement in settlements], durable=False
+        )
 
     def fail(self, model: str, account: str, ids: Sequence[str], *, expires: float, now: float) -> None:
         """Count a failure of the victim on a request that these ids paid for."""
-        with self._file.writing(durable=False) as connection:
-            failures, since = _first(connection, _FAILURES, (model, account)) or (0, 0)
-            if now - since > FAILURE_SECONDS:
-                failures, since = 0, now
-            connection.execute(_SET_FAILURES, (model, account, failures + 1, since))
-            if failures < MOST_FAILURES:
-                return
-            spent = {name for (name,) in connection.execute(_SPENT_OF, (json.dumps(list(ids)),))}
-            good = [name for name in ids if name not in spent]
-            if good:
-                # No use has this name: a solution's name is a digest, which holds no colon.
-                failed = Outcome(f"failed:{good[0]}", "", now, 0, 0, 0)
-                _spend(connection, good, _uses(connection, failed.solution, good), failed, expires)
+        self._file.write(lambda connection: _fail(connection, model, account, ids, expires, now), durable=False)
 
     def charge(self, model: str, changes: Mapping[str, HistoryChange]) -> None:
         """Change the histories of accounts for answers that were given without payment."""
-        if not changes:
-            return
-        with self._file.writing(durable=False) as connection:
-            for account, change in changes.items():
-                before = _account(connection.execute(_ACCOUNT, (model, account)))
-                _change_account(connection, model, account, before.version, change(before.history), before.owed)
 
-    def _purge(self, connection: sqlite3.Connection, uses: Sequence[Use], now: float) -> None:
-        """Delete some of what has expired, unless nothing has that this process knows of, and note when `uses` will."""
-        if self._next_expiry <= now:
-            ids = _PURGED_PER_ROW * sum(len(use.ids) for use in uses)
-            outcomes = _PURGED_PER_ROW * len(uses)
-            deleted = connection.execute(_PURGE_USES, (now, ids)).rowcount
-            if connection.execute(_PURGE_OUTCOMES, (now, outcomes)).rowcount < outcomes and deleted < ids:
-                (self._next_expiry,) = connection.execute(_NEXT_EXPIRY).fetchone()
-        self._next_expiry = min(self._next_expiry, *(use.expires for use in uses))
+        def change_all(connection: sqlite3.Connection) -> None:
+            for account, change in changes.items():
+                before = _account(connection.execute(_ACCOUNT, (model, account)).fetchall())
+                changed = Settlement(account, before.version, change(before.history), before.owed, ())
+                _change_account(connection, model, changed)
+
+        if changes:
+            self._file.write(change_all, durable=False)
 
 
 def _admit(connection: sqlite3.Connection, use: Use, now: float) -> UseResult:
@@ -199,7 +194,7 @@ def _admit(connection: sqlite3.Connection, use: Use, now: float) -> UseResult:
         withheld = _outcome(connection, use.withheld)
         if withheld is None or withheld.rest <= 0 or withheld.digest != use.digest:
             return UseResult(Admission.MISMATCH)
-    ids = json.dumps(use.ids)
+    ids = _listed(use.ids)
     if withheld is None and _is_first(connection, use, ids):
         return UseResult(Admission.FRESH)
     used, spent, first, last = connection.execute(_STATE, (ids,)).fetchone()
@@ -229,20 +224,50 @@ def _is_first(connection: sqlite3.Connection, use: Use, ids: str) -> bool:
     return True
 
 
+def _fail(
+    connection: sqlite3.Connection, model: str, account: str, ids: Sequence[str], expires: float, now: float
+) -> None:
+    failures, since = _first(connection, _FAILURES, (model, account)) or (0, 0)
+    if now - since > FAILURE_SECONDS:
+        failures, since = 0, now
+    connection.execute(_SET_FAILURES, (model, account, failures + 1, since))
+    if failures < MOST_FAILURES:
+        return
+    spent = {name for (name,) in connection.execute(_SPENT_OF, (_listed(tuple(ids)),))}
+    good = [name for name in ids if name not in spent]
+    if good:
+        # No use has this name: a solution's name is a digest, which holds no colon.
+        failed = Outcome(f"failed:{good[0]}", "", now, 0, 0, 0)
+        _spend(connection, good, _uses(connection, failed.solution, good), failed, expires)
+
+
 def _settle(connection: sqlite3.Connection, model: str, settlement: Settlement) -> bool:
     spendings = settlement.spendings
     ids = [name for spending in spendings for name in spending.ids]
     if len(set(ids)) != len(ids):
         return False
+    if len(spendings) == 1 and _spend_as_used(connection, spendings[0]):
+        written = _change_account(connection, model, settlement)
+        if not written:
+            connection.execute(_DROP_OUTCOME, (spendings[0].outcome.solution,))
+        return written
     uses = [_uses(connection, spending.outcome.solution, spending.ids) for spending in spendings]
-    if any(counted.spent for counted in uses):
-        return False
-    account, before, history, owed = settlement.account, settlement.before, settlement.history, settlement.owed
-    if not _change_account(connection, model, account, before, history, owed):
+    if any(counted.spent for counted in uses) or not _change_account(connection, model, settlement):
         return False
     for spending, counted in zip(spendings, uses, strict=True):
         _spend(connection, spending.ids, counted, spending.outcome, spending.expires)
     return True
+
+
+def _spend_as_used(connection: sqlite3.Connection, spending: Spending) -> bool:
+    """Spend unspent ids that this solution used last and that expire with it, as nearly all are, in one statement.
+
+    Return False for others, and change nothing.
+    """
+    outcome = spending.outcome
+    used = (_listed(spending.ids), outcome.solution, spending.expires, len(spending.ids))
+    row = _outcome_row(outcome, spending.expires)
+    return connection.execute(_SET_OUTCOME_OF_USED, (*row, *used)).rowcount == 1
 
 
 class _Uses(NamedTuple):
@@ -255,16 +280,19 @@ class _Uses(NamedTuple):
 
 
 def _uses(connection: sqlite3.Connection, solution: str, ids: Sequence[str]) -> _Uses:
-    return _Uses(*connection.execute(_USES, (solution, json.dumps(ids))).fetchone())
+    return _Uses(*connection.execute(_USES, (solution, _listed(tuple(ids)))).fetchone())
 
 
 def _spend(connection: sqlite3.Connection, ids: Sequence[str], uses: _Uses, outcome: Outcome, expires: float) -> None:
     expires = max(expires, uses.latest)  # An outcome is remembered as long as its ids.
     if uses.last < len(ids) or uses.earliest < expires:
         connection.executemany(_SPEND, [(name, outcome.solution, expires) for name in ids])
+    connection.execute(_SET_OUTCOME, _outcome_row(outcome, expires))
+
+
+def _outcome_row(outcome: Outcome, expires: float) -> tuple[Value, ...]:
     work = (outcome.price, outcome.work, outcome.rest)
-    row = (outcome.solution, outcome.digest, outcome.settled, *work, _packed(outcome.credit), expires)
-    connection.execute(_SET_OUTCOME, row)
+    return (outcome.solution, outcome.digest, outcome.settled, *work, _packed(outcome.credit), expires)
 
 
 def _outcome(connection: sqlite3.Connection, solution: str) -> Outcome | None:
@@ -277,20 +305,49 @@ def _read_outcome(row: Row) -> Outcome:
     return Outcome(solution, digest, settled, price, work, rest, _unpacked(credit))
 
 
-def _account(rows: Iterable[Row]) -> Account:
-    for cost_micro, queries, wealth, digests, sketches, owed, version in rows:
-        return Account(History(cost_micro, queries, _unpacked(wealth), digests, sketches), owed, version)
-    return NEW_ACCOUNT
+def _read_outcomes(rows: Iterable[Row]) -> dict[str, Outcome]:
+    """Return outcomes by id from rows that begin with both."""
+    return {row[0]: _read_outcome(row[1:8]) for row in rows}
 
 
-def _change_account(
-    connection: sqlite3.Connection, model: str, name: str, before: int, history: History, owed: int
-) -> bool:
+def _read_holder(key: ApiKey, rows: Sequence[Row]) -> KeyHolder | None:
+    """Return the holder of a key from the row of the key, if it is known, and those of spent ids."""
+    if not rows or rows[0][0] is not None:
+        return None
+    *account, name, digest = rows[0][1:]
+    if not key.matches(digest):
+        return None
+    state = NEW_ACCOUNT if account[-1] is None else _read_account(account)
+    return KeyHolder(name, Standing(state, _read_outcomes(rows[1:])))
+
+
+def _account(rows: Sequence[Row]) -> Account:
+    return _read_account(rows[0]) if rows else NEW_ACCOUNT
+
+
+def _read_account(row: Sequence[Any]) -> Account:
+    cost_micro, queries, wealth, digests, sketches, *new, owed, version = row
+    # An account without old samples has no row of them.
+    history = History(cost_micro, queries, _unpacked(wealth), digests or b"", sketches or b"", *new)
+    return Account(history, owed, version)
+
+
+def _change_account(connection: sqlite3.Connection, model: str, change: Settlement) -> bool:
     """Change an account from its version `before` to the next, and return whether it still had that version."""
-    if not before:
+    name, history = change.account, change.history
+    if not change.before:
         connection.execute(_ADD_ACCOUNT, (model, name))
-    past = (history.cost_micro, history.queries, _packed(history.wealth), history.digests, history.sketches)
-    return connection.execute(_CHANGE_ACCOUNT, (*past, owed, model, name, before)).rowcount == 1
+    past = (history.cost_micro, history.queries, _packed(history.wealth), history.new_digests, history.new_sketches)
+    written = connection.execute(_CHANGE_ACCOUNT, (*past, change.owed, model, name, change.before)).rowcount == 1
+    if written and not change.keeps_old:
+        connection.execute(_SET_OLD_SAMPLES, (model, name, history.digests, history.sketches))
+    return written
+
+
+# Cached, because the ids of an answer are listed when they are read, used and spent.
+@lru_cache(maxsize=256)
+def _listed(ids: tuple[str, ...]) -> str:
+    return json.dumps(ids)
 
 
 def _packed(numbers: Sequence[int]) -> bytes:

@@ -6,16 +6,17 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from calpow.handler.errors import LedgerUnavailable
 
 Value = str | bytes | int | float | None
 Row = tuple[Any, ...]  # the types depend on the SELECT
+Result = TypeVar("Result")
 
 # How long a caller waits for another process's transaction, and the interval between attempts. Eight processes that
 # wrote continuously waited for 100 ms at most with these naps, and for 930 ms with SQLite's own busy handler, whose
@@ -66,12 +67,15 @@ class SqliteFile:
 
     def query(self, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
         """Return all rows of one SELECT."""
-        with self as connection:
-            return _patiently(connection, sql, parameters).fetchall()
+        return self.queries(sql, [parameters])[0]
 
-    @contextlib.contextmanager
-    def writing(self, *, durable: bool) -> Iterator[sqlite3.Connection]:
-        """Run a block in one transaction, which is committed at its end and rolled back when it raises.
+    def queries(self, sql: str, parameters: Iterable[Sequence[Value]]) -> list[list[Row]]:
+        """Return all rows of a SELECT for each of some parameters."""
+        with self as connection:
+            return [_patiently(connection, sql, values).fetchall() for values in parameters]
+
+    def write(self, operation: Callable[[sqlite3.Connection], Result], *, durable: bool) -> Result:
+        """Run a function in one transaction, which is rolled back if it raises, and return its result.
 
         A committed transaction survives the end of this process. With `durable`, it and all earlier ones survive a
         power failure as well, and without it when the last ones that did are older than SYNC_SECONDS. Decision 0051.
@@ -84,13 +88,15 @@ class SqliteFile:
                 self._durable = durable
             _patiently(connection, "BEGIN IMMEDIATE")
             try:
-                yield connection
+                result = operation(connection)
                 connection.execute("COMMIT")
-                self._synced = now if durable else self._synced
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+            if durable:
+                self._synced = now
+            return result
 
     def close_for_fork(self) -> None:
         """Close the connection and keep other threads out, because it must not be carried into another process."""
@@ -113,6 +119,9 @@ class SqliteFile:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         """Let other threads in again. Raise LedgerUnavailable for a failure of the file, which is opened again then."""
+        if error is None:
+            self._lock.release()
+            return
         try:
             if isinstance(error, sqlite3.Error | OSError | OverflowError):
                 self._close()

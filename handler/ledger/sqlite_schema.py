@@ -7,8 +7,23 @@ from calpow.handler.ledger.sqlite_file import Schema
 
 APPLICATION_ID = 0x43504F57  # "CPOW"
 
-# `wealth` and `credit` hold signed integers of 64 bits. The long columns come last: those before them are read alone.
-_ACCOUNTS = """CREATE TABLE accounts (
+# `wealth` and `credit` hold signed integers of 64 bits. A row of `accounts` is written with every answer: it fits into
+# one page where the table has row ids, and not otherwise. A row of `old_samples` takes four pages, and is written once
+# in history.RECENT answers.
+_ACCOUNTS = (
+    """CREATE TABLE accounts (
+        model TEXT, account TEXT,
+        cost_micro INTEGER NOT NULL, queries INTEGER NOT NULL, owed INTEGER NOT NULL, version INTEGER NOT NULL,
+        failures INTEGER NOT NULL, failing_since REAL NOT NULL,
+        wealth BLOB NOT NULL, new_digests BLOB NOT NULL, new_sketches BLOB NOT NULL,
+        PRIMARY KEY (model, account)
+    )""",
+    """CREATE TABLE old_samples (
+        model TEXT, account TEXT, digests BLOB NOT NULL, sketches BLOB NOT NULL, PRIMARY KEY (model, account)
+    ) WITHOUT ROWID""",
+)
+# Of version 3, to which version 2 is upgraded first.
+_ACCOUNTS_3 = """CREATE TABLE accounts (
         model TEXT, account TEXT,
         cost_micro INTEGER NOT NULL, queries INTEGER NOT NULL, owed INTEGER NOT NULL, version INTEGER NOT NULL,
         failures INTEGER NOT NULL, failing_since REAL NOT NULL,
@@ -26,30 +41,25 @@ _OUTCOMES_2 = """CREATE TABLE outcomes (
         solution TEXT PRIMARY KEY, digest TEXT NOT NULL, settled REAL NOT NULL,
         price INTEGER NOT NULL, work INTEGER NOT NULL, rest INTEGER NOT NULL, expires REAL NOT NULL
     ) WITHOUT ROWID"""
-# `solution` is the last one that used an id. The id is spent if that has an outcome.
-_USES = (
-    """CREATE TABLE uses (
+# `solution` is the last one that used an id. The id is spent if that has an outcome. Times of expiry have no index: one
+# more page would be written for every row, and rows are looked through anyway, see ExpiredRows.
+_USES = """CREATE TABLE uses (
         id TEXT PRIMARY KEY, uses INTEGER NOT NULL, solution TEXT, expires REAL NOT NULL
-    ) WITHOUT ROWID""",
-    "CREATE INDEX uses_expires ON uses (expires)",
-)
-_OUTCOMES = (
-    """CREATE TABLE outcomes (
+    ) WITHOUT ROWID"""
+_OUTCOMES = """CREATE TABLE outcomes (
         solution TEXT PRIMARY KEY, digest TEXT NOT NULL, settled REAL NOT NULL,
         price INTEGER NOT NULL, work INTEGER NOT NULL, rest INTEGER NOT NULL,
         credit BLOB NOT NULL, expires REAL NOT NULL
-    ) WITHOUT ROWID""",
-    "CREATE INDEX outcomes_expires ON outcomes (expires)",
-)
+    ) WITHOUT ROWID"""
 _TABLES = (
     "CREATE TABLE deployment (id TEXT NOT NULL)",
     "CREATE TABLE secrets (id TEXT NOT NULL UNIQUE, value BLOB NOT NULL)",
     """CREATE TABLE keys (
         id TEXT PRIMARY KEY, digest BLOB NOT NULL, account TEXT NOT NULL, created REAL NOT NULL, revoked REAL
     ) WITHOUT ROWID""",
-    _ACCOUNTS,
-    *_USES,
-    *_OUTCOMES,
+    *_ACCOUNTS,
+    _USES,
+    _OUTCOMES,
 )
 
 
@@ -66,7 +76,7 @@ def _upgrade_from_1(connection: sqlite3.Connection) -> None:
     Decision 0013.
     """
     connection.execute("ALTER TABLE accounts RENAME TO old_accounts")
-    for table in (_ACCOUNTS_2, *_USES, _OUTCOMES_2):
+    for table in (_ACCOUNTS_2, _USES, _OUTCOMES_2):
         connection.execute(table)
     connection.execute(
         "INSERT INTO accounts SELECT model, account, cost_micro, excess_micro, queries, 0, 1, 0, 0 FROM old_accounts"
@@ -85,8 +95,7 @@ def _upgrade_from_2(connection: sqlite3.Connection) -> None:
     """
     for table in ("accounts", "outcomes"):
         connection.execute(f"ALTER TABLE {table} RENAME TO old_{table}")
-    connection.execute("DROP INDEX IF EXISTS outcomes_expires")
-    for table in (_ACCOUNTS, *_OUTCOMES):
+    for table in (_ACCOUNTS_3, _OUTCOMES):
         connection.execute(table)
     connection.execute("""INSERT INTO accounts
         SELECT model, account, cost_micro, queries, owed, version, failures, failing_since, x'', x'', x''
@@ -97,4 +106,21 @@ def _upgrade_from_2(connection: sqlite3.Connection) -> None:
         connection.execute(f"DROP TABLE {table}")
 
 
-SCHEMA = Schema(APPLICATION_ID, 3, _create, {1: _upgrade_from_1, 2: _upgrade_from_2})
+def _upgrade_from_3(connection: sqlite3.Connection) -> None:
+    """Drop the indexes by time of expiry, and put the samples of accounts into a table of their own.
+
+    They were in a ring: the next ones may replace some that are not the oldest.
+    """
+    for index in ("uses_expires", "outcomes_expires"):
+        connection.execute(f"DROP INDEX IF EXISTS {index}")
+    connection.execute("ALTER TABLE accounts RENAME TO old_accounts")
+    for table in _ACCOUNTS:
+        connection.execute(table)
+    connection.execute("""INSERT INTO accounts
+        SELECT model, account, cost_micro, queries, owed, version, failures, failing_since, wealth, x'', x''
+        FROM old_accounts""")
+    connection.execute("INSERT INTO old_samples SELECT model, account, digests, sketches FROM old_accounts")
+    connection.execute("DROP TABLE old_accounts")
+
+
+SCHEMA = Schema(APPLICATION_ID, 4, _create, {1: _upgrade_from_1, 2: _upgrade_from_2, 3: _upgrade_from_3})

@@ -90,9 +90,9 @@ class Tariff:
         """
         price = 0
         for charge in charges:
-            repeated = history.holds(charge.identity)
+            queries = history.queries
             history = self._policy.evidence.after(history, charge)
-            price += self.floor if repeated else self.after(history)
+            price += self.floor if history.queries == queries else self.after(history)
         return history, ceil(price * factor)
 
     def unanswered(self, before: History, after: History) -> tuple[History, tuple[int, ...]]:

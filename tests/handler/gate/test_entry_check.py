@@ -183,7 +183,7 @@ def test_without_a_known_key_neither_payload_nor_account_is_looked_at(
         request = SecretRequest(key, sent, 1000, Purpose.explain, "1.0", must_not_be_read)
         problem = problem_of(gate.answer([request], harness.runner.run)[0])
         assert (problem.status, problem.type, problem.challenge) == (401, expected, None)
-    assert set(calls) <= {"account_of"}
+    assert set(calls) <= {"holders", "secrets", "deployment"}
     assert harness.pass_count == 0
 
 

@@ -8,6 +8,7 @@ from calpow.handler.gate.interface import Released
 from calpow.handler.policy.calibrated_policy import PolicyName
 from calpow.handler.policy.tariff import Tariff
 from calpow.puzzle.wire import Challenge
+from tests.support.calibrations import identity
 from tests.support.gate_harness import (
     FLOOR_HASHES,
     GateHarness,
@@ -45,6 +46,18 @@ def make_dear(harness: GateHarness, odd: int = 6) -> None:
     """Send as many odd samples as make the account dear, and pay for them."""
     for number in range(odd):
         buy(harness, f"2.5#dear{number}")
+
+
+def test_an_account_is_known_by_all_its_samples_whatever_of_them_a_settlement_writes(harness: GateHarness) -> None:
+    """Most settlements write the new samples alone, and every 32nd sample takes the old ones with it."""
+    texts: list[str] = []
+    for size in (1, 15, 15, 1, 40, 3, 29, 31):
+        words = [f"1.0#{number}" for number in range(len(texts), len(texts) + size)]
+        buy(harness, " ".join(words))
+        texts += words
+        history = harness.account().history
+        assert history.digests + history.new_digests == b"".join(identity(text).digest for text in texts)
+    assert len(history.digests) > 0 < len(history.new_digests)
 
 
 @pytest.mark.parametrize("cost", ["1.0", "1.5", "2.5"])
@@ -97,7 +110,7 @@ def test_two_workers_that_answer_the_same_sample_at_once_charge_it_once(harness:
     assert decision_type(harness.ask("1.5#it", paid[0], gate=harness.worker_on(ledger))) == "answered"
     assert len(ledger.calls) == 2, "the account had changed"
     history = harness.account().history
-    assert (history.queries, history.cost_micro, len(history.digests)) == (1, 1_500_000, 8)
+    assert (history.queries, history.cost_micro, len(history.new_digests)) == (1, 1_500_000, 8)
 
 
 def test_what_is_asked_for_a_repeated_sample_is_what_is_asked_for_any_other(harness: GateHarness) -> None:
@@ -136,10 +149,10 @@ def test_a_withheld_sample_is_repeated_only_once_its_rest_is_paid(harness: GateH
     header = claim_work(challenge_of(harness.ask(text, counted=False)))
     rest = challenge_of(harness.ask(text, header, counted=False))
     charged = harness.account().history
-    assert (charged.queries, charged.digests) == (2, b"")
+    assert (charged.queries, charged.new_digests) == (2, b"")
     buy(harness, text, rest, counted=False)
     before = harness.account().history
-    assert (before.queries, before.wealth, len(before.digests)) == (2, charged.wealth, 16)
+    assert (before.queries, before.wealth, len(before.new_digests)) == (2, charged.wealth, 16)
     buy(harness, text)
     assert harness.account().history == before
 

@@ -165,7 +165,7 @@ def test_samples_are_counted_whether_the_answer_leaves_or_not_and_credited_only_
     assert much.history == reduce(EVIDENCE.after, charged, situation.account.history)
     assert (little.history.queries, little.history.cost_micro) == (much.history.queries, much.history.cost_micro)
     before = situation.account.history
-    assert little.history.digests == before.digests
+    assert little.history.new_digests == before.new_digests
     bets = zip(before.wealth, little.history.wealth, much.history.wealth, strict=True)
     assert all(unpaid == max(earlier, paid) for earlier, unpaid, paid in bets)
     identities = [charge.identity for charge in charged]

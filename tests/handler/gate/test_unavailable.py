@@ -25,7 +25,7 @@ from tests.support.gate_harness import (
 )
 from tests.support.text_runner import TextRequest
 
-STEPS = ("account_of", "standing", "admit", "settle")
+STEPS = ("holders", "admit", "settle")
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def test_a_failure_that_cannot_be_counted_is_not_told(harness: GateHarness, text
     released(harness.ask("1.0", paid))
 
 
-@pytest.mark.parametrize("step", ["standing", "admit", "account"])
+@pytest.mark.parametrize("step", ["holders", "admit", "account"])
 def test_a_retry_while_the_ledger_is_down_can_be_made_again(harness: GateHarness, step: str) -> None:
     paid = harness.pay("1.0")
     released(harness.ask("1.0", paid))
@@ -108,7 +108,7 @@ def test_a_retry_while_the_ledger_is_down_can_be_made_again(harness: GateHarness
     released(harness.ask("1.0", paid))
 
 
-@pytest.mark.parametrize("step", ["standing", "admit", "settle"])
+@pytest.mark.parametrize("step", ["holders", "admit", "settle"])
 def test_a_withheld_answer_that_cannot_be_collected_now_can_be_later(harness: GateHarness, step: str) -> None:
     paid = solution(rest_challenge(harness.ask(payload_of(4), harness.pay("1.0"), counted=False)))
     assert_unavailable(harness.ask(payload_of(4), paid, counted=False, gate=harness.hooked_worker(broken(step))))

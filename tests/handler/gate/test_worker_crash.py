@@ -16,7 +16,7 @@ from tests.support.text_runner import TextRequest
 pytestmark = pytest.mark.slow
 
 SETTLED = "after settling"
-STEPS = ("before standing", "before admit", "after admit", "after the pass", "before settle", SETTLED)
+STEPS = ("before holders", "before admit", "after admit", "after the pass", "before settle", SETTLED)
 
 
 # A fork of a process without threads, which has imported torch already.
@@ -81,7 +81,7 @@ def test_the_rest_of_an_answer_that_a_killed_worker_withheld_is_asked_and_buys_i
     charged = harness.account()
     rest = rest_challenge(harness.ask(dear, sent, counted=False))
     assert next_hashes_of(harness.ask(dear, solution(rest), counted=False)) > 0
-    assert replace(harness.account().history, digests=b"") == charged.history
+    assert replace(harness.account().history, new_digests=b"") == charged.history
 
 
 def test_killed_workers_use_up_a_solution_after_five_passes(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from calpow.handler.ledger.history import NO_HISTORY, History
 from calpow.handler.ledger.ledger import (
     NEW_ACCOUNT,
     Account,
+    KeyHolder,
     Ledger,
     Standing,
 )
@@ -19,6 +20,8 @@ from tests.support.ledgers import (
     charge_once,
     settle,
     settlement,
+    spend,
+    use,
 )
 
 
@@ -35,6 +38,23 @@ def test_a_settlement_sets_the_account_and_counts_its_version(uri: str, ledger: 
     assert ledger.settle(MODEL, [settlement(before=1, history=second, owed=large)], now=NOW) == [True]
     assert open_ledger(uri).account(MODEL, "ada") == Account(second, large, 2)
     assert open_ledger(uri).standing(MODEL, "ada", []).account == Account(second, large, 2)
+
+
+def test_holders_of_keys_are_read_with_their_accounts_and_what_their_requests_spent(ledger: Ledger) -> None:
+    ada, bob, revoked = (ledger.add_key(name) for name in ("ada", "bob", "eve"))
+    ledger.revoke_key(revoked.split("_")[1])
+    outcome = spend(ledger, use("a", "b"))
+    state = ledger.account(MODEL, "ada")
+    presented = [(ada, ["b", "c"]), (revoked, ["a"]), (bob, ["c", "a"]), (ada, []), ("", [])]
+    assert ledger.holders(MODEL, presented) == [
+        KeyHolder("ada", Standing(state, {"b": outcome})),
+        None,
+        KeyHolder("bob", Standing(NEW_ACCOUNT, {"a": outcome})),
+        KeyHolder("ada", Standing(state, {})),
+        None,
+    ]
+    assert ledger.holders("letters", [(ada, [])]) == [KeyHolder("ada", Standing(NEW_ACCOUNT, {}))]
+    assert ledger.holders(MODEL, []) == []
 
 
 def test_accounts_and_models_are_kept_apart(ledger: Ledger) -> None:

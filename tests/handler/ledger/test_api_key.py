@@ -10,6 +10,7 @@ from calpow.handler.ledger.ledger import (
     Ledger,
 )
 from calpow.handler.ledger.uri import open_ledger
+from tests.support.ledgers import MODEL
 
 
 def test_everybody_sees_the_same_deployment_and_secrets(uri: str) -> None:
@@ -60,7 +61,9 @@ def test_several_keys_may_share_an_account(ledger: Ledger) -> None:
     ],
 )
 def test_what_is_not_quite_a_key_leads_nowhere(ledger: Ledger, spoil: Callable[[str], str]) -> None:
-    assert ledger.account_of(spoil(ledger.add_key("ada"))) is None
+    spoiled = spoil(ledger.add_key("ada"))
+    assert ledger.account_of(spoiled) is None
+    assert ledger.holders(MODEL, [(spoiled, ["a"])]) == [None]
 
 
 def test_a_revoked_key_is_refused_at_once_everywhere(uri: str, ledger: Ledger) -> None:

@@ -12,6 +12,7 @@ from calpow.handler.ledger.history import (
     DIGESTS,
     MOST_COST_MICRO,
     NO_HISTORY,
+    RECENT,
     SKETCH_BYTES,
     SKETCHES,
     Charge,
@@ -42,19 +43,22 @@ class Model:
     cost: int = 0
     queries: int = 0
     wealth: list[int] = field(default_factory=lambda: [0, 0])
-    digests: dict[int, bytes] = field(default_factory=dict)
-    sketches: dict[int, bytes] = field(default_factory=dict)
+    digests: list[bytes] = field(default_factory=list)
+    sketches: list[bytes] = field(default_factory=list)
+    recent: int = 0
 
     def take(self, charge: Charge) -> None:
-        if charge.identity.digest in self.digests.values():
+        if charge.identity.digest in self.digests:
             return
         sketch = charge.identity.sketch
-        is_copy = any(distance(sketch, other) <= self.likeness for other in self.sketches.values()) and sketch
+        is_copy = any(distance(sketch, other) <= self.likeness for other in self.sketches) and sketch
         for bet, step in enumerate(charge.steps):
             self.wealth[bet] = sorted((0, self.wealth[bet] + (max(step, 0) if is_copy else step), CEILING))[1]
-        self.digests[self.queries % history_module.DIGESTS] = charge.identity.digest
-        if sketch:
-            self.sketches[min(self.queries % history_module.SKETCHES, len(self.sketches))] = sketch
+        self.digests.append(charge.identity.digest)
+        self.sketches += [sketch] if sketch else []
+        self.recent = (self.recent + 1) % history_module.RECENT
+        if not self.recent:
+            del self.digests[: -history_module.DIGESTS], self.sketches[: -history_module.SKETCHES]
         self.cost += charge.cost_micro
         self.queries += 1
 
@@ -71,6 +75,7 @@ def test_a_history_agrees_with_a_slow_model_of_it(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(history_module, "DIGESTS", 4)
         patch.setattr(history_module, "SKETCHES", 3)
+        patch.setattr(history_module, "RECENT", 2)
         model, past = Model(likeness), NO_HISTORY
         for steps, name, look in samples:
             charge = Charge(2, steps, SampleIdentity(name.encode() * DIGEST_BYTES, SKETCH_OF.get(look, b"")))
@@ -83,9 +88,10 @@ def test_a_history_agrees_with_a_slow_model_of_it(
             )
         assert (past.cost_micro, past.queries) == (model.cost, model.queries)
         assert past.wealth in ((), tuple(model.wealth))
-        assert len(past.digests) <= 4 * DIGEST_BYTES
-        assert len(past.sketches) <= 3 * SKETCH_BYTES
-        assert all(past.holds(SampleIdentity(digest)) for digest in model.digests.values())
+        assert past.digests + past.new_digests == b"".join(model.digests)
+        assert past.sketches + past.new_sketches == b"".join(model.sketches)
+        assert len(past.digests + past.new_digests) <= 5 * DIGEST_BYTES
+        assert all(past.holds(SampleIdentity(digest)) for digest in model.digests)
 
 
 def test_a_sample_that_was_answered_before_is_neither_charged_nor_credited() -> None:
@@ -103,12 +109,13 @@ def test_a_summed_cost_never_outgrows_the_integers_of_a_ledger(sign: int) -> Non
     assert after(past, replace(sample(12), cost_micro=-sign)).cost_micro == sign * (MOST_COST_MICRO - 1)
 
 
-def test_the_last_1024_samples_are_known_and_no_earlier_one() -> None:
-    past = NO_HISTORY
-    for number in range(1, 3 * DIGESTS // 2 + 1):
+@pytest.mark.parametrize("recent", [0, 1, RECENT - 1])
+def test_the_last_1024_samples_are_known_and_few_earlier_ones(recent: int) -> None:
+    past, last = NO_HISTORY, 3 * DIGESTS // 2 + recent
+    for number in range(1, last + 1):
         past = after(past, sample(number))
-    known = [number for number in range(1, past.queries + 1) if past.holds(sample(number).identity)]
-    assert known == list(range(DIGESTS // 2 + 1, 3 * DIGESTS // 2 + 1))
+    known = [number for number in range(1, last + 1) if past.holds(sample(number).identity)]
+    assert known == list(range(last - DIGESTS - recent + 1, last + 1))
 
 
 def test_bytes_across_two_digests_are_no_digest() -> None:
@@ -121,7 +128,7 @@ def test_a_sample_without_a_digest_is_always_charged_and_none_is_forgotten_for_i
     past = after(NO_HISTORY, sample(1))
     nameless = Charge(3, (1, 0), SampleIdentity(b""))
     twice = after(after(past, nameless), nameless)
-    assert (twice.queries, twice.wealth, twice.digests) == (3, (2, 0), past.digests)
+    assert (twice.queries, twice.wealth, twice.new_digests) == (3, (2, 0), past.new_digests)
 
 
 @pytest.mark.parametrize(("bits", "credited"), [(0, False), (16, False), (17, True)])
@@ -145,15 +152,14 @@ def test_ten_thousand_samples_take_no_more_room_than_a_thousand() -> None:
         past = after(past, sample(number, 1, -1, sketch=number.to_bytes(SKETCH_BYTES, "big")))
     assert (past.cost_micro, past.queries, len(past.wealth)) == (30_000, 10_000, 2)
     assert (len(past.digests), len(past.sketches)) == (DIGESTS * DIGEST_BYTES, SKETCHES * SKETCH_BYTES)
+    assert len(past.new_digests) < RECENT * DIGEST_BYTES
 
 
-def test_one_sample_changes_one_digest_and_one_sketch_in_place() -> None:
+def test_old_samples_change_once_in_32_samples() -> None:
     past = NO_HISTORY
-    for number in range(2 * DIGESTS):
+    for number in range(1, 2 * DIGESTS):
         later = after(past, sample(number, sketch=number.to_bytes(SKETCH_BYTES, "big")))
-        if number >= DIGESTS:
-            changed = [place for place in range(DIGESTS * DIGEST_BYTES) if past.digests[place] != later.digests[place]]
-            assert changed[-1] // DIGEST_BYTES == changed[0] // DIGEST_BYTES == number % DIGESTS
+        assert (later.digests is past.digests, later.sketches is past.sketches) == (number % RECENT != 0,) * 2
         past = later
 
 
@@ -176,7 +182,7 @@ def test_an_answer_that_is_withheld_and_then_leaves_has_the_effect_of_one_that_l
         final = after(final, charge)
     waiting, credit = withheld(past, *charges)
     assert waiting.wealth == tuple(map(max, wealth, final.wealth))
-    assert (waiting.digests, waiting.sketches) == (b"", b"")
+    assert (waiting.new_digests, waiting.new_sketches) == (b"", b"")
     assert waiting.answered([charge.identity for charge in charges], credit) == final
 
 

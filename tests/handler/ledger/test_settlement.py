@@ -1,7 +1,5 @@
 """A settlement is a compare-and-set that is written completely or not at all."""
 
-from dataclasses import replace
-
 import pytest
 
 from calpow.handler.errors import LedgerError
@@ -38,7 +36,7 @@ def test_what_is_settled_is_spent_with_its_outcome(uri: str, ledger: Ledger) -> 
     first, second = use("a", "b"), use("c", digest="e")
     admit(ledger, first, second)
     later = spending(second, price=2**53 + 1, rest=5)
-    later = replace(later, outcome=replace(later.outcome, credit=(2**53 + 1, -3)))
+    later = later._replace(outcome=later.outcome._replace(credit=(2**53 + 1, -3)))
     spent = [spending(first, settled=NOW + 0.25, price=11, work=9), later]
     assert ledger.settle(MODEL, [settlement(*spent)], now=NOW) == [True]
     a, c = Outcome("a+b", "d", NOW + 0.25, 11, 9, 0), Outcome("c", "e", NOW, 2**53 + 1, 8, 5, (2**53 + 1, -3))

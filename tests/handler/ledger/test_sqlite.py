@@ -39,6 +39,7 @@ OPERATIONS: dict[str, Callable[[Ledger], object]] = {
     "keys": lambda ledger: ledger.keys(),
     "revoke_key": lambda ledger: ledger.revoke_key("0"),
     "account_of": lambda ledger: ledger.account_of("cp_00000000_" + "0" * 48),
+    "holders": lambda ledger: ledger.holders(MODEL, [("cp_00000000_" + "0" * 48, ["x"])]),
     "account": lambda ledger: ledger.account(MODEL, "ada"),
     "standing": lambda ledger: ledger.standing(MODEL, "ada", ["x"]),
     "admit": lambda ledger: ledger.admit([use("x")], now=NOW),
@@ -287,12 +288,12 @@ def test_another_programs_database_is_left_alone(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("version", [0, 4, 7])
+@pytest.mark.parametrize("version", [0, 5, 7])
 def test_a_ledger_of_another_schema_is_refused(ledger: Ledger, path: Path, version: int) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA user_version = {version}")
     before = path.read_bytes()
-    refuses(open_ledger(f"sqlite:///{path}"), f"schema {version}", "reads 3")
+    refuses(open_ledger(f"sqlite:///{path}"), f"schema {version}", "reads 4")
     assert path.read_bytes() == before
 
 

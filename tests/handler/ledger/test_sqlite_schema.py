@@ -3,6 +3,7 @@
 import os
 import signal
 import sqlite3
+import struct
 from contextlib import closing
 from pathlib import Path
 
@@ -224,6 +225,7 @@ def test_a_worker_killed_right_after_the_upgrade_leaves_an_upgraded_file(path: P
 # The tables that were other ones in version 2, word for word.
 VERSION_2 = """
 DROP TABLE accounts;
+DROP TABLE old_samples;
 DROP TABLE outcomes;
 CREATE TABLE accounts (
         model TEXT, account TEXT,
@@ -277,3 +279,41 @@ def test_failures_that_version_2_counted_still_count(path_2: Path) -> None:
     ledger = open_ledger(f"sqlite:///{path_2}")
     fail(ledger, "another")
     assert list(outcomes(ledger, "another")) == ["another"]
+
+
+# The table that was another one in version 3, word for word, and its indexes.
+VERSION_3 = """
+DROP TABLE accounts;
+DROP TABLE old_samples;
+CREATE TABLE accounts (
+        model TEXT, account TEXT,
+        cost_micro INTEGER NOT NULL, queries INTEGER NOT NULL, owed INTEGER NOT NULL, version INTEGER NOT NULL,
+        failures INTEGER NOT NULL, failing_since REAL NOT NULL,
+        wealth BLOB NOT NULL, digests BLOB NOT NULL, sketches BLOB NOT NULL,
+        PRIMARY KEY (model, account)
+    ) WITHOUT ROWID;
+CREATE INDEX uses_expires ON uses (expires);
+CREATE INDEX outcomes_expires ON outcomes (expires);
+"""
+
+
+def test_of_version_3_everything_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "third.db"
+    ledger = open_ledger(f"sqlite:///{path}")
+    key, outcome = ledger.add_key("ada"), spend(ledger, use("spent"))
+    wealth, digests, sketches = struct.pack("<2q", 3, -(2**40)), b"d" * 16, b"s" * 32
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(VERSION_3)
+        row = (MODEL, "ada", 5, 7, -3, 4, 10, NOW, wealth, digests, sketches)
+        connection.execute(f"INSERT INTO accounts VALUES ({', '.join('?' * len(row))})", row)
+        connection.execute("PRAGMA user_version = 3")
+        connection.commit()
+    for _ in range(2):
+        upgraded = open_ledger(f"sqlite:///{path}")
+        assert upgraded.account(MODEL, "ada") == Account(History(5, 7, (3, -(2**40)), digests, sketches), -3, 4)
+        assert upgraded.account_of(key) == "ada"
+        assert outcomes(upgraded, "spent") == {"spent": outcome}
+    fail(upgraded, "another")
+    assert list(outcomes(upgraded, "another")) == ["another"]
+    open_ledger(f"sqlite:///{tmp_path}/new.db").deployment()
+    assert schema(path) == schema(tmp_path / "new.db")
