@@ -19,6 +19,7 @@ from calpow.archiver.calibration.policy_fit.affordability import Limits
 from calpow.archiver.calibration.policy_fit.evidence_data import EvidenceData
 from calpow.archiver.calibration.policy_fit.evidence_fit import fit_evidence
 from calpow.archiver.calibration.policy_fit.fitted_evidence import Candidate, FittedEvidence
+from calpow.archiver.calibration.policy_fit.joint_scales import JointScales
 from calpow.archiver.calibration.policy_fit.paper_fit import FittedPaper, fit_paper
 from calpow.archiver.calibration.policy_fit.user_profiles import profiles
 from calpow.archiver.calibration.rehearsal import (
@@ -46,9 +47,11 @@ from calpow.archiver.data.data_source import DataSource
 from calpow.archiver.data.payloads import PayloadFolder
 from calpow.archiver.victim.victim_archive import VictimArchive, copy_victim
 from calpow.handler.errors import CalibrationError
+from calpow.handler.leakage.score import ScoredSamples
 from calpow.handler.leakage.specs import ScoreName, ScoreSpec
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy, PolicyName
 from calpow.handler.policy.evidence import Evidence, ScoreTest
+from calpow.handler.policy.joint_oddness import JOINT, OddnessScale
 from calpow.handler.policy.solver_fit import SolverFit
 from calpow.puzzle.profiles import PROFILES, PuzzleKind
 
@@ -143,12 +146,13 @@ def _fit(order: CalibrationOrder, measured: VictimScores, log: Callable[[str], N
     candidates = _varying(order, legitimate.samples, specs, log)
 
     def fitted(data: EvidenceData) -> FittedEvidence:
-        return fit_evidence(data, candidates, limits, np.random.default_rng(order.seed), every=bool(order.scores))
+        rng = np.random.default_rng(order.seed)
+        return fit_evidence(data, candidates, joint_scores(specs, candidates), limits, rng, every=bool(order.scores))
 
     evidence = fitted(data)
     intolerant = fitted(replace(data, tolerated={}, shown=data.tolerated)) if data.tolerated else None
     paper = fit_paper(legitimate.samples, limits.budget, limits.cap, np.random.default_rng(order.seed))
-    return _Fits(_worker_scores(specs, evidence), evidence, intolerant, paper)
+    return _Fits(worker_scores(specs, evidence), evidence, intolerant, paper)
 
 
 def candidate_tests(specs: Sequence[ScoreSpec], labels: Sequence[str] = ()) -> list[Candidate]:
@@ -160,6 +164,17 @@ def candidate_tests(specs: Sequence[ScoreSpec], labels: Sequence[str] = ()) -> l
         if not named or spec.name.value in named
         for two_sided in ((False, True) if spec.name in TWO_SIDED else (False,))
     ]
+
+
+def joint_scores(specs: Sequence[ScoreSpec], candidates: Sequence[Candidate]) -> tuple[int, ...]:
+    """Return the positions of the candidates' scores that make up their joint oddness.
+
+    These are all but PATE's cost, which says what the entropy of the same votes says, but saturates.
+    """
+    scores = dict.fromkeys(candidate.score for candidate in candidates)
+    names = {specs[score].name for score in scores}
+    doubled = {ScoreName.pate} if ScoreName.vote_entropy in names else set()
+    return tuple(score for score in scores if specs[score].name not in doubled)
 
 
 def _varying(
@@ -183,10 +198,12 @@ def _varying(
     return [candidate for candidate in candidates if labels[candidate.score] not in constant]
 
 
-def _worker_scores(specs: tuple[ScoreSpec, ...], fit: FittedEvidence) -> tuple[ScoreSpec, ...]:
+def worker_scores(specs: tuple[ScoreSpec, ...], fit: FittedEvidence) -> tuple[ScoreSpec, ...]:
     """Return the scores that a worker computes: the first, which the paper's policy sums, and those that are bet on."""
-    places = dict.fromkeys([0, *(test.candidate.score for test in fit.tests)])
-    return tuple(specs[place] for place in places)
+    bet_on = [test.candidate.score for test in fit.tests]
+    places = dict.fromkeys([0, *bet_on, *(fit.scales.scores if fit.scales else ())])
+    # The joint oddness, which is no score of a worker's own, follows the last.
+    return tuple(specs[place] for place in places if place < len(specs))
 
 
 def evidence_policy(
@@ -196,18 +213,28 @@ def evidence_policy(
     return Evidence(
         tests=tuple(
             ScoreTest(
-                score=scores.index(specs[test.candidate.score]),
+                score=scores.index(specs[test.candidate.score]) if test.candidate.score < len(specs) else None,
                 high=_reachable(test.high),
                 low=() if test.low is None else _reachable(test.low, -1),
             )
             for test in fit.tests
         ),
+        scales=() if fit.scales is None else _worker_scales(fit.scales, specs, scores),
         levels=fit.bets.shares,
         stakes=fit.bets.stakes,
         exponent=fit.exponent,
         ceiling=fit.ceiling,
         entry=fit.entry,
         likeness=likeness,
+    )
+
+
+def _worker_scales(
+    scales: JointScales, specs: Sequence[ScoreSpec], scores: Sequence[ScoreSpec]
+) -> tuple[OddnessScale, ...]:
+    return tuple(
+        OddnessScale(scores.index(specs[score]), tuple(map(tuple, quantiles)))
+        for score, quantiles in zip(scales.scores, scales.quantiles.tolist(), strict=True)
     )
 
 
@@ -279,6 +306,11 @@ def _inputs(
     users = profiles(legitimate.samples, () if honest_only else tuple(legitimate.tolerated))
     attacks = {} if honest_only else measured.attacks
     labels = [spec.label for spec in measured.setup.scores]
+    reference, strangers = ScoredSamples(legitimate.samples.costs, legitimate.samples.labels), attacks
+    if fit.scales is not None:
+        labels.append(JOINT)
+        reference = fit.scales.extended(reference)
+        strangers = {name: fit.scales.extended(scored) for name, scored in attacks.items()}
     return RehearsalInputs(
         samples=legitimate.samples,
         profiles=users,
@@ -288,7 +320,7 @@ def _inputs(
             for name, scored in attacks.items()
         },
         own_data=measured.own_data,
-        auroc={name: separations(scored, legitimate.samples, labels) for name, scored in attacks.items()},
+        auroc={name: separations(scored, reference, labels) for name, scored in strangers.items()},
         times=times,
         horizon=order.horizon,
     )

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from calpow.archiver.calibration.calibration_document import RehearsalEvidence, SimulatedProfile
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy, PolicyName
+from calpow.handler.policy.evidence import ScoreTest
+from calpow.handler.policy.joint_oddness import JOINT
 
 # Floors for a stolen answer: below the first, an attacker gets through; the second is the aim.
 GETS_THROUGH = 5.0
@@ -59,7 +61,12 @@ def scores_in_use(policy: CalibratedPolicy) -> Mapping[str, bool]:
     """Return the labels of the scores that a policy acts on, and whether both high and low values are odd."""
     if policy.name is PolicyName.paper:
         return {policy.scores[0].label: True}
-    return {policy.scores[test.score].label: bool(test.low) for test in policy.evidence.tests}
+    return {score_label(policy, test): bool(test.low) for test in policy.evidence.tests}
+
+
+def score_label(policy: CalibratedPolicy, test: ScoreTest) -> str:
+    """Return the label of the score that a test is of."""
+    return JOINT if test.score is None else policy.scores[test.score].label
 
 
 def _cheaper(attackers: Sequence[SimulatedProfile], limit: float) -> tuple[SimulatedProfile, ...]:

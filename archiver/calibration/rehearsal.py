@@ -229,7 +229,7 @@ def dearest_class_mix(profiles: Sequence[SimulatedProfile]) -> float:
     return max(profile.dearest for profile in profiles if profile.role is Role.legitimate and not profile.kind)
 
 
-def separations(attack: ScoredSamples, legitimate: Samples, labels: Sequence[str]) -> dict[str, float]:
+def separations(attack: ScoredSamples, legitimate: ScoredSamples, labels: Sequence[str]) -> dict[str, float]:
     """Return the AUROC of each score, standardised by class, of an attacker's queries against legitimate ones."""
     truth = np.repeat([1, 0], [len(attack.costs), len(legitimate.costs)])
     answers = np.concatenate([attack.labels.numpy(), legitimate.labels.numpy()])

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from calpow.archiver.calibration.calibration_document import Provenance
+from calpow.archiver.calibration.near_copies import near_copy_bits
 from calpow.archiver.calibration.order import CalibrationOrder
-from calpow.archiver.calibration.policy_fit.near_copies import near_copy_bits
 from calpow.archiver.calibration.records.recorded_samples import read_records, recorded_scores, vet_records
 from calpow.archiver.calibration.samples import Samples, price_folder
 from calpow.archiver.calibration.score_setup import ScoreSetup, reference_attacks, set_up_scores

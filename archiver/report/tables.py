@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from calpow.archiver.calibration.calibration_document import Calibration, RehearsalEvidence, SimulatedProfile
-from calpow.archiver.calibration.judgement import AIM, MOST_TOLERATED, scores_in_use
+from calpow.archiver.calibration.judgement import AIM, MOST_TOLERATED, score_label, scores_in_use
 from calpow.archiver.calibration.timing.tight_loop import TightLoop
 from calpow.archiver.report.charts import letter, style
 from calpow.archiver.report.formats import number, times
@@ -187,7 +187,7 @@ def score_rows(policy: CalibratedPolicy) -> list[ScoreRow]:
         return []
     sides: Mapping[str, bool] = scores_in_use(policy)
     return [
-        ScoreRow(policy.scores[test.score].label, sides[policy.scores[test.score].label], _reachable(test, policy))
+        ScoreRow(score_label(policy, test), sides[score_label(policy, test)], _reachable(test, policy))
         for test in policy.evidence.tests
     ]
 

@@ -12,7 +12,7 @@ from calpow.handler.policy.calibrated_policy import CalibratedPolicy
 from calpow.handler.policy.validation import AGAIN, check_policy
 from calpow.puzzle.errors import PuzzleError
 
-SCHEMA = 8
+SCHEMA = 9
 
 
 def load_policy(path: Path) -> CalibratedPolicy:

@@ -17,20 +17,21 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from calpow.handler.ledger.history import MICRO, Charge, History, SampleIdentity
+from calpow.handler.policy.joint_oddness import OddnessScale
 
 
 @dataclass(frozen=True)
 class ScoreTest:
     """The oddness of one score, by class of the answer.
 
-    score: position of the score among those of the policy.
+    score: position of the score among those of the policy; None for the joint oddness of all scales.
     high: for each class, ascending numbers; a score that exceeds k of them reaches level k. A class has fewer of them
         than there are levels where too few legitimate samples show how rare the last levels are.
     low: the same for small scores: descending numbers that a score falls below. Empty for scores that are read from
         one side only.
     """
 
-    score: int
+    score: int | None
     high: tuple[tuple[float, ...], ...]
     low: tuple[tuple[float, ...], ...] = ()
 
@@ -51,6 +52,7 @@ class Evidence:
     """The policy.
 
     tests: the scores that are bet on, each with bets of its own.
+    scales: those of the scores that make up the joint oddness; empty where no test is of it.
     levels: descending shares of legitimate samples.
     stakes: the parts of a bet's wealth that are staked on a sample.
     exponent: the power of the mean wealth that multiplies the floor.
@@ -61,6 +63,7 @@ class Evidence:
     """
 
     tests: tuple[ScoreTest, ...]
+    scales: tuple[OddnessScale, ...]
     levels: tuple[float, ...]
     stakes: tuple[float, ...]
     exponent: float
@@ -96,9 +99,13 @@ class Evidence:
 
         The first score is the cost that the paper's policy sums.
         """
+        joint = 0.0
+        for scale in self.scales:
+            joint += scale.oddness(scores[scale.score], label)
         steps: list[int] = []
         for test in self.tests:
-            steps += self.steps[test.level(scores[test.score], label)]
+            value = joint if test.score is None else scores[test.score]
+            steps += self.steps[test.level(value, label)]
         return Charge(round(scores[0] * MICRO), tuple(steps), identity)
 
     def after(self, history: History, charge: Charge) -> History:

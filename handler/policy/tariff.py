@@ -1,13 +1,14 @@
-"""Prices of an account's samples, from its state, in steps of a quarter of a bit.
+"""Prices of an account's samples, from its state, to the nearest step of a quarter of a bit.
 
 A challenge and PoW-Next state steps only, so that what an account owes does not tell finely what a query cost.
 Decision 0006.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from itertools import pairwise
+from math import ceil, sqrt
 
 from calpow.handler.ledger.history import Charge, History
 from calpow.handler.ledger.ledger import Account
@@ -17,7 +18,7 @@ from calpow.puzzle.puzzle import Puzzle
 STEPS_PER_BIT = 4
 # The longest challenge, in seconds of the reference client.
 LONGEST_SECONDS = 900.0
-# The puzzle nearest to a step may fall a little short of the step.
+# The cap is a multiple of the floor, and may be a step but for the last digit.
 _ROUNDING = 1e-9
 
 
@@ -37,8 +38,13 @@ class Tariff:
     def __init__(self, policy: CalibratedPolicy) -> None:
         self._policy = policy
         self._floor = policy.solver.work(policy.floor_seconds)
-        self._ideal, self._steps = _grid(policy, self._floor)
-        self.floor = self._step(self._floor)
+        ideals, self._steps = _grid(policy, self._floor)
+        # A price below the geometric mean of two steps is the lower one.
+        self._bounds = [sqrt(low * high) for low, high in pairwise(ideals)]
+        self._cheapest = min(bisect_left(self._steps, _hashes(policy, self._floor)), len(self._steps) - 1)
+        dearest = bisect_right(ideals, policy.cap * self._floor * (1 + _ROUNDING)) - 1
+        self._dearest = max(self._cheapest, dearest)
+        self.floor = self._steps[self._cheapest]
         self.longest = self._steps[-1]
 
     def after(self, history: History) -> int:
@@ -100,8 +106,8 @@ class Tariff:
         return before.unanswered(self._policy.evidence.adopt(before), after)
 
     def _step(self, work: float) -> int:
-        index = bisect_left(self._ideal, work * (1 - _ROUNDING))
-        return self._steps[min(index, len(self._steps) - 1)]
+        nearest = bisect_left(self._bounds, work)
+        return self._steps[max(self._cheapest, min(nearest, self._dearest))]
 
 
 def _grid(policy: CalibratedPolicy, floor: float) -> tuple[list[float], list[int]]:

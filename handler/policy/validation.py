@@ -8,6 +8,7 @@ from calpow.handler.errors import CalibrationError
 from calpow.handler.ledger.history import SKETCH_BITS
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
 from calpow.handler.policy.evidence import Evidence, ScoreTest
+from calpow.handler.policy.joint_oddness import SHARES, OddnessScale
 
 AGAIN = "make it again with calpow calibrate"
 # Integers of an account for one model: the wealth of its bets, its summed cost and its number of queries.
@@ -66,6 +67,7 @@ def _evidence_faults(evidence: Evidence, scores: int, classes: int) -> Iterator[
         yield f"likeness must be between -1 and {SKETCH_BITS}, not {evidence.likeness}"
     if evidence.bets + 2 > MOST_NUMBERS:
         yield f"tests, levels and stakes make {evidence.bets} bets, and an account has room for {MOST_NUMBERS - 2}"
+    yield from _joint_faults(evidence, scores, classes)
     for index, test in enumerate(evidence.tests):
         for fault in _test_faults(test, scores, classes, len(evidence.levels)):
             yield f"tests[{index}].{fault}"
@@ -78,8 +80,28 @@ def _share_faults(name: str, shares: Sequence[float]) -> Iterator[str]:
         yield f"{name} must be more than 0 and less than 1, not {list(shares)}"
 
 
+def _joint_faults(evidence: Evidence, scores: int, classes: int) -> Iterator[str]:
+    if not evidence.scales and any(test.score is None for test in evidence.tests):
+        yield "scales must not be empty where a test is of the joint oddness"
+    for index, scale in enumerate(evidence.scales):
+        for fault in _scale_faults(scale, scores, classes):
+            yield f"scales[{index}].{fault}"
+
+
+def _scale_faults(scale: OddnessScale, scores: int, classes: int) -> Iterator[str]:
+    if not 0 <= scale.score < scores:
+        yield f"score is {scale.score}, and there are {scores} scores"
+    if len(scale.quantiles) != classes:
+        yield f"quantiles has {len(scale.quantiles)} of {classes} classes"
+    for label, numbers in enumerate(scale.quantiles):
+        if len(numbers) != len(SHARES):
+            yield f"quantiles[{label}] has {len(numbers)} numbers instead of {len(SHARES)}"
+        if not _descends(numbers[::-1], ties=True):
+            yield f"quantiles[{label}] must ascend, not {list(numbers)}"
+
+
 def _test_faults(test: ScoreTest, scores: int, classes: int, levels: int) -> Iterator[str]:
-    if not 0 <= test.score < scores:
+    if test.score is not None and not 0 <= test.score < scores:
         yield f"score is {test.score}, and there are {scores} scores"
     for name, thresholds in {"high": test.high, "low": test.low}.items():
         if len(thresholds) != classes and (thresholds or name == "high"):

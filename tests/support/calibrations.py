@@ -37,6 +37,7 @@ def flat_test(classes: int, *thresholds: float, score: int = 0) -> ScoreTest:
 # first odd sample of an account is priced at 1.2 or 2 floors.
 EVIDENCE = Evidence(
     tests=(flat_test(2, 1.2, 1.9),),
+    scales=(),
     levels=(0.3, 0.05),
     stakes=(0.5, 0.1),
     exponent=0.4,

@@ -57,19 +57,23 @@ def candidate_tables(data: EvidenceData, candidate: Candidate, slacks: Ints, bet
 
 
 def cross_fit(
-    data: EvidenceData, candidates: Sequence[Candidate], bets: Bets, rng: np.random.Generator
+    data: EvidenceData, candidates: Sequence[Candidate], joint: Sequence[int], bets: Bets, rng: np.random.Generator
 ) -> HeldOutCodes:
-    """Compare the samples of every fold, and the same after every change, with those of the other folds."""
+    """Compare the samples of every fold, and the same after every change, with those of the other folds.
+
+    The candidate after the last score is the joint oddness of the scores at the positions `joint`, if there are any.
+    """
     folds = _folds(data.legitimate.groups.numpy(), rng)
     blank = np.zeros((len(folds), len(candidates)), np.uint8)
     codes = [{name: blank.copy() for name in data.kinds} for _ in SLACKS]
     for fold in range(FOLDS):
         inside, outside = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
+        compared = data.extended(data.scales(joint, outside)) if joint else data
         for place, candidate in enumerate(candidates):
-            groups = _groups(data, candidate, outside)
+            groups = _groups(compared, candidate, outside)
             for slack, by_kind in zip(SLACKS, codes, strict=True):
                 tables = _tables(groups, np.full(data.classes, slack), bets)
-                for name, kind in data.kinds.items():
+                for name, kind in compared.kinds.items():
                     by_kind[name][inside, place] = candidate.codes(kind, tables, inside)
     return HeldOutCodes(bets, data.kinds, tuple(codes))
 

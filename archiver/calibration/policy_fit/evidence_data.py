@@ -1,11 +1,12 @@
 """The samples that the policy `evidence` is fitted to."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from calpow.archiver.calibration.policy_fit.joint_scales import JointScales
 from calpow.archiver.calibration.samples import Ints, Samples
 from calpow.handler.leakage.score import ScoredSamples
 
@@ -48,6 +49,28 @@ class EvidenceData:
         """The samples that scores are compared with, by kind: "" for the legitimate samples themselves."""
         samples = self.legitimate
         return {"": ScoredSamples(samples.costs, samples.labels), **self.tolerated}
+
+    def scales(self, scores: Sequence[int], index: Ints | None = None) -> JointScales:
+        """Return scales of scores, fitted to all legitimate samples or to those at these positions."""
+        costs, answers = self.legitimate.costs.numpy(), self.legitimate.labels.numpy()
+        if index is not None:
+            costs, answers = costs[index], answers[index]
+        return JointScales.fit(costs, answers, scores, self.classes)
+
+    def extended(self, scales: JointScales) -> "EvidenceData":
+        """Return the same data with the joint oddness of every sample as one more score."""
+
+        def each(sets: Mapping[str, ScoredSamples]) -> dict[str, ScoredSamples]:
+            return {name: scales.extended(scored) for name, scored in sets.items()}
+
+        costs = scales.extended(self.references[""]).costs
+        return EvidenceData(
+            replace(self.legitimate, costs=costs),
+            each(self.tolerated),
+            each(self.shown),
+            each(self.attacks),
+            self.own_data,
+        )
 
     @cached_property
     def kinds(self) -> Mapping[str, ScoredSamples]:

@@ -28,10 +28,17 @@ from calpow.archiver.calibration.policy_fit.refinement import refine_slacks
 from calpow.archiver.calibration.policy_fit.score_choice import ScoreChoice, ThievesWealth, choose_scores
 from calpow.archiver.calibration.policy_fit.thieves import thieves_codes
 from calpow.archiver.calibration.policy_fit.user_profiles import draw_users, profiles
-from calpow.archiver.calibration.policy_fit.wealth import HIGHEST_CEILING, Codes, betting_scheme, mean_wealth
+from calpow.archiver.calibration.policy_fit.wealth import (
+    HIGHEST_CEILING,
+    BettingScheme,
+    Codes,
+    betting_scheme,
+    mean_wealth,
+)
 from calpow.archiver.calibration.samples import Ints
 from calpow.archiver.errors import FittingError
 from calpow.handler.leakage.score import ScoredSamples
+from calpow.handler.policy.joint_oddness import JOINT
 
 # Log wealth of a new account's boldest bets.
 ENTRIES = (0.0, 1.0, 2.0, 3.0, 4.0)
@@ -45,6 +52,7 @@ CEILING_ABOVE_CAP = 1.3
 def fit_evidence(
     data: EvidenceData,
     candidates: Sequence[Candidate],
+    joint: Sequence[int],
     limits: Limits,
     rng: np.random.Generator,
     *,
@@ -52,7 +60,9 @@ def fit_evidence(
 ) -> FittedEvidence:
     """Choose scores among the candidates, or take `every` one up to MOST_TESTS, and fit the policy.
 
-    A score that is a candidate twice, from one side and from both, is taken once. Raises FittingError for scores that
+    A score that is a candidate twice, from one side and from both, is taken once. The joint oddness of the scores at
+    the positions `joint` is one more candidate where there are enough samples; of a single score it would say nothing
+    new. Raises FittingError for scores that
     are not finite, and where there is no attacker to choose by.
     """
     if not data.attacks:
@@ -63,7 +73,12 @@ def fit_evidence(
     for scored in (*data.kinds.values(), *data.attacks.values()):
         if not bool(scored.costs.isfinite().all()):
             raise FittingError("some samples have a score that is not finite: leave that score out")
-    return _Fit(data, candidates, limits, rng).run(every=every)
+    scheme = betting_scheme(data.samples_per_answer)
+    if len(joint) < 2 or not scheme.joint:
+        return _Fit(data, scheme, candidates, (), limits, rng).run(every=every)
+    last = data.legitimate.costs.shape[1]
+    candidates = [*candidates, Candidate(last, two_sided=False, place=JOINT)]
+    return _Fit(data, scheme, candidates, tuple(joint), limits, rng).run(every=every)
 
 
 @dataclass(frozen=True)
@@ -76,16 +91,23 @@ class _Steepness:
 
 class _Fit:
     def __init__(
-        self, data: EvidenceData, candidates: Sequence[Candidate], limits: Limits, rng: np.random.Generator
+        self,
+        data: EvidenceData,
+        scheme: BettingScheme,
+        candidates: Sequence[Candidate],
+        joint: tuple[int, ...],
+        limits: Limits,
+        rng: np.random.Generator,
     ) -> None:
-        self._data = data
+        self._scales = data.scales(joint) if joint else None
+        self._data = data if self._scales is None else data.extended(self._scales)
         self._candidates = tuple(candidates)
         self._limits = limits
         self._rng = rng
         self._profiles = profiles(data.legitimate, tuple(data.tolerated))
         self._chosen_by, self._judged_by = _halves(data.attacks, rng)
-        self._scheme = betting_scheme(data.samples_per_answer)
-        self._held_out = cross_fit(data, self._candidates, self._scheme.bets, rng)
+        self._scheme = scheme
+        self._held_out = cross_fit(data, self._candidates, joint, self._scheme.bets, rng)
 
     def run(self, *, every: bool) -> FittedEvidence:
         rows = safe_slacks(self._held_out, self._profiles, self._limits, self._data.classes, self._rng)
@@ -130,6 +152,7 @@ class _Fit:
         steepness = self._steepness(held_out, self._attack_codes(self._chosen_by, tests, slacks), exponent)
         return FittedEvidence(
             tests=tuple(self._test(self._candidates[test], row) for test, row in zip(tests, slacks, strict=True)),
+            scales=self._scales if any(self._candidates[test].place == JOINT for test in tests) else None,
             bets=self._scheme.bets,
             slacks=slack_values(slacks),
             exponent=steepness.exponent,

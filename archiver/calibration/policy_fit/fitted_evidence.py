@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from calpow.archiver.calibration.policy_fit.conformal import levels
+from calpow.archiver.calibration.policy_fit.joint_scales import JointScales
 from calpow.archiver.calibration.policy_fit.wealth import Bets, Codes
 from calpow.archiver.calibration.samples import Floats, Ints
 from calpow.handler.leakage.score import ScoredSamples
@@ -53,12 +54,14 @@ class FittedTest:
 class FittedEvidence:
     """The fitted policy, and what it was chosen by.
 
-    slacks: by test and class, `[tests, classes]`. held_out: codes of the samples, each compared with the other folds,
+    scales: of the joint oddness, the score after the last; None where no test is of it. slacks: by test and class,
+    `[tests, classes]`. held_out: codes of the samples, each compared with the other folds,
     by kind ("" for the samples themselves), `[n, tests]`. attacks: codes of the attackers' queries that the scores were
     not chosen by, whose positions among an attacker's queries are `judged`.
     """
 
     tests: tuple[FittedTest, ...]
+    scales: JointScales | None
     bets: Bets
     slacks: Floats
     exponent: float
@@ -71,5 +74,7 @@ class FittedEvidence:
 
     def codes(self, scored: ScoredSamples) -> Codes:
         """Return the codes of samples, `[n, tests]`."""
+        if self.scales is not None:
+            scored = self.scales.extended(scored)
         every = np.arange(len(scored.labels))
         return np.stack([test.candidate.codes(scored, test.tables, every) for test in self.tests], axis=1)

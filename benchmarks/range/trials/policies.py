@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from benchmarks.range.cache import folder, whole_file
 from benchmarks.range.trials.keys import source_key
 from benchmarks.range.trials.scored_sets import ScoredDomain, ScoredSet
-from calpow.archiver.calibration.calibrator import CLASS_MIX_BUDGET, candidate_tests, evidence_policy
+from calpow.archiver.calibration.calibrator import CLASS_MIX_BUDGET, candidate_tests, evidence_policy, joint_scores
 from calpow.archiver.calibration.policy_fit.affordability import Limits
 from calpow.archiver.calibration.policy_fit.evidence_data import EvidenceData
 from calpow.archiver.calibration.policy_fit.evidence_fit import fit_evidence
 from calpow.archiver.calibration.policy_fit.fitted_evidence import Candidate, FittedEvidence, FittedTest
+from calpow.archiver.calibration.policy_fit.joint_scales import JointScales
 from calpow.archiver.calibration.policy_fit.paper_fit import fit_paper
 from calpow.archiver.calibration.policy_fit.wealth import Bets, Codes
 from calpow.archiver.calibration.rehearsal import AccountState, EvidencePricing, PaperPricing, PricedStreams
@@ -25,6 +26,7 @@ from calpow.archiver.calibration.samples import Floats, Ints, Samples
 from calpow.handler.leakage.sketches import Sketches, distances
 from calpow.handler.ledger.history import SKETCHES
 from calpow.handler.policy.evidence import Evidence
+from calpow.handler.policy.joint_oddness import JOINT
 from calpow.handler.policy.paper import Paper
 
 CAP = 2948.0
@@ -137,7 +139,7 @@ class FittedPolicy:
         return {
             "tests": [
                 {
-                    "score": self.setup_labels[test.candidate.score],
+                    "score": (*self.setup_labels, JOINT)[test.candidate.score],
                     "sides": 2 if test.candidate.two_sided else 1,
                     "slacks": slacks,
                 }
@@ -200,7 +202,9 @@ def _fit(scored: ScoredDomain, classes: Sequence[str], tolerated: Sequence[str],
         own_data=scored.own_data,
     )
     limits = Limits(CLASS_MIX_BUDGET, cap=CAP)
-    fit = fit_evidence(data, candidate_tests(scored.setup.scores), limits, np.random.default_rng(seed))
+    candidates = candidate_tests(scored.setup.scores)
+    joint = joint_scores(scored.setup.scores, candidates)
+    fit = fit_evidence(data, candidates, joint, limits, np.random.default_rng(seed))
     paper = fit_paper(samples, limits.budget, CAP, np.random.default_rng(seed)).policy
     return {
         "tests": [
@@ -212,6 +216,9 @@ def _fit(scored: ScoredDomain, classes: Sequence[str], tolerated: Sequence[str],
             }
             for test in fit.tests
         ],
+        "scales": None
+        if fit.scales is None
+        else {"scores": fit.scales.scores, "quantiles": fit.scales.quantiles.tolist()},
         "shares": fit.bets.shares,
         "stakes": fit.bets.stakes,
         "slacks": fit.slacks.tolist(),
@@ -224,6 +231,7 @@ def _fit(scored: ScoredDomain, classes: Sequence[str], tolerated: Sequence[str],
 
 def _read(stored: Mapping[str, object]) -> FittedEvidence:
     tests = cast(list[Mapping[str, object]], stored["tests"])
+    scales = cast(Mapping[str, object] | None, stored["scales"])
     return FittedEvidence(
         tests=tuple(
             FittedTest(
@@ -233,6 +241,9 @@ def _read(stored: Mapping[str, object]) -> FittedEvidence:
             )
             for test in tests
         ),
+        scales=None
+        if scales is None
+        else JointScales(tuple(cast(list[int], scales["scores"])), np.array(scales["quantiles"], np.float64)),
         bets=Bets(tuple(cast(list[float], stored["shares"])), tuple(cast(list[float], stored["stakes"]))),
         slacks=np.array(stored["slacks"], np.float64),
         exponent=cast(float, stored["exponent"]),

@@ -14,7 +14,7 @@ from benchmarks.range.trials import near_copies
 from benchmarks.range.trials.keys import source_key
 from benchmarks.range.trials.protection import protect, reference_inputs, teachers_file
 from benchmarks.range.victims import QUERY_BATCH
-from calpow.archiver.calibration.policy_fit.near_copies import near_copy_bits
+from calpow.archiver.calibration.near_copies import near_copy_bits
 from calpow.archiver.calibration.samples import Ints
 from calpow.archiver.calibration.score_setup import ScoreSetup, reference_attacks
 from calpow.archiver.calibration.synthetic_inputs.attackers import ATTACKS

@@ -108,7 +108,7 @@ def test_a_floor_that_is_mostly_starts_and_what_a_tight_loop_pays() -> None:
 def test_classes_whose_answers_no_score_can_find_odd() -> None:
     one_side = ScoreTest(0, ((1.0,), (), ()))
     both_sides = ScoreTest(1, ((), (), ()), ((), (2.0,), ()))
-    policy = Evidence((one_side, both_sides), (0.1,), (0.5,), 0.5, 20.0, 4.0, -1)
+    policy = Evidence((one_side, both_sides), (), (0.1,), (0.5,), 0.5, 20.0, 4.0, -1)
     (warning,) = threshold_warnings(policy, ("ant", "bee", "cat"))
     assert warning.startswith("No query that is answered with class cat can be odd")
     (all_of_them,) = threshold_warnings(dataclasses.replace(policy, tests=(ScoreTest(0, ((),) * 6),)), tuple("abcdef"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from calpow.handler.errors import CalibrationError
-from calpow.handler.policy.calibration_file import load_policy
+from calpow.handler.policy.calibration_file import SCHEMA, load_policy
 from calpow.puzzle.errors import CalpowError
 from tests.support.calibration_files import Change, drop, put, save_changed
 from tests.support.calibrations import calibrated_policy
@@ -44,14 +44,16 @@ def test_a_worker_reads_nothing_but_the_policy(tmp_path: Path, changes: tuple[Ch
 
 
 def test_the_last_versions_file_is_refused_though_all_else_is_right(tmp_path: Path) -> None:
-    older = save_changed(tmp_path, put("schema", 7))
-    assert "has schema 7, this version reads 8: make it again with calpow calibrate" in refused(older)
+    older = save_changed(tmp_path, put("schema", SCHEMA - 1))
+    assert f"has schema {SCHEMA - 1}, this version reads {SCHEMA}: make it again with calpow calibrate" in refused(
+        older
+    )
 
 
 def test_another_schema_is_named_before_anything_else(tmp_path: Path) -> None:
     path = tmp_path / "future.json"
-    path.write_text('{"schema": 9, "everything": "else"}')
-    assert "has schema 9, this version reads 8" in refused(path)
+    path.write_text(f'{{"schema": {SCHEMA + 1}, "everything": "else"}}')
+    assert f"has schema {SCHEMA + 1}, this version reads {SCHEMA}" in refused(path)
 
 
 @pytest.mark.parametrize(

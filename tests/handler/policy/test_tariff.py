@@ -18,6 +18,7 @@ from calpow.puzzle.puzzle import FEWEST_STAMPS
 from tests.support.calibrations import EVIDENCE, calibrated_policy, charge_of, identity
 
 QUARTER = 2 ** (1 / 4)
+EIGHTH = 2**0.125
 PACES = st.floats(10.0, 1e9)
 
 
@@ -105,17 +106,17 @@ def test_work_is_stated_by_the_smallest_step_that_is_enough(tariff: Tariff, part
 
 @settings(max_examples=50)
 @given(policies(), pasts())
-def test_a_price_is_a_step_and_no_less_than_its_calibrated_work_but_for_a_puzzles_rounding(
+def test_a_price_is_the_step_nearest_to_its_calibrated_work_and_the_cap_at_most(
     policy: CalibratedPolicy, past: History
 ) -> None:
-    tariff = Tariff(policy)
+    tariff, most = Tariff(policy), 1 + off(policy)
     for price in (tariff.after(past), tariff.next(past)):
         assert price == tariff.at_least(price)
-        assert tariff.floor <= price <= tariff.longest
+        assert tariff.floor <= price <= max(tariff.floor, min(tariff.longest, policy.cap * tariff.floor * most + 1))
     wanted, price = policy.work(past), tariff.after(past)
-    assert price >= min(tariff.longest, wanted * (1 - off(policy)) * 0.9999 - 1)
     # The smallest puzzles are counted in stamps of one bit: one is off by a hash, and the next to it is twice as much.
-    assert price <= max(2 * wanted, wanted * QUARTER * (1 + off(policy)), tariff.floor)
+    assert price >= min(tariff.longest / QUARTER, wanted / 2, wanted / EIGHTH * (2 - most) * 0.9999 - 1)
+    assert price <= max(2 * wanted, wanted * EIGHTH * most * 1.0001, tariff.floor)
 
 
 @settings(max_examples=50)

@@ -7,10 +7,14 @@ import pytest
 from calpow.handler.errors import CalibrationError
 from calpow.handler.leakage.specs import InputRange, VictimShape
 from calpow.handler.policy.evidence import Evidence, ScoreTest
+from calpow.handler.policy.joint_oddness import OddnessScale
 from calpow.handler.policy.paper import Paper
 from calpow.handler.policy.solver_fit import SolverFit
 from calpow.handler.policy.validation import check_policy
 from tests.support.calibrations import EVIDENCE, calibrated_policy, flat_test
+
+
+SCALES = (OddnessScale(0, ((0.0, 1.0, 1.0, 2.0, 3.0),) * 2),)
 
 
 def with_evidence(**changes: object) -> Evidence:
@@ -23,9 +27,10 @@ def with_evidence(**changes: object) -> Evidence:
         EVIDENCE,
         with_evidence(tests=(ScoreTest(0, ((), (1.0,)), ((0.0, -1.0), (-2.0, -2.0))),)),
         with_evidence(likeness=-1, entry=25.0),
+        with_evidence(tests=(ScoreTest(None, ((1.0,), (2.0,))),), scales=SCALES),
         with_evidence(tests=(flat_test(2, 1.0),) * 31, levels=(0.1,)),
     ],
-    ids=["plain", "both sides, few thresholds", "no likeness", "62 bets"],
+    ids=["plain", "both sides, few thresholds", "no likeness", "joint", "62 bets"],
 )
 def test_a_policy_that_makes_sense_passes(evidence: Evidence) -> None:
     check_policy(calibrated_policy(evidence=evidence))
@@ -79,6 +84,11 @@ def test_values_that_make_no_sense_are_named(changes: dict[str, object], message
         ({"tests": (flat_test(2, 1.0, score=1),)}, "tests[0].score is 1, and there are 1 scores"),
         ({"tests": (flat_test(2, 1.0, score=-1),)}, "tests[0].score is -1"),
         ({"tests": (flat_test(3, 1.0),)}, "tests[0].high has 3 of 2 classes"),
+        ({"tests": (ScoreTest(None, ((),) * 2),)}, "scales must not be empty where a test is of the joint oddness"),
+        ({"scales": (OddnessScale(1, SCALES[0].quantiles),)}, "scales[0].score is 1, and there are 1 scores"),
+        ({"scales": (OddnessScale(0, SCALES[0].quantiles[:1]),)}, "scales[0].quantiles has 1 of 2 classes"),
+        ({"scales": (OddnessScale(0, ((1.0,),) * 2),)}, "scales[0].quantiles[0] has 1 numbers instead of 5"),
+        ({"scales": (OddnessScale(0, ((1.0, 2.0, 3.0, 3.0, 0.0),) * 2),)}, "scales[0].quantiles[0] must ascend"),
         ({"tests": (ScoreTest(0, ()),)}, "tests[0].high has 0 of 2 classes"),
         ({"tests": (ScoreTest(0, ((1.0,),) * 2, ((1.0,),)),)}, "tests[0].low has 1 of 2 classes"),
         ({"tests": (ScoreTest(0, ((1.0,), (2.0, 1.0))),)}, "tests[0].high[1] must ascend, not [2.0, 1.0]"),

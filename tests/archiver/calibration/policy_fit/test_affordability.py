@@ -59,7 +59,7 @@ def test_where_nothing_is_affordable_the_least_exponent_is_left() -> None:
 def test_users_of_ordinary_samples_need_little_slack_and_those_of_odd_ones_much() -> None:
     samples = population(0, 120)
     candidates = [Candidate(0, False), Candidate(1, True)]
-    held_out = cross_fit(evidence_data(samples), candidates, BETS, np.random.default_rng(1))
+    held_out = cross_fit(evidence_data(samples), candidates, (), BETS, np.random.default_rng(1))
     slacks = safe_slacks(held_out, profiles(samples, ()), LIMITS, 3, np.random.default_rng(2))
     assert slacks.shape == (len(EXPONENTS), 2, 3)
     assert (np.diff(slacks, axis=0) >= 0).all()

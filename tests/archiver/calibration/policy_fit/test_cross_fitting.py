@@ -35,7 +35,7 @@ def data() -> EvidenceData:
 
 
 def test_samples_have_codes_by_slack_and_kind_and_candidate(data: EvidenceData) -> None:
-    held_out = cross_fit(data, [HIGH, BOTH], BETS, rng())
+    held_out = cross_fit(data, [HIGH, BOTH], (), BETS, rng())
     assert len(held_out.by_slack) == len(SLACKS)
     for codes in held_out.by_slack:
         assert {name: column.shape for name, column in codes.items()} == dict.fromkeys(("", "noise", "flip"), (900, 2))
@@ -44,14 +44,14 @@ def test_samples_have_codes_by_slack_and_kind_and_candidate(data: EvidenceData) 
 
 @pytest.mark.parametrize("candidate", [HIGH, BOTH])
 def test_held_out_samples_reach_a_level_about_as_rarely_as_it_claims(candidate: Candidate) -> None:
-    codes = cross_fit(evidence_data(population(0, 1_000)), [candidate], BETS, rng()).by_slack[0][""][:, 0]
+    codes = cross_fit(evidence_data(population(0, 1_000)), [candidate], (), BETS, rng()).by_slack[0][""][:, 0]
     for level, share in enumerate(BETS.shares, 1):
         assert np.mean(codes >= level) <= 1.15 * share
         assert np.mean(codes >= level) > share / 4
 
 
 def test_more_slack_makes_fewer_samples_odd(data: EvidenceData) -> None:
-    shares = [float((codes["noise"] > 0).mean()) for codes in cross_fit(data, [HIGH, BOTH], BETS, rng()).by_slack]
+    shares = [float((codes["noise"] > 0).mean()) for codes in cross_fit(data, [HIGH, BOTH], (), BETS, rng()).by_slack]
     assert shares == sorted(shares, reverse=True)
     assert shares[-1] < shares[0] / 3
 
@@ -66,12 +66,12 @@ def test_copies_are_in_one_fold_and_do_not_vouch_for_one_another() -> None:
     samples = population(0, 100)
     samples.costs[0] = 50.0
     data = evidence_data(repeated(samples, 10, by_account=False))
-    codes = cross_fit(data, [HIGH], BETS, rng()).by_slack[0][""][:, 0]
+    codes = cross_fit(data, [HIGH], (), BETS, rng()).by_slack[0][""][:, 0]
     # An odd sample is as odd as its answer's thresholds can show, though it is there ten times.
     tables = candidate_tables(data, HIGH, np.zeros(3, np.int64), BETS)
     assert codes[:10].tolist() == [codes[0]] * 10
     assert codes[0] >= np.isfinite(tables[0][int(samples.labels[0])]).sum() - 1
-    alone = cross_fit(evidence_data(samples), [HIGH], BETS, rng()).by_slack[0][""][:, 0]
+    alone = cross_fit(evidence_data(samples), [HIGH], (), BETS, rng()).by_slack[0][""][:, 0]
     assert codes[::10].tolist() == alone.tolist()
 
 
@@ -100,7 +100,7 @@ def test_a_candidate_of_two_sides_has_two_tables_that_share_the_budget(data: Evi
 
 
 def test_each_sample_has_the_slack_of_its_answer(data: EvidenceData) -> None:
-    held_out = cross_fit(data, [HIGH, BOTH], BETS, rng())
+    held_out = cross_fit(data, [HIGH, BOTH], (), BETS, rng())
     slacks = np.array([[0, 3, NO_SLACK], [5, NO_SLACK, 1]])
     mixed = held_out.mixed([1, 0], slacks)
     answers = data.legitimate.labels.numpy()
@@ -123,5 +123,5 @@ def test_without_slack_no_sample_is_odd(data: EvidenceData) -> None:
 
 def test_the_labels_of_samples_are_left_as_they_are(data: EvidenceData) -> None:
     before = data.legitimate.costs.clone()
-    cross_fit(data, [HIGH], BETS, rng())
+    cross_fit(data, [HIGH], (), BETS, rng())
     assert torch.equal(data.legitimate.costs, before)

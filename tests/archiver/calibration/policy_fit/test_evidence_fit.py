@@ -14,6 +14,7 @@ from calpow.archiver.calibration.policy_fit.affordability import Limits
 from calpow.archiver.calibration.policy_fit.evidence_data import EvidenceData
 from calpow.archiver.calibration.policy_fit.evidence_fit import fit_evidence
 from calpow.archiver.calibration.policy_fit.fitted_evidence import Candidate, FittedEvidence
+from calpow.archiver.calibration.policy_fit.thieves import duty_cycle
 from calpow.archiver.calibration.policy_fit.user_profiles import draw_users, profiles
 from calpow.archiver.calibration.policy_fit.wealth import Codes, betting_scheme, mean_payments, multiples, walk
 from calpow.archiver.calibration.samples import Floats, Samples
@@ -28,9 +29,14 @@ BOTH_SIDES = tuple(Candidate(score, two_sided=two_sided) for score in range(2) f
 
 
 def fitted(
-    data: EvidenceData, candidates: tuple[Candidate, ...] = ONE_SIDE, *, seed: int = 0, every: bool = False
+    data: EvidenceData,
+    candidates: tuple[Candidate, ...] = ONE_SIDE,
+    joint: tuple[int, ...] = (),
+    *,
+    seed: int = 0,
+    every: bool = False,
 ) -> FittedEvidence:
-    return fit_evidence(data, candidates, LIMITS, np.random.default_rng(seed), every=every)
+    return fit_evidence(data, candidates, joint, LIMITS, np.random.default_rng(seed), every=every)
 
 
 def priced(fit: FittedEvidence, codes: Codes) -> Floats:
@@ -44,6 +50,12 @@ def pure(fit: FittedEvidence, attack: ScoredSamples) -> float:
     codes = fit.codes(attack)
     index = np.random.default_rng(7).integers(len(codes), size=(5, 1_000))
     return float(priced(fit, codes[index]).mean())
+
+
+def hidden(fit: FittedEvidence, attack: ScoredSamples) -> float:
+    """Return the mean price of queries of which one in fifteen is one of these, and the others are legitimate."""
+    stream = duty_cycle(fit.codes(attack), fit.held_out[""], 14, 5, 1_000, np.random.default_rng(7))
+    return float(priced(fit, stream).mean())
 
 
 def dearest(fit: FittedEvidence, fresh: Samples, changes: Mapping[str, ScoredSamples] = {}) -> dict[str, float]:
@@ -187,6 +199,28 @@ def test_bets_are_few_and_on_three_scores_where_classes_are_small_unless_the_own
     assert fit.bets == betting_scheme(per_class).bets
     assert len(fit.tests) == chosen
     assert sorted(scores_of(fitted(data, candidates, every=True))) == [0, 1, 2, 3]
+
+
+@pytest.mark.training
+@pytest.mark.parametrize(("per_class", "joint"), [(60, False), (400, True)])
+def test_strangers_who_are_a_little_odd_by_every_score_are_dear_by_all_of_them_together(
+    per_class: int, joint: bool
+) -> None:
+    offsets, candidates = (1.5,) * 6, tuple(Candidate(score, two_sided=False) for score in range(6))
+    data = evidence_data(population(0, per_class, scores=6), near=strangers(1, 400, offsets))
+    together = fitted(data, candidates, tuple(range(6)))
+    assert (together.scales is not None) is joint
+    if joint:
+        others = strangers(2, 400, offsets)
+        assert hidden(together, others) >= 2 * hidden(fitted(data, candidates), others)
+        fresh = population(100, 2_000, scores=6)
+        assert np.median(list(dearest(together, fresh).values())) <= BUDGET
+
+
+@pytest.mark.training
+def test_the_joint_oddness_of_one_score_is_no_candidate() -> None:
+    data = evidence_data(population(0, 400), far=strangers(1, 400, (7.0, 0.0)))
+    assert fitted(data, ONE_SIDE[:1], (0,)).scales is None
 
 
 @pytest.mark.training

@@ -35,7 +35,7 @@ def test_codes_are_of_the_samples_that_are_chosen() -> None:
 
 def test_samples_have_a_code_for_each_test() -> None:
     tests = (FittedTest(Candidate(1, True), HIGH, LOW), FittedTest(Candidate(0, False), HIGH, None))
-    fit = FittedEvidence(tests, BETS, np.ones((2, 2)), 0.5, 20.0, 1.0, 2948.0, {}, {}, {})
+    fit = FittedEvidence(tests, None, BETS, np.ones((2, 2)), 0.5, 20.0, 1.0, 2948.0, {}, {}, {})
     samples = scored(COSTS, ANSWERS)
     codes = fit.codes(samples)
     assert codes.shape == (60, 2)

@@ -69,7 +69,7 @@ def test_users_of_a_class_that_is_mistaken_for_another_can_afford_their_answers(
     mistaken = np.flatnonzero(samples.classes.numpy() == 1)[:60]
     samples.labels[mistaken] = 0
     samples.costs[mistaken, 0] += 5.0
-    held_out = cross_fit(evidence_data(samples), [Candidate(0, False)], BETS, np.random.default_rng(0))
+    held_out = cross_fit(evidence_data(samples), [Candidate(0, False)], (), BETS, np.random.default_rng(0))
     users = profiles(samples, ())
     slacks = np.ones((1, 3), np.int64)
     assert affordable(held_out, users, slacks)["class c1"] < 0.1
@@ -86,7 +86,7 @@ def affordable(held_out: HeldOutCodes, users: Sequence[Profile], slacks: Ints) -
 
 
 def test_refined_slacks_never_fall() -> None:
-    held_out = cross_fit(evidence_data(SAMPLES), [Candidate(0, False)], BETS, np.random.default_rng(0))
+    held_out = cross_fit(evidence_data(SAMPLES), [Candidate(0, False)], (), BETS, np.random.default_rng(0))
     slacks = np.array([[1, 0, 2]])
     refined = refine_slacks(held_out, USERS, LIMITS, (0,), slacks, 1.0, np.random.default_rng(0))
     assert (refined >= slacks).all()

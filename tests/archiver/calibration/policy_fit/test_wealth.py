@@ -54,7 +54,7 @@ def evidence_of(bets: Bets) -> Evidence:
     """Return the policy whose samples have the level that their scores say."""
     thresholds = tuple(place + 0.5 for place in range(len(bets.shares)))
     tests = tuple(ScoreTest(score, (thresholds,)) for score in range(TESTS))
-    return Evidence(tests, bets.shares, bets.stakes, EXPONENT, CEILING, ENTRY, likeness=4)
+    return Evidence(tests, (), bets.shares, bets.stakes, EXPONENT, CEILING, ENTRY, likeness=4)
 
 
 def test_many_accounts_at_once_have_the_wealth_of_each_alone() -> None:
@@ -97,8 +97,8 @@ def test_prices_are_those_of_the_policy_in_a_worker(seed: int) -> None:
         code = np.full_like(row, BETS.repeated) if repeated else BETS.uncredited(row) if near else row
         simulated.append(code)
     walked = walk(np.stack(simulated)[None], BETS, CEILING, BETS.beginning(ENTRY))
-    prices = multiples(walked.means, EXPONENT, math.inf)
-    assert np.log(prices[0]).tolist() == pytest.approx(logs, abs=1e-3)
+    means = walked.means[0].mean(axis=1, dtype=np.float64)
+    assert (EXPONENT * np.log(means)).tolist() == pytest.approx(logs, abs=1e-3)
     assert np.log(walked.end[0]).reshape(-1).tolist() == pytest.approx(
         [log / MICRO for log in history.wealth], abs=1e-3
     )
@@ -142,7 +142,7 @@ def test_of_answers_with_few_samples_three_scores_are_bet_on_at_most_and_only_wi
         assert scheme.most_scores == 3
         assert min(scheme.bets.stakes) >= 0.05 > min(BETS.stakes)
         assert max(scheme.bets.shares) == 0.1
-    assert betting_scheme(400) == betting_scheme(10_000) == BettingScheme(BETS, MOST_TESTS)
+    assert betting_scheme(400) == betting_scheme(10_000) == BettingScheme(BETS, MOST_TESTS, joint=True)
 
 
 @pytest.mark.parametrize("bets", [scheme.bets for scheme in SCHEMES.values()])
@@ -158,9 +158,9 @@ def test_mean_wealth_is_that_of_new_accounts() -> None:
     assert np.array_equal(mean_wealth(codes, BETS, ENTRY), walked.means)
 
 
-def test_a_price_is_a_power_of_the_mean_over_the_tests_and_has_a_cap() -> None:
-    means = np.array([[[1.0, 1.0], [4.0, 14.0], [1e9, 1e9]]], np.float32)
-    assert multiples(means, 0.5, 100.0)[0].tolist() == pytest.approx([1.0, 3.0, 100.0])
+def test_a_price_is_the_step_nearest_to_a_power_of_the_mean_over_the_tests_and_has_a_cap() -> None:
+    means = np.array([[[1.0, 1.0], [4.0, 12.0], [1.1, 1.2], [7.0, 11.0], [1e9, 1e9]]], np.float32)
+    assert multiples(means, 0.5, 100.0)[0].tolist() == pytest.approx([1.0, 2**1.5, 1.0, 2**1.5, 2**6.5])
 
 
 def test_payments_are_means_over_the_first_queries() -> None:

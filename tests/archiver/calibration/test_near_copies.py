@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from calpow.archiver.calibration.policy_fit.near_copies import MISTAKEN, MOST_BITS, near_copy_bits
+from calpow.archiver.calibration.near_copies import MISTAKEN, MOST_BITS, near_copy_bits
 from calpow.archiver.data.payloads import PayloadFolder
 from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.sketches import Sketcher, distances
