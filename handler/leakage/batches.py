@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +21,18 @@ from calpow.handler.leakage.specs import OutputKind, VictimShape
 class Teachers:
     """Teachers' votes: `votes` maps what they vote on, one of INPUTS, FEATURES and PROJECTION, to `[n, classes]`."""
 
-    votes: Callable[[Tensor], Tensor]
+    votes: Callable[[Tensor], Array]
     voted_on: VictimOutput
+
+
+class _Shown(NamedTuple):
+    """What a call shows of its n samples, or several calls of all theirs; None or empty where it is not needed."""
+
+    output: Tensor
+    inputs: Tensor | None
+    ids: list[Tensor]
+    features: Tensor | None
+    depths: Mapping[str, Tensor]
 
 
 class BatchMaker:
@@ -46,7 +57,6 @@ class BatchMaker:
         self._layers = tuple(layers)
         self._axes = axes
         self._teachers = teachers if VictimOutput.VOTES in needs else None
-        self._inputs = VictimOutput.INPUTS in needs or shape.input_shape is not None
         self._ids = VictimOutput.IDS in needs
         self._probabilities = VictimOutput.PROBABILITIES in needs
         self._logits = VictimOutput.LOGITS in needs
@@ -59,33 +69,41 @@ class BatchMaker:
 
     def check(self, call: Call) -> None:
         """Raise BadPayload or VictimError when the samples of a call cannot be priced."""
-        outputs = [self.rows(call)]
         check_numbers(call.arguments)
-        self._joined_inputs([call], outputs)
-        self._joined_ids([call], outputs)
-        self._joined_features([call], outputs)
-        self._joined_depths([call], outputs)
+        self._shown(call)
 
-    def make(self, calls: Sequence[Call], outputs: Sequence[Tensor]) -> SampleBatch:
-        """Return the samples of all calls, whose outputs are given as `rows`.
+    def make(self, calls: Sequence[Call]) -> SampleBatch:
+        """Return the samples of all calls, in the order of calls and rows.
 
         Raises BadPayload for inputs that cannot be priced, and VictimError for calls without what the scores need.
         """
-        inputs, features = self._joined_inputs(calls, outputs), self._joined_features(calls, outputs)
-        output = joined(outputs)
+        shown = self._shown(calls[0]) if len(calls) == 1 else _joined([self._shown(call) for call in calls])
+        output, inputs, ids, features, depths = shown
         numbers = output_numbers(output)
         projected = None if features is None or self._axes is None else torch.mm(features, self._axes)
         return SampleBatch(
             answers=answers(numbers, self.kind),
             inputs=inputs,
-            ids=self._joined_ids(calls, outputs),
+            ids=ids,
             log_probabilities=log_distribution(output, self.kind) if self._probabilities else None,
             logits=numbers.astype(np.float32, copy=False) if self._logits else None,
             features=features,
             lengths=None if features is None else row_lengths(array_of(features)),
             projected=projected,
-            depths=self._joined_depths(calls, outputs),
+            depths=depths,
             votes=None if self._teachers is None else self._votes(self._teachers, inputs, features, projected),
+        )
+
+    def _shown(self, call: Call) -> _Shown:
+        output, shape = self.rows(call), self.shape.input_shape
+        samples = output.size(0)
+        _check_depths(call, self._layers, samples)
+        return _Shown(
+            output,
+            None if shape is None else _inputs(call.arguments, samples, shape),
+            [_ids(call.arguments, samples)] if self._ids else [],
+            features_of(call, samples) if self._features else None,
+            call.depths,
         )
 
     def _votes(
@@ -97,33 +115,7 @@ class BatchMaker:
             voted_on = features if teachers.voted_on is VictimOutput.FEATURES else projected
         if voted_on is None:
             raise VictimError("the victim shows nothing that the teachers could vote on")
-        return array_of(teachers.votes(voted_on))
-
-    def _joined_inputs(self, calls: Sequence[Call], outputs: Sequence[Tensor]) -> Tensor | None:
-        shape = self.shape.input_shape
-        if shape is None:
-            return None
-        pairs = zip(calls, outputs, strict=True)
-        return joined([_inputs(call.arguments, len(output), shape) for call, output in pairs])
-
-    def _joined_ids(self, calls: Sequence[Call], outputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        if not self._ids:
-            return ()
-        return [_ids(call.arguments, len(output)) for call, output in zip(calls, outputs, strict=True)]
-
-    def _joined_features(self, calls: Sequence[Call], outputs: Sequence[Tensor]) -> Tensor | None:
-        if not self._features:
-            return None
-        return joined([features_of(call, len(output)) for call, output in zip(calls, outputs, strict=True)])
-
-    def _joined_depths(self, calls: Sequence[Call], outputs: Sequence[Tensor]) -> Mapping[str, Tensor]:
-        if not self._layers:
-            return {}
-        counts = [len(output) for output in outputs]
-        return {
-            layer: joined([depth_of(call, layer, count) for call, count in zip(calls, counts, strict=True)])
-            for layer in self._layers
-        }
+        return teachers.votes(voted_on)
 
 
 def input_rows(arguments: ModelInputs, samples: int) -> Tensor | None:
@@ -145,30 +137,40 @@ def id_rows(arguments: ModelInputs, samples: int) -> Tensor | None:
 def features_of(call: Call, samples: int) -> Tensor:
     """Return the features float32 `[n, f]` of a call on n samples. Raises VictimError when it has none."""
     features = call.features
-    if features is not None and len(features) == samples:
+    if features is not None and features.size(0) == samples:
         return features
     if features is not None and features.numel() == samples:
         return features.reshape(samples, 1)  # the output stands for them, one number a sample
     raise VictimError("the victim did not use its last layer as it did when it was loaded")
 
 
-def depth_of(call: Call, layer: str, samples: int) -> Tensor:
-    """Return the numbers float32 `[n, f]` of an inner layer in a call on n samples. Raises VictimError without them."""
-    numbers = call.depths.get(layer)
-    if numbers is None or len(numbers) != samples:
-        raise VictimError(f"the victim did not use its layer {layer} as it did when it was calibrated")
-    return numbers
+def _check_depths(call: Call, layers: Sequence[str], samples: int) -> None:
+    """Raise VictimError unless the call shows a row of numbers of each layer for each sample."""
+    for layer in layers:
+        numbers = call.depths.get(layer)
+        if numbers is None or numbers.size(0) != samples:
+            raise VictimError(f"the victim did not use its layer {layer} as it did when it was calibrated")
 
 
-def joined(parts: Sequence[Tensor]) -> Tensor:
-    """Return the tensors one after the other."""
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+def _joined(parts: Sequence[_Shown]) -> _Shown:
+    return _Shown(
+        torch.cat([part.output for part in parts]),
+        _cat([part.inputs for part in parts]),
+        [ids for part in parts for ids in part.ids],
+        _cat([part.features for part in parts]),
+        {layer: torch.cat([part.depths[layer] for part in parts]) for layer in parts[0].depths},
+    )
+
+
+def _cat(parts: Sequence[Tensor | None]) -> Tensor | None:
+    tensors = [part for part in parts if part is not None]
+    return torch.cat(tensors) if tensors else None
 
 
 def _rows(inputs: Tensor, samples: int) -> Tensor | None:
     if inputs.layout != torch.strided or inputs.is_quantized or inputs.is_nested:
         return None
-    if inputs.dim() >= 2 and len(inputs) == samples:
+    if inputs.dim() >= 2 and inputs.size(0) == samples:
         return inputs
     # One sample without the axis of a batch.
     return inputs.unsqueeze(0) if samples == 1 and inputs.dim() >= 1 else None

@@ -101,10 +101,11 @@ def check_numbers(arguments: ModelInputs) -> tuple[float, float]:
     number of their type, in tensors beside the input: of several tensors, only NaN and huge positive numbers are
     refused.
     """
-    extremes = [_extremes(tensor) for tensor in arguments.tensors]
-    least = -LARGEST_NUMBER if len(extremes) == 1 else -inf
+    tensors = arguments.tensors
+    least = -LARGEST_NUMBER if len(tensors) == 1 else -inf
     lowest, highest = inf, -inf
-    for low, high in extremes:
+    for tensor in tensors:
+        low, high = _extremes(tensor)
         # NaN compares as false.
         if not (low >= least and high <= LARGEST_NUMBER):
             raise BadPayload(f"the model takes numbers up to {LARGEST_NUMBER:g} only")

@@ -66,12 +66,10 @@ class Meter:
         try:
             # A number that overflows says so itself: `_costs` looks for those that are not finite.
             with torch.inference_mode(), np.errstate(all="ignore"):
-                outputs = [self.batches.rows(call) for call in calls]
                 within = [self.range_check.holds(check_numbers(call.arguments)) for call in calls]
-                batch = self.batches.make(calls, outputs)
-                exceeded = None if all(within) else self._out_of_range(calls, outputs, batch)
-                costs = self._costs(batch, exceeded)
-                return ScoredSamples(costs, torch.from_numpy(batch.answers))
+                batch = self.batches.make(calls)
+                exceeded = None if all(within) else self._exceeded(calls, batch)
+                return ScoredSamples(self._costs(batch, exceeded), torch.from_numpy(batch.answers))
         except VictimError:
             raise
         except (MemoryError, RuntimeError, CalpowError) as error:
@@ -101,14 +99,15 @@ class Meter:
             costs = np.where(spoiled, np.array([[score.highest] for score in self.scores]), costs)
         return torch.from_numpy(costs.T)
 
-    def _out_of_range(self, calls: Sequence[Call], outputs: Sequence[Tensor], batch: SampleBatch) -> Tensor:
+    def _exceeded(self, calls: Sequence[Call], batch: SampleBatch) -> Tensor:
         """Return which samples go well beyond the input range: bool `[n]` on the CPU."""
         if batch.inputs is not None:
             return self.range_check.exceeded(batch.inputs)
         parts = []
-        for call, output in zip(calls, outputs, strict=True):
-            inputs = input_rows(call.arguments, len(output))
-            none = torch.zeros(len(output), dtype=torch.bool)
+        for call in calls:
+            samples = self.samples(call)
+            inputs = input_rows(call.arguments, samples)
+            none = torch.zeros(samples, dtype=torch.bool)
             parts.append(none if inputs is None else self.range_check.exceeded(inputs))
         return torch.cat(parts)
 

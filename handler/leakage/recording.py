@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from types import ModuleType
+from types import MappingProxyType, ModuleType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +23,7 @@ from calpow.handler.leakage.taps.features import FeatureTap
 _DEPTH = 2
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """One call of the model: its arguments, its output, the features float32 `[n, f]`, and those of inner layers.
 
     `output` is None where the model did not return a tensor, `features` where no tap is set or its layer was not used.
@@ -33,7 +33,7 @@ class Call:
     arguments: ModelInputs
     output: Tensor | None
     features: Tensor | None
-    depths: Mapping[str, Tensor] = field(default_factory=dict)
+    depths: Mapping[str, Tensor] = MappingProxyType({})
 
     @property
     def rows(self) -> int | None:

@@ -57,14 +57,18 @@ class SampleIdentifier:
             whole = self._digest(start, types, arrays)
             return [self._digest(whole + number.to_bytes(8, "big"), (), ()) for number in range(count)]
         ends = _ends(arguments, arrays) if len(arrays) > 1 else None
-        return [self._digest(start, types, _row(arrays, number, ends)) for number in range(count)]
+        if ends is not None:
+            return [self._digest(start, types, _row(arrays, number, end)) for number, end in enumerate(ends)]
+        begun = self._begun(start, types, [array.shape[1:] for array in arrays])
+        return [_finished(begun.copy(), [array[number] for array in arrays]) for number in range(count)]
 
     def _digest(self, start: bytes, types: Sequence[str], arrays: Sequence[Array]) -> bytes:
-        forms = [(kind, *array.shape) for kind, array in zip(types, arrays, strict=True)]
-        digest = blake2b(b"%d %s %r" % (len(start), start, forms), digest_size=DIGEST_BYTES, key=self._key)
-        for array in arrays:
-            digest.update(array.data)
-        return digest.digest()
+        return _finished(self._begun(start, types, [array.shape for array in arrays]), arrays)
+
+    def _begun(self, start: bytes, types: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> blake2b:
+        """Return the state of a digest of everything but the numbers."""
+        forms = [(kind, *shape) for kind, shape in zip(types, shapes, strict=True)]
+        return blake2b(b"%d %s %r" % (len(start), start, forms), digest_size=DIGEST_BYTES, key=self._key)
 
     def _sketches(self, arguments: ModelInputs, count: int) -> list[bytes]:
         rows = input_rows(arguments, count)
@@ -72,6 +76,12 @@ class SampleIdentifier:
             rows = id_rows(arguments, count)
         sketches: Sketches | None = None if rows is None else self._sketcher.sketches(rows)
         return [b""] * count if sketches is None else [sketch.tobytes() for sketch in sketches]
+
+
+def _finished(digest: blake2b, arrays: Sequence[Array]) -> bytes:
+    for array in arrays:
+        digest.update(array.data)
+    return digest.digest()
 
 
 def _structure(arguments: ModelInputs) -> bytes:
@@ -106,17 +116,13 @@ def _has_rows(arrays: Sequence[Array], count: int) -> bool:
 
     Where none has a second axis, they may as well be the words of all samples and where each one begins.
     """
-    return all(array.ndim and len(array) == count for array in arrays) and any(array.ndim > 1 for array in arrays)
+    shapes = [array.shape for array in arrays]
+    return {shape[:1] for shape in shapes} == {(count,)} and max(map(len, shapes)) > 1
 
 
-def _row(arrays: Sequence[Array], number: int, ends: Sequence[int] | None) -> list[Array]:
-    if ends is None:
-        return [array[number] for array in arrays]
+def _row(arrays: Sequence[Array], number: int, end: int) -> list[Array]:
     length = max(array.shape[1] for array in arrays if array.ndim > 1)
-    return [
-        array[number, : ends[number]] if array.ndim > 1 and array.shape[1] == length else array[number]
-        for array in arrays
-    ]
+    return [array[number, :end] if array.ndim > 1 and array.shape[1] == length else array[number] for array in arrays]
 
 
 def _ends(arguments: ModelInputs, arrays: Sequence[Array]) -> list[int] | None:

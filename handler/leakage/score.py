@@ -1,9 +1,10 @@
 """The interface of leakage scores, with their inputs and results."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Flag, auto
-from typing import Any, Protocol, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +30,7 @@ class VictimOutput(Flag):
     VOTES = auto()
 
 
-@dataclass(frozen=True, kw_only=True)
-class SampleBatch:
+class SampleBatch(NamedTuple):
     """Inputs, answers and features of n samples, from which the scores are computed.
 
     What no score needs is None or empty. Tensors are on the victim's device, but for the log-probabilities. Few numbers
@@ -56,7 +56,7 @@ class SampleBatch:
     features: Tensor | None = None
     lengths: Array | None = None
     projected: Tensor | None = None
-    depths: Mapping[str, Tensor] = field(default_factory=dict)
+    depths: Mapping[str, Tensor] = MappingProxyType({})
     votes: Array | None = None
 
 

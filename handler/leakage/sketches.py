@@ -64,12 +64,12 @@ class Sketcher:
         image = _as_image(inputs)
         if image is not None:
             places = functional.adaptive_avg_pool2d(image, _SIDE).flatten(1)
-            return _signs(places.cpu().numpy() @ _image_projection(image.shape[1]))
+            return _signs(torch.mm(places.cpu(), _image_projection(image.size(1))).numpy())
         if inputs.is_floating_point():
             # Numbers far beyond their range, whose samples earn no credit, may leave infinities.
             with np.errstate(over="ignore", invalid="ignore"):
                 numbers = self.in_ranges(inputs)
-                projected = numbers @ _projection()[: numbers.shape[1]]
+                projected = torch.mm(torch.from_numpy(numbers), _projection()[: numbers.shape[1]]).numpy()
                 return _parities(projected / self._width) if self._width else _signs(projected)
         return _bags(inputs.flatten(1).cpu().numpy().astype(np.int64))
 
@@ -134,16 +134,18 @@ def _offsets() -> Floats:
     return np.random.RandomState(_SEED).uniform(0, 2, SKETCH_BITS).astype(np.float32)
 
 
+# Tensors: torch.mm keeps to the threads that torch may use. The product of numpy does not, and on busy cores it waits
+# for milliseconds.
 @lru_cache(maxsize=1)
-def _projection() -> Floats:
+def _projection() -> Tensor:
     """Return the fixed random projection float32 `[_NUMBERS, SKETCH_BITS]`; fewer numbers use its first rows."""
     # Of this generator, numpy promises the same numbers in every version.
     numbers = np.random.RandomState(_SEED).standard_normal((_NUMBERS, SKETCH_BITS))
-    return numbers.astype(np.float32)
+    return torch.from_numpy(numbers.astype(np.float32))
 
 
 @lru_cache(maxsize=_MOST_CHANNELS)
-def _image_projection(channels: int) -> Floats:
+def _image_projection(channels: int) -> Tensor:
     """Return the projection of an image's places, by way of the frequencies of its cosine transform.
 
     Amplitudes count by their frequency, since those of most images fall with it: else all images of a kind look alike.
@@ -153,9 +155,9 @@ def _image_projection(channels: int) -> Floats:
     cosines = np.cos(np.pi * np.outer(index, 2 * index + 1) / (2 * _SIDE))
     cosines /= np.linalg.norm(cosines, axis=1, keepdims=True)
     weights = np.hypot(*np.meshgrid(index, index))
-    planes = _projection()[: channels * _PLACES].reshape(channels, _SIDE, _SIDE, SKETCH_BITS)
+    planes = _projection().numpy()[: channels * _PLACES].reshape(channels, _SIDE, _SIDE, SKETCH_BITS)
     placed = np.einsum("ki,lj,kl,cklb->cijb", cosines, cosines, weights, planes)
-    return np.ascontiguousarray(placed.reshape(-1, SKETCH_BITS), np.float32)
+    return torch.from_numpy(np.ascontiguousarray(placed.reshape(-1, SKETCH_BITS), np.float32))
 
 
 def _bags(ids: NDArray[np.int64]) -> Sketches:

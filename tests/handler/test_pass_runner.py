@@ -4,7 +4,6 @@ import copy
 import gc
 import weakref
 from collections.abc import Sequence
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -61,9 +60,10 @@ def runner(handler: Handler, error: Exception, *, in_order: bool = True) -> Pass
     return PassRunner(victim, cast(Meter, NumberMeter(error)), IDENTIFIER, rows)
 
 
-def requests(*bodies: bytes) -> list[TorchServeRequest]:
+def requests(*bodies: bytes, **headers: str) -> list[TorchServeRequest]:
+    properties = {"Accept": "*/*", **headers}
     return [
-        TorchServeRequest.read(str(index), {"body": body}, {"Accept": "*/*"}, version="1.0", counted=False)
+        TorchServeRequest.read(str(index), {"body": body}, properties, version="1.0", counted=False)
         for index, body in enumerate(bodies)
     ]
 
@@ -99,7 +99,7 @@ def test_a_sample_that_is_explained_is_another_one_than_the_same_sample_classifi
     (sample,) = requests(b"7")
     (answered,) = running.run([sample])
     headers["explain"] = "True"
-    (explained,) = running.run([replace(sample, properties={"Accept": "*/*", **headers})])
+    (explained,) = running.run(requests(b"7", **headers))
     assert answered.samples is not None
     assert explained.samples is not None
     (one,), (other,) = answered.samples.identities, explained.samples.identities
@@ -200,12 +200,11 @@ def test_pricing_an_explanation_leaves_nothing_for_the_next_answer() -> None:
     victim = Victim(SimpleNamespace(_entry_point=handler.handle, context=context))
     rows = BatchRows(in_order=False, counted=False)
     running = PassRunner(victim, cast(Meter, NumberMeter(RuntimeError())), IDENTIFIER, rows)
-    (secret, other) = requests(b"7", b"8")
     headers["explain"] = "True"
-    (explained,) = running.run([replace(secret, properties={"Accept": "*/*", **headers})])
+    (explained,) = running.run(requests(b"7", **headers))
     assert explained.samples is not None
     headers.clear()
-    (answer,) = running.run([other])
+    (answer,) = running.run(requests(b"8"))
     assert answer.answer.body == b"[\n  [\n    8.0\n  ]\n]"
 
 

@@ -1,5 +1,6 @@
 """The score by the distance to the nearest prototype of the training data."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,6 +36,6 @@ class PrototypeDistance:
         return costs
 
     def _distances(self, projected: Tensor, lengths: Array) -> Array:
-        cosines = array_of(torch.mm(projected, self._directions)).max(axis=1) / lengths
+        cosines = np.maximum.reduce(array_of(torch.mm(projected, self._directions)), axis=1) / lengths
         distances: Array = 1 - cosines
         return distances

@@ -3,7 +3,7 @@
 import functools
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,24 +19,27 @@ LEAST_VARIANCE = 1e-12
 _FEATURES_LAST = (nn.Linear, nn.LayerNorm, nn.Embedding, nn.RNNBase, nn.MultiheadAttention)
 
 
-@dataclass(frozen=True, slots=True)
-class Summaries:
-    """The numbers `[n, f]` that a layer shows: `rows` if the samples are the first axis of its output, else `columns`.
+# A row of numbers `[n, f]`, or the means and the inverse deviations of channels `[n, channels, 1, ...]`.
+Summary = tuple[Tensor] | tuple[Tensor, Tensor]
+
+
+class Summaries(NamedTuple):
+    """What a layer shows of n samples: `rows` if these are the first axis of its output, else `columns`.
 
     None where the output has no such form.
     """
 
-    rows: Tensor | None
-    columns: Tensor | None = None
+    rows: Summary | None
+    columns: Summary | None = None
 
     def of(self, output: Tensor) -> Tensor | None:
-        """Return the numbers of the samples of a run with this output `[n, ...]`; None where there are others."""
+        """Return the numbers `[n, f]` of a run's n samples, whose output this is; None where there are others."""
         # One number may stand for a sample, or one row of them for the only one.
-        counts = (len(output),) if output.dim() > 1 else (output.numel(), 1)
+        counts = (output.size(0),) if output.dim() > 1 else (output.numel(), 1)
         for samples in counts:
-            for numbers in (self.rows, self.columns):
-                if numbers is not None and len(numbers) == samples:
-                    return numbers
+            for summary in (self.rows, self.columns):
+                if summary is not None and summary[0].size(0) == samples:
+                    return _numbers(summary)
         return None
 
 
@@ -125,7 +128,7 @@ def summarise(output: object, module: nn.Module, *, features_last: bool) -> Summ
     if values.dtype is not torch.float32:
         values = values.float()
     if values.dim() == 2:
-        return Summaries(_grouped(values.clone()))
+        return Summaries((values.clone(),))
     if not features_last:
         return Summaries(_moments(values))
     if values.dim() > 3:
@@ -135,14 +138,16 @@ def summarise(output: object, module: nn.Module, *, features_last: bool) -> Summ
     return Summaries(by_row, None if batch_first is True else _moments(values.permute(1, 2, 0)))
 
 
-def _moments(values: Tensor) -> Tensor:
-    """Return the mean and the standard deviation of each channel of values `[n, channels, ...]`, side by side."""
+def _moments(values: Tensor) -> Summary:
+    """Return the means and the inverse deviations of the channels of values `[n, channels, ...]`."""
     # Layer normalisation computes both in one call, as exactly as torch.mean and torch.std, and several times as fast.
     _, means, inverses = torch.native_layer_norm(values, values.shape[2:], None, None, LEAST_VARIANCE)
-    return _grouped(torch.cat([means, inverses.reciprocal_()], dim=1).flatten(1))
+    return means, inverses
 
 
-def _grouped(numbers: Tensor) -> Tensor:
-    if numbers.shape[1] <= MOST_NUMBERS:
+def _numbers(summary: Summary) -> Tensor:
+    """Return a summary as one row of numbers a sample: of channels, the means and then the standard deviations."""
+    numbers = summary[0] if len(summary) == 1 else torch.cat([summary[0], summary[1].reciprocal()], dim=1).flatten(1)
+    if numbers.size(1) <= MOST_NUMBERS:
         return numbers
     return F.adaptive_avg_pool1d(numbers.unsqueeze(1), MOST_NUMBERS).squeeze(1)

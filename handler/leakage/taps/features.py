@@ -52,12 +52,12 @@ class FeatureTap:
 
         None where the layer was not used as it was when it was found.
         """
-        if output is None:
-            return None
         taken = output if self.layer is None else self.take()
+        if output is None or taken is None:
+            return None
         # One sample's answer may be a bare number.
-        samples = len(output) if output.dim() else 1
-        if taken is None or _samples(taken) not in (samples, 1):
+        samples = output.size(0) if output.dim() else 1
+        if _samples(taken) not in (samples, 1):
             return None
         rows = copied(_rows(taken))
         return rows if rows.dtype is torch.float32 else rows.float()
@@ -121,7 +121,7 @@ def _layer(model: object, name: str) -> nn.Linear:
 
 
 def _samples(features: Tensor) -> int:
-    return 1 if features.dim() < 2 else len(features)
+    return 1 if features.dim() < 2 else features.size(0)
 
 
 def _rows(features: Tensor) -> Tensor:

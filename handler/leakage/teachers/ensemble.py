@@ -14,12 +14,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from calpow.handler.errors import DecodingError, EnsembleError, TrunkError
 from calpow.handler.json_documents import read_document
 from calpow.handler.leakage.references import LAST, References
+from calpow.handler.leakage.score import Array, array_of
 from calpow.handler.leakage.teachers.heads import HeadEnsemble, HeadVotes
 from calpow.handler.leakage.teachers.stored_references import pack, unpack
 from calpow.handler.leakage.teachers.trunks import VICTIM, make_trunk
@@ -113,7 +115,7 @@ class Ensemble:
     def __init__(
         self,
         card: EnsembleCard,
-        program: Callable[[Tensor], Tensor],
+        program: Callable[[Tensor], Array],
         device: torch.device,
         references: References | None = None,
     ) -> None:
@@ -145,7 +147,7 @@ class Ensemble:
         cls(card, program, device)._try_once()
         return cls(card, program, device, _references(path, card, stored, device))
 
-    def votes(self, values: Tensor) -> Tensor:
+    def votes(self, values: Tensor) -> Array:
         """Return vote counts, int64 `[n, classes]`, on the victim's inputs or projected features `[n, *value_shape]`.
 
         Each row sums to the number of teachers. Raises EnsembleError for values of another shape than the teachers'.
@@ -156,22 +158,22 @@ class Ensemble:
                 f"the teachers take {what} of shape {self.value_shape}, not {tuple(values.shape[1:])}:"
                 " train them on what this victim's handler makes"
             )
-        with torch.inference_mode():
-            ready = values.to(self._device, torch.float32)
-            if len(ready) <= LARGEST_BATCH:
-                return self._program(ready)
-            return torch.cat([self._program(part) for part in torch.split(ready, LARGEST_BATCH)])
+        ready = values.to(self._device, torch.float32)
+        if ready.size(0) <= LARGEST_BATCH:
+            return self._program(ready)
+        return np.concatenate([self._program(part) for part in torch.split(ready, LARGEST_BATCH)])
 
     def _try_once(self) -> None:
         try:
             votes = self.votes(torch.zeros(2, *self.value_shape))
-        except (RuntimeError, AssertionError, TypeError) as error:  # TypeError for a length that no tensor has
+        except (RuntimeError, AssertionError, TypeError, AttributeError) as error:
+            # TypeError for a length that no tensor has, AttributeError for what is no tensor.
             raise EnsembleError(
                 f"the ensemble does not take values of shape {self.value_shape}, as its card says: {_AGAIN}"
             ) from error
         expected = (2, self.card.classes)
-        counts = isinstance(votes, Tensor) and tuple(votes.shape) == expected and votes.dtype == torch.int64
-        if not counts or bool((votes.sum(dim=1) != self.card.teachers).any()):
+        counts = votes.shape == expected and votes.dtype == np.int64
+        if not counts or bool((votes.sum(axis=1) != self.card.teachers).any()):
             raise EnsembleError(
                 f"the ensemble does not make votes of {self.card.teachers} teachers on {self.card.classes} classes,"
                 f" as its card says: {_AGAIN}"
@@ -225,7 +227,7 @@ def _references(
 
 def _program(
     path: Path, card: EnsembleCard, stored: Mapping[str, object], device: torch.device
-) -> Callable[[Tensor], Tensor]:
+) -> Callable[[Tensor], Array]:
     """Return the function that votes on a batch. Raises EnsembleError."""
     heads, program = stored.get(HEADS), stored.get(PROGRAM)
     if isinstance(heads, dict):
@@ -248,7 +250,7 @@ def _program(
     raise EnsembleError(f"{path} holds neither weights nor a program: {_AGAIN}")
 
 
-def _load_program(program: bytes, device: torch.device) -> Callable[[Tensor], Tensor]:
+def _load_program(program: bytes, device: torch.device) -> Callable[[Tensor], Array]:
     # Not at the top: torch.export is younger than the oldest torch that heads run on.
     from torch import export
 
@@ -266,4 +268,9 @@ def _load_program(program: bytes, device: torch.device) -> Callable[[Tensor], Te
         exported = move_to_device_pass(exported, device)
     # Calling forward skips hooks that check the shape, as votes() does, and that take a fifth of the time.
     forward: Callable[[Tensor], Tensor] = exported.module().forward
-    return forward
+
+    def votes(values: Tensor) -> Array:
+        with torch.inference_mode():
+            return array_of(forward(values))
+
+    return votes

@@ -187,7 +187,7 @@ def test_without_an_order_all_scores_are_set_up_that_the_victim_shows() -> None:
 
 def taught(**changes: object) -> Ensemble:
     """Return teachers with references, of which some are changed."""
-    return Ensemble(ensemble_card(), Tensor.long, torch.device("cpu"), references(**changes))
+    return Ensemble(ensemble_card(), Tensor.numpy, torch.device("cpu"), references(**changes))
 
 
 def test_files_of_teachers_and_neighbours_show_more_scores() -> None:

@@ -106,4 +106,4 @@ def test_teachers_on_a_backbone_vote_from_one_stored_program(tmp_path: Path, res
     assert re.fullmatch("[0-9a-f]{64}", card.weights_sha256)
     assert card.vote_accuracy > 0.5
     votes = Ensemble.load(output).votes(torch.rand(5, 3, 224, 224))
-    assert votes.sum(dim=1).tolist() == [3] * 5
+    assert votes.sum(axis=1).tolist() == [3] * 5

@@ -108,14 +108,15 @@ def test_the_artefact_votes_without_the_architectures_code(trained: Path) -> Non
     code = (
         "import sys, torch; from pathlib import Path; from calpow.handler.leakage.teachers.ensemble import Ensemble;"
         f"votes = Ensemble.load(Path({str(trained)!r})).votes(torch.rand(300, 4));"
-        "assert votes.sum(1).tolist() == [6] * 300 and votes.dtype == torch.int64;"
+        "assert votes.sum(1).tolist() == [6] * 300 and votes.dtype == 'int64';"
         "assert not [name for name in sys.modules if 'archiver' in name or 'teacher_nets' in name]"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd="/")
 
 
 def votes_of(path: Path) -> torch.Tensor:
-    return Ensemble.load(path).votes(2 * torch.rand(500, 4, generator=torch.Generator().manual_seed(1)))
+    values = 2 * torch.rand(500, 4, generator=torch.Generator().manual_seed(1))
+    return torch.from_numpy(Ensemble.load(path).votes(values))
 
 
 def test_another_seed_makes_other_teachers(home: Path, trained: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from calpow.handler.errors import VictimError
 from calpow.handler.leakage.batches import BatchMaker, Teachers, id_rows
 from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.recording import Call
-from calpow.handler.leakage.score import SampleBatch, VictimOutput
+from calpow.handler.leakage.score import Array, SampleBatch, VictimOutput
 from calpow.handler.leakage.specs import OutputKind, VictimShape
 
 INPUTS, LOGITS, FEATURES = torch.rand(3, 4), torch.randn(3, 2), torch.randn(3, 5)
@@ -21,7 +21,7 @@ SHAPE = VictimShape(2, (4,))
 
 
 def made(maker: BatchMaker, *calls: Call) -> SampleBatch:
-    return maker.make(calls, [maker.rows(call) for call in calls])
+    return maker.make(calls)
 
 
 def test_only_what_is_needed_is_there() -> None:
@@ -29,7 +29,7 @@ def test_only_what_is_needed_is_there() -> None:
     assert batch.answers.tolist() == LOGITS.argmax(1).tolist()
     others = (batch.log_probabilities, batch.logits, batch.features, batch.lengths, batch.projected, batch.votes)
     assert all(part is None for part in others)
-    assert (batch.ids, batch.depths) == ((), {})
+    assert (batch.ids, batch.depths) == ([], CALL.depths)
 
 
 def test_calls_are_joined_in_their_order() -> None:
@@ -54,9 +54,9 @@ def test_calls_are_joined_in_their_order() -> None:
 def test_teachers_vote_once_on_what_they_were_trained_on(voted_on: VictimOutput) -> None:
     asked: list[Tensor] = []
 
-    def votes(values: Tensor) -> Tensor:
+    def votes(values: Tensor) -> Array:
         asked.append(values)
-        return torch.tensor([[3, 4]] * len(values))
+        return np.array([[3, 4]] * len(values))
 
     needs = VictimOutput.VOTES | voted_on
     batch = made(BatchMaker(SHAPE, OutputKind.logits, needs, axes=AXES, teachers=Teachers(votes, voted_on)), CALL)

@@ -335,7 +335,7 @@ def test_projected_features_are_what_teachers_on_features_vote_on(parts: MeterPa
     meter = make_meter(parts.recorder, SHAPE, OutputKind.logits, specs, ANY, Artefacts(ensemble))
     call = parts.recorder.ask(INPUTS)
     assert call.features is not None
-    shares = ensemble.votes(call.features.flip(1)).double() / TEACHERS
+    shares = torch.from_numpy(ensemble.votes(call.features.flip(1))).double() / TEACHERS
     assert meter.price_calls([call]).costs[:, 0].tolist() == pytest.approx(
         torch.special.entr(shares).sum(dim=1).tolist(), abs=1e-12
     )

@@ -162,7 +162,7 @@ def test_features_that_overflow_cost_the_most(parts: MeterParts, value: float) -
     meter = structured(parts, ScoreName.pate, ScoreName.entropy)
     call = meter.recorder.replay(STRUCTURES["tuple"](INPUTS))
     assert call.features is not None
-    odd = replace(call, features=call.features.index_fill(0, torch.tensor(3), value))
+    odd = call._replace(features=call.features.index_fill(0, torch.tensor(3), value))
     priced, expected = meter.price_calls([odd]).costs, meter.price_calls([call]).costs
     assert priced[3].tolist() == [score.highest for score in meter.scores]
     others = [index for index in range(12) if index != 3]

@@ -1,7 +1,6 @@
 """The cosine score of Generalized ODIN: known answers, with and without a last layer, and the moved inputs."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,7 +61,7 @@ def test_inputs_are_moved_towards_a_higher_score_in_any_mode(mode: type) -> None
         plain = Odin(tap.weight).costs(batch_of(tap(lambda: model(inputs))[1]))
         moved = Odin(tap.weight, Perturbation(model, tap, 0.0025))
         assert moved.needs is VictimOutput.INPUTS
-        costs_there = moved.costs(replace(batch_of(INPUTS), inputs=inputs))
+        costs_there = moved.costs(batch_of(INPUTS)._replace(inputs=inputs))
     assert bool((costs_there < plain).all())
     assert torch.equal(inputs, INPUTS)
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -71,7 +70,7 @@ def test_inputs_are_moved_towards_a_higher_score_in_any_mode(mode: type) -> None
 def test_the_magnitude_with_the_largest_summed_score_is_chosen() -> None:
     model, tap = victim()
     assert tap.weight is not None
-    inputs = replace(batch_of(INPUTS), inputs=INPUTS)
+    inputs = batch_of(INPUTS)._replace(inputs=INPUTS)
     sums = [
         float((1 - Odin(tap.weight, Perturbation(model, tap, magnitude)).costs(inputs)).sum())
         for magnitude in MAGNITUDES

@@ -81,7 +81,8 @@ def test_what_shows_no_row_a_sample_shows_nothing(output: object) -> None:
 
 def test_a_sample_without_an_axis_of_the_batch_is_one_row() -> None:
     summaries = summarise(random(1, 4), nn.ReLU(), features_last=False)
-    assert summaries.of(torch.zeros(10)) is summaries.of(torch.zeros(())) is summaries.rows
+    assert summaries.rows is not None
+    assert summaries.of(torch.zeros(10)) is summaries.of(torch.zeros(())) is summaries.rows[0]
 
 
 class InPlaceNet(nn.Module):
