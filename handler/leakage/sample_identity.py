@@ -54,6 +54,9 @@ class SampleIdentifier:
             return [b""] * count
         types = [str(tensor.dtype) for tensor in tensors]
         if not _has_rows(arrays, count):
+            bags = _bags(arrays, count)
+            if bags is not None:
+                return [self._digest(start, types[:-1], bag) for bag in bags]
             whole = self._digest(start, types, arrays)
             return [self._digest(whole + number.to_bytes(8, "big"), (), ()) for number in range(count)]
         ends = _ends(arguments, arrays) if len(arrays) > 1 else None
@@ -118,6 +121,23 @@ def _has_rows(arrays: Sequence[Array], count: int) -> bool:
     """
     shapes = [array.shape for array in arrays]
     return {shape[:1] for shape in shapes} == {(count,)} and max(map(len, shapes)) > 1
+
+
+def _bags(arrays: Sequence[Array], count: int) -> list[list[Array]] | None:
+    """Return the words of each sample, of all words and the places where samples begin, as an EmbeddingBag takes them.
+
+    What else there is, weights of the words say, is cut at the same places. None for other arrays.
+    """
+    if len(arrays) < 2:
+        return None
+    *others, starts = arrays
+    if starts.shape != (count,) or starts.dtype.kind not in "iu" or starts[0] != 0:
+        return None
+    length = len(others[0]) if others[0].ndim else 0
+    ends = [*starts[1:].tolist(), length]
+    if any(array.shape != (length,) for array in others) or (np.diff([*starts.tolist(), length]) < 0).any():
+        return None
+    return [[array[start:end] for array in others] for start, end in zip(starts.tolist(), ends, strict=True)]
 
 
 def _row(arrays: Sequence[Array], number: int, end: int) -> list[Array]:

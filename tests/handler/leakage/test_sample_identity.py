@@ -116,6 +116,24 @@ def test_samples_of_a_call_that_does_not_show_their_rows_are_told_by_their_numbe
     assert digest(2, words + 1, begins) != second.digest
 
 
+def test_a_text_is_the_same_alone_and_among_others_whose_words_are_one_after_the_other() -> None:
+    words, weights = torch.arange(9), torch.arange(9.0)
+    starts = torch.tensor([0, 2, 6])
+    together = [entry.digest for entry in identities(3, words, weights, starts)]
+    parts = (slice(0, 2), slice(2, 6), slice(6, 9))
+    assert together == [digest(1, words[part], weights[part], torch.tensor([0])) for part in parts]
+    assert len(set(together)) == 3
+    copies = [digest(number, words.repeat(number), 9 * torch.arange(number)) for number in range(1, 9)]
+    assert len(set(copies)) == 1
+
+
+@pytest.mark.parametrize("starts", [[1, 2, 6], [0, 6, 2], [0, 2, 10], [0, 2]])
+def test_other_numbers_are_not_taken_for_places_where_texts_begin(starts: list[int]) -> None:
+    digests = [entry.digest for entry in identities(3, torch.arange(9), torch.tensor(starts))]
+    assert len(set(digests)) == 3
+    assert digest(1, torch.arange(2), torch.tensor([0])) not in digests
+
+
 def test_a_text_is_the_same_in_any_padded_batch() -> None:
     def call(length: int, count: int) -> dict[str, Tensor]:
         ids, mask = torch.zeros(count, length, dtype=torch.int64), torch.zeros(count, length, dtype=torch.int64)
