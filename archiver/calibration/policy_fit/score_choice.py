@@ -9,6 +9,7 @@ import numpy as np
 from calpow.archiver.calibration.policy_fit.fitted_evidence import Candidate
 from calpow.archiver.calibration.policy_fit.thieves import figures
 from calpow.archiver.calibration.policy_fit.wealth import Bets, Codes, Wealth, mean_wealth
+from calpow.handler.policy.joint_oddness import JOINT
 
 # Weight of the cheapest attacker with data of his own; the rest is that of the mean over all attackers.
 WORST_WEIGHT = 0.7
@@ -77,10 +78,11 @@ def choose_scores(
 ) -> ScoreChoice:
     """Choose scores one after another, each by what is best beside those before; `most` at most.
 
-    With `every`, none is left out that there is room for, whether it makes thefts dearer or not.
-    A score that is a candidate twice, from one side and from both, is taken once. Every place has its first score
-    before another has its second: strangers come that are unlike the reference attackers, and one place does not see
-    what another does.
+    The joint oddness is the first where it is a candidate: it tells a little of every stranger, and the reference
+    attackers hardly show that. Every place has its first score before another has its second: strangers come that are
+    unlike the reference attackers, and one place does not see what another does. A score that is a candidate twice,
+    from one side and from both, is taken once. With `every`, no score is left out that there is room for, whether it
+    makes thefts dearer or not.
     """
     path: list[ScoreChoice] = []
     while len(path) < most:
@@ -89,6 +91,8 @@ def choose_scores(
         left = [test for test, candidate in enumerate(candidates) if candidate.score not in taken]
         places = {candidates[test].place for test in chosen}
         left = [test for test in left if candidates[test].place not in places] or left
+        if not chosen:
+            left = [test for test in left if candidates[test].place == JOINT] or left
         options = [ScoreChoice(thieves.objective((*chosen, test), exponent), (*chosen, test)) for test in left]
         if not options:
             break

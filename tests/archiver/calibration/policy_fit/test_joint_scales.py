@@ -20,7 +20,7 @@ SCALES = JointScales.fit(COSTS, ANSWERS, SCORES, 3)
 
 @pytest.mark.parametrize("answer", [0, 1])
 def test_the_shares_of_an_answers_samples_exceed_its_quantiles(answer: int) -> None:
-    exceeding = (COSTS[ANSWERS == answer, :1] > SCALES.quantiles[0, answer]).mean(axis=0)
+    exceeding = (COSTS[answer == ANSWERS, :1] > SCALES.quantiles[0, answer]).mean(axis=0)
     assert exceeding == pytest.approx(SHARES, abs=0.01)
 
 

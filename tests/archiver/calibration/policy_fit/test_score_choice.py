@@ -9,6 +9,7 @@ from calpow.archiver.calibration.policy_fit.fitted_evidence import Candidate
 from calpow.archiver.calibration.policy_fit.score_choice import ThievesWealth, choose_scores
 from calpow.archiver.calibration.policy_fit.thieves import thieves_codes
 from calpow.archiver.calibration.policy_fit.wealth import Codes
+from calpow.handler.policy.joint_oddness import JOINT
 from tests.support.scored_samples import BETS, ODD
 
 CAP = 2948.0
@@ -33,6 +34,11 @@ def chosen(wealth: ThievesWealth, candidates: tuple[Candidate, ...] = ONE_SIDE, 
 
 def test_the_score_that_separates_is_chosen_first() -> None:
     assert choose_scores(thieves((0.0, 1.0, 0.0)), ONE_SIDE, 0.7, MOST_TESTS, every=True).tests[0] == 1
+
+
+def test_the_joint_oddness_is_bet_on_wherever_it_can_be_whatever_the_reference_attackers_show() -> None:
+    candidates = (*ONE_SIDE[:2], Candidate(2, two_sided=False, place=JOINT))
+    assert choose_scores(thieves((1.0, 1.0, 0.5)), candidates, 0.7, MOST_TESTS, every=False).tests[0] == 2
 
 
 @pytest.fixture
