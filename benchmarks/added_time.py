@@ -3,11 +3,14 @@
     python -m benchmarks.added_time
 
 The victim is an untrained MnistNet, the teachers and the references are random numbers of the usual sizes: times do not
-depend on their values. All three passes use the same weights and take turns, so that other load affects them alike. The
+depend on their values. The scores are those that `calpow calibrate` computes of images by default, all of which make up
+the joint oddness. All three passes use the same weights and take turns, so that other load affects them alike. The
 teachers vote through the ensemble that a worker loads, with its checks.
 """
 
 import copy
+import functools
+import operator
 import time
 from collections.abc import Callable
 
@@ -20,44 +23,54 @@ from calpow.handler.leakage.input_range import RangeCheck
 from calpow.handler.leakage.meter import Meter
 from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.recording import Call, Recorder
-from calpow.handler.leakage.references import LAST, Gaussians, References
+from calpow.handler.leakage.references import LAST, Gaussians, Mixture, References
 from calpow.handler.leakage.registry import ScoreSources, make_score
 from calpow.handler.leakage.score import VictimOutput
-from calpow.handler.leakage.specs import InputRange, OutputKind, ScoreName, ScoreSpec, VictimShape
+from calpow.handler.leakage.specs import ON_LAYERS, InputRange, OutputKind, ScoreName, ScoreSpec, VictimShape
 from calpow.handler.leakage.tapping import find_depths, find_features
 from calpow.handler.leakage.teachers.ensemble import Ensemble, EnsembleCard
 from calpow.handler.leakage.teachers.heads import HeadEnsemble, Heads, HeadVotes
 from calpow.handler.leakage.teachers.trunks import VICTIM
 from tests.support.ensembles import digests, ensemble_card
 
-CLASSES, TEACHERS, AXES, PROTOTYPES = 10, 250, 64, 1000
+CLASSES, TEACHERS, AXES, PROTOTYPES, COMPONENTS = 10, 250, 64, 1000, 20
+POOLED_PIXELS, POOL = 196, 2
 ROUNDS = {1: 2000, 64: 100}
 QUANTILES = (0.1, 0.5)
 
 
 def make_timed_meter(model: nn.Module) -> Meter:
-    """Return a meter of the model by PATE, energy, prototypes, and Mahalanobis distances at two depths."""
+    """Return a meter of the model by the default scores of images; those of layers at two depths and the last."""
     recorder, example = Recorder(model), ModelInputs.of(torch.rand(1, *MNISTNET_SHAPE))
     tap, depths = find_features(recorder, example), find_depths(recorder, example)
     shown = recorder.replay(example)
     assert shown.features is not None
-    gaussians = {name: _gaussians(shown.depths[name].shape[1]) for name in depths}
-    axes = torch.randn(shown.features.shape[1], AXES)
-    references = References(depths, {LAST: axes}, {LAST: torch.randn(PROTOTYPES, AXES)}, gaussians, None, None)
+    widths = {name: shown.depths[name].shape[1] for name in depths} | {LAST: shown.features.shape[1]}
+    references = References(
+        layers=depths,
+        axes={name: torch.randn(width, min(width, AXES)) for name, width in widths.items()},
+        prototypes={name: torch.randn(PROTOTYPES, min(width, AXES)) for name, width in widths.items()},
+        gaussians={name: _gaussians(width) for name, width in widths.items()},
+        mixture=_mixture(),
+        token_costs=None,
+    )
+    axes = references.axes[LAST]
     heads = Heads(torch.randn(AXES, TEACHERS * CLASSES), torch.randn(TEACHERS * CLASSES))
     ensemble = Ensemble(_card(), HeadVotes(HeadEnsemble(nn.Identity(), heads, CLASSES)), torch.device("cpu"))
     teachers = Teachers(ensemble.votes, VictimOutput.PROJECTION)
     specs = [
         ScoreSpec(ScoreName.pate, {"teachers": TEACHERS, "sigma": 10.0, "delta": 1e-5}),
         ScoreSpec(ScoreName.energy, {}),
-        ScoreSpec(ScoreName.prototypes, {}),
-        *(ScoreSpec(ScoreName.mahalanobis, {}, name) for name in depths),
+        ScoreSpec(ScoreName.vote_entropy, {"teachers": TEACHERS}),
+        ScoreSpec(ScoreName.norm, {}),
+        *(ScoreSpec(name, {}, layer) for name in ON_LAYERS for layer in widths),
+        ScoreSpec(ScoreName.density, {}),
     ]
     sources = ScoreSources(CLASSES, OutputKind.logits, references, has_teachers=True)
     shape = VictimShape(CLASSES, MNISTNET_SHAPE, layer=tap.name)
-    needs = VictimOutput.VOTES | VictimOutput.PROJECTION | VictimOutput.LOGITS | VictimOutput.DEPTHS
-    batches = BatchMaker(shape, OutputKind.logits, needs, depths, axes, teachers)
     scores = tuple(make_score(spec, sources) for spec in specs)
+    needs = functools.reduce(operator.or_, [score.needs for score in scores], VictimOutput.PROJECTION)
+    batches = BatchMaker(shape, OutputKind.logits, needs, depths, axes, teachers)
     return Meter(recorder, scores, RangeCheck(InputRange((0.0,), (1.0,))), batches)
 
 
@@ -76,6 +89,17 @@ def _card() -> EnsembleCard:
 
 def _gaussians(width: int) -> Gaussians:
     return Gaussians(torch.randn(width, width), torch.randn(CLASSES, width))
+
+
+def _mixture() -> Mixture:
+    return Mixture(
+        pool=POOL,
+        centre=torch.rand(POOLED_PIXELS),
+        axes=torch.randn(POOLED_PIXELS, AXES),
+        whitening=torch.randn(COMPONENTS, AXES, AXES),
+        means=torch.randn(COMPONENTS, AXES),
+        log_weights=torch.rand(COMPONENTS),
+    )
 
 
 def sharing_weights(model: nn.Module) -> nn.Module:

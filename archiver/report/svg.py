@@ -13,6 +13,8 @@ from markupsafe import Markup
 HEIGHT = 300
 _WIDTH = 1000
 _BADGE = 8
+# The logarithm of a smaller distance between marks is not exact, or there is none.
+_CLOSEST = 1e-300
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,10 @@ def decades(low: float, high: float, most: int) -> list[float]:
 
 
 def steps(low: float, high: float, most: int) -> list[float]:
-    """Return at most `most` round numbers from low to high."""
+    """Return at most `most` round numbers from low to high; `low` alone where they are too close for round numbers."""
     rough = (high - low) / most
+    if rough < _CLOSEST:
+        return [low]
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * size for size in (1, 2, 2.5, 5, 10) if unit * size >= rough * (1 - 1e-9))
     return [step * index for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]

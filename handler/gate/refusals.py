@@ -56,9 +56,8 @@ class Refusals:
         """
         reason = f"account {account}: answer withheld, {outcome.rest} of {outcome.price} hashes unpaid"
         if outcome.rest > self._tariff.longest:
-            limit = self._tariff.asked(state, self._allowance.samples, 1.0)
-            samples = limit.samples if isinstance(limit, TooLarge) else self._allowance.samples
-            return Refused(problems.rest_too_large(max(1, samples)), reason)
+            samples = min(self._tariff.payable(state), self._allowance.samples)
+            return Refused(problems.rest_too_large(samples), reason)
         step = max(self._tariff.announced(state), self._tariff.at_least(outcome.rest))
         problem = self._issuer.challenge(problems.MORE_REQUIRED, account, step, rest_of_withheld(outcome))
         return Refused(problem, reason)

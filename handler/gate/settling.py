@@ -1,13 +1,14 @@
 """Arithmetic of settling: what an account owes once its samples are priced, and whether their answer may leave.
 
 The work due for an answer is the work that the account owes plus the price of each sample after its effect. If it
-exceeds the work presented by no more than was asked for, the answer leaves and the difference is owed (or credited).
-Otherwise the answer is withheld until the rest is paid. If its samples are odd, they raise the account's price all the
-same. What they earn, if they are ordinary, is credited when the answer leaves, and only then are they samples that the
-account was answered before: who sends a list again and again, and pays for none of them, has no credit for it.
+exceeds the work presented by no more than the account may owe, the answer leaves and the difference is owed (or
+credited). Otherwise the answer is withheld until the rest is paid. Its odd samples raise the account's price all the same,
+whatever follows them. What the ordinary ones earn is credited when the answer leaves, and only then are they samples
+that the account was answered before: who sends a list again and again, and pays for none of them, has no credit for it.
 """
 
 from collections.abc import Sequence
+from math import ceil
 from typing import NamedTuple
 
 from calpow.handler.ledger.history import Charge, History
@@ -34,14 +35,17 @@ def settle(
 ) -> Settled:
     """Return the settlement of an answer's samples, in order, for `hashes` presented when `asked` were required.
 
-    `factor` multiplies the price of the samples. The work owed afterwards is at most the work that was asked for,
-    however much more was presented: the work that an account owes is lost when the account is abandoned, so that a
-    thief who presented half of the work due would otherwise have the other half for nothing. Decision 0002.
+    `factor` multiplies the price of the samples. The work owed afterwards is at most what the next sample costs, or the
+    floor for each of these samples if that is more, and at most the work that was asked for, however much more was
+    presented. The work that an account owes is lost when the account is abandoned: a thief who presented half of the
+    work due would otherwise have the other half for nothing. What is asked for a list of ordinary samples exceeds the
+    price of several odd ones where the account is dear. Decision 0002.
     """
     history, price = tariff.price(account.history, charges, factor)
     due = account.owed + price
-    if due - hashes > asked:
-        unanswered, credit = tariff.unanswered(account.history, history)
+    most = min(asked, ceil(max(tariff.next(history), len(charges) * tariff.floor) * factor))
+    if due - hashes > most:
+        unanswered, credit = tariff.unanswered(account.history, charges)
         return Settled(unanswered, account.owed, price, hashes, due - hashes, credit)
     return Settled(history, _owed(tariff, history, due - hashes), price, hashes, 0)
 

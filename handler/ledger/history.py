@@ -89,15 +89,14 @@ class History:
             tuple([0 if log < 0 else log if log < ceiling else ceiling for log in sums]),
         )
 
-    def unanswered(self, wealth: tuple[int, ...], after: "History") -> "tuple[History, tuple[int, ...]]":
+    def unanswered(self, peaks: tuple[int, ...], after: "History") -> "tuple[History, tuple[int, ...]]":
         """Return the history where the answer to samples is withheld, and the credit that they earn once it leaves.
 
-        `wealth` is that of the bets before them, and `after` the history with them. They are counted and raise the
-        wealth at once, but they earn nothing yet and are not known.
+        `peaks` is the largest wealth that each bet had before them and after every one, and `after` the history with
+        them. They are counted and raise the wealth at once, but they earn nothing yet and are not known.
         """
-        kept = tuple(map(max, wealth, after.wealth))
-        credit = tuple(held - final for held, final in zip(kept, after.wealth, strict=True))
-        return replace(self, cost_micro=after.cost_micro, queries=after.queries, wealth=kept), credit
+        credit = tuple(peak - final for peak, final in zip(peaks, after.wealth, strict=True))
+        return replace(self, cost_micro=after.cost_micro, queries=after.queries, wealth=peaks), credit
 
     def answered(self, identities: Sequence[SampleIdentity], credit: tuple[int, ...]) -> "History":
         """Return the history once an answer that was withheld leaves, for samples that are counted already.

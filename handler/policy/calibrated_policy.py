@@ -1,7 +1,7 @@
 """The policy of a calibration, which is the part that a worker reads, and the prices that follow from it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -74,7 +74,7 @@ class CalibratedPolicy:
     def seconds(self, history: History) -> float:
         """Return the mean solving time of a sample whose effect is already in its account's history."""
         rule = self.evidence if self.name is PolicyName.evidence else self.paper
-        return self.floor_seconds * math.exp(min(rule.log_multiple(history), math.log(self.cap)))
+        return self._seconds(rule.log_multiple(history))
 
     def work(self, history: History) -> float:
         """Return the expected hashes of a sample whose effect is already in its account's history."""
@@ -87,6 +87,20 @@ class CalibratedPolicy:
         cost_micro = history.cost_micro + round(self.paper.slope * MICRO)
         return self.work(replace(history, cost_micro=cost_micro, queries=history.queries + 1))
 
+    def ordinary_works(self, history: History) -> Iterator[float]:
+        """Yield the expected hashes of each of further ordinary samples; after the last, they stay as they are.
+
+        By the paper's policy, ordinary samples keep an account's distance from the baseline.
+        """
+        if self.name is PolicyName.paper:
+            yield self.next_work(history)
+            return
+        for log_multiple in self.evidence.ordinary_log_multiples(history):
+            yield self.solver.work(self._seconds(log_multiple))
+
     def solving_seconds(self, work: float) -> float:
         """Return the mean time of the reference client for a puzzle of `work` expected hashes."""
         return self.solver.seconds(work)
+
+    def _seconds(self, log_multiple: float) -> float:
+        return self.floor_seconds * math.exp(min(log_multiple, math.log(self.cap)))

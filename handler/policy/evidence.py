@@ -12,7 +12,7 @@ Vovk and Wang, "E-values: calibration, combination and applications", 2021; Shin
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -128,12 +128,31 @@ class Evidence:
         """Return the log of the multiple of the floor that an account's next sample costs; at least 0."""
         return self.exponent * _log_mean(self.adopt(history))
 
+    def ordinary_log_multiples(self, history: History) -> Iterator[float]:
+        """Yield the log multiple of the floor after each of further ordinary samples, the last of which is 0.
+
+        They are of level 0 by every test, new, and no near-copies.
+        """
+        steps, ceiling = self.steps[0] * len(self.tests), round(self.ceiling * MICRO)
+        # Of bets without wealth, ordinary samples leave it at that.
+        held = [(log, step) for log, step in zip(self.adopt(history), steps, strict=True) if log]
+        while held:
+            held = [(min(log + step, ceiling), step) for log, step in held if log + step > 0]
+            yield self.exponent * _log_mean_of([log for log, _ in held], self.bets)
+        yield 0.0
+
 
 # Cached, because an account is priced several times between two changes of its wealth.
 @lru_cache(maxsize=256)
 def _log_mean(wealth: tuple[int, ...]) -> float:
     """Return the log of the mean wealth of bets whose logs are given in millionths; 0 without bets."""
-    if not any(wealth):
+    return _log_mean_of([log for log in wealth if log], len(wealth))
+
+
+def _log_mean_of(held: Sequence[int], bets: int) -> float:
+    """Return the log of the mean wealth of so many bets: `held` are the logs of those that hold any."""
+    if not held:
         return 0.0
-    most = max(wealth)
-    return most / MICRO + math.log(sum([math.exp((log - most) / MICRO) for log in wealth]) / len(wealth))
+    most = max(held)
+    scaled = sum([math.exp((log - most) / MICRO) for log in held]) + (bets - len(held)) * math.exp(-most / MICRO)
+    return most / MICRO + math.log(scaled / bets)

@@ -7,7 +7,7 @@ Decision 0006.
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import ceil, sqrt
 
 from calpow.handler.ledger.history import Charge, History
@@ -58,18 +58,26 @@ class Tariff:
     def asked(self, account: Account, samples: int, factor: float) -> int | TooLarge:
         """Return the work to ask for before `samples` samples are scored: their price from the past, and what is owed.
 
-        `factor` multiplies the price: it is that of the request's purpose. The work for one predicted sample is the
-        longest challenge's at most; what is owed beyond that stays owed.
+        It is what so many ordinary samples cost, or the price of the next sample if that is more: what one sample after
+        another would be asked for. `factor` multiplies the price: it is that of the request's purpose. The work for one
+        predicted sample is the longest challenge's at most; what is owed beyond that stays owed.
         """
         price = self.next(account.history) * factor
-        total = ceil(price * samples) + account.owed
-        if total <= self.longest:
-            return self.at_least(max(total, self.floor))
         if price > self.longest:
             return TooLarge(0)
-        if samples == 1:
-            return self.longest
-        return TooLarge(max(1, int((self.longest - account.owed) // price)))
+        if samples > 1:
+            payable, cost = self._ordinary(account.history, samples, (self.longest - account.owed) / factor)
+            if payable < samples:
+                return TooLarge(max(1, payable))
+            price = max(price, cost * factor)
+        return self.at_least(max(ceil(price) + account.owed, self.floor))
+
+    def payable(self, account: Account) -> int:
+        """Return how many samples one challenge can pay for at the account's price now, at least 1.
+
+        It is the number for samples that are not ordinary: those do not lower the price.
+        """
+        return max(1, (self.longest - account.owed) // self.next(account.history))
 
     def announced(self, account: Account) -> int:
         """Return the work of the account's next sample, for PoW-Next."""
@@ -101,9 +109,29 @@ class Tariff:
             price += self.floor if history.queries == queries else self.after(history)
         return history, ceil(price * factor)
 
-    def unanswered(self, before: History, after: History) -> tuple[History, tuple[int, ...]]:
-        """Return an account's history while an answer is withheld, and what its samples earn once it leaves."""
-        return before.unanswered(self._policy.evidence.adopt(before), after)
+    def unanswered(self, before: History, charges: Sequence[Charge]) -> tuple[History, tuple[int, ...]]:
+        """Return an account's history while the answer to samples is withheld, and what they earn once it leaves.
+
+        Each bet keeps the largest wealth that it had on the way: odd samples raise it whatever follows them.
+        """
+        evidence = self._policy.evidence
+        passed = list(accumulate(charges, evidence.after, initial=before))
+        peaks = tuple([max(logs) for logs in zip(*map(evidence.adopt, passed), strict=True)])
+        return before.unanswered(peaks, passed[-1])
+
+    def _ordinary(self, history: History, samples: int, most: float) -> tuple[int, int]:
+        """Return how many of so many ordinary samples cost `most` hashes at most, and what these cost.
+
+        Their prices fall until all are the last.
+        """
+        number, total, price = 0, 0, self.floor
+        for work in self._policy.ordinary_works(history):
+            price = self._step(work)
+            if number == samples or total + price > most:
+                return number, total
+            number, total = number + 1, total + price
+        more = min(samples - number, int((most - total) // price))
+        return number + more, total + more * price
 
     def _step(self, work: float) -> int:
         nearest = bisect_left(self._bounds, work)

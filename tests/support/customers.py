@@ -86,15 +86,16 @@ class AuditedLedger(SqliteLedger):
                 assert outcome.rest == 0
                 history = history.answered(samples.identities, credit)
             else:
-                past, price = history, 0
+                past, price, peaks = history, 0, self._policy.evidence.adopt(history)
                 for charge in charges:
                     history = self._policy.evidence.after(history, charge)
                     price += self._tariff.after(history)
+                    peaks = tuple(map(max, peaks, history.wealth))
             assert outcome.price == price
             exact = owed + price - outcome.work
             if outcome.rest:
                 assert outcome.rest == exact > 0
-                history, credit = past.unanswered(self._policy.evidence.adopt(past), history)
+                history, credit = past.unanswered(peaks, history)
                 assert outcome.credit == credit
                 books.withheld[outcome.digest] = price, outcome.work, credit
                 books.lost += outcome.work
@@ -113,6 +114,7 @@ class Customer:
 
     next_hashes: the work that the last answer announced.
     number: number of its payloads so far.
+    lock: held where a thread adds to `spent`: requests of several threads may be answered at once.
     """
 
     harness: GateHarness
@@ -122,6 +124,7 @@ class Customer:
     spent: int = 0
     next_hashes: int = 0
     number: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.key = self.harness.ledger.add_key(self.name)
@@ -191,7 +194,9 @@ class Attempt:
         raise AssertionError(f"{self.text} was never answered")
 
     def _spend(self) -> None:
-        self.customer.spent += sum(work_of(header) for header in self.chain)
+        spent = sum(work_of(header) for header in self.chain)
+        with self.customer.lock:
+            self.customer.spent += spent
         self.chain = []
 
 

@@ -23,6 +23,7 @@ from calpow.archiver.calibration.calibrator import (
     joint_scores,
     worker_scores,
 )
+from calpow.archiver.calibration.judgement import scores_in_use
 from calpow.archiver.calibration.order import CalibrationOrder
 from calpow.archiver.calibration.policy_fit.fitted_evidence import Candidate, FittedEvidence, FittedTest
 from calpow.archiver.calibration.policy_fit.joint_scales import JointScales
@@ -81,7 +82,7 @@ def test_a_worker_bets_as_the_fit_does() -> None:
     assert policy.tests[1].low == ()
     costs, labels = np.random.default_rng(0).normal(0, 3, (200, 3)), np.arange(200) % 2
     levels = [
-        [test.level((pate, prototypes, energy)[test.score], label) for test in policy.tests]
+        [test.level((pate, prototypes, energy)[test.score or 0], label) for test in policy.tests]
         for (pate, energy, prototypes), label in zip(costs.tolist(), labels.tolist(), strict=True)
     ]
     assert fit.codes(scored(costs, labels)).tolist() == levels
@@ -226,7 +227,7 @@ def test_the_options_of_the_owner_are_followed(home: Path, tmp_path: Path, quick
         calibration = calibrate(chosen, notes.append)
     policy, rehearsal = calibration.policy, calibration.rehearsal
     assert [score.label for score in policy.scores[:1]] == ["pate"]
-    assert {policy.scores[test.score].label for test in policy.evidence.tests} == {"energy", "norm"}
+    assert set(scores_in_use(policy)) == {"energy", "norm"}
     assert policy.cap * policy.floor_seconds == pytest.approx(10.0)
     assert (rehearsal.tolerated, rehearsal.intolerant) == ((), {})
     assert rehearsal.horizon == rehearsal.checkpoints[-1] == 1_000

@@ -1,5 +1,6 @@
 """Charts: ticks, scales and text that cannot break the page."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +12,12 @@ def test_ticks_are_few_even_and_within_the_axis(low: float, width: float, most: 
     marks = steps(low, low + width, most)
     assert len(marks) <= most + 1
     assert all(low - 1e-6 * width <= mark <= low + width * (1 + 1e-6) for mark in marks)
+
+
+@pytest.mark.parametrize("low", [0.0, -1e-320])
+@pytest.mark.parametrize("width", [0.0, 5e-324, 3e-323, 1e-310])
+def test_an_axis_too_short_for_round_numbers_has_a_tick_at_its_start(low: float, width: float) -> None:
+    assert steps(low, low + width, 6) == [low]
 
 
 def test_powers_of_ten_are_thinned() -> None:

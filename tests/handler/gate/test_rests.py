@@ -340,8 +340,17 @@ def test_the_dearest_rest_that_one_challenge_may_ask_for_can_be_paid(slow: GateH
 def test_a_rest_within_15_minutes_can_be_paid_also_where_as_many_samples_could_not_be_asked_for(
     slow: GateHarness,
 ) -> None:
-    text = payload_of(8, 1.6)
+    text = payload_of(4, 2.5)
     rest = rest_challenge(slow.ask(text, slow.pay(text)))
     assert rest.puzzle.expected_hashes <= Tariff(slow.policy).longest
-    assert decision_type(slow.ask(payload_of(8))) == "too-large"
+    assert decision_type(slow.ask(payload_of(4))) == "too-large"
     released(slow.ask(text, solution(rest)))
+
+
+def test_whose_rest_is_too_large_is_told_how_many_such_samples_one_challenge_can_pay_for(slow: GateHarness) -> None:
+    problem = problem_of(slow.ask(payload_of(10, 1.6), slow.pay("1.0"), counted=False))
+    assert problem.type == "too-large"
+    samples = int(problem.detail.split(" at most ")[1].split()[0])
+    assert samples == Tariff(slow.policy).payable(slow.account()) == 2
+    # Ordinary samples lower the price of those after them, and one challenge can pay for more of these.
+    challenge_of(slow.ask(payload_of(samples + 1)))

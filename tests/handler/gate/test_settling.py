@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import accumulate
+from math import ceil
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from calpow.handler.gate.settling import Settled, settle, settle_rest
-from calpow.handler.ledger.history import MICRO, Charge, History
+from calpow.handler.ledger.history import MICRO, NO_HISTORY, Charge, History
 from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account, Outcome
 from calpow.handler.policy.solver_fit import SolverFit
 from calpow.handler.policy.tariff import Tariff, TooLarge
@@ -57,34 +59,54 @@ def situations(draw: st.DrawFn) -> Situation:
     return Situation(tariff, account, asked, draw(st.integers(asked, 4 * asked)))
 
 
+def most_owed(situation: Situation, charged: Sequence[Charge], factor: float) -> int:
+    """Return the most that the account may owe once these samples are answered."""
+    tariff = situation.tariff
+    history, _ = tariff.price(situation.account.history, charged, factor)
+    return min(situation.asked, ceil(factor * max(tariff.next(history), len(charged) * tariff.floor)))
+
+
 @settings(max_examples=40)
 @given(situations(), charges(), FACTORS)
-def test_an_answer_leaves_exactly_where_it_leaves_no_larger_debt_than_the_work_that_was_asked_for(
+def test_an_answer_leaves_exactly_where_the_account_owes_no_more_than_it_may(
     situation: Situation, charged: list[Charge], factor: float
 ) -> None:
     tariff, account, hashes = situation.tariff, situation.account, situation.hashes
     history, price = tariff.price(account.history, charged, factor)
     due = account.owed + price
     settled = situation.settle(charged, factor)
-    if due - hashes <= situation.asked:
+    if due - hashes <= most_owed(situation, charged, factor):
         assert settled.rest == 0
         assert settled.owed == max(due - hashes, -tariff.next(history))
     else:
         assert settled.rest == due - hashes > 0
         assert settled.owed == account.owed
-        history, credit = account.history.unanswered(EVIDENCE.adopt(account.history), history)
+        history, credit = tariff.unanswered(account.history, charged)
         assert settled.credit == credit
     assert (settled.history, settled.price, settled.work) == (history, price, hashes)
 
 
+def test_ordinary_samples_of_a_request_that_is_never_paid_for_do_not_hide_the_odd_ones_before_them() -> None:
+    tariff = TARIFFS[0]
+    odd = [Charge(3 * MICRO, EVIDENCE.steps[-1], identity(f"odd {number}")) for number in range(3)]
+    plain = [Charge(MICRO, EVIDENCE.steps[0], identity(f"plain {number}")) for number in range(60)]
+    unpaid = settle(tariff, NEW_ACCOUNT, [*odd, *plain], 0, 0, 1.0)
+    assert unpaid.rest > 0
+    assert tariff.next(unpaid.history) == tariff.next(tariff.price(NO_HISTORY, odd, 1.0)[0]) > 5 * tariff.floor
+    outcome = Outcome("name", "digest", 0.0, unpaid.price, unpaid.work, unpaid.rest, unpaid.credit)
+    paid = settle_rest(tariff, Account(unpaid.history, 0, 1), [*odd, *plain], outcome, unpaid.rest)
+    assert tariff.next(paid.history) == tariff.floor
+
+
 @settings(max_examples=40)
 @given(situations(), charges(), FACTORS)
-def test_up_to_twice_what_was_asked_for_an_answer_leaves_for_whoever_paid_just_that(
+def test_whoever_abandons_an_account_owes_one_sample_or_as_many_floors_as_the_last_answer_had_samples(
     situation: Situation, charged: list[Charge], factor: float
 ) -> None:
-    paid = replace(situation, hashes=situation.asked)
-    settled = paid.settle(charged, factor)
-    assert (settled.rest == 0) == (paid.account.owed + settled.price <= 2 * paid.asked)
+    settled = situation.settle(charged, factor)
+    assume(not settled.rest)
+    tariff = situation.tariff
+    assert settled.owed <= factor * max(tariff.next(settled.history), len(charged) * tariff.floor) + 1
 
 
 @settings(max_examples=40)
@@ -166,8 +188,9 @@ def test_samples_are_counted_whether_the_answer_leaves_or_not_and_credited_only_
     assert (little.history.queries, little.history.cost_micro) == (much.history.queries, much.history.cost_micro)
     before = situation.account.history
     assert little.history.new_digests == before.new_digests
-    bets = zip(before.wealth, little.history.wealth, much.history.wealth, strict=True)
-    assert all(unpaid == max(earlier, paid) for earlier, unpaid, paid in bets)
+    passed = accumulate(charged, EVIDENCE.after, initial=before)
+    wealth = [EVIDENCE.adopt(history) for history in passed]
+    assert little.history.wealth == tuple(max(logs) for logs in zip(*wealth, strict=True))
     identities = [charge.identity for charge in charged]
     assert little.history.answered(identities, little.credit) == much.history
     assert (little.price, much.rest) == (much.price, 0)

@@ -1,5 +1,6 @@
 """Prices in steps: the work that is asked, announced and charged, under any policy."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from calpow.handler.ledger.history import MICRO, NO_HISTORY, Charge, History
 from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account
-from calpow.handler.policy.calibrated_policy import CalibratedPolicy
+from calpow.handler.policy.calibrated_policy import CalibratedPolicy, PolicyName
 from calpow.handler.policy.solver_fit import SolverFit
 from calpow.handler.policy.tariff import LONGEST_SECONDS, Tariff, TooLarge
 from calpow.puzzle.profiles import PROFILES
@@ -110,12 +111,15 @@ def test_a_price_is_the_step_nearest_to_its_calibrated_work_and_the_cap_at_most(
     policy: CalibratedPolicy, past: History
 ) -> None:
     tariff, most = Tariff(policy), 1 + off(policy)
+    dearest = policy.cap * policy.solver.work(policy.floor_seconds)
     for price in (tariff.after(past), tariff.next(past)):
         assert price == tariff.at_least(price)
-        assert tariff.floor <= price <= max(tariff.floor, min(tariff.longest, policy.cap * tariff.floor * most + 1))
+        assert tariff.floor <= price <= max(tariff.floor, min(tariff.longest, dearest * most + 1))
     wanted, price = policy.work(past), tariff.after(past)
     # The smallest puzzles are counted in stamps of one bit: one is off by a hash, and the next to it is twice as much.
-    assert price >= min(tariff.longest / QUARTER, wanted / 2, wanted / EIGHTH * (2 - most) * 0.9999 - 1)
+    assert price >= min(
+        tariff.longest / QUARTER, dearest / QUARTER - 1, wanted / 2, wanted / EIGHTH * (2 - most) * 0.9999 - 1
+    )
     assert price <= max(2 * wanted, wanted * EIGHTH * most * 1.0001, tariff.floor)
 
 
@@ -128,22 +132,27 @@ def test_more_wealth_never_costs_less(tariff: Tariff, past: History, bet: int, m
     assert tariff.next(dearer) >= tariff.next(past)
 
 
+def ordinary(samples: int) -> list[Charge]:
+    """Return the charges of so many new samples that are odd by no score."""
+    return [Charge(MICRO, EVIDENCE.steps[0], identity(f"ordinary {number}")) for number in range(samples)]
+
+
 @settings(max_examples=50)
 @given(tariffs(), pasts(), st.integers(1, 256), st.sampled_from([1.0, 2.5, 10.0]), st.floats(-1.0, 300.0))
-def test_what_is_asked_covers_samples_and_debts_and_is_a_step_between_the_floor_and_the_longest(
+def test_what_is_asked_is_what_so_many_ordinary_samples_cost_and_the_price_of_the_next_at_least(
     tariff: Tariff, past: History, samples: int, factor: float, owing: float
 ) -> None:
     account = Account(past, int(owing * tariff.next(past)), 1)
     asked = tariff.asked(account, samples, factor)
-    needed = samples * factor * tariff.next(past) + account.owed
+    next_one = factor * tariff.next(past)
+    _, cost = tariff.price(past, ordinary(samples), factor)
     if isinstance(asked, TooLarge):
-        assert needed > tariff.longest
+        assert max(cost + account.owed, next_one) > tariff.longest
         assert asked.samples < samples
-        assert (asked.samples == 0) == (factor * tariff.next(past) > tariff.longest)
+        assert (asked.samples == 0) == (next_one > tariff.longest)
         return
-    assert asked == tariff.at_least(asked)
-    assert tariff.floor <= asked <= tariff.longest
-    assert asked >= needed or (samples == 1 and asked == tariff.longest)
+    least = math.ceil(max(next_one, cost)) + account.owed
+    assert asked == tariff.at_least(max(least, tariff.floor))
 
 
 @settings(max_examples=50)
@@ -157,6 +166,37 @@ def test_a_request_that_is_too_large_is_told_the_most_samples_that_are_not(
     assert isinstance(asked, TooLarge)
     assert isinstance(tariff.asked(account, asked.samples, factor), int)
     assert isinstance(tariff.asked(account, asked.samples + 1, factor), TooLarge)
+
+
+@pytest.mark.parametrize("samples", [1, 4, 64, 256])
+def test_a_new_account_is_not_asked_for_its_entry_by_every_sample_of_a_list(samples: int) -> None:
+    entering = replace(EVIDENCE, entry=4.0, exponent=0.8)
+    tariff = Tariff(calibrated_policy(evidence=entering))
+    _, cost = tariff.price(NO_HISTORY, ordinary(samples), 1.0)
+    asked = tariff.asked(NEW_ACCOUNT, samples, 1.0)
+    assert asked == tariff.at_least(max(cost, tariff.next(NO_HISTORY)))
+    if samples >= 64:
+        assert tariff.next(NO_HISTORY) > 10 * tariff.floor
+        assert cost < 1.5 * samples * tariff.floor
+
+
+@settings(max_examples=50)
+@given(pasts(), st.integers(1, 20))
+def test_by_the_paper_a_list_is_asked_the_next_price_for_every_sample(past: History, samples: int) -> None:
+    paper = Tariff(calibrated_policy(name=PolicyName.paper))
+    asked = paper.asked(Account(past, 0, 1), samples, 1.0)
+    total = samples * paper.next(past)
+    assert asked == paper.at_least(total) or (isinstance(asked, TooLarge) and total > paper.longest)
+
+
+def test_ordinary_samples_are_priced_one_by_one_down_to_the_floor_only() -> None:
+    policy = calibrated_policy()
+    dear = History(0, 9, (25 * MICRO,) * EVIDENCE.bets)
+    works = list(policy.ordinary_works(dear))
+    assert len(works) == pytest.approx(25 / -math.log(1 - min(EVIDENCE.stakes)), abs=2)
+    assert works == sorted(works, reverse=True)
+    assert works[-1] == policy.work(NO_HISTORY) < works[-3]
+    assert list(policy.ordinary_works(NO_HISTORY)) == [policy.work(NO_HISTORY)]
 
 
 @settings(max_examples=50)

@@ -13,7 +13,6 @@ from calpow.handler.policy.solver_fit import SolverFit
 from calpow.handler.policy.validation import check_policy
 from tests.support.calibrations import EVIDENCE, calibrated_policy, flat_test
 
-
 SCALES = (OddnessScale(0, ((0.0, 1.0, 1.0, 2.0, 3.0),) * 2),)
 
 
