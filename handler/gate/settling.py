@@ -2,9 +2,10 @@
 
 The work due for an answer is the work that the account owes plus the price of each sample after its effect. If it
 exceeds the work presented by no more than the account may owe, the answer leaves and the difference is owed (or
-credited). Otherwise the answer is withheld until the rest is paid. Its odd samples raise the account's price all the same,
-whatever follows them. What the ordinary ones earn is credited when the answer leaves, and only then are they samples
-that the account was answered before: who sends a list again and again, and pays for none of them, has no credit for it.
+credited). Otherwise the answer is withheld until the rest is paid. Its odd samples raise the account's price all the
+same, whatever follows them. What the ordinary ones earn is credited when the answer leaves, and only then are they
+samples that the account was answered before: who sends a list again and again, and pays for none of them, has no credit
+for it.
 """
 
 from collections.abc import Sequence

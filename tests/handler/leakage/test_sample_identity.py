@@ -109,11 +109,11 @@ def test_another_victim_has_other_digests() -> None:
 
 
 def test_samples_of_a_call_that_does_not_show_their_rows_are_told_by_their_number() -> None:
-    words, begins = torch.tensor([4, 5, 6, 4, 5]), torch.tensor([0, 3])
-    first, second = identities(2, words, begins)
+    nodes, edges = torch.tensor([4, 5, 6, 4, 5]), torch.tensor([[0, 1], [3, 4]])
+    first, second = identities(2, nodes, edges)
     assert first.digest != second.digest
-    assert identities(2, words, begins) == [first, second]
-    assert digest(2, words + 1, begins) != second.digest
+    assert identities(2, nodes, edges) == [first, second]
+    assert digest(2, nodes + 1, edges) != second.digest
 
 
 def test_a_text_is_the_same_alone_and_among_others_whose_words_are_one_after_the_other() -> None:
