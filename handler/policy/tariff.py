@@ -42,7 +42,8 @@ class Tariff:
         # A price below the geometric mean of two steps is the lower one.
         self._bounds = [sqrt(low * high) for low, high in pairwise(ideals)]
         self._cheapest = min(bisect_left(self._steps, _hashes(policy, self._floor)), len(self._steps) - 1)
-        dearest = bisect_right(ideals, policy.cap * self._floor * (1 + _ROUNDING)) - 1
+        most = policy.solver.work(policy.cap * policy.floor_seconds)
+        dearest = bisect_right(ideals, most * (1 + _ROUNDING)) - 1
         self._dearest = max(self._cheapest, dearest)
         self.floor = self._steps[self._cheapest]
         self.longest = self._steps[-1]

@@ -246,6 +246,15 @@ def test_an_explanation_that_takes_more_than_the_longest_challenge_is_not_asked_
     assert tariff.asked(NEW_ACCOUNT, 1, 10.0) == tariff.asked(NEW_ACCOUNT, 3, 10.0) == TooLarge(0)
 
 
+def test_the_cap_is_one_of_time_also_where_most_of_the_floors_time_is_the_start_of_its_stamps() -> None:
+    solver = SolverFit(5e-5, 160e6)
+    rich = replace(NO_HISTORY, queries=9, wealth=(25 * MICRO,) * EVIDENCE.bets)
+    for cap in (1.0, 100.0, 10_000.0):
+        policy = calibrated_policy(solver=solver, floor_seconds=5.5e-5, cap=cap)
+        dearest = solver.seconds(Tariff(policy).after(rich))
+        assert 0.8 * cap * 5.5e-5 <= dearest <= 1.01 * cap * 5.5e-5
+
+
 def test_the_floor_of_four_stamps_is_exact_and_the_steps_above_it_have_more_stamps() -> None:
     kind = replace(PROFILES["hashcash-sha1"].kind, least_bits=13)
     solver = SolverFit(7e-5, 160e6)
