@@ -7,6 +7,7 @@ from pathlib import Path
 from calpow.archiver.data.media_types import BODY
 from calpow.archiver.errors import OrderError
 from calpow.handler.leakage.specs import ON_LAYERS, ScoreName
+from calpow.handler.policy.joint_oddness import JOINT
 from calpow.handler.policy.tariff import LONGEST_SECONDS
 from calpow.puzzle.profiles import DEFAULT_PROFILE, PROFILES
 
@@ -88,6 +89,8 @@ class CalibrationOrder:
 
     def _check_score(self, score: str) -> None:
         name, at, layer = score.partition("@")
+        if name == JOINT:
+            raise OrderError(f"--scores {JOINT}: leave it out, the scores that are named make it up")
         if name not in SCORES:
             raise OrderError(f"--scores {score}: give names of {', '.join(SCORES)}")
         if at and not (layer and ScoreName(name) in ON_LAYERS):

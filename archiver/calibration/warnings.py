@@ -100,7 +100,7 @@ def tight_loop_warnings(loop: TightLoop, evidence: RehearsalEvidence) -> list[st
         multiple, name = min(thefts)
         paid = f": {multiple:.2g} times the time of an unprotected answer for a stolen one (“{name}”)"
     return [
-        f"Digests take only {1e6 * loop.seconds:,.1f} of the floor's {1e6 * loop.floor:,.0f} µs ({loop.share:.0%}),"
+        f"Digests take only {1e6 * loop.seconds:,.3g} µs of the floor's {1e6 * loop.floor:,.0f} µs ({loop.share:.0%}),"
         f" the rest is the start of its stamps. A thief whose solver runs in a tight loop pays for digests only{paid}."
         " A larger --overhead-budget makes the floor's puzzle larger."
     ]

@@ -151,4 +151,5 @@ def archive(
     print(f"{mar} ({file_size(mar)}) {effect} {victim} and needs torch >= {needed_torch(ensemble)}")
     serve = ["torchserve", "--start", "--ncs", "--ts-config", "config.properties"]
     serve += ["--model-store", str(mar.parent), "--models", f"{mar.stem}={mar.name}"]
-    print(next_commands("Next, a key for each account, and a server:", ["calpow", "keys", "add", "ACCOUNT"], serve))
+    add_key = ["calpow", "keys", "add", "ACCOUNT", *(["--ledger", ledger] if ledger else [])]
+    print(next_commands("Next, a key for each account, and a server:", add_key, serve))

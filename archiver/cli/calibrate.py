@@ -103,7 +103,8 @@ def _changes(ctx: click.Context, param: click.Parameter, value: str | None) -> t
     multiple=True,
     metavar="NAME...",
     help=f"What is looked at in a query, up to {MOST_TESTS}: {', '.join(SCORES)}; NAME@LAYER reads a layer inside the"
-    " model (default: those that make attackers pay most).",
+    " model (default: those that make attackers pay most). All that are named, or all there are, make up the score"
+    " `joint`, which is bet on too.",
 )
 @click.option(
     "--rdp-order",

@@ -34,7 +34,7 @@ def summarise(calibration: Calibration, file: Path) -> str:
         f" {hashes:,.0f} hashes of {facts['puzzle']}: the floor"
     )
     lines.append(_shares(calibration))
-    if facts["solver"] == "fast":
+    if facts["solver"] == "fast" and in_python > puzzle:
         lines.append(f"that is with calpow[fast]; a client without it takes {in_python:.2f} ms")
     lines.append(f"{shlex.join(['calpow', 'report', str(file), '-o', 'report.html'])} shows all of it")
     return "\n  ".join([*lines, *_verdict_lines(calibration, file)])

@@ -24,6 +24,7 @@ from calpow.archiver.calibration.judgement import (
 from calpow.archiver.errors import ArchiveError
 from calpow.archiver.report.formats import exactly, floors, number, times
 from calpow.archiver.report.multiples import Multiples, check
+from calpow.handler.policy.calibrated_policy import PolicyName
 
 
 class VerdictLevel(Enum):
@@ -86,9 +87,11 @@ def refuse_weak(calibration: Calibration, file: Path) -> None:
     if outcome.level is not VerdictLevel.weak:
         return
     names = ", ".join(f"{weak.name} {number(weak.floors)}" for weak in outcome.weak_attackers)
+    by_paper = calibration.policy.name is PolicyName.paper
+    remedy = f"calibrate with {'--policy evidence' if by_paper else 'other scores or more data'}"
     raise ArchiveError(
         f"{file}: {outcome.headline}: in floors, which honest users pay for every answer, a stolen answer costs"
-        f" {names}; calibrate with other scores or more data, or give --accept-weak"
+        f" {names}; {remedy}, or give --accept-weak"
     )
 
 
@@ -176,9 +179,10 @@ def _standing(judged: Sequence[SimulatedProfile]) -> str:
 def _accounts(judged: Sequence[SimulatedProfile]) -> str:
     five = min(_figures(attacker).five for attacker in judged)
     free = max(_figures(attacker).free for attacker in judged)
+    had = "none" if free < 0.5 else f"{free:.0f} at most"
     return (
         f"On accounts that are given up after five queries, a stolen answer costs {floors(five)} or more; after an"
-        f" honest past, {free:.3g} at most are had before the first that costs more than two."
+        f" honest past, {had} can be had before the first that costs more than two floors."
     )
 
 

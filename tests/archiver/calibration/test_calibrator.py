@@ -167,7 +167,8 @@ class TestOneRun:
 
     def test_a_worker_computes_the_scores_that_are_bet_on_and_no_others(self, run: Run) -> None:
         policy = run.calibration.policy
-        used = {0, *(test.score for test in policy.evidence.tests)}
+        used = {0, *(scale.score for scale in policy.evidence.scales)}
+        used |= {test.score for test in policy.evidence.tests if test.score is not None}
         assert used == set(range(len(policy.scores)))
         assert 1 <= len(policy.evidence.tests) <= 5
 
@@ -175,7 +176,9 @@ class TestOneRun:
     def test_work_is_in_the_seconds_of_the_fastest_client_and_the_owner_told_what_others_take(self, run: Run) -> None:
         facts = run.calibration.measurement.provenance
         assert facts["solver"] == "fast"
-        assert f"a client without it takes {1e3 * float(facts['floor_seconds_in_python']):.2f} ms" in run.printed
+        in_python, policy = float(facts["floor_seconds_in_python"]), run.calibration.policy
+        told = f"a client without it takes {1e3 * in_python:.2f} ms" in run.printed
+        assert told == (in_python > policy.floor_seconds)
 
     def test_an_ordinary_account_pays_the_floor_and_an_odd_one_the_cap(self, run: Run) -> None:
         policy = run.calibration.policy

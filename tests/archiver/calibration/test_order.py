@@ -65,6 +65,7 @@ def test_orders_that_make_sense_are_taken(changes: dict[str, object]) -> None:
         ({"rdp_order": math.nan}, "--rdp-order nan: give an order above 1"),
         ({"scores": ("pate", "pate")}, "--scores names one twice: pate pate"),
         ({"scores": SCORES[: MOST_TESTS + 1]}, f"give at most {MOST_TESTS}"),
+        ({"scores": ("energy", "joint")}, "--scores joint: leave it out, the scores that are named make it up"),
         ({"scores": ("speed",)}, "--scores speed: give names of pate, vote-entropy"),
         ({"scores": ("energy@conv",)}, "--scores energy@conv: give NAME@LAYER for mahalanobis, prototypes"),
         ({"scores": ("prototypes@",)}, "--scores prototypes@: give NAME@LAYER for mahalanobis, prototypes"),

@@ -95,7 +95,7 @@ def test_a_floor_that_is_mostly_starts_and_what_a_tight_loop_pays() -> None:
     assert cheapest.figures is not None
     (warning,) = tight_loop_warnings(loop, EVIDENCE)
     assert warning.startswith(
-        "Digests take only 200.0 of the floor's 1,000 µs (20%), the rest is the start of its stamps. A thief whose"
+        "Digests take only 200 µs of the floor's 1,000 µs (20%), the rest is the start of its stamps. A thief whose"
         f" solver runs in a tight loop pays for digests only: {loop.theft(cheapest.figures):.2g} times the time of an"
         f" unprotected answer for a stolen one (“{cheapest.name}”)."
     )

@@ -52,7 +52,7 @@ def test_an_archive_of_other_parts_than_the_calibration_was_made_with(
 @pytest.mark.parametrize(
     ("member", "value", "line"),
     [
-        ("schema", 5, "has schema 5, this version reads 8"),
+        ("schema", 5, "has schema 5, this version reads 9"),
         (
             "scores",
             [{"name": "magic", "settings": {}, "layer": ""}],

@@ -56,6 +56,8 @@ def test_the_summary_has_the_times_of_the_victim_the_gate_and_the_puzzle() -> No
         in summarise(saved, FILE)
     )
     assert "a client without it takes 12.30 ms" in summarise(saved, FILE)
+    quick = calibration(provenance=FACTS | {"floor_seconds_in_python": "0.0009"})
+    assert "a client without it" not in summarise(quick, FILE)
 
 
 def test_the_summary_has_the_floors_share_and_what_a_tight_loop_takes() -> None:

@@ -113,7 +113,7 @@ def test_the_reasons_have_the_figures_and_the_warnings() -> None:
         " genuine answers for each to hide it. 1 of 2 pay 20 floors or more. These pay less than 5, and get through:"
         " “noise” (1.0).",
         "On accounts that are given up after five queries, a stolen answer costs 60 floors or more; after an honest"
-        " past, 1 at most are had before the first that costs more than two.",
+        " past, 1 at most can be had before the first that costs more than two floors.",
         "Attackers who change genuine samples, which they must have: the cheapest, “changed 4”, pays 4.0 floors for a"
         " stolen answer, with 9 genuine answers for each to hide it. These get through: “changed 4” (4.0).",
         "Few samples.",
