@@ -26,7 +26,7 @@ class Teachers:
 
 
 class _Shown(NamedTuple):
-    """What a call shows of its n samples, or several calls of all theirs; None or empty where it is not needed."""
+    """The tensors of n samples, of one call or of several put together; None or empty for those not needed."""
 
     output: Tensor
     inputs: Tensor | None
@@ -77,7 +77,9 @@ class BatchMaker:
 
         Raises BadPayload for inputs that cannot be priced, and VictimError for calls without what the scores need.
         """
-        shown = self._shown(calls[0]) if len(calls) == 1 else _joined([self._shown(call) for call in calls])
+        shown = (
+            self._shown(calls[0]) if len(calls) == 1 else _joined([self._shown(call) for call in calls], self._layers)
+        )
         output, inputs, ids, features, depths = shown
         numbers = output_numbers(output)
         projected = None if features is None or self._axes is None else torch.mm(features, self._axes)
@@ -152,13 +154,13 @@ def _check_depths(call: Call, layers: Sequence[str], samples: int) -> None:
             raise VictimError(f"the victim did not use its layer {layer} as it did when it was calibrated")
 
 
-def _joined(parts: Sequence[_Shown]) -> _Shown:
+def _joined(parts: Sequence[_Shown], layers: Sequence[str]) -> _Shown:
     return _Shown(
         torch.cat([part.output for part in parts]),
         _cat([part.inputs for part in parts]),
         [ids for part in parts for ids in part.ids],
         _cat([part.features for part in parts]),
-        {layer: torch.cat([part.depths[layer] for part in parts]) for layer in parts[0].depths},
+        {layer: torch.cat([part.depths[layer] for part in parts]) for layer in layers},
     )
 
 

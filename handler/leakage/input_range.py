@@ -1,4 +1,4 @@
-"""The range of legitimate inputs. Queries beyond it cost the most, because models are sure of anything there.
+"""The range of legitimate inputs. Queries beyond it get the highest scores, because models are sure of anything there.
 
 A network whose input is multiplied by ten is certain of its answer, and its teachers agree on it: a client who sends
 numbers instead of pictures could have the oddest queries at the price of the plainest. Decision 0016.

@@ -58,7 +58,7 @@ class Meter:
 
         The class is that of the victim's own answer, not of the teachers' vote: on odd queries, the vote goes to a
         class on which the teachers often disagree, where the query seems ordinary (decision 0014). Samples beyond the
-        input range, and those with a score or with features that are not finite, cost the most.
+        input range, and those with a score or with features that are not finite, get the highest scores.
 
         Raises BadPayload for inputs that cannot be priced, VictimError for a model that does not answer as it was
         calibrated, and PricingUnavailable when memory or the device is exhausted.

@@ -33,9 +33,10 @@ class OutputKind(Enum):
     binary_probability = "binary_probability"
     binary_logit = "binary_logit"
 
-    def __init__(self, value: str) -> None:
-        # Whether one number a sample stands for two classes: it is high for the second.
-        self.is_binary = value.startswith("binary")
+    @property
+    def is_binary(self) -> bool:
+        """Whether one number a sample stands for two classes: it is high for the second."""
+        return self in (OutputKind.binary_probability, OutputKind.binary_logit)
 
 
 @dataclass(frozen=True)

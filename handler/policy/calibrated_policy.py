@@ -41,7 +41,7 @@ class CalibratedPolicy:
     parts: SHA-256 of the files that the scores need (`teachers.pt`), by the name they have in an archive.
     output: what the raw output of the victim's model is, from which its classes and probabilities are read.
     scores: the scores of a sample; the paper's policy sums the first one. Decision 0018.
-    input_range: the range of legitimate inputs; a query beyond it costs the most.
+    input_range: the range of legitimate inputs; a query beyond it has the highest scores.
     puzzle: the kind of puzzle that clients solve, and whose solver was timed.
     floor_seconds: solving time of a legitimate user's sample, in seconds of the reference client.
     cap: the largest multiple of the floor that a sample can cost.

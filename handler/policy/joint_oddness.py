@@ -21,7 +21,8 @@ TAIL = ODDNESS[-1] - ODDNESS[-2]
 MOST_ODDNESS = 8.0
 # The width of a tail is at least this part of the distance between the last quantile and the median.
 LEAST_TAIL = 0.1
-_MEDIAN = SHARES.index(0.5)
+# The place of the median among the shares.
+MEDIAN = SHARES.index(0.5)
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class OddnessScale:
             share = (value - low) / (high - low)
             return ODDNESS[above - 1] + share * (ODDNESS[above] - ODDNESS[above - 1])
         last = quantiles[-1]
-        width = max(last - quantiles[-2], LEAST_TAIL * (last - quantiles[_MEDIAN]))
+        width = max(last - quantiles[-2], LEAST_TAIL * (last - quantiles[MEDIAN]))
         if width <= 0:
             return MOST_ODDNESS
         return min(MOST_ODDNESS, ODDNESS[-1] + (value - last) / width * TAIL)

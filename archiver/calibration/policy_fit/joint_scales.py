@@ -9,9 +9,7 @@ import torch
 from calpow.archiver.calibration.policy_fit.conformal import FEWEST_ANSWERS
 from calpow.archiver.calibration.samples import Floats, Ints
 from calpow.handler.leakage.score import ScoredSamples
-from calpow.handler.policy.joint_oddness import LEAST_TAIL, MOST_ODDNESS, ODDNESS, SHARES, TAIL
-
-_MEDIAN = SHARES.index(0.5)
+from calpow.handler.policy.joint_oddness import LEAST_TAIL, MEDIAN, MOST_ODDNESS, ODDNESS, SHARES, TAIL
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ def _oddness(values: Floats, quantiles: Floats) -> Floats:
     rows = np.arange(len(values))
     low, high = quantiles[rows, place - 1], quantiles[rows, place]
     last = quantiles[:, -1]
-    width = np.maximum(last - quantiles[:, -2], LEAST_TAIL * (last - quantiles[:, _MEDIAN]))
+    width = np.maximum(last - quantiles[:, -2], LEAST_TAIL * (last - quantiles[:, MEDIAN]))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         between = odd[place - 1] + (values - low) / (high - low) * (odd[place] - odd[place - 1])
         beyond = np.where(width > 0, odd[-1] + (values - last) / width * TAIL, MOST_ODDNESS)

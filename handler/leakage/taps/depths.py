@@ -24,7 +24,7 @@ Summary = tuple[Tensor] | tuple[Tensor, Tensor]
 
 
 class Summaries(NamedTuple):
-    """What a layer shows of n samples: `rows` if these are the first axis of its output, else `columns`.
+    """Summaries of a layer's output with the samples on its first axis, `rows`, and on its second, `columns`.
 
     None where the output has no such form.
     """

@@ -111,16 +111,15 @@ def test_a_price_is_the_step_nearest_to_its_calibrated_work_and_the_cap_at_most(
     policy: CalibratedPolicy, past: History
 ) -> None:
     tariff, most = Tariff(policy), 1 + off(policy)
-    dearest = policy.cap * policy.solver.work(policy.floor_seconds)
+    dearest = policy.solver.work(policy.cap * policy.floor_seconds)
     for price in (tariff.after(past), tariff.next(past)):
         assert price == tariff.at_least(price)
         assert tariff.floor <= price <= max(tariff.floor, min(tariff.longest, dearest * most + 1))
     wanted, price = policy.work(past), tariff.after(past)
     # The smallest puzzles are counted in stamps of one bit: one is off by a hash, and the next to it is twice as much.
-    assert price >= min(
-        tariff.longest / QUARTER, dearest / QUARTER - 1, wanted / 2, wanted / EIGHTH * (2 - most) * 0.9999 - 1
-    )
-    assert price <= max(2 * wanted, wanted * EIGHTH * most * 1.0001, tariff.floor)
+    near = 2.0 if wanted < 4 * fewest(policy) else EIGHTH * most * 1.0001
+    assert price >= min(tariff.longest / QUARTER, dearest / QUARTER - 1, wanted / near - 1)
+    assert price <= max(wanted * near, tariff.floor)
 
 
 @settings(max_examples=50)
