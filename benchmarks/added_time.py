@@ -3,16 +3,16 @@
     python -m benchmarks.added_time
 
 The victim is an untrained MnistNet, the teachers and the references are random numbers of the usual sizes: times do not
-depend on their values. The scores are those that `calpow calibrate` computes of images by default, all of which make up
-the joint oddness. All three passes use the same weights and take turns, so that other load affects them alike. The
-teachers vote through the ensemble that a worker loads, with its checks.
+depend on their values. One table is of five scores, the other of all that `calpow calibrate` computes of images, which
+a worker computes that bets on their joint oddness. All three passes use the same weights and take turns, so that other
+load affects them alike. The teachers vote through the ensemble that a worker loads, with its checks.
 """
 
 import copy
 import functools
 import operator
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ from calpow.handler.leakage.recording import Call, Recorder
 from calpow.handler.leakage.references import LAST, Gaussians, Mixture, References
 from calpow.handler.leakage.registry import ScoreSources, make_score
 from calpow.handler.leakage.score import VictimOutput
-from calpow.handler.leakage.specs import ON_LAYERS, InputRange, OutputKind, ScoreName, ScoreSpec, VictimShape
+from calpow.handler.leakage.specs import InputRange, OutputKind, ScoreName, ScoreSpec, VictimShape
 from calpow.handler.leakage.tapping import find_depths, find_features
 from calpow.handler.leakage.teachers.ensemble import Ensemble, EnsembleCard
 from calpow.handler.leakage.teachers.heads import HeadEnsemble, Heads, HeadVotes
@@ -39,8 +39,8 @@ ROUNDS = {1: 2000, 64: 100}
 QUANTILES = (0.1, 0.5)
 
 
-def make_timed_meter(model: nn.Module) -> Meter:
-    """Return a meter of the model by the default scores of images; those of layers at two depths and the last."""
+def make_timed_meter(model: nn.Module, *, every: bool) -> Meter:
+    """Return a meter of the model by the default scores of images, or by five of them, which read two depths."""
     recorder, example = Recorder(model), ModelInputs.of(torch.rand(1, *MNISTNET_SHAPE))
     tap, depths = find_features(recorder, example), find_depths(recorder, example)
     shown = recorder.replay(example)
@@ -58,20 +58,29 @@ def make_timed_meter(model: nn.Module) -> Meter:
     heads = Heads(torch.randn(AXES, TEACHERS * CLASSES), torch.randn(TEACHERS * CLASSES))
     ensemble = Ensemble(_card(), HeadVotes(HeadEnsemble(nn.Identity(), heads, CLASSES)), torch.device("cpu"))
     teachers = Teachers(ensemble.votes, VictimOutput.PROJECTION)
-    specs = [
-        ScoreSpec(ScoreName.pate, {"teachers": TEACHERS, "sigma": 10.0, "delta": 1e-5}),
-        ScoreSpec(ScoreName.energy, {}),
-        ScoreSpec(ScoreName.vote_entropy, {"teachers": TEACHERS}),
-        ScoreSpec(ScoreName.norm, {}),
-        *(ScoreSpec(name, {}, layer) for name in ON_LAYERS for layer in widths),
-        ScoreSpec(ScoreName.density, {}),
-    ]
+    specs = _every_score(widths) if every else _five_scores(depths)
     sources = ScoreSources(CLASSES, OutputKind.logits, references, has_teachers=True)
     shape = VictimShape(CLASSES, MNISTNET_SHAPE, layer=tap.name)
     scores = tuple(make_score(spec, sources) for spec in specs)
     needs = functools.reduce(operator.or_, [score.needs for score in scores], VictimOutput.PROJECTION)
     batches = BatchMaker(shape, OutputKind.logits, needs, depths, axes, teachers)
     return Meter(recorder, scores, RangeCheck(InputRange((0.0,), (1.0,))), batches)
+
+
+PATE = ScoreSpec(ScoreName.pate, {"teachers": TEACHERS, "sigma": 10.0, "delta": 1e-5})
+
+
+def _five_scores(depths: Iterable[str]) -> list[ScoreSpec]:
+    distances = [ScoreSpec(ScoreName.mahalanobis, {}, name) for name in depths]
+    return [PATE, ScoreSpec(ScoreName.energy, {}), ScoreSpec(ScoreName.prototypes, {}), *distances]
+
+
+def _every_score(layers: Iterable[str]) -> list[ScoreSpec]:
+    on_layers = [
+        ScoreSpec(name, {}, layer) for layer in layers for name in (ScoreName.prototypes, ScoreName.mahalanobis)
+    ]
+    others = [ScoreSpec(name, {}) for name in (ScoreName.energy, ScoreName.norm, ScoreName.density)]
+    return [PATE, ScoreSpec(ScoreName.vote_entropy, {"teachers": TEACHERS}), *others, *on_layers]
 
 
 def _card() -> EnsembleCard:
@@ -119,12 +128,20 @@ def times(passes: dict[str, Callable[[], object]], rounds: int) -> dict[str, lis
 
 
 def main() -> None:
-    """Print the times as a Markdown table."""
+    """Print the times as Markdown tables."""
     torch.set_num_threads(1)
+    for name, every in (("five scores", False), ("all scores", True)):
+        print(f"{name}:\n")
+        print_table(every=every)
+        print()
+
+
+def print_table(*, every: bool) -> None:
+    """Print the times with all scores or five as a Markdown table."""
     torch.manual_seed(0)
     model = mnistnet(CLASSES, MNISTNET_SHAPE).eval()
     plain = sharing_weights(model)
-    meter = make_timed_meter(model)
+    meter = make_timed_meter(model, every=every)
 
     def forward(inputs: Tensor) -> None:
         with torch.inference_mode():
