@@ -18,9 +18,14 @@ from calpow.archiver.calibration.order import CalibrationOrder
 from calpow.archiver.calibration.policy_fit.affordability import Limits
 from calpow.archiver.calibration.policy_fit.evidence_data import EvidenceData
 from calpow.archiver.calibration.policy_fit.evidence_fit import fit_evidence
-from calpow.archiver.calibration.policy_fit.fitted_evidence import Candidate, FittedEvidence
-from calpow.archiver.calibration.policy_fit.joint_scales import JointScales
+from calpow.archiver.calibration.policy_fit.fitted_evidence import (
+    Candidate,
+    FittedEvidence,
+    evidence_policy,
+    worker_scores,
+)
 from calpow.archiver.calibration.policy_fit.paper_fit import FittedPaper, fit_paper
+from calpow.archiver.calibration.policy_fit.score_choice import candidate_tests, joint_scores
 from calpow.archiver.calibration.policy_fit.user_profiles import profiles
 from calpow.archiver.calibration.rehearsal import (
     EvidencePricing,
@@ -48,10 +53,9 @@ from calpow.archiver.data.payloads import PayloadFolder
 from calpow.archiver.victim.victim_archive import VictimArchive, copy_victim
 from calpow.handler.errors import CalibrationError
 from calpow.handler.leakage.score import ScoredSamples
-from calpow.handler.leakage.specs import ScoreName, ScoreSpec
+from calpow.handler.leakage.specs import ScoreSpec
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy, PolicyName
-from calpow.handler.policy.evidence import Evidence, ScoreTest
-from calpow.handler.policy.joint_oddness import JOINT, OddnessScale
+from calpow.handler.policy.joint_oddness import JOINT
 from calpow.handler.policy.solver_fit import SolverFit
 from calpow.puzzle.profiles import PROFILES, PuzzleKind
 
@@ -61,18 +65,6 @@ DRAFT_STAMPS = 1.5
 # What honest users of every class mix may pay, in floors, at the 99th percentile. The floor follows from what they do
 # pay, so that a whole answer stays within the budget of the owner.
 CLASS_MIX_BUDGET = 2.0
-# Scores that may be odd where they are small, too.
-TWO_SIDED = frozenset(
-    {
-        ScoreName.energy,
-        ScoreName.entropy,
-        ScoreName.norm,
-        ScoreName.prototypes,
-        ScoreName.mahalanobis,
-        ScoreName.density,
-        ScoreName.tokens,
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -155,28 +147,6 @@ def _fit(order: CalibrationOrder, measured: VictimScores, log: Callable[[str], N
     return _Fits(worker_scores(specs, evidence), evidence, intolerant, paper)
 
 
-def candidate_tests(specs: Sequence[ScoreSpec], labels: Sequence[str] = ()) -> list[Candidate]:
-    """Return the tests of the scores that labels name, or of all: from one side, and from both where both are odd."""
-    named = {label.partition("@")[0] for label in labels}
-    return [
-        Candidate(position, two_sided, spec.place)
-        for position, spec in enumerate(specs)
-        if not named or spec.name.value in named
-        for two_sided in ((False, True) if spec.name in TWO_SIDED else (False,))
-    ]
-
-
-def joint_scores(specs: Sequence[ScoreSpec], candidates: Sequence[Candidate]) -> tuple[int, ...]:
-    """Return the positions of the candidates' scores that make up their joint oddness.
-
-    These are all but PATE's cost, which says what the entropy of the same votes says, but saturates.
-    """
-    scores = dict.fromkeys(candidate.score for candidate in candidates)
-    names = {specs[score].name for score in scores}
-    doubled = {ScoreName.pate} if ScoreName.vote_entropy in names else set()
-    return tuple(score for score in scores if specs[score].name not in doubled)
-
-
 def _varying(
     order: CalibrationOrder, samples: Samples, specs: Sequence[ScoreSpec], log: Callable[[str], None]
 ) -> list[Candidate]:
@@ -196,51 +166,6 @@ def _varying(
         if label in constant:
             log(f"note: score {label} is {constant[label]:.6g} for every legitimate sample, and is not used")
     return [candidate for candidate in candidates if labels[candidate.score] not in constant]
-
-
-def worker_scores(specs: tuple[ScoreSpec, ...], fit: FittedEvidence) -> tuple[ScoreSpec, ...]:
-    """Return the scores that a worker computes: the first, which the paper's policy sums, and those that are bet on."""
-    bet_on = [test.candidate.score for test in fit.tests]
-    places = dict.fromkeys([0, *bet_on, *(fit.scales.scores if fit.scales else ())])
-    # The joint oddness, which is no score of a worker's own, follows the last.
-    return tuple(specs[place] for place in places if place < len(specs))
-
-
-def evidence_policy(
-    fit: FittedEvidence, specs: Sequence[ScoreSpec], scores: Sequence[ScoreSpec], likeness: int
-) -> Evidence:
-    """Return the policy of a fit to the scores `specs`, for a worker that computes `scores`."""
-    return Evidence(
-        tests=tuple(
-            ScoreTest(
-                score=scores.index(specs[test.candidate.score]) if test.candidate.score < len(specs) else None,
-                high=_reachable(test.high),
-                low=() if test.low is None else _reachable(test.low, -1),
-            )
-            for test in fit.tests
-        ),
-        scales=() if fit.scales is None else _worker_scales(fit.scales, specs, scores),
-        levels=fit.bets.shares,
-        stakes=fit.bets.stakes,
-        exponent=fit.exponent,
-        ceiling=fit.ceiling,
-        entry=fit.entry,
-        likeness=likeness,
-    )
-
-
-def _worker_scales(
-    scales: JointScales, specs: Sequence[ScoreSpec], scores: Sequence[ScoreSpec]
-) -> tuple[OddnessScale, ...]:
-    return tuple(
-        OddnessScale(scores.index(specs[score]), tuple(map(tuple, quantiles)))
-        for score, quantiles in zip(scales.scores, scales.quantiles.tolist(), strict=True)
-    )
-
-
-def _reachable(table: Floats, sign: int = 1) -> tuple[tuple[float, ...], ...]:
-    """Return the finite thresholds of each class, times `sign`."""
-    return tuple(tuple(sign * value for value in row if np.isfinite(value)) for row in table.tolist())
 
 
 def _absolute(order: CalibrationOrder) -> CalibrationOrder:

@@ -10,8 +10,12 @@ import torch
 from benchmarks.range.trials.policies import EVIDENCE, PAPER, FittedPolicy, Pool, recently_near
 from benchmarks.range.trials.scored_sets import ScoredSet
 from benchmarks.range.trials.stealing import paid_before_leaving
-from calpow.archiver.calibration.calibrator import evidence_policy
-from calpow.archiver.calibration.policy_fit.fitted_evidence import Candidate, FittedEvidence, FittedTest
+from calpow.archiver.calibration.policy_fit.fitted_evidence import (
+    Candidate,
+    FittedEvidence,
+    FittedTest,
+    evidence_policy,
+)
 from calpow.archiver.calibration.policy_fit.joint_scales import JointScales
 from calpow.archiver.calibration.policy_fit.wealth import Bets
 from calpow.archiver.calibration.samples import Floats, Ints

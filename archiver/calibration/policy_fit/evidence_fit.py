@@ -61,9 +61,8 @@ def fit_evidence(
     """Choose scores among the candidates, or take `every` one up to MOST_TESTS, and fit the policy.
 
     A score that is a candidate twice, from one side and from both, is taken once. The joint oddness of the scores at
-    the positions `joint` is one more candidate where there are enough samples; of a single score it would say nothing
-    new. Raises FittingError for scores that
-    are not finite, and where there is no attacker to choose by.
+    the positions `joint` is bet on first where there are enough samples, but not that of a single score, which would
+    say nothing new. Raises FittingError for scores that are not finite, and where there is no attacker to choose by.
     """
     if not data.attacks:
         raise FittingError(

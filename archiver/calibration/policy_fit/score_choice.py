@@ -9,14 +9,49 @@ import numpy as np
 from calpow.archiver.calibration.policy_fit.fitted_evidence import Candidate
 from calpow.archiver.calibration.policy_fit.thieves import figures
 from calpow.archiver.calibration.policy_fit.wealth import Bets, Codes, Wealth, mean_wealth
+from calpow.handler.leakage.specs import ScoreName, ScoreSpec
 from calpow.handler.policy.joint_oddness import JOINT
 
+# Scores that may be odd where they are small, too.
+TWO_SIDED = frozenset(
+    {
+        ScoreName.energy,
+        ScoreName.entropy,
+        ScoreName.norm,
+        ScoreName.prototypes,
+        ScoreName.mahalanobis,
+        ScoreName.density,
+        ScoreName.tokens,
+    }
+)
 # Weight of the cheapest attacker with data of his own; the rest is that of the mean over all attackers.
 WORST_WEIGHT = 0.7
 # Weight of new accounts against that of a theft at the best duty cycle.
 NEW_WEIGHT = 0.5
 # Loss of the objective, a logarithm, at which one more score is still taken.
 WORTH_DIVERSITY = 0.3
+
+
+def candidate_tests(specs: Sequence[ScoreSpec], labels: Sequence[str] = ()) -> list[Candidate]:
+    """Return the tests of the scores that labels name, or of all: from one side, and from both where both are odd."""
+    named = {label.partition("@")[0] for label in labels}
+    return [
+        Candidate(position, two_sided, spec.place)
+        for position, spec in enumerate(specs)
+        if not named or spec.name.value in named
+        for two_sided in ((False, True) if spec.name in TWO_SIDED else (False,))
+    ]
+
+
+def joint_scores(specs: Sequence[ScoreSpec], candidates: Sequence[Candidate]) -> tuple[int, ...]:
+    """Return the positions of the candidates' scores that make up their joint oddness.
+
+    These are all but PATE's cost, which says what the entropy of the same votes says, but saturates.
+    """
+    scores = dict.fromkeys(candidate.score for candidate in candidates)
+    names = {specs[score].name for score in scores}
+    doubled = {ScoreName.pate} if ScoreName.vote_entropy in names else set()
+    return tuple(score for score in scores if specs[score].name not in doubled)
 
 
 @dataclass(frozen=True)

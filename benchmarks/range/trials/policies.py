@@ -13,13 +13,19 @@ from numpy.typing import NDArray
 from benchmarks.range.cache import folder, whole_file
 from benchmarks.range.trials.keys import source_key
 from benchmarks.range.trials.scored_sets import ScoredDomain, ScoredSet
-from calpow.archiver.calibration.calibrator import CLASS_MIX_BUDGET, candidate_tests, evidence_policy, joint_scores
+from calpow.archiver.calibration.calibrator import CLASS_MIX_BUDGET
 from calpow.archiver.calibration.policy_fit.affordability import Limits
 from calpow.archiver.calibration.policy_fit.evidence_data import EvidenceData
 from calpow.archiver.calibration.policy_fit.evidence_fit import fit_evidence
-from calpow.archiver.calibration.policy_fit.fitted_evidence import Candidate, FittedEvidence, FittedTest
+from calpow.archiver.calibration.policy_fit.fitted_evidence import (
+    Candidate,
+    FittedEvidence,
+    FittedTest,
+    evidence_policy,
+)
 from calpow.archiver.calibration.policy_fit.joint_scales import JointScales
 from calpow.archiver.calibration.policy_fit.paper_fit import fit_paper
+from calpow.archiver.calibration.policy_fit.score_choice import candidate_tests, joint_scores
 from calpow.archiver.calibration.policy_fit.wealth import Bets, Codes
 from calpow.archiver.calibration.rehearsal import AccountState, EvidencePricing, PaperPricing, PricedStreams
 from calpow.archiver.calibration.samples import Floats, Ints, Samples

@@ -18,15 +18,9 @@ from calpow.archiver.calibration.calibration_document import Calibration, Role
 from calpow.archiver.calibration.calibrator import (
     CLASS_MIX_BUDGET,
     calibrate,
-    candidate_tests,
-    evidence_policy,
-    joint_scores,
-    worker_scores,
 )
 from calpow.archiver.calibration.judgement import scores_in_use
 from calpow.archiver.calibration.order import CalibrationOrder
-from calpow.archiver.calibration.policy_fit.fitted_evidence import Candidate, FittedEvidence, FittedTest
-from calpow.archiver.calibration.policy_fit.joint_scales import JointScales
 from calpow.archiver.calibration.policy_fit.paper_fit import FittedPaper, fit_paper
 from calpow.archiver.calibration.timing import machine_times
 from calpow.archiver.calibration.timing.latency import Latency
@@ -35,15 +29,14 @@ from calpow.archiver.victim.fingerprint import fingerprint
 from calpow.client.cli.main import main
 from calpow.handler.config import file_sha256
 from calpow.handler.errors import CalibrationError
-from calpow.handler.leakage.specs import OutputKind, ScoreName, ScoreSpec, VictimShape
-from calpow.handler.ledger.history import NO_HISTORY, SampleIdentity
+from calpow.handler.leakage.specs import OutputKind, ScoreName, VictimShape
+from calpow.handler.ledger.history import NO_HISTORY
 from calpow.handler.policy.calibrated_policy import BatchRows, CalibratedPolicy, PolicyName
 from calpow.puzzle.profiles import PROFILES
 from calpow.puzzle.solving.engines import has_fast_engine
 from tests.archiver.calibration.conftest import TEACHERS
 from tests.support.calibrations import identity
 from tests.support.quick_timing import quick_timing
-from tests.support.scored_samples import BETS, scored
 from tests.support.victims.build import json_lists, random
 
 
@@ -56,62 +49,6 @@ def order(home: Path, output: Path, **changes: object) -> CalibrationOrder:
         **changes,
     }
     return CalibrationOrder(**members)  # type: ignore[arg-type]  # the test's own mapping
-
-
-SPECS = (ScoreSpec(ScoreName.pate, {}), ScoreSpec(ScoreName.energy, {}), ScoreSpec(ScoreName.prototypes, {}, "conv"))
-
-
-def test_scores_are_read_from_one_side_and_from_both_where_both_are_odd() -> None:
-    both = [(1, False), (1, True), (2, False), (2, True)]
-    assert candidate_tests(SPECS) == [Candidate(*entry) for entry in [(0, False), *both]]
-    assert candidate_tests(SPECS, ("energy",)) == [Candidate(1, False), Candidate(1, True)]
-    assert candidate_tests(SPECS, ("prototypes@conv", "pate")) == [
-        Candidate(*entry) for entry in [(0, False), *both[2:]]
-    ]
-
-
-def test_a_worker_bets_as_the_fit_does() -> None:
-    high, low = np.array([[0.5, 1.0, np.inf, np.inf], [1.0, 2.0, 3.0, 4.0]]), np.array([[1.0, 1.5, 2.0, np.inf]] * 2)
-    tests = (FittedTest(Candidate(2, True), high, low), FittedTest(Candidate(1, False), high, None))
-    fit = FittedEvidence(tests, None, BETS, np.ones((2, 2)), 0.6, 20.0, 2.0, 2948.0, {}, {}, {})
-    policy = evidence_policy(fit, SPECS, (SPECS[0], SPECS[2], SPECS[1]), likeness=7)
-    assert (policy.exponent, policy.ceiling, policy.entry, policy.likeness) == (0.6, 20.0, 2.0, 7)
-    assert [test.score for test in policy.tests] == [1, 2]
-    assert policy.tests[0].high == ((0.5, 1.0), (1.0, 2.0, 3.0, 4.0))
-    assert policy.tests[0].low == ((-1.0, -1.5, -2.0),) * 2
-    assert policy.tests[1].low == ()
-    costs, labels = np.random.default_rng(0).normal(0, 3, (200, 3)), np.arange(200) % 2
-    levels = [
-        [test.level((pate, prototypes, energy)[test.score or 0], label) for test in policy.tests]
-        for (pate, energy, prototypes), label in zip(costs.tolist(), labels.tolist(), strict=True)
-    ]
-    assert fit.codes(scored(costs, labels)).tolist() == levels
-
-
-def test_a_worker_computes_every_score_that_makes_up_the_joint_oddness() -> None:
-    costs, labels = np.random.default_rng(0).normal(0, 3, (200, 3)), np.arange(200) % 2
-    scales = JointScales.fit(costs, labels, (1, 2), 2)
-    last = Candidate(len(SPECS), two_sided=False)
-    thresholds = np.array([[2.0, 3.0, 4.0, np.inf], [1.5, 2.5, 5.0, 6.0]])
-    tests = (FittedTest(last, thresholds, None), FittedTest(Candidate(0, two_sided=False), thresholds, None))
-    fit = FittedEvidence(tests, scales, BETS, np.ones((2, 2)), 0.6, 20.0, 2.0, 2948.0, {}, {}, {})
-    assert worker_scores(SPECS, fit) == SPECS
-    policy = evidence_policy(fit, SPECS, SPECS, likeness=7)
-    assert [test.score for test in policy.tests] == [None, 0]
-    assert [scale.score for scale in policy.scales] == [1, 2]
-    steps = [
-        policy.charge(row, label, SampleIdentity(b"12345678")).steps
-        for row, label in zip(costs.tolist(), labels.tolist(), strict=True)
-    ]
-    of_level = [policy.steps[first] + policy.steps[second] for first, second in fit.codes(scored(costs, labels))]
-    assert steps == of_level
-
-
-def test_pate_is_left_out_of_the_joint_oddness_where_the_entropy_of_its_votes_is_there() -> None:
-    votes = (ScoreSpec(ScoreName.pate, {}), ScoreSpec(ScoreName.energy, {}), ScoreSpec(ScoreName.vote_entropy, {}))
-    assert joint_scores(votes, candidate_tests(votes)) == (1, 2)
-    assert joint_scores(SPECS, candidate_tests(SPECS)) == (0, 1, 2)
-    assert joint_scores(votes, candidate_tests(votes, ("pate", "energy"))) == (0, 1)
 
 
 @dataclass(frozen=True)

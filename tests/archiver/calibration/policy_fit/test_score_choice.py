@@ -6,14 +6,39 @@ import pytest
 from calpow.archiver.calibration.order import MOST_TESTS
 from calpow.archiver.calibration.policy_fit import score_choice
 from calpow.archiver.calibration.policy_fit.fitted_evidence import Candidate
-from calpow.archiver.calibration.policy_fit.score_choice import ThievesWealth, choose_scores
+from calpow.archiver.calibration.policy_fit.score_choice import (
+    ThievesWealth,
+    candidate_tests,
+    choose_scores,
+    joint_scores,
+)
 from calpow.archiver.calibration.policy_fit.thieves import thieves_codes
 from calpow.archiver.calibration.policy_fit.wealth import Codes
+from calpow.handler.leakage.specs import ScoreName, ScoreSpec
 from calpow.handler.policy.joint_oddness import JOINT
 from tests.support.scored_samples import BETS, ODD
 
 CAP = 2948.0
 ONE_SIDE = tuple(Candidate(score, two_sided=False) for score in range(3))
+
+
+SPECS = (ScoreSpec(ScoreName.pate, {}), ScoreSpec(ScoreName.energy, {}), ScoreSpec(ScoreName.prototypes, {}, "conv"))
+
+
+def test_scores_are_read_from_one_side_and_from_both_where_both_are_odd() -> None:
+    both = [(1, False), (1, True), (2, False), (2, True)]
+    assert candidate_tests(SPECS) == [Candidate(*entry) for entry in [(0, False), *both]]
+    assert candidate_tests(SPECS, ("energy",)) == [Candidate(1, False), Candidate(1, True)]
+    assert candidate_tests(SPECS, ("prototypes@conv", "pate")) == [
+        Candidate(*entry) for entry in [(0, False), *both[2:]]
+    ]
+
+
+def test_pate_is_left_out_of_the_joint_oddness_where_the_entropy_of_its_votes_is_there() -> None:
+    votes = (ScoreSpec(ScoreName.pate, {}), ScoreSpec(ScoreName.energy, {}), ScoreSpec(ScoreName.vote_entropy, {}))
+    assert joint_scores(votes, candidate_tests(votes)) == (1, 2)
+    assert joint_scores(SPECS, candidate_tests(SPECS)) == (0, 1, 2)
+    assert joint_scores(votes, candidate_tests(votes, ("pate", "energy"))) == (0, 1)
 
 
 def thieves(*levels: tuple[float, ...], entry: float = 0.0, own: frozenset[str] | None = None) -> ThievesWealth:
