@@ -15,6 +15,7 @@ from calpow.archiver.calibration.synthetic_inputs.attackers import attackers_for
 from calpow.archiver.calibration.synthetic_inputs.legitimate_values import LegitimateInputs
 from calpow.archiver.data.payloads import PayloadFolder
 from calpow.archiver.progress import track
+from calpow.archiver.teachers.partitions import are_parts_of
 from calpow.archiver.victim.recorded_calls import joined_inputs, output_kind, shared_dtype, shared_shape
 from calpow.archiver.victim.victim_archive import OpenVictim
 from calpow.handler.errors import CalibrationError
@@ -235,6 +236,17 @@ def _check_fit(artefacts: Artefacts, folder: PayloadFolder, victim: OpenVictim) 
                 f"the data has classes {_names(folder.class_names)}, {what} on {_names(card.class_names)}:"
                 " give held-out data of the same classes"
             )
+    if artefacts.ensemble:
+        _check_held_out(artefacts.ensemble.card, folder)
+
+
+def _check_held_out(card: EnsembleCard, folder: PayloadFolder) -> None:
+    """Raise CalibrationError for the folder that the teachers were trained on: they know its samples too well."""
+    if are_parts_of(folder, card.partition_digests, card.seed):
+        raise CalibrationError(
+            "the data is what the teachers were trained on, in which nothing looks odd to them: users would pay too"
+            " much; give held-out data, which neither the victim nor the teachers have seen"
+        )
 
 
 def _names(names: tuple[str, ...]) -> str:

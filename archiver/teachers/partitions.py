@@ -139,6 +139,16 @@ def partition_digests(partition: Partition, digests: Sequence[str]) -> tuple[str
     return tuple(hashlib.sha256("\n".join(sorted(part)).encode()).hexdigest() for part in parts)
 
 
+def are_parts_of(folder: PayloadFolder, digests: Sequence[str], seed: int) -> bool:
+    """Return whether teachers of these `partition_digests` were trained on just this folder, divided with `seed`."""
+    own = payload_digests(folder)
+    try:
+        partition = divide(keep_copies_together(folder, own), len(digests), seed)
+        return partition_digests(partition, own) == tuple(digests)
+    except (FolderError, PartitionError):  # training would have failed
+        return False
+
+
 def _deal(classes: Sequence[list[str]], held_back: Sequence[int], teachers: int, seed: int) -> dict[str, int]:
     """Return the owner of each unit."""
     owner_of: dict[str, int] = {}

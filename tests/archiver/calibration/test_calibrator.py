@@ -288,6 +288,13 @@ def test_data_of_other_classes_are_refused(home: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.training
+def test_the_data_that_the_teachers_were_trained_on_are_refused(home: Path, tmp_path: Path) -> None:
+    shutil.copytree(home / "train", tmp_path / "copy")
+    with pytest.raises(CalibrationError, match=r"\Athe data is what the teachers were trained on.* held-out data"):
+        calibrate(order(home, tmp_path / "c.json", data=tmp_path / "copy"))
+
+
+@pytest.mark.training
 def test_classes_in_another_order_than_the_teachers_need_the_same_option(home: Path, tmp_path: Path) -> None:
     (tmp_path / "classes.json").write_text('["3", "2", "1", "0"]')
     with pytest.raises(CalibrationError, match=r"order 3, 2, 1, 0, .* on 0, 1, 2, 3: give the same --classes here"):

@@ -14,6 +14,7 @@ from calpow.archiver.teachers.partitions import (
     FEWEST_TEACHERS,
     HELD_BACK,
     Partition,
+    are_parts_of,
     divide,
     keep_copies_together,
     partition_digests,
@@ -186,3 +187,19 @@ def test_the_digest_is_of_a_teachers_payloads_in_any_order() -> None:
 def test_parts_that_are_not_disjoint_are_refused(owners: tuple[int, int]) -> None:
     with pytest.raises(PartitionError, match=r"is in two partitions"):
         partition_digests(Partition(2, owners), ["a" * 64, "a" * 64])
+
+
+def test_a_folder_is_known_by_the_parts_that_it_was_divided_into(tmp_path: Path) -> None:
+    for label in range(2):
+        (tmp_path / str(label)).mkdir()
+        for number in range(30):
+            (tmp_path / str(label) / f"{number}.txt").write_text(f"{label} {number}")
+    folder = read_folder(tmp_path)
+    own = payload_digests(folder)
+    parts = partition_digests(divide(folder, 5, seed=3), own)
+    assert are_parts_of(read_folder(tmp_path), parts, seed=3)
+    assert not are_parts_of(folder, parts, seed=4)
+    (tmp_path / "0" / "29.txt").unlink()
+    assert not are_parts_of(read_folder(tmp_path), parts, seed=3)
+    (tmp_path / "0" / "29.txt").write_text("1 0")  # in two classes: no folder that teachers are trained on
+    assert not are_parts_of(read_folder(tmp_path), parts, seed=3)
