@@ -63,7 +63,7 @@ def _few_samples(samples: Samples) -> list[str]:
     return [
         f"Class {samples.class_names[fewest]} has only {counts[fewest]} independent samples{others}: so few cannot show"
         " how rarely a legitimate query looks odd, and thieves hide among its answers. With 45 samples a class, a theft"
-        " costs about 10 floors, with 500 mostly 25 to 75."
+        " costs about 10 floors, with 500 about 25 to 40."
     ]
 
 

@@ -51,8 +51,8 @@ def test_there_is_nothing_to_warn_of() -> None:
 def test_few_samples_of_a_class_and_what_more_would_buy() -> None:
     assert found(legitimate=samples(120, 45)) == [
         "Class b has only 45 independent samples: so few cannot show how rarely a legitimate query looks odd, and"
-        " thieves hide among its answers. With 45 samples a class, a theft costs about 10 floors, with 500 mostly"
-        " 25 to 75."
+        " thieves hide among its answers. With 45 samples a class, a theft costs about 10 floors, with 500 about"
+        " 25 to 40."
     ]
     (warning,) = found(legitimate=samples(99, 45, 100))
     assert "Class b has only 45 independent samples (2 of 3 classes have fewer than 100)" in warning
