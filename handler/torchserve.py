@@ -18,12 +18,14 @@ from calpow.handler.config import VICTIM_FILE, GateConfig, Mode
 from calpow.handler.errors import GateMisconfigured
 from calpow.handler.gate.case import UNDECIDED, log_refusal, refusal_after
 from calpow.handler.gate.gate import Gate
-from calpow.handler.gate.interface import Allowance, AnswerStrategy, Decision, Refused
+from calpow.handler.gate.interface import Allowance, AnswerStrategy, Decision, Refused, Released
 from calpow.handler.gate.problems import Problem
 from calpow.handler.image_header import limit_pillow
 from calpow.handler.leakage.sample_identity import SampleIdentifier
 from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.uri import open_ledger, shared_uri
+from calpow.handler.metrics.reporter import Reporter
+from calpow.handler.metrics.tally import ANSWERS, ASKED, FAILURES, REFUSALS, Tally
 from calpow.handler.observe.observer import Observer
 from calpow.handler.observe.records import shared_path
 from calpow.handler.pass_runner import PassRunner
@@ -72,16 +74,29 @@ class GateHandler:
         self._passes = PassRunner(victim, parts.meter, identifier, parts.policy.rows)
         self._counted = parts.policy.rows.counted
         self._version = str((context.manifest or {}).get("model", {}).get("modelVersion"))
-        self._strategy = _strategy(context.model_name, config, ledger, parts.policy, explains=victim.explains)
+        self._tally = Tally()
+        allowance = _allowance(config, explains=victim.explains)
+        self._strategy = _strategy(context.model_name, config, ledger, parts.policy, allowance, self._tally)
+        Reporter(context.metrics, context.model_name, self._tally).start()
 
     def handle(self, data: Sequence[Row], context: Context) -> object:
         """Answer a batch: problem documents for the refused requests, the victim's own answers for the others."""
         requests = {index: request for index, row in enumerate(data) if (request := self._read(context, index, row))}
         answered = self._strategy.answer(list(requests.values()), self._passes.run)
         decisions = dict(zip(requests, answered, strict=True))
+        for index in range(len(data)):
+            self._count(decisions.get(index, UNDECIDED))
         context.metrics.request_ids = context.request_ids
         grpc = [is_grpc(processor.get_request_properties()) for processor in context.request_processor]
         return [_write(context, index, decisions.get(index, UNDECIDED), grpc=grpc[index]) for index in range(len(data))]
+
+    def _count(self, decision: Decision[HeldAnswer]) -> None:
+        if isinstance(decision, Released):
+            self._tally.add(ANSWERS if decision.answer.failure is None else FAILURES)
+            return
+        self._tally.add(REFUSALS, 1, decision.problem.type)
+        if decision.problem.challenge is not None:
+            self._tally.add(ASKED, decision.problem.challenge.puzzle.expected_hashes)
 
     def _read(self, context: Context, index: int, row: Row) -> TorchServeRequest | None:
         """Read one request of a batch. Return None when that fails in an unexpected way, which concerns it alone."""
@@ -115,19 +130,23 @@ def _load_settings(context: Context) -> LoadSettings:
     )
 
 
+def _allowance(config: GateConfig, *, explains: bool) -> Allowance:
+    """Return the owner's limits. `explains` says whether explanations can be priced."""
+    factor = config.explanation_factor if explains else 0.0
+    return Allowance(config.max_samples, factor, config.max_bytes, config.max_pixels)
+
+
 def _strategy(
-    model: str, config: GateConfig, ledger: Ledger, policy: CalibratedPolicy, *, explains: bool
+    model: str, config: GateConfig, ledger: Ledger, policy: CalibratedPolicy, allowance: Allowance, tally: Tally
 ) -> AnswerStrategy:
-    """Return the strategy of the archive's mode. `explains` says whether explanations can be priced."""
+    """Return the strategy of the archive's mode."""
     if config.mode is Mode.observe:
         records = shared_path(config.records)
         log.info("calpow: observing %s, nobody is blocked, records go to %s", model, records)
         return Observer(model, ledger, policy, records)
     scores = ", ".join(score.label for score in policy.scores)
     log.info("calpow: guarding %s, policy %s, scores %s", model, policy.name.value, scores)
-    factor = config.explanation_factor if explains else 0.0
-    allowance = Allowance(config.max_samples, factor, config.max_bytes, config.max_pixels)
-    return Gate(model, ledger, policy, allowance)
+    return Gate(model, ledger, policy, allowance, tally)
 
 
 def _write(context: Context, index: int, decision: Decision[HeldAnswer], *, grpc: bool) -> object:

@@ -12,6 +12,8 @@ from typing import Any
 
 from torch import nn
 
+from calpow.handler.metrics.reporter import THREAD_NAME as REPORTING
+
 # TorchServe's metrics are lines of the worker's output, written by this logger.
 METRICS_LOGGER = "ts.metrics.caching_metric"
 # A container with more entries is taken for a table, such as a vocabulary, which no request changes.
@@ -100,13 +102,15 @@ class Trial:
 
 
 class _HeldRecords(logging.Filter):
-    """A filter that passes no record of a logger, and keeps them."""
+    """A filter that passes no record of a logger but those of the gate's own metrics, and keeps the others."""
 
     def __init__(self) -> None:
         super().__init__()
         self.records: list[logging.LogRecord] = []
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.threadName == REPORTING:
+            return True
         self.records.append(record)
         return False
 

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A run in the background may ignore Ctrl-C (`make test &`), and so would every program that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+METRICS_CONFIG = Path(__file__).resolve().parents[1] / "deploy" / "metrics.yaml"
 # A test that uses one of these fixtures has the marker without saying so.
 MARKERS_OF_FIXTURES = {"site": "server", "browser": "browser"}
 # Tests with one of these markers share what is expensive to set up.
@@ -52,7 +54,8 @@ def site(protected: Mapping[str, Protected], tmp_path_factory: pytest.TempPathFa
     archives = {name: part.guarded for name, part in protected.items()}
     archives |= {f"{name}-plain": part.victim for name, part in protected.items() if name != "hard"}  # vector's victim
     uri = f"sqlite:///{folder / 'ledger.db'}"
-    with served(archives, environment={"CALPOW_LEDGER": uri}) as server:
+    properties = {"metrics_mode": "prometheus", "metrics_config": str(METRICS_CONFIG)}
+    with served(archives, properties=properties, environment={"CALPOW_LEDGER": uri}) as server:
         yield Site(server, uri, protected)
 
 

@@ -28,6 +28,7 @@ from calpow.handler.gate.problems import Problem
 from calpow.handler.gate.refusals import Refusals
 from calpow.handler.gate.settler import Settler
 from calpow.handler.ledger.ledger import Admission, Ledger, Use, UseResult
+from calpow.handler.metrics.tally import ENTRY, LEDGER_ERRORS, PASS, SETTLEMENT, USE, Tally
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
 from calpow.handler.policy.tariff import Tariff
 from calpow.handler.rate_limited_log import RateLimitedLog
@@ -44,18 +45,20 @@ class Gate:
         ledger: Ledger,
         policy: CalibratedPolicy,
         allowance: Allowance,
+        tally: Tally,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._model = model
         self._ledger = ledger
         self._policy = policy
         self._allowance = allowance
+        self._tally = tally
         self._clock = clock
         self._tariff = Tariff(policy)
         self._issuer = Issuer(model, ledger, policy.puzzle, self._tariff, clock)
         self._refusals = Refusals(self._issuer, self._tariff, allowance, clock)
         self._entry = EntryCheck(model, ledger, self._issuer, self._refusals, allowance)
-        self._settler = Settler(model, ledger, self._tariff, self._refusals, allowance, clock)
+        self._settler = Settler(model, ledger, self._tariff, self._refusals, allowance, tally, clock)
 
     @property
     def realm(self) -> str:
@@ -73,6 +76,7 @@ class Gate:
             self._decide(cases, run)
         except LedgerUnavailable as error:
             log.error("ledger unavailable, refusing", error)
+            self._tally.add(LEDGER_ERRORS)
             _refuse_open(cases, Refused(problems.LEDGER_UNAVAILABLE, "the ledger is unavailable"))
         except Exception as error:
             _refuse_open(cases, refusal_after(error))
@@ -85,10 +89,16 @@ class Gate:
                 case.advance(self._description, case, run)
             else:
                 paying.append(case)
-        waiting = self._entry.check(paying)
+        with self._tally.timed(ENTRY):
+            waiting = self._entry.check(paying)
         while waiting:
             turn, waiting = _next_turn(waiting)
-            self._settler.settle(self._run(self._admit(turn), run))
+            with self._tally.timed(USE):
+                admitted = self._admit(turn)
+            with self._tally.timed(PASS):
+                answered = self._run(admitted, run)
+            with self._tally.timed(SETTLEMENT):
+                self._settler.settle(answered)
 
     def _description(self, case: Case[AnyRequest, Answer], run: RunVictim[AnyRequest, Answer]) -> Decision[Answer]:
         """Give a description of the model, which is free for everyone with a key."""

@@ -15,6 +15,16 @@ from calpow.handler.gate.interface import Allowance, Answer, AnyRequest, Decisio
 from calpow.handler.gate.refusals import Refusals
 from calpow.handler.gate.settling import Settled, settle, settle_rest
 from calpow.handler.ledger.ledger import RETRY_SECONDS, Account, Ledger, Outcome, Settlement, Spending
+from calpow.handler.metrics.tally import (
+    ABOVE_FLOOR,
+    CONFLICTS,
+    LEDGER_ERRORS,
+    PAID,
+    PRICED,
+    SAMPLES,
+    WITHHELD,
+    Tally,
+)
 from calpow.handler.policy.tariff import Tariff
 
 log = logging.getLogger(__name__)
@@ -52,6 +62,7 @@ class Settler:
         tariff: Tariff,
         refusals: Refusals,
         allowance: Allowance,
+        tally: Tally,
         clock: Callable[[], float],
     ) -> None:
         self._model = model
@@ -59,6 +70,7 @@ class Settler:
         self._tariff = tariff
         self._refusals = refusals
         self._allowance = allowance
+        self._tally = tally
         self._clock = clock
 
     def settle(self, answers: Sequence[Answered[AnyRequest, Answer]]) -> None:
@@ -92,6 +104,7 @@ class Settler:
             if is_written:
                 self._conclude(plan)
             else:
+                self._tally.add(CONFLICTS)
                 changed.append(Unsettled(plan.group.account, plan.group.state, plan.answers))
         return changed
 
@@ -152,7 +165,21 @@ class Settler:
         settlement = plan.settlement
         state = Account(settlement.history, settlement.owed, settlement.before + 1)
         for answered, spending in zip(plan.answers, settlement.spendings, strict=True):
+            self._count(answered, spending.outcome)
             answered.case.advance(self._decision, answered, state, spending.outcome)
+
+    def _count(self, answered: Answered[AnyRequest, Answer], outcome: Outcome) -> None:
+        """Count the work of an answer; its price, once, when its samples are priced."""
+        self._tally.add(PAID, answered.checked.solved.hashes)
+        if answered.admitted.result.withheld is not None:
+            return
+        samples = len(answered.charges)
+        self._tally.add(SAMPLES, samples)
+        self._tally.add(PRICED, outcome.price)
+        if outcome.price > samples * self._tariff.floor * self._allowance.price_factor(answered.case.request.purpose):
+            self._tally.add(ABOVE_FLOOR)
+        if outcome.rest:
+            self._tally.add(WITHHELD)
 
     def _decision(self, answered: Answered[AnyRequest, Answer], state: Account, outcome: Outcome) -> Decision[Answer]:
         if not outcome.rest:
@@ -162,6 +189,7 @@ class Settler:
             return self._refusals.for_withheld(account, state, outcome)
         except LedgerUnavailable as error:
             log.error("calpow: ledger unavailable, no challenge for a withheld answer: %s", error)
+            self._tally.add(LEDGER_ERRORS)
             return Refused(problems.LEDGER_UNAVAILABLE, f"account {account}: answer withheld, challenge not signed")
 
 

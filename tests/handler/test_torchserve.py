@@ -13,6 +13,7 @@ from ts.context import RequestProcessor
 from ts.utils.util import PredictionException
 
 from calpow.handler.gate.interface import Released
+from calpow.handler.metrics.tally import Tally
 from calpow.handler.torchserve import GateHandler, is_exposed
 from calpow.handler.torchserve_request import TorchServeRequest
 from calpow.handler.victim import HeldAnswer
@@ -50,7 +51,8 @@ class Body(bytearray):
 
 def test_a_failure_that_grpc_reports_keeps_nothing_of_its_request() -> None:
     handler = GateHandler()
-    vars(handler).update(_strategy=FailingStrategy(), _passes=SimpleNamespace(run=None), _version="1", _counted=False)
+    passes = SimpleNamespace(run=None)
+    vars(handler).update(_strategy=FailingStrategy(), _passes=passes, _version="1", _counted=False, _tally=Tally())
     context = SimpleNamespace(
         request_ids={0: "id"}, request_processor=[RequestProcessor({})], metrics=SimpleNamespace()
     )

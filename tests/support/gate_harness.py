@@ -15,6 +15,7 @@ from calpow.handler.gate.interface import Allowance, Decision, Purpose, Refused,
 from calpow.handler.ledger.ledger import Account, Ledger, Settlement
 from calpow.handler.ledger.sqlite import SqliteLedger
 from calpow.handler.ledger.uri import open_ledger
+from calpow.handler.metrics.tally import Tally
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
 from calpow.puzzle.algorithms import Digest, ScryptCost, digest_of
 from calpow.puzzle.prepaid import prepaid_resource
@@ -100,7 +101,7 @@ class GateHarness:
     def worker(self, model: str = MODEL) -> Gate:
         """Return the gate of another worker, with a ledger of its own on the same file."""
         ledger = open_ledger(f"sqlite:///{self.path}")
-        return Gate(model, ledger, self.policy, self.allowance, clock=lambda: self.now)
+        return Gate(model, ledger, self.policy, self.allowance, Tally(), clock=lambda: self.now)
 
     def hooked_worker(self, hook: Callable[[str], object]) -> Gate:
         """Return the gate of another worker, on a HookedLedger."""
@@ -108,7 +109,7 @@ class GateHarness:
 
     def worker_on(self, ledger: Ledger) -> Gate:
         """Return the gate of another worker, on this ledger."""
-        return Gate(MODEL, ledger, self.policy, self.allowance, clock=lambda: self.now)
+        return Gate(MODEL, ledger, self.policy, self.allowance, Tally(), clock=lambda: self.now)
 
     def request(
         self,
