@@ -9,11 +9,11 @@ import torch
 
 from calpow.archiver.calibration.calibration_document import Provenance, Sources
 from calpow.archiver.calibration.order import CalibrationOrder
-from calpow.archiver.calibration.score_setup import DELTA
 from calpow.archiver.calibration.timing.machine_times import MachineTimes
 from calpow.archiver.calibration.timing.solver_timing import ReferenceClient
 from calpow.archiver.calibration.victim_scores import LegitimateUse
 from calpow.archiver.data.media_types import BODY
+from calpow.archiver.teachers.vote_noise import DELTA
 from calpow.handler.leakage.gnmax.rdp import rdp_epsilon
 
 

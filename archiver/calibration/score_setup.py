@@ -16,6 +16,7 @@ from calpow.archiver.calibration.synthetic_inputs.legitimate_values import Legit
 from calpow.archiver.data.payloads import PayloadFolder
 from calpow.archiver.progress import track
 from calpow.archiver.teachers.partitions import are_parts_of
+from calpow.archiver.teachers.vote_noise import vote_settings
 from calpow.archiver.victim.recorded_calls import joined_inputs, output_kind, shared_dtype, shared_shape
 from calpow.archiver.victim.victim_archive import OpenVictim
 from calpow.handler.errors import CalibrationError
@@ -40,9 +41,6 @@ from calpow.handler.leakage.specs import (
 from calpow.handler.leakage.tapping import find_features
 from calpow.handler.leakage.teachers.ensemble import Ensemble, EnsembleCard
 
-# Settings of the paper (section 4.2): sigma 10 for 250 teachers, 2 for 50; delta 1e-5.
-SIGMA_PER_TEACHER = 1 / 25
-DELTA = 1e-5
 # Legitimate inputs on which the magnitude of ODIN's perturbation is chosen.
 ODIN_INPUTS = 256
 
@@ -62,12 +60,6 @@ class ScoreSetup:
     def highest(self) -> NDArray[np.float64]:
         """The largest possible cost of a sample by each score, `[scores]`."""
         return np.array([score.highest for score in self.meter.scores])
-
-
-def vote_settings(teachers: int, order: float | None) -> Settings:
-    """Return the settings of a vote with the paper's noise; votes are accounted as RDP if there is an order."""
-    noise = {"teachers": float(teachers), "sigma": teachers * SIGMA_PER_TEACHER}
-    return noise | ({"delta": DELTA} if order is None else {"order": order})
 
 
 def set_up_scores(

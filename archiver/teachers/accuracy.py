@@ -6,8 +6,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from calpow.archiver.calibration.score_setup import vote_settings
 from calpow.archiver.progress import track
+from calpow.archiver.teachers.vote_noise import vote_settings
 from calpow.handler.leakage.gnmax.accountant import Accountant
 from calpow.handler.leakage.teachers.ensemble import LARGEST_BATCH
 from calpow.handler.leakage.teachers.heads import count_votes

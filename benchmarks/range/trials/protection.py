@@ -10,8 +10,9 @@ from benchmarks.range.domain import RangeDomain
 from benchmarks.range.trials.keys import source_key
 from benchmarks.range.trials.teaching import teach
 from benchmarks.range.victims import victim_file
-from calpow.archiver.calibration.score_setup import ScoreSetup, score_specs, shown_scores, vote_settings
+from calpow.archiver.calibration.score_setup import ScoreSetup, score_specs, shown_scores
 from calpow.archiver.calibration.victim_scores import REFERENCE_INPUTS
+from calpow.archiver.teachers.vote_noise import vote_settings
 from calpow.handler.config import file_sha256
 from calpow.handler.leakage.input_range import measure_range
 from calpow.handler.leakage.meter import Artefacts, make_meter

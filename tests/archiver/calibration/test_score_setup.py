@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from calpow.archiver.calibration.score_setup import reference_attacks, score_specs, shown_scores, vote_settings
+from calpow.archiver.calibration.score_setup import reference_attacks, score_specs, shown_scores
 from calpow.archiver.calibration.synthetic_inputs.attackers import attackers_for
 from calpow.archiver.calibration.synthetic_inputs.legitimate_values import TensorKind
 from calpow.archiver.data.payloads import PayloadFolder
@@ -16,12 +16,6 @@ from calpow.handler.leakage.teachers.ensemble import Ensemble
 from tests.support.ensembles import ensemble_card, references
 from tests.support.open_victims import FirstTensorNet, PooledNet, Read, numbers
 from tests.support.score_setups import ROWS, alone, set_up
-
-
-def test_the_settings_of_votes_are_in_the_papers_proportion() -> None:
-    assert [vote_settings(teachers, None)["sigma"] for teachers in (50, 250)] == [2.0, 10.0]
-    assert vote_settings(250, 20.0) == {"teachers": 250.0, "sigma": 10.0, "order": 20.0}
-
 
 KINDS = [torch.float64, torch.float16, torch.bfloat16, torch.uint8, torch.int64, torch.bool]
 
