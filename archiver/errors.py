@@ -7,6 +7,10 @@ class ArchiverError(CalpowError):
     """Base class of all errors raised by `calpow.archiver`."""
 
 
+class AccountError(ArchiverError):
+    """An account is not there, or cannot be changed."""
+
+
 class ArchiveError(ArchiverError):
     """The protected archive cannot be built from these parts."""
 

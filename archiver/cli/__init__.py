@@ -12,5 +12,7 @@ COMMANDS = (
     ("report", "calpow.archiver.cli.report:report", "Show what a calibration means for users and attackers."),
     ("archive", "calpow.archiver.cli.archive:archive", "Package a victim and its parts into a protected .mar."),
     ("keys", "calpow.archiver.cli.keys:keys", "Add API keys, list them and revoke them."),
+    ("account", "calpow.archiver.cli.account:account", "Show what accounts pay, forgive, block and trust them."),
+    ("top", "calpow.archiver.cli.top:top", "Watch the accounts that stand highest, live."),
     ("simulate", "calpow.archiver.cli.simulate:simulate", "Replay recorded attacks with and without proof of work."),
 )

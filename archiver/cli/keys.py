@@ -25,7 +25,8 @@ Example (the id is the middle part of a key):
 """
 
 
-def _ledger_option(command: _Command) -> _Command:
+def ledger_option(command: _Command) -> _Command:
+    """Add the option --ledger."""
     option = click.option(
         "--ledger",
         metavar="URI",
@@ -45,7 +46,7 @@ def keys() -> None:
 
 @keys.command(epilog=_EPILOG)
 @click.argument("account", metavar="ACCOUNT")
-@_ledger_option
+@ledger_option
 def add(account: str, ledger: str) -> None:
     """Make a key for an account and print it, this once.
 
@@ -57,7 +58,7 @@ def add(account: str, ledger: str) -> None:
 
 
 @keys.command("list", epilog=_EPILOG)
-@_ledger_option
+@ledger_option
 def list_keys(ledger: str) -> None:
     """List all keys: id, time of creation, valid or revoked, account."""
     all_keys = open_ledger(ledger).keys()
@@ -69,7 +70,7 @@ def list_keys(ledger: str) -> None:
 
 @keys.command(epilog=_REVOKE_EPILOG)
 @click.argument("key_id", metavar="KEY_ID")
-@_ledger_option
+@ledger_option
 def revoke(key_id: str, ledger: str) -> None:
     """Refuse a key from now on; KEY_ID is as `calpow keys list` shows it."""
     open_ledger(ledger).revoke_key(key_id)

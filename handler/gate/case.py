@@ -14,7 +14,7 @@ from calpow.handler.gate import problems
 from calpow.handler.gate.challenges import Solved
 from calpow.handler.gate.interface import Answer, AnyRequest, Decision, Refused, Released
 from calpow.handler.ledger.history import Charge
-from calpow.handler.ledger.ledger import Account, Admission, UseResult
+from calpow.handler.ledger.ledger import Account, Admission, Rule, UseResult
 from calpow.handler.rate_limited_log import RateLimitedLog
 
 log = logging.getLogger(__name__)
@@ -87,12 +87,14 @@ class Presented(Generic[AnyRequest, Answer]):
 class Checked(Generic[AnyRequest, Answer]):
     """A request that presents enough work for its account's price, or a solution that is already spent.
 
-    account: its name. state: of the account, as read last. asked: the work that was asked for, 0 for a spent solution.
+    account: its name. rule: the operator's for it. state: of the account, as read last. asked: the work that was asked
+        for, 0 for a spent solution.
     seen_spent: whether the solution was seen to be spent, so that neither its work nor its stamps were checked.
     """
 
     case: Case[AnyRequest, Answer]
     account: str
+    rule: Rule
     state: Account
     solved: Solved
     asked: int

@@ -8,7 +8,7 @@ from calpow.handler.gate.challenges import Issuer, is_solved
 from calpow.handler.gate.interface import Allowance, Answer, AnyRequest, Purpose, Refused, Request
 from calpow.handler.gate.problems import Problem
 from calpow.handler.gate.refusals import Refusals, too_large
-from calpow.handler.ledger.ledger import KeyHolder, Ledger
+from calpow.handler.ledger.ledger import KeyHolder, Ledger, Rule
 from calpow.handler.policy.tariff import TooLarge
 
 NO_KEY = Refused(problems.IDENTITY_MISSING, "no key")
@@ -30,7 +30,9 @@ class EntryCheck:
         if not key:
             return NO_KEY
         account = self._ledger.account_of(key)
-        return UNKNOWN_KEY if account is None else account
+        if account is None:
+            return UNKNOWN_KEY
+        return _blocked(account) if self._ledger.rule(account) is Rule.BLOCKED else account
 
     def check(self, cases: Sequence[Case[AnyRequest, Answer]]) -> list[Checked[AnyRequest, Answer]]:
         """Return the requests that may be admitted, and decide on the others. The ledger is read once for all of them.
@@ -58,6 +60,8 @@ class EntryCheck:
         if holder is None:
             return UNKNOWN_KEY
         account, request = holder.name, presented.case.request
+        if holder.rule is Rule.BLOCKED:
+            return _blocked(account)
         if request.purpose is Purpose.explain and not self._allowance.explanation_factor:
             return Refused(problems.EXPLANATION_REFUSED, f"account {account}: explanations are not given")
         excess = self._excess(request)
@@ -93,7 +97,7 @@ class EntryCheck:
             return self._refusals.with_challenge(mismatch, request, account, state)
         if holder.standing.outcomes:
             # A retry or a spent solution, which the ledger tells apart when it admits the use. Decision 0004.
-            return Checked(case, account, state, solved, asked=0, seen_spent=True)
+            return Checked(case, account, holder.rule, state, solved, asked=0, seen_spent=True)
         if not solved.is_open:
             expired = Refused(problems.CHALLENGE_EXPIRED, "the solution has expired")
             return self._refusals.with_challenge(expired, request, account, state, solved)
@@ -105,4 +109,8 @@ class EntryCheck:
             return self._refusals.with_challenge(invalid, request, account, state, solved)
         if solved.hashes < asked:
             return self._refusals.for_missing_work(account, solved, asked)
-        return Checked(case, account, state, solved, asked, seen_spent=False)
+        return Checked(case, account, holder.rule, state, solved, asked, seen_spent=False)
+
+
+def _blocked(account: str) -> Refused:
+    return Refused(problems.ACCOUNT_BLOCKED, f"account {account} is blocked")

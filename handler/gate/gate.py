@@ -27,7 +27,7 @@ from calpow.handler.gate.interface import (
 from calpow.handler.gate.problems import Problem
 from calpow.handler.gate.refusals import Refusals
 from calpow.handler.gate.settler import Settler
-from calpow.handler.ledger.ledger import Admission, Ledger, Use, UseResult
+from calpow.handler.ledger.ledger import Admission, Ledger, Rule, Use, UseResult
 from calpow.handler.metrics.tally import ENTRY, LEDGER_ERRORS, PASS, SETTLEMENT, USE, Tally
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
 from calpow.handler.policy.tariff import Tariff
@@ -167,7 +167,10 @@ class Gate:
         if admitted.is_repeat:
             state = self._ledger.account(self._model, account)
             return Released(result.answer, self._tariff.announced(state))
-        charges = self._policy.charges(samples.scores, samples.labels, samples.identities)
+        if admitted.checked.rule is Rule.TRUSTED:
+            charges = [self._policy.ordinary_charge(identity) for identity in samples.identities]
+        else:
+            charges = self._policy.charges(samples.scores, samples.labels, samples.identities)
         return Answered(admitted, result.answer, tuple(charges))
 
     def _count_failure(self, admitted: Admitted[AnyRequest, Answer], problem: Problem | None = None) -> None:

@@ -47,6 +47,9 @@ IDENTITY_MISSING = Problem(
 IDENTITY_UNKNOWN = Problem(
     "identity-unknown", 401, "Unknown identity", "This API key is not known here or was revoked; ask for another."
 )
+ACCOUNT_BLOCKED = Problem(
+    "account-blocked", 403, "Account blocked", "The operator has blocked this account: ask him for the reason."
+)
 LEDGER_UNAVAILABLE = Problem(
     "ledger-unavailable",
     503,

@@ -3,7 +3,7 @@
 Those of every request are named tuples, which take a third of the time of frozen dataclasses to create.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
@@ -69,11 +69,39 @@ class Standing(NamedTuple):
     outcomes: Mapping[str, Outcome]
 
 
+class Rule(Enum):
+    """Rule that an operator has set for an account, for all models."""
+
+    PRICED = "priced"
+    """Answers cost what its queries make them cost: the rule of an account for which none was set."""
+
+    TRUSTED = "trusted"
+    """Every sample counts as an ordinary one: the account comes down to the floor and stays there."""
+
+    BLOCKED = "blocked"
+    """Nothing is answered."""
+
+
 class KeyHolder(NamedTuple):
-    """The account that a key belongs to, by name, and its standing."""
+    """The account that a key belongs to, by name, its standing, and the operator's rule for it."""
 
     name: str
     standing: Standing
+    rule: Rule = Rule.PRICED
+
+
+class AccountSummary(NamedTuple):
+    """State of an account for one model, without the samples that it was answered before, and its last change's number.
+
+    The members are those of History and Account.
+    """
+
+    name: str
+    cost_micro: int
+    queries: int
+    wealth: tuple[int, ...]
+    owed: int
+    version: int
 
 
 class Use(NamedTuple):
@@ -172,9 +200,9 @@ class Ledger(Protocol):
     Each method is one atomic operation whose changes every process sees at once. A method that raises
     LedgerUnavailable has changed nothing. Times are in seconds since the epoch, work is in expected hashes.
 
-    What a method has written survives the end of every process. Keys survive a power failure as well. It may lose other
-    changes of the last second: accounts are then as they were before, and solutions that were spent in it can be spent
-    once more. Decision 0051.
+    What a method has written survives the end of every process. Keys and rules survive a power failure as well. It may
+    lose other changes of the last second: accounts are then as they were before, and solutions that were spent in it
+    can be spent once more. Decision 0051.
 
     An id is unknown, then used (up to MOST_USES times), then spent. The ledger remembers an id until the latest
     `expires` that came with a fresh use or with its spending, and may forget it afterwards. A forgotten id counts as
@@ -205,6 +233,18 @@ class Ledger(Protocol):
 
     def holders(self, model: str, presented: Sequence[tuple[str, Sequence[str]]]) -> list[KeyHolder | None]:
         """Return the holder of each key, given with the ids that its request presents; None as for `account_of`."""
+
+    def rule(self, account: str) -> Rule:
+        """Return the operator's rule for an account; PRICED for one that the ledger has never seen."""
+
+    def set_rule(self, account: str, rule: Rule) -> None:
+        """Set the operator's rule for an account. Raises LedgerError when `account` is not a valid name."""
+
+    def models(self) -> list[str]:
+        """Return the names of the models that have accounts, in alphabetical order."""
+
+    def summaries(self, model: str) -> Iterator[AccountSummary]:
+        """Yield all accounts of a model, in the order of their names; those that change meanwhile as they then are."""
 
     def account(self, model: str, account: str) -> Account:
         """Return the state of an account. An account that the ledger has never seen is NEW_ACCOUNT."""

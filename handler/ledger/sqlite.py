@@ -8,7 +8,7 @@ import json
 import sqlite3
 import struct
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,11 +24,13 @@ from calpow.handler.ledger.ledger import (
     NEW_ACCOUNT,
     RETRY_SECONDS,
     Account,
+    AccountSummary,
     Admission,
     HistoryChange,
     Key,
     KeyHolder,
     Outcome,
+    Rule,
     Secret,
     Settlement,
     Spending,
@@ -41,8 +43,16 @@ from calpow.handler.ledger.sqlite_schema import SCHEMA
 
 _FIND_KEY = "SELECT account, digest FROM keys WHERE id = ? AND revoked IS NULL"
 _LIST_KEYS = "SELECT id, account, created, revoked FROM keys ORDER BY created, id"
-_ADD_KEY = "INSERT INTO keys (id, digest, account, created) VALUES (?, ?, ?, ?)"
+_ADD_KEY = "INSERT INTO keys (id, digest, account, created) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
 _REVOKE_KEY = "UPDATE keys SET revoked = coalesce(revoked, ?) WHERE id = ?"
+
+_RULE = "SELECT rule FROM rules WHERE account = ?"
+_SET_RULE = "REPLACE INTO rules VALUES (?, ?)"
+_MODELS = "SELECT DISTINCT model FROM accounts ORDER BY model"
+_SUMMARIES = """SELECT account, cost_micro, queries, wealth, owed, version FROM accounts
+    WHERE model = ? AND account > ? ORDER BY account LIMIT ?"""
+# Accounts that are read at once.
+_PAGE = 1_000
 
 _ACCOUNT = """SELECT cost_micro, queries, wealth, digests, sketches, new_digests, new_sketches, owed, version
     FROM accounts LEFT JOIN old_samples USING (model, account) WHERE model = ? AND account = ?"""
@@ -60,11 +70,13 @@ _STANDING = """SELECT NULL, cost_micro, queries, wealth, digests, sketches, new_
     UNION ALL SELECT uses.id, outcomes.solution, digest, settled, price, work, rest, credit, NULL, NULL
         FROM json_each(?) JOIN uses ON uses.id = value JOIN outcomes ON outcomes.solution = uses.solution"""
 _HOLDER = """SELECT NULL, cost_micro, queries, wealth, digests, sketches, new_digests, new_sketches, owed, version,
-            keys.account, keys.digest
-        FROM keys LEFT JOIN accounts ON accounts.model = ? AND accounts.account = keys.account
+            keys.account, keys.digest, rule
+        FROM keys LEFT JOIN rules USING (account)
+            LEFT JOIN accounts ON accounts.model = ? AND accounts.account = keys.account
             LEFT JOIN old_samples ON old_samples.model = accounts.model AND old_samples.account = accounts.account
         WHERE keys.id = ? AND revoked IS NULL
-    UNION ALL SELECT uses.id, outcomes.solution, digest, settled, price, work, rest, credit, NULL, NULL, NULL, NULL
+    UNION ALL
+        SELECT uses.id, outcomes.solution, digest, settled, price, work, rest, credit, NULL, NULL, NULL, NULL, NULL
         FROM json_each(?) JOIN uses ON uses.id = value JOIN outcomes ON outcomes.solution = uses.solution"""
 # An id is spent once the solution that used it last has an outcome. Ids are written when they are used, and a
 # settlement adds the outcome alone.
@@ -109,9 +121,14 @@ class SqliteLedger:
         """Create a key and return it in clear."""
         check_account(account)
         key = ApiKey.generate()
-        row = (key.id, key.digest, account, time.time())
-        self._file.write(lambda connection: connection.execute(_ADD_KEY, row), durable=True)
+        while not self._is_added(key, account):  # Of a million keys, one in 4,300 has the id of an earlier one.
+            key = ApiKey.generate()
         return key.text
+
+    def _is_added(self, key: ApiKey, account: str) -> bool:
+        """Add a key and return True; return False where another key has its id."""
+        row = (key.id, key.digest, account, time.time())
+        return self._file.write(lambda connection: connection.execute(_ADD_KEY, row), durable=True).rowcount == 1
 
     def keys(self) -> tuple[Key, ...]:
         """Return all keys, oldest first."""
@@ -140,6 +157,28 @@ class SqliteLedger:
         parameters = [(model, name, _listed(tuple(ids))) for name, (_, ids) in zip(names, presented, strict=True)]
         found = self._file.queries(_HOLDER, parameters)
         return [None if key is None else _read_holder(key, rows) for key, rows in zip(keys, found, strict=True)]
+
+    def rule(self, account: str) -> Rule:
+        """Return the operator's rule for an account."""
+        rows = self._file.query(_RULE, (account,))
+        return Rule(rows[0][0]) if rows else Rule.PRICED
+
+    def set_rule(self, account: str, rule: Rule) -> None:
+        """Set the operator's rule for an account."""
+        check_account(account)
+        self._file.write(lambda connection: connection.execute(_SET_RULE, (account, rule.value)), durable=True)
+
+    def models(self) -> list[str]:
+        """Return the names of the models that have accounts."""
+        return [str(model) for (model,) in self._file.query(_MODELS)]
+
+    def summaries(self, model: str) -> Iterator[AccountSummary]:
+        """Yield all accounts of a model, in the order of their names."""
+        last = ""
+        while rows := self._file.query(_SUMMARIES, (model, last, _PAGE)):
+            for name, cost_micro, queries, wealth, owed, version in rows:
+                yield AccountSummary(name, cost_micro, queries, _unpacked(wealth), owed, version)
+            last = rows[-1][0]
 
     def account(self, model: str, account: str) -> Account:
         """Return the state of an account."""
@@ -314,11 +353,11 @@ def _read_holder(key: ApiKey, rows: Sequence[Row]) -> KeyHolder | None:
     """Return the holder of a key from the row of the key, if it is known, and those of spent ids."""
     if not rows or rows[0][0] is not None:
         return None
-    *account, name, digest = rows[0][1:]
+    *account, name, digest, rule = rows[0][1:]
     if not key.matches(digest):
         return None
     state = NEW_ACCOUNT if account[-1] is None else _read_account(account)
-    return KeyHolder(name, Standing(state, _read_outcomes(rows[1:])))
+    return KeyHolder(name, Standing(state, _read_outcomes(rows[1:])), Rule(rule) if rule else Rule.PRICED)
 
 
 def _account(rows: Sequence[Row]) -> Account:

@@ -51,12 +51,14 @@ _OUTCOMES = """CREATE TABLE outcomes (
         price INTEGER NOT NULL, work INTEGER NOT NULL, rest INTEGER NOT NULL,
         credit BLOB NOT NULL, expires REAL NOT NULL
     ) WITHOUT ROWID"""
+_RULES = "CREATE TABLE rules (account TEXT PRIMARY KEY, rule TEXT NOT NULL) WITHOUT ROWID"
 _TABLES = (
     "CREATE TABLE deployment (id TEXT NOT NULL)",
     "CREATE TABLE secrets (id TEXT NOT NULL UNIQUE, value BLOB NOT NULL)",
     """CREATE TABLE keys (
         id TEXT PRIMARY KEY, digest BLOB NOT NULL, account TEXT NOT NULL, created REAL NOT NULL, revoked REAL
     ) WITHOUT ROWID""",
+    _RULES,
     *_ACCOUNTS,
     _USES,
     _OUTCOMES,
@@ -123,4 +125,10 @@ def _upgrade_from_3(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TABLE old_accounts")
 
 
-SCHEMA = Schema(APPLICATION_ID, 4, _create, {1: _upgrade_from_1, 2: _upgrade_from_2, 3: _upgrade_from_3})
+def _upgrade_from_4(connection: sqlite3.Connection) -> None:
+    """Add the rules of operators, of which there are none yet."""
+    connection.execute(_RULES)
+
+
+_UPGRADES = {1: _upgrade_from_1, 2: _upgrade_from_2, 3: _upgrade_from_3, 4: _upgrade_from_4}
+SCHEMA = Schema(APPLICATION_ID, 5, _create, _UPGRADES)

@@ -71,6 +71,10 @@ class CalibratedPolicy:
             for row, label, identity in zip(scores, labels, identities, strict=True)
         ]
 
+    def ordinary_charge(self, identity: SampleIdentity) -> Charge:
+        """Return the effect of an ordinary sample on its account: that of the mean cost, odd by no score."""
+        return Charge(round(self.paper.slope * MICRO), self.evidence.ordinary, identity)
+
     def seconds(self, history: History) -> float:
         """Return the mean solving time of a sample whose effect is already in its account's history."""
         rule = self.evidence if self.name is PolicyName.evidence else self.paper

@@ -89,6 +89,11 @@ class Evidence:
         )
 
     @cached_property
+    def ordinary(self) -> tuple[int, ...]:
+        """What a sample that is odd by no score adds to the log wealth of each bet, in millionths; no number is > 0."""
+        return self.steps[0] * len(self.tests)
+
+    @cached_property
     def beginning(self) -> tuple[int, ...]:
         """Log wealth of a new account's bets, in millionths."""
         boldest, entry = max(self.stakes), round(MICRO * self.entry)
@@ -133,7 +138,7 @@ class Evidence:
 
         They are of level 0 by every test, new, and no near-copies.
         """
-        steps, ceiling = self.steps[0] * len(self.tests), round(self.ceiling * MICRO)
+        steps, ceiling = self.ordinary, round(self.ceiling * MICRO)
         # Of bets without wealth, ordinary samples leave it at that.
         held = [(log, step) for log, step in zip(self.adopt(history), steps, strict=True) if log]
         while held:

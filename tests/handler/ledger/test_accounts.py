@@ -7,8 +7,10 @@ from calpow.handler.ledger.history import NO_HISTORY, History
 from calpow.handler.ledger.ledger import (
     NEW_ACCOUNT,
     Account,
+    AccountSummary,
     KeyHolder,
     Ledger,
+    Rule,
     Standing,
 )
 from calpow.handler.ledger.uri import open_ledger
@@ -107,3 +109,35 @@ def test_an_exception_of_a_change_leaves_all_accounts_as_they_were(ledger: Ledge
     with pytest.raises(ZeroDivisionError):
         ledger.charge(MODEL, {"bob": charge_once, "ada": fail})
     assert ledger.account(MODEL, "bob") == ledger.account(MODEL, "ada") == NEW_ACCOUNT
+
+
+def test_an_operators_rule_is_for_all_keys_and_models_of_an_account(uri: str, ledger: Ledger) -> None:
+    keys = [ledger.add_key("ada"), ledger.add_key("ada")]
+    bob = ledger.add_key("bob")
+    assert ledger.rule("ada") is Rule.PRICED
+    for rule in (Rule.BLOCKED, Rule.TRUSTED, Rule.PRICED, Rule.BLOCKED):
+        ledger.set_rule("ada", rule)
+        other = open_ledger(uri)
+        assert other.rule("ada") is rule
+        for model in (MODEL, "letters"):
+            holders = other.holders(model, [(key, []) for key in (*keys, bob)])
+            assert [holder and holder.rule for holder in holders] == [rule, rule, Rule.PRICED]
+
+
+def test_no_rule_is_set_for_what_is_no_name(ledger: Ledger) -> None:
+    with pytest.raises(LedgerError):
+        ledger.set_rule("", Rule.BLOCKED)
+
+
+def test_accounts_are_listed_by_model_and_name(ledger: Ledger) -> None:
+    assert ledger.models() == []
+    for name in ("bob", "ada", "zoe"):
+        history = History(-(2**53), 7, (1, 2**40), b"d" * 8, b"s" * 16)
+        assert ledger.settle(MODEL, [settlement(account=name, history=history, owed=-3)], now=NOW) == [True]
+    ledger.settle("letters", [settlement(account="eve")], now=NOW)
+    assert ledger.models() == [MODEL, "letters"]
+    assert list(ledger.summaries(MODEL)) == [
+        AccountSummary(name, -(2**53), 7, (1, 2**40), -3, 1) for name in ("ada", "bob", "zoe")
+    ]
+    assert [summary.name for summary in ledger.summaries("letters")] == ["eve"]
+    assert list(ledger.summaries("unknown")) == []

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from calpow.handler.errors import LedgerError
+from calpow.handler.ledger.api_key import ApiKey
 from calpow.handler.ledger.ledger import (
     Ledger,
 )
@@ -40,6 +41,15 @@ def test_several_keys_may_share_an_account(ledger: Ledger) -> None:
     assert {ledger.account_of(key) for key in keys} == {"ada"}
     listed = ledger.keys()
     assert [key.account for key in listed] == ["ada"] * 3
+
+
+def test_a_new_key_has_an_id_of_its_own(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = ledger.add_key("ada")
+    taken, free = ApiKey(first.split("_")[1], first[:-1] + "0"), ApiKey.generate()
+    keys = iter([taken, taken, free])
+    monkeypatch.setattr(ApiKey, "generate", lambda: next(keys))
+    assert ledger.add_key("bob") == free.text
+    assert ledger.account_of(first) == "ada"
 
 
 @pytest.mark.parametrize(

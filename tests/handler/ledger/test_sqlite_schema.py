@@ -12,7 +12,7 @@ import pytest
 from calpow.handler.errors import LedgerUnavailable
 from calpow.handler.ledger.api_key import ApiKey
 from calpow.handler.ledger.history import History
-from calpow.handler.ledger.ledger import Account, Admission, Key
+from calpow.handler.ledger.ledger import Account, Admission, Key, KeyHolder, Standing
 from calpow.handler.ledger.sqlite_file import Schema, SqliteFile
 from calpow.handler.ledger.sqlite_schema import APPLICATION_ID, SCHEMA
 from calpow.handler.ledger.uri import open_ledger
@@ -226,6 +226,7 @@ def test_a_worker_killed_right_after_the_upgrade_leaves_an_upgraded_file(path: P
 VERSION_2 = """
 DROP TABLE accounts;
 DROP TABLE old_samples;
+DROP TABLE rules;
 DROP TABLE outcomes;
 CREATE TABLE accounts (
         model TEXT, account TEXT,
@@ -285,6 +286,7 @@ def test_failures_that_version_2_counted_still_count(path_2: Path) -> None:
 VERSION_3 = """
 DROP TABLE accounts;
 DROP TABLE old_samples;
+DROP TABLE rules;
 CREATE TABLE accounts (
         model TEXT, account TEXT,
         cost_micro INTEGER NOT NULL, queries INTEGER NOT NULL, owed INTEGER NOT NULL, version INTEGER NOT NULL,
@@ -315,5 +317,21 @@ def test_of_version_3_everything_is_kept(tmp_path: Path) -> None:
         assert outcomes(upgraded, "spent") == {"spent": outcome}
     fail(upgraded, "another")
     assert list(outcomes(upgraded, "another")) == ["another"]
+    open_ledger(f"sqlite:///{tmp_path}/new.db").deployment()
+    assert schema(path) == schema(tmp_path / "new.db")
+
+
+def test_of_version_4_everything_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "fourth.db"
+    ledger = open_ledger(f"sqlite:///{path}")
+    key, outcome = ledger.add_key("ada"), spend(ledger, use("spent"))
+    state = ledger.account(MODEL, "ada")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE rules")
+        connection.execute("PRAGMA user_version = 4")
+        connection.commit()
+    for _ in range(2):
+        upgraded = open_ledger(f"sqlite:///{path}")
+        assert upgraded.holders(MODEL, [(key, ["spent"])]) == [KeyHolder("ada", Standing(state, {"spent": outcome}))]
     open_ledger(f"sqlite:///{tmp_path}/new.db").deployment()
     assert schema(path) == schema(tmp_path / "new.db")

@@ -1,0 +1,173 @@
+"""`calpow account`: show what accounts pay, forgive them, block them and trust them."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from calpow.archiver.account_table import AccountRow, Snapshot, read_policy, rows_of, table
+from calpow.archiver.cli.keys import ledger_option
+from calpow.archiver.errors import AccountError
+from calpow.handler.ledger.ledger import Ledger, Rule, Settlement
+from calpow.handler.ledger.uri import open_ledger
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+# Attempts to forgive an account that workers keep changing.
+MOST_CONFLICTS = 8
+
+_EPILOG = """\b
+Example:
+  export CALPOW_LEDGER=sqlite:///ledger.db
+  calpow account list --policy model_store/digits.mar
+  calpow account forgive ada
+"""
+
+
+def policy_option(command: _Command) -> _Command:
+    """Add the option --policy, with which prices are shown."""
+    option = click.option(
+        "--policy",
+        metavar="FILE",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="The protected .mar, or its calibration.json: shows what the next sample costs, in floors.",
+    )
+    return option(command)
+
+
+def model_option(command: _Command) -> _Command:
+    """Add the option --model."""
+    return click.option("--model", metavar="NAME", help="One model; by default all that the ledger knows.")(command)
+
+
+def _top_option(command: _Command) -> _Command:
+    option = click.option(
+        "--top",
+        type=click.IntRange(min=1),
+        default=20,
+        show_default=True,
+        help="List so many accounts, those who pay most or have most evidence against them first.",
+    )
+    return option(command)
+
+
+@click.group(epilog=_EPILOG, no_args_is_help=False)
+def account() -> None:
+    """Show what accounts pay, forgive them, block them and trust them.
+
+    An honest user who is locked out, because his queries looked like a thief's, can be forgiven; one whose inputs will
+    always differ can be trusted. Workers see every change with the next request.
+    """
+
+
+@account.command("list", epilog=_EPILOG)
+@model_option
+@policy_option
+@_top_option
+@ledger_option
+def list_accounts(model: str | None, policy: Path | None, top: int, ledger: str) -> None:
+    """List the accounts that stand highest.
+
+    evidence is the log wealth of the bet that has won most against the account: 0 for an ordinary one. cost is the sum
+    of its samples by the first score, in epsilon where that is pate.
+    """
+    opened = open_ledger(ledger)
+    known = None if policy is None else read_policy(policy)
+    highest = Snapshot.take(opened, models_of(opened, model), known).highest(top)
+    if not highest:
+        print(f"No account in {ledger} has sent a query yet.", file=sys.stderr)
+        return
+    print(table(highest))
+
+
+@account.command(epilog=_EPILOG)
+@click.argument("name", metavar="ACCOUNT")
+@model_option
+@policy_option
+@ledger_option
+def show(name: str, model: str | None, policy: Path | None, ledger: str) -> None:
+    """Show one account, for each model that it has queried."""
+    print(table(_rows_of(open_ledger(ledger), name, model, policy)))
+
+
+@account.command(epilog=_EPILOG)
+@click.argument("name", metavar="ACCOUNT")
+@model_option
+@ledger_option
+def forgive(name: str, model: str | None, ledger: str) -> None:
+    """Forget what speaks against an account, and what it owes.
+
+    Its next answer costs the floor. What it was answered before is still known.
+    """
+    opened = open_ledger(ledger)
+    for row in _rows_of(opened, name, model, None):
+        _forgive(opened, row.model, name)
+        print(f"{name} pays the floor for its next answer by {row.model}.", file=sys.stderr)
+
+
+@account.command(epilog=_EPILOG)
+@click.argument("name", metavar="ACCOUNT")
+@ledger_option
+def block(name: str, ledger: str) -> None:
+    """Answer nothing to an account, whatever key it has."""
+    _set_rule(ledger, name, Rule.BLOCKED)
+    print(f"{name} gets no answers from now on: `calpow account allow` ends that.", file=sys.stderr)
+
+
+@account.command(epilog=_EPILOG)
+@click.argument("name", metavar="ACCOUNT")
+@ledger_option
+def trust(name: str, ledger: str) -> None:
+    """Hold nothing against an account: every sample counts as an ordinary one.
+
+    Whoever has its key can steal the model at the floor.
+    """
+    _set_rule(ledger, name, Rule.TRUSTED)
+    print(f"{name} is trusted: `calpow account forgive` takes its price to the floor at once.", file=sys.stderr)
+
+
+@account.command(epilog=_EPILOG)
+@click.argument("name", metavar="ACCOUNT")
+@ledger_option
+def allow(name: str, ledger: str) -> None:
+    """Price an account's answers like anybody's again, after `block` or `trust`."""
+    _set_rule(ledger, name, Rule.PRICED)
+    print(f"{name} pays what its queries cost.", file=sys.stderr)
+
+
+def _set_rule(uri: str, name: str, rule: Rule) -> None:
+    """Set the rule for an account. Raises AccountError when no key belongs to it: the name may be mistyped."""
+    ledger = open_ledger(uri)
+    accounts = {key.account for key in ledger.keys()}  # noqa: SIM118  # no mapping
+    if name not in accounts:
+        raise AccountError(f"no key belongs to an account {name!r}: `calpow keys list` shows the accounts")
+    ledger.set_rule(name, rule)
+
+
+def models_of(ledger: Ledger, model: str | None) -> Sequence[str]:
+    """Return the model that an operator names, or all that have accounts."""
+    return ledger.models() if model is None else [model]
+
+
+def _rows_of(ledger: Ledger, name: str, model: str | None, policy: Path | None) -> list[AccountRow]:
+    """Return the rows of one account. Raises AccountError when there are none."""
+    known = None if policy is None else read_policy(policy)
+    rows = rows_of(ledger, name, models_of(ledger, model), known)
+    if not rows:
+        where = "any model" if model is None else model
+        raise AccountError(f"no account {name!r} has queried {where}: `calpow account list` shows those that have")
+    return rows
+
+
+def _forgive(ledger: Ledger, model: str, name: str) -> None:
+    """Set an account's wealth and debt to nothing. Raises AccountError when workers keep changing it."""
+    for _ in range(MOST_CONFLICTS):
+        state = ledger.account(model, name)
+        history = replace(state.history, wealth=(0,) * len(state.history.wealth))
+        settlement = Settlement(name, state.version, history, min(state.owed, 0), (), keeps_old=True)
+        if ledger.settle(model, [settlement], now=0.0) == [True]:
+            return
+    raise AccountError(f"{name} keeps querying {model}, and was not forgiven: try again")

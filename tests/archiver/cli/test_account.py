@@ -1,0 +1,156 @@
+"""`calpow account`: what an operator sees of accounts, and what he can do for one who is locked out."""
+
+import dataclasses
+import re
+import signal
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from calpow.archiver.account_table import Snapshot
+from calpow.archiver.cli.account import account
+from calpow.archiver.cli.top import top
+from calpow.archiver.errors import AccountError, FolderError
+from calpow.handler.errors import CalibrationError
+from calpow.handler.ledger.history import History
+from calpow.handler.ledger.ledger import Ledger, Rule, Settlement
+from calpow.handler.ledger.uri import open_ledger
+from tests.support.calibrations import EVIDENCE, calibration
+from tests.support.terminals import read_until, terminal
+
+MODEL = "digits"
+
+
+@pytest.fixture
+def uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The ledger of `ada`, who is ordinary, and `eve`, who is not, on two models."""
+    uri = f"sqlite:///{tmp_path}/ledger.db"
+    monkeypatch.setenv("CALPOW_LEDGER", uri)
+    ledger = open_ledger(uri)
+    add(ledger, "ada", (0,) * EVIDENCE.bets, queries=1200)
+    add(ledger, "eve", (12_345_678,) * EVIDENCE.bets, owed=500)
+    add(ledger, "eve", (0,) * EVIDENCE.bets, model="letters")
+    for name in ("ada", "eve"):
+        ledger.add_key(name)
+    return uri
+
+
+def add(
+    ledger: Ledger, name: str, wealth: tuple[int, ...], queries: int = 7, owed: int = 0, model: str = MODEL
+) -> None:
+    history = History(3_500_000, queries, wealth, b"d" * 8, b"s" * 16)
+    assert ledger.settle(model, [Settlement(name, 0, history, owed, ())], now=0.0) == [True]
+
+
+def run(*arguments: str) -> Result:
+    result = CliRunner().invoke(account, arguments)
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result
+
+
+def refused(*arguments: str) -> BaseException:
+    """Return the error of a command, which the command line prints as one line."""
+    result = CliRunner().invoke(account, arguments)
+    assert isinstance(result.exception, AccountError | FolderError | CalibrationError)
+    assert "\n" not in str(result.exception)
+    return result.exception
+
+
+def test_the_accounts_with_most_evidence_are_listed_first(uri: str) -> None:
+    heading, *lines = run("list").stdout.splitlines()
+    assert heading.split() == ["model", "account", "samples", "cost", "evidence", "owed"]
+    assert [line.split()[:2] for line in lines] == [["digits", "eve"], ["digits", "ada"], ["letters", "eve"]]
+    assert lines[0].split()[2:] == ["7", "3.5", "12.3", "500"]
+    assert len(run("list", "--top", "1").stdout.splitlines()) == 2
+    assert "letters" not in run("list", "--model", MODEL).stdout
+
+
+@pytest.mark.parametrize("packaged", [False, True])
+def test_with_the_policy_prices_are_shown_in_floors(uri: str, tmp_path: Path, packaged: bool) -> None:
+    file = tmp_path / "calibration.json"
+    calibration().save(file)
+    if packaged:
+        file = tmp_path / "digits.mar"
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.write(tmp_path / "calibration.json", "calibration.json")
+    shown = run("show", "eve", "--model", MODEL, "--policy", str(file)).stdout
+    assert re.search(r"floors +owed\n.* 140 +500\n", shown)  # e^(0.4 * 12.345678)
+    shown = run("show", "ada", "--policy", str(file)).stdout
+    assert re.search(r" 1 +0\n", shown)
+
+
+def test_what_is_no_protected_archive_is_refused_in_one_line(uri: str, tmp_path: Path) -> None:
+    (tmp_path / "empty.json").write_text("{}")
+    with zipfile.ZipFile(tmp_path / "plain.mar", "w") as archive:
+        archive.writestr("model.pt", b"")
+    refused("list", "--policy", str(tmp_path / "empty.json"))
+    assert "is not protected" in str(refused("list", "--policy", str(tmp_path / "plain.mar")))
+
+
+def test_a_forgiven_account_pays_the_floor_and_owes_nothing(uri: str) -> None:
+    assert "eve pays the floor" in run("forgive", "eve", "--model", MODEL).stderr
+    state = open_ledger(uri).account(MODEL, "eve")
+    assert (state.history.wealth, state.owed) == ((0,) * EVIDENCE.bets, 0)
+    assert (state.history.digests, state.history.queries, state.version) == (b"d" * 8, 7, 2)
+    assert EVIDENCE.log_multiple(state.history) == 0
+
+
+def test_blocking_and_trusting_last_until_the_account_is_allowed(uri: str) -> None:
+    ledger = open_ledger(uri)
+    for command, rule in (("block", Rule.BLOCKED), ("trust", Rule.TRUSTED)):
+        run(command, "eve")
+        assert ledger.rule("eve") is rule
+        assert rule.value in run("list").stdout
+        run("allow", "eve")
+        assert ledger.rule("eve") is Rule.PRICED
+
+
+def test_accounts_that_are_not_there_are_refused_in_one_line(uri: str) -> None:
+    for command in ("show", "forgive"):
+        assert "'bob' has queried any model" in str(refused(command, "bob"))
+    for command in ("block", "trust", "allow"):
+        assert "no key belongs to an account 'bob'" in str(refused(command, "bob"))
+
+
+def test_an_empty_ledger_says_so(tmp_path: Path) -> None:
+    result = run("list", "--ledger", f"sqlite:///{tmp_path}/none.db")
+    assert "No account in" in result.stderr
+
+
+class TestTop:
+    """`calpow top`, which shows the same live."""
+
+    def test_without_a_terminal_totals_and_accounts_are_printed_once(self, uri: str) -> None:
+        result = CliRunner().invoke(top, [])
+        assert result.exit_code == 0
+        totals, rows = result.stdout.split("\n\n")
+        assert totals.splitlines() == [
+            "digits: 2 accounts, 1,207 samples, cost 7 in all, 1 with evidence",
+            "letters: 1 account, 7 samples, cost 3.5 in all, 0 with evidence",
+        ]
+        assert rows.splitlines()[1].split()[:2] == ["digits", "eve"]
+
+    def test_new_samples_are_those_since_the_last_reading(self, uri: str) -> None:
+        ledger = open_ledger(uri)
+        before = Snapshot.take(ledger, [MODEL], None)
+        state = ledger.account(MODEL, "eve")
+        history = dataclasses.replace(state.history, queries=state.history.queries + 5)
+        ledger.settle(MODEL, [Settlement("eve", state.version, history, 0, ())], now=0.0)
+        add(ledger, "zoe", (0,) * EVIDENCE.bets, queries=3)
+        rows = Snapshot.take(ledger, [MODEL], None).highest(10, before.samples)
+        assert {row.account: row.new for row in rows} == {"eve": 5, "ada": 0, "zoe": 3}
+
+    @pytest.mark.slow
+    def test_a_terminal_is_drawn_anew_until_ctrl_c(self, uri: str) -> None:
+        with terminal() as (ours, theirs):
+            program = [sys.executable, "-m", "calpow.client", "top", "--seconds", "0.2"]
+            with subprocess.Popen(program, stdout=theirs, stderr=theirs) as process:
+                read_until(ours, "digits: 2 accounts")
+                add(open_ledger(uri), "zoe", (0,) * EVIDENCE.bets)
+                read_until(ours, "digits: 3 accounts")
+                process.send_signal(signal.SIGINT)
+                assert process.wait(20) == 0
