@@ -30,10 +30,11 @@ CALIBRATION_FILE = "calibration.json"
 
 
 class Mode(Enum):
-    """Treatment of queries by a worker: ask for work before answering, or only account and record them."""
+    """Treatment of queries by a worker: ask for work before answering, only account and record them, or neither."""
 
     enforce = "enforce"
     observe = "observe"
+    off = "off"
 
 
 @dataclass(frozen=True, slots=True)

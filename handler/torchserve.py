@@ -26,6 +26,7 @@ from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.uri import open_ledger, shared_uri
 from calpow.handler.metrics.reporter import Reporter
 from calpow.handler.metrics.tally import ANSWERS, ASKED, FAILURES, REFUSALS, Tally
+from calpow.handler.mode_switch import Bypass, ModeSwitch
 from calpow.handler.observe.observer import Observer
 from calpow.handler.observe.records import shared_path
 from calpow.handler.pass_runner import PassRunner
@@ -66,8 +67,6 @@ class GateHandler:
         # Everything that can be refused early is, because the victim takes time to load.
         ledger = open_ledger(shared_uri(config.ledger))
         victim = Victim.load(home / VICTIM_FILE, home / "victim", _load_settings(context))
-        if config.mode is Mode.enforce and config.max_pixels:
-            limit_pillow(config.max_pixels)
         parts = load_parts(home, victim, config)
         # Who knows the hash of the victim has the victim, and no answer to steal.
         identifier = SampleIdentifier(bytes.fromhex(parts.policy.victim_sha256), parts.policy.input_range)
@@ -139,14 +138,21 @@ def _allowance(config: GateConfig, *, explains: bool) -> Allowance:
 def _strategy(
     model: str, config: GateConfig, ledger: Ledger, policy: CalibratedPolicy, allowance: Allowance, tally: Tally
 ) -> AnswerStrategy:
-    """Return the strategy of the archive's mode."""
-    if config.mode is Mode.observe:
+    """Return the strategy of the archive's mode, or of the one that an operator sets in the ledger."""
+
+    def enforce() -> AnswerStrategy:
+        if config.max_pixels:
+            limit_pillow(config.max_pixels)
+        scores = ", ".join(score.label for score in policy.scores)
+        log.info("calpow: guarding %s, policy %s, scores %s", model, policy.name.value, scores)
+        return Gate(model, ledger, policy, allowance, tally)
+
+    def observe() -> AnswerStrategy:
         records = shared_path(config.records)
         log.info("calpow: observing %s, nobody is blocked, records go to %s", model, records)
         return Observer(model, ledger, policy, records)
-    scores = ", ".join(score.label for score in policy.scores)
-    log.info("calpow: guarding %s, policy %s, scores %s", model, policy.name.value, scores)
-    return Gate(model, ledger, policy, allowance, tally)
+
+    return ModeSwitch(model, ledger, config.mode, {Mode.enforce: enforce, Mode.observe: observe, Mode.off: Bypass})
 
 
 def _write(context: Context, index: int, decision: Decision[HeldAnswer], *, grpc: bool) -> object:

@@ -75,6 +75,8 @@ def set_up_scores(
         neighbours=None if order.neighbours is None else Neighbours.load(order.neighbours, opened.device),
     )
     _check_fit(artefacts, folder, opened)
+    if artefacts.ensemble and order.records is None:
+        _check_held_out(artefacts.ensemble.card, folder)
     classes = len(folder.class_names)
     graded = not {name.value for name in ON_PROBABILITIES}.isdisjoint(order.scores)
     output = output_kind(calls, classes, graded=graded)
@@ -228,8 +230,6 @@ def _check_fit(artefacts: Artefacts, folder: PayloadFolder, victim: OpenVictim) 
                 f"the data has classes {_names(folder.class_names)}, {what} on {_names(card.class_names)}:"
                 " give held-out data of the same classes"
             )
-    if artefacts.ensemble:
-        _check_held_out(artefacts.ensemble.card, folder)
 
 
 def _check_held_out(card: EnsembleCard, folder: PayloadFolder) -> None:

@@ -200,9 +200,9 @@ class Ledger(Protocol):
     Each method is one atomic operation whose changes every process sees at once. A method that raises
     LedgerUnavailable has changed nothing. Times are in seconds since the epoch, work is in expected hashes.
 
-    What a method has written survives the end of every process. Keys and rules survive a power failure as well. It may
-    lose other changes of the last second: accounts are then as they were before, and solutions that were spent in it
-    can be spent once more. Decision 0051.
+    What a method has written survives the end of every process. Keys, rules and modes survive a power failure as well.
+    It may lose other changes of the last second: accounts are then as they were before, and solutions that were spent
+    in it can be spent once more. Decision 0051.
 
     An id is unknown, then used (up to MOST_USES times), then spent. The ledger remembers an id until the latest
     `expires` that came with a fresh use or with its spending, and may forget it afterwards. A forgotten id counts as
@@ -239,6 +239,15 @@ class Ledger(Protocol):
 
     def set_rule(self, account: str, rule: Rule) -> None:
         """Set the operator's rule for an account. Raises LedgerError when `account` is not a valid name."""
+
+    def mode(self, model: str) -> str | None:
+        """Return the mode that an operator has set for a model; None where it is the archive's."""
+
+    def set_mode(self, model: str, mode: str | None) -> None:
+        """Set the mode of a model for all workers; None leaves it to the archive."""
+
+    def modes(self) -> Mapping[str, str]:
+        """Return the modes that operators have set, by model."""
 
     def models(self) -> list[str]:
         """Return the names of the models that have accounts, in alphabetical order."""

@@ -48,6 +48,10 @@ _REVOKE_KEY = "UPDATE keys SET revoked = coalesce(revoked, ?) WHERE id = ?"
 
 _RULE = "SELECT rule FROM rules WHERE account = ?"
 _SET_RULE = "REPLACE INTO rules VALUES (?, ?)"
+_MODE = "SELECT mode FROM modes WHERE model = ?"
+_LIST_MODES = "SELECT model, mode FROM modes ORDER BY model"
+_SET_MODE = "REPLACE INTO modes VALUES (?, ?)"
+_DROP_MODE = "DELETE FROM modes WHERE model = ?"
 _MODELS = "SELECT DISTINCT model FROM accounts ORDER BY model"
 _SUMMARIES = """SELECT account, cost_micro, queries, wealth, owed, version FROM accounts
     WHERE model = ? AND account > ? ORDER BY account LIMIT ?"""
@@ -167,6 +171,26 @@ class SqliteLedger:
         """Set the operator's rule for an account."""
         check_account(account)
         self._file.write(lambda connection: connection.execute(_SET_RULE, (account, rule.value)), durable=True)
+
+    def mode(self, model: str) -> str | None:
+        """Return the mode that an operator has set for a model, or None."""
+        rows = self._file.query(_MODE, (model,))
+        return str(rows[0][0]) if rows else None
+
+    def set_mode(self, model: str, mode: str | None) -> None:
+        """Set the mode of a model, or leave it to the archive."""
+
+        def change(connection: sqlite3.Connection) -> None:
+            if mode is None:
+                connection.execute(_DROP_MODE, (model,))
+            else:
+                connection.execute(_SET_MODE, (model, mode))
+
+        self._file.write(change, durable=True)
+
+    def modes(self) -> Mapping[str, str]:
+        """Return the modes that operators have set, by model."""
+        return {str(model): str(mode) for model, mode in self._file.query(_LIST_MODES)}
 
     def models(self) -> list[str]:
         """Return the names of the models that have accounts."""

@@ -52,6 +52,7 @@ _OUTCOMES = """CREATE TABLE outcomes (
         credit BLOB NOT NULL, expires REAL NOT NULL
     ) WITHOUT ROWID"""
 _RULES = "CREATE TABLE rules (account TEXT PRIMARY KEY, rule TEXT NOT NULL) WITHOUT ROWID"
+_MODES = "CREATE TABLE modes (model TEXT PRIMARY KEY, mode TEXT NOT NULL) WITHOUT ROWID"
 _TABLES = (
     "CREATE TABLE deployment (id TEXT NOT NULL)",
     "CREATE TABLE secrets (id TEXT NOT NULL UNIQUE, value BLOB NOT NULL)",
@@ -59,6 +60,7 @@ _TABLES = (
         id TEXT PRIMARY KEY, digest BLOB NOT NULL, account TEXT NOT NULL, created REAL NOT NULL, revoked REAL
     ) WITHOUT ROWID""",
     _RULES,
+    _MODES,
     *_ACCOUNTS,
     _USES,
     _OUTCOMES,
@@ -126,8 +128,9 @@ def _upgrade_from_3(connection: sqlite3.Connection) -> None:
 
 
 def _upgrade_from_4(connection: sqlite3.Connection) -> None:
-    """Add the rules of operators, of which there are none yet."""
-    connection.execute(_RULES)
+    """Add the rules and modes of operators, of which there are none yet."""
+    for table in (_RULES, _MODES):
+        connection.execute(table)
 
 
 _UPGRADES = {1: _upgrade_from_1, 2: _upgrade_from_2, 3: _upgrade_from_3, 4: _upgrade_from_4}

@@ -323,3 +323,17 @@ def test_records_go_where_the_order_says_else_where_the_environment_says_else_ho
     monkeypatch.setenv("CALPOW_RECORDS", "r.jsonl")
     with pytest.raises(GateMisconfigured, match="relative"):
         shared_path(None)
+
+
+def test_an_operator_switches_a_running_model_to_enforce_and_back(watched: Watched) -> None:
+    ledger = open_ledger(watched.uri)
+    assert watched.ask("function", VECTOR).status_code == 200
+    try:
+        for mode, status in (("enforce", 401), ("off", 200), (None, 200)):
+            ledger.set_mode("function", mode)
+            deadline = time.monotonic() + SETTLES
+            while watched.ask("function", VECTOR).status_code != status:
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+    finally:
+        ledger.set_mode("function", None)

@@ -141,3 +141,16 @@ def test_accounts_are_listed_by_model_and_name(ledger: Ledger) -> None:
     ]
     assert [summary.name for summary in ledger.summaries("letters")] == ["eve"]
     assert list(ledger.summaries("unknown")) == []
+
+
+def test_the_mode_of_a_model_is_the_archives_until_an_operator_sets_one(uri: str, ledger: Ledger) -> None:
+    assert (ledger.mode(MODEL), ledger.modes()) == (None, {})
+    ledger.set_mode(MODEL, "observe")
+    ledger.set_mode("letters", "off")
+    ledger.set_mode(MODEL, "enforce")
+    other = open_ledger(uri)
+    assert (other.mode(MODEL), other.mode("unknown")) == ("enforce", None)
+    assert other.modes() == {MODEL: "enforce", "letters": "off"}
+    ledger.set_mode(MODEL, None)
+    ledger.set_mode(MODEL, None)
+    assert (other.mode(MODEL), other.modes()) == (None, {"letters": "off"})

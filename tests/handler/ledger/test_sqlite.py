@@ -43,6 +43,9 @@ OPERATIONS: dict[str, Callable[[Ledger], object]] = {
     "holders": lambda ledger: ledger.holders(MODEL, [("cp_00000000_" + "0" * 48, ["x"])]),
     "rule": lambda ledger: ledger.rule("ada"),
     "set_rule": lambda ledger: ledger.set_rule("ada", Rule.BLOCKED),
+    "mode": lambda ledger: ledger.mode(MODEL),
+    "set_mode": lambda ledger: ledger.set_mode(MODEL, "observe"),
+    "modes": lambda ledger: ledger.modes(),
     "models": lambda ledger: ledger.models(),
     "summaries": lambda ledger: list(ledger.summaries(MODEL)),
     "account": lambda ledger: ledger.account(MODEL, "ada"),
@@ -165,7 +168,7 @@ def test_what_expired_at_once_is_cleared_away_little_by_little(ledger: Ledger, p
     assert count(path, "outcomes") == 1
 
 
-DURABLE = {"add_key", "revoke_key", "set_rule"}
+DURABLE = {"add_key", "revoke_key", "set_rule", "set_mode"}
 WRITING = {*DURABLE, "admit", "settle", "fail", "charge"}
 
 

@@ -227,6 +227,7 @@ VERSION_2 = """
 DROP TABLE accounts;
 DROP TABLE old_samples;
 DROP TABLE rules;
+DROP TABLE modes;
 DROP TABLE outcomes;
 CREATE TABLE accounts (
         model TEXT, account TEXT,
@@ -287,6 +288,7 @@ VERSION_3 = """
 DROP TABLE accounts;
 DROP TABLE old_samples;
 DROP TABLE rules;
+DROP TABLE modes;
 CREATE TABLE accounts (
         model TEXT, account TEXT,
         cost_micro INTEGER NOT NULL, queries INTEGER NOT NULL, owed INTEGER NOT NULL, version INTEGER NOT NULL,
@@ -327,7 +329,7 @@ def test_of_version_4_everything_is_kept(tmp_path: Path) -> None:
     key, outcome = ledger.add_key("ada"), spend(ledger, use("spent"))
     state = ledger.account(MODEL, "ada")
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("DROP TABLE rules")
+        connection.executescript("DROP TABLE rules; DROP TABLE modes")
         connection.execute("PRAGMA user_version = 4")
         connection.commit()
     for _ in range(2):

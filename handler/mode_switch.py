@@ -1,0 +1,87 @@
+"""The mode of a model, which an operator can change in the ledger while workers run."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from calpow.handler.config import Mode
+from calpow.handler.errors import LedgerError
+from calpow.handler.gate.interface import (
+    Answer,
+    AnswerStrategy,
+    AnyRequest,
+    Decision,
+    PassResult,
+    Purpose,
+    Refused,
+    Released,
+    Request,
+    RunVictim,
+)
+from calpow.handler.ledger.ledger import Ledger
+from calpow.handler.rate_limited_log import RateLimitedLog
+
+# A worker follows a change of the mode after this time at the latest.
+SECONDS_BETWEEN_READINGS = 2.0
+
+log = logging.getLogger(__name__)
+_failures = RateLimitedLog(log, "calpow: ")
+
+
+class ModeSwitch:
+    """Answers in the mode that the ledger names for the model, else in that of the archive.
+
+    While the ledger cannot be read, the last mode stays. Safe for one thread, as a worker has.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        ledger: Ledger,
+        packaged: Mode,
+        strategies: Mapping[Mode, Callable[[], AnswerStrategy]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`packaged` is the archive's mode; `strategies` make the strategy of each mode when it is first needed."""
+        self._model = model
+        self._ledger = ledger
+        self._packaged = packaged
+        self._makers = strategies
+        self._clock = clock
+        self._made: dict[Mode, AnswerStrategy] = {packaged: strategies[packaged]()}
+        self._mode = packaged
+        self._next_reading = 0.0
+
+    def answer(self, requests: Sequence[AnyRequest], run: RunVictim[AnyRequest, Answer]) -> list[Decision[Answer]]:
+        """Return the decisions of the present mode's strategy."""
+        if self._clock() >= self._next_reading:
+            self._read()
+        return self._made[self._mode].answer(requests, run)
+
+    def _read(self) -> None:
+        self._next_reading = self._clock() + SECONDS_BETWEEN_READINGS
+        try:
+            name = self._ledger.mode(self._model)
+            mode = self._packaged if name is None else Mode(name)
+        except (LedgerError, ValueError) as error:  # ValueError: a mode of a later version
+            _failures.warning("the mode is not known, the last one stays", error)
+            return
+        if mode is not self._mode:
+            log.warning("calpow: the mode of %s is %s now", self._model, mode.value)
+        if mode not in self._made:
+            self._made[mode] = self._makers[mode]()
+        self._mode = mode
+
+
+class Bypass:
+    """The strategy of mode `off`: releases every answer, charges nobody and records nothing."""
+
+    def answer(self, requests: Sequence[AnyRequest], run: RunVictim[AnyRequest, Answer]) -> list[Decision[Answer]]:
+        """Run the victim on a batch and release its answers."""
+        return [_released(request, result) for request, result in zip(requests, run(requests), strict=True)]
+
+
+def _released(request: Request, result: PassResult[Answer]) -> Decision[Answer]:
+    if request.purpose is Purpose.describe and result.problem is not None:
+        return Refused(result.problem, f"a description: {result.problem.detail}")
+    return Released(result.answer, None)
