@@ -27,6 +27,10 @@ class FolderError(ArchiverError):
     """A folder of payloads cannot be used as it is."""
 
 
+class LedgerFileError(ArchiverError):
+    """A file is no export of a ledger, or a ledger cannot take it over."""
+
+
 class MeasuringError(ArchiverError):
     """The latency of a victim could not be measured."""
 

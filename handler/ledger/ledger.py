@@ -194,6 +194,16 @@ class Key:
     revoked: float | None
 
 
+class KeyRecord(NamedTuple):
+    """An API key as another ledger can take it over: its SHA-256, without its text. Times are as in Key."""
+
+    id: str
+    digest: bytes
+    account: str
+    created: float
+    revoked: float | None
+
+
 class Ledger(Protocol):
     """Ledger that all workers share.
 
@@ -228,6 +238,18 @@ class Ledger(Protocol):
     def revoke_key(self, key_id: str) -> None:
         """Revoke a key. Revoking it again changes nothing. Raises LedgerError when there is no such key."""
 
+    def key_records(self) -> tuple[KeyRecord, ...]:
+        """Return all keys with their digests, oldest first."""
+
+    def restore_keys(self, records: Sequence[KeyRecord]) -> None:
+        """Add keys of another ledger. One whose id is there already stays as it is here."""
+
+    def rotate_secret(self) -> Secret:
+        """Add a signing secret, forget all others but the newest, and return the new one.
+
+        Workers sign with it within ten seconds. Challenges that the one before has signed stay good.
+        """
+
     def account_of(self, key: str) -> str | None:
         """Return the account that a key belongs to, or None when the key is unknown or revoked."""
 
@@ -239,6 +261,9 @@ class Ledger(Protocol):
 
     def set_rule(self, account: str, rule: Rule) -> None:
         """Set the operator's rule for an account. Raises LedgerError when `account` is not a valid name."""
+
+    def rules(self) -> Mapping[str, Rule]:
+        """Return the rules that operators have set, by account."""
 
     def mode(self, model: str) -> str | None:
         """Return the mode that an operator has set for a model; None where it is the archive's."""

@@ -5,6 +5,7 @@ methods for keys write is on the disk as well; a power failure may lose the last
 """
 
 import json
+import secrets
 import sqlite3
 import struct
 import time
@@ -29,6 +30,7 @@ from calpow.handler.ledger.ledger import (
     HistoryChange,
     Key,
     KeyHolder,
+    KeyRecord,
     Outcome,
     Rule,
     Secret,
@@ -41,12 +43,18 @@ from calpow.handler.ledger.ledger import (
 from calpow.handler.ledger.sqlite_file import Row, SqliteFile, Value
 from calpow.handler.ledger.sqlite_schema import SCHEMA
 
+_KEY_RECORDS = "SELECT id, digest, account, created, revoked FROM keys ORDER BY created, id"
+_RESTORE_KEY = "INSERT OR IGNORE INTO keys VALUES (?, ?, ?, ?, ?)"
+_ADD_SECRET = "INSERT INTO secrets VALUES (?, ?)"  # noqa: S105  # a statement
+_DROP_OLD_SECRETS = """DELETE FROM secrets
+    WHERE rowid NOT IN (SELECT rowid FROM secrets ORDER BY rowid DESC LIMIT 2)"""
 _FIND_KEY = "SELECT account, digest FROM keys WHERE id = ? AND revoked IS NULL"
 _LIST_KEYS = "SELECT id, account, created, revoked FROM keys ORDER BY created, id"
 _ADD_KEY = "INSERT INTO keys (id, digest, account, created) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
 _REVOKE_KEY = "UPDATE keys SET revoked = coalesce(revoked, ?) WHERE id = ?"
 
 _RULE = "SELECT rule FROM rules WHERE account = ?"
+_LIST_RULES = "SELECT account, rule FROM rules ORDER BY account"
 _SET_RULE = "REPLACE INTO rules VALUES (?, ?)"
 _MODE = "SELECT mode FROM modes WHERE model = ?"
 _LIST_MODES = "SELECT model, mode FROM modes ORDER BY model"
@@ -144,6 +152,27 @@ class SqliteLedger:
         if not self._file.write(lambda connection: connection.execute(_REVOKE_KEY, row), durable=True).rowcount:
             raise LedgerError(f"there is no key {key_id!r} in this ledger: `calpow keys list` shows those there are")
 
+    def key_records(self) -> tuple[KeyRecord, ...]:
+        """Return all keys with their digests, oldest first."""
+        return tuple(KeyRecord(*row) for row in self._file.query(_KEY_RECORDS))
+
+    def restore_keys(self, records: Sequence[KeyRecord]) -> None:
+        """Add keys of another ledger."""
+        for record in records:
+            check_account(record.account)
+        self._file.write(lambda connection: connection.executemany(_RESTORE_KEY, records), durable=True)
+
+    def rotate_secret(self) -> Secret:
+        """Add a signing secret, and forget all others but the newest."""
+        secret = Secret(secrets.token_hex(4), secrets.token_bytes(32))
+
+        def rotate(connection: sqlite3.Connection) -> None:
+            connection.execute(_ADD_SECRET, (secret.id, secret.value))
+            connection.execute(_DROP_OLD_SECRETS)
+
+        self._file.write(rotate, durable=True)
+        return secret
+
     def account_of(self, key: str) -> str | None:
         """Return the account of a key, or None."""
         presented = ApiKey.read(key)
@@ -166,6 +195,10 @@ class SqliteLedger:
         """Return the operator's rule for an account."""
         rows = self._file.query(_RULE, (account,))
         return Rule(rows[0][0]) if rows else Rule.PRICED
+
+    def rules(self) -> Mapping[str, Rule]:
+        """Return the rules that operators have set, by account."""
+        return {str(account): Rule(rule) for account, rule in self._file.query(_LIST_RULES)}
 
     def set_rule(self, account: str, rule: Rule) -> None:
         """Set the operator's rule for an account."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -106,3 +107,26 @@ def test_an_account_needs_a_name_that_can_be_written_down(ledger: Ledger, name: 
     with pytest.raises(LedgerError, match="account"):
         ledger.add_key(name)
     assert ledger.keys() == ()
+
+
+def test_another_ledger_takes_over_keys_which_then_work_there(ledger: Ledger, tmp_path: Path) -> None:
+    key, revoked = ledger.add_key("ada"), ledger.add_key("bob")
+    ledger.revoke_key(revoked.split("_")[1])
+    records = ledger.key_records()
+    assert [record.account for record in records] == ["ada", "bob"]
+    other = open_ledger(f"sqlite:///{tmp_path}/other.db")
+    for _ in range(2):
+        other.restore_keys(records)
+    assert (other.account_of(key), other.account_of(revoked)) == ("ada", None)
+    assert other.keys() == ledger.keys()
+    other.restore_keys([records[0]._replace(account="eve")])
+    assert other.account_of(key) == "ada"
+
+
+def test_secrets_are_renewed_and_the_last_one_stays_good(uri: str, ledger: Ledger) -> None:
+    (first,) = ledger.secrets()
+    second = ledger.rotate_secret()
+    assert open_ledger(uri).secrets() == (first, second)
+    third = ledger.rotate_secret()
+    assert open_ledger(uri).secrets() == (second, third)
+    assert len({first.value, second.value, third.value}) == 3

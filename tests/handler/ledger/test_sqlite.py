@@ -15,6 +15,7 @@ from calpow.handler.errors import LedgerUnavailable
 from calpow.handler.ledger.history import NO_HISTORY, History
 from calpow.handler.ledger.ledger import (
     Admission,
+    KeyRecord,
     Ledger,
     Rule,
 )
@@ -39,6 +40,10 @@ OPERATIONS: dict[str, Callable[[Ledger], object]] = {
     "add_key": lambda ledger: ledger.add_key("ada"),
     "keys": lambda ledger: ledger.keys(),
     "revoke_key": lambda ledger: ledger.revoke_key("0"),
+    "key_records": lambda ledger: ledger.key_records(),
+    "restore_keys": lambda ledger: ledger.restore_keys([KeyRecord("0", b"", "ada", NOW, None)]),
+    "rotate_secret": lambda ledger: ledger.rotate_secret(),
+    "rules": lambda ledger: ledger.rules(),
     "account_of": lambda ledger: ledger.account_of("cp_00000000_" + "0" * 48),
     "holders": lambda ledger: ledger.holders(MODEL, [("cp_00000000_" + "0" * 48, ["x"])]),
     "rule": lambda ledger: ledger.rule("ada"),
@@ -168,7 +173,7 @@ def test_what_expired_at_once_is_cleared_away_little_by_little(ledger: Ledger, p
     assert count(path, "outcomes") == 1
 
 
-DURABLE = {"add_key", "revoke_key", "set_rule", "set_mode"}
+DURABLE = {"add_key", "revoke_key", "restore_keys", "rotate_secret", "set_rule", "set_mode"}
 WRITING = {*DURABLE, "admit", "settle", "fail", "charge"}
 
 

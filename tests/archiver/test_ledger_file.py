@@ -1,0 +1,113 @@
+"""An export of a ledger: another one takes it over whole, or not at all."""
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from calpow.archiver.cli.ledger import ledger as command
+from calpow.archiver.errors import LedgerFileError
+from calpow.archiver.ledger_file import Counts, export_ledger, import_ledger
+from calpow.handler.ledger.history import History
+from calpow.handler.ledger.ledger import Ledger, Rule
+from calpow.handler.ledger.uri import open_ledger
+from tests.support.ledgers import MODEL, NOW, settlement, spend, use
+
+PAST = History(-(2**53) - 1, 7, (3, -(2**40)), b"\0d" * 4, b"s" * 16, b"\xffn" * 4, b"t" * 16)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    """A ledger of two accounts on two models, a blocked one and a revoked key among them."""
+    ledger = open_ledger(f"sqlite:///{tmp_path}/ledger.db")
+    ledger.settle(MODEL, [settlement(history=PAST, owed=-3)], now=NOW)
+    ledger.settle("letters", [settlement(account="bob's & Zoë's")], now=NOW)
+    ledger.set_rule("eve", Rule.BLOCKED)
+    ledger.set_mode("letters", "observe")
+    return ledger
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Ledger:
+    """A ledger that does not exist yet."""
+    return open_ledger(f"sqlite:///{tmp_path}/other.db")
+
+
+def test_keys_rules_modes_and_accounts_are_taken_over(ledger: Ledger, other: Ledger, tmp_path: Path) -> None:
+    key, revoked = ledger.add_key("ada"), ledger.add_key("ada")
+    ledger.revoke_key(revoked.split("_")[1])
+    file = tmp_path / "export.jsonl"
+    assert export_ledger(ledger, file) == Counts(2, 2)
+    assert import_ledger(other, file) == Counts(2, 2)
+    assert (other.keys(), other.rules(), other.modes()) == (ledger.keys(), ledger.rules(), ledger.modes())
+    assert other.account(MODEL, "ada").history == PAST
+    assert other.account(MODEL, "ada").owed == -3
+    assert [list(other.summaries(model)) for model in other.models()] == [
+        list(ledger.summaries(model)) for model in ledger.models()
+    ]
+    assert (other.account_of(key), other.account_of(revoked)) == ("ada", None)
+
+
+def test_an_export_holds_no_key_and_no_secret_and_is_its_owners_alone(ledger: Ledger, tmp_path: Path) -> None:
+    key, file = ledger.add_key("ada"), tmp_path / "export.jsonl"
+    export_ledger(ledger, file)
+    text = file.read_text()
+    assert key.split("_")[2] not in text
+    assert all(secret.value.hex() not in text for secret in ledger.secrets())
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_the_other_ledger_is_another_deployment_that_knows_no_spent_solution(
+    ledger: Ledger, other: Ledger, tmp_path: Path
+) -> None:
+    spend(ledger, use("spent"))
+    export_ledger(ledger, tmp_path / "export.jsonl")
+    import_ledger(other, tmp_path / "export.jsonl")
+    assert other.deployment() != ledger.deployment()
+    assert other.secrets() != ledger.secrets()
+
+
+def test_a_ledger_that_has_keys_or_accounts_takes_nothing_over(ledger: Ledger, other: Ledger, tmp_path: Path) -> None:
+    export_ledger(ledger, tmp_path / "export.jsonl")
+    other.add_key("zoe")
+    with pytest.raises(LedgerFileError, match="import into a new one"):
+        import_ledger(other, tmp_path / "export.jsonl")
+    assert (other.models(), other.rules()) == ([], {})
+
+
+@pytest.mark.parametrize(
+    ("line", "where"),
+    [
+        ("", "no export"),
+        ('{"calpow": 1}', "line 1"),
+        ("{", "line 1"),
+        ('{"format": {"calpow-ledger": 2}}', "no export"),
+        ('{"format": {"calpow-ledger": 1}}\n{"key": {"id": "a"}}', "line 2"),
+        ('{"format": {"calpow-ledger": 1}}\n{"rule": ["ada", "adored"]}', "line 2"),
+        (
+            '{"format": {"calpow-ledger": 1}}\n{"account": {"model": "m", "name": "a", "owed": 0, "history": {}}}',
+            "line 2",
+        ),
+    ],
+)
+def test_what_is_no_export_is_refused_in_one_line(other: Ledger, tmp_path: Path, line: str, where: str) -> None:
+    (tmp_path / "export.jsonl").write_text(line)
+    with pytest.raises(LedgerFileError, match=where) as refused:
+        import_ledger(other, tmp_path / "export.jsonl")
+    assert "\n" not in str(refused.value)
+    assert (other.keys(), other.models()) == ((), [])
+
+
+def test_the_commands_move_a_ledger_and_renew_its_secret(ledger: Ledger, tmp_path: Path) -> None:
+    file, uri, other = str(tmp_path / "e.jsonl"), f"sqlite:///{tmp_path}/ledger.db", f"sqlite:///{tmp_path}/new.db"
+    for words in (("export", file, "--ledger", uri), ("import", file, "--ledger", other)):
+        result = CliRunner().invoke(command, words)
+        assert result.exit_code == 0
+        assert "0 keys, 2 accounts" in result.stderr
+    (before,) = ledger.secrets()
+    assert CliRunner().invoke(command, ["rotate-secret", "--ledger", uri]).exit_code == 0
+    assert ledger.secrets()[0] == before
+    assert len(ledger.secrets()) == 2
+    assert json.loads(Path(file).read_text().splitlines()[0]) == {"format": {"calpow-ledger": 1}}
