@@ -12,7 +12,7 @@ import copy
 import functools
 import operator
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -39,8 +39,14 @@ ROUNDS = {1: 2000, 64: 100}
 QUANTILES = (0.1, 0.5)
 
 
-def make_timed_meter(model: nn.Module, *, every: bool) -> Meter:
-    """Return a meter of the model by the default scores of images, or by five of them, which read two depths."""
+# The scores of a meter, from the names of the layers that it knows; LAST is one of them.
+ScoreSpecs = Callable[[Iterable[str]], Sequence[ScoreSpec]]
+
+
+def make_timed_meter(
+    model: nn.Module, scores: ScoreSpecs, classes: int = CLASSES, prototypes: int = PROTOTYPES
+) -> Meter:
+    """Return a meter of an image model of so many classes, with so many prototypes a layer."""
     recorder, example = Recorder(model), ModelInputs.of(torch.rand(1, *MNISTNET_SHAPE))
     tap, depths = find_features(recorder, example), find_depths(recorder, example)
     shown = recorder.replay(example)
@@ -49,55 +55,60 @@ def make_timed_meter(model: nn.Module, *, every: bool) -> Meter:
     references = References(
         layers=depths,
         axes={name: torch.randn(width, min(width, AXES)) for name, width in widths.items()},
-        prototypes={name: torch.randn(PROTOTYPES, min(width, AXES)) for name, width in widths.items()},
-        gaussians={name: _gaussians(width) for name, width in widths.items()},
+        prototypes={name: torch.randn(prototypes, min(width, AXES)) for name, width in widths.items()},
+        gaussians={name: _gaussians(width, classes) for name, width in widths.items()},
         mixture=_mixture(),
         token_costs=None,
     )
     axes = references.axes[LAST]
-    heads = Heads(torch.randn(AXES, TEACHERS * CLASSES), torch.randn(TEACHERS * CLASSES))
-    ensemble = Ensemble(_card(), HeadVotes(HeadEnsemble(nn.Identity(), heads, CLASSES)), torch.device("cpu"))
+    heads = Heads(torch.randn(AXES, TEACHERS * classes), torch.randn(TEACHERS * classes))
+    ensemble = Ensemble(_card(classes), HeadVotes(HeadEnsemble(nn.Identity(), heads, classes)), torch.device("cpu"))
     teachers = Teachers(ensemble.votes, VictimOutput.PROJECTION)
-    specs = _every_score(widths) if every else _five_scores(depths)
-    sources = ScoreSources(CLASSES, OutputKind.logits, references, has_teachers=True)
-    shape = VictimShape(CLASSES, MNISTNET_SHAPE, layer=tap.name)
-    scores = tuple(make_score(spec, sources) for spec in specs)
-    needs = functools.reduce(operator.or_, [score.needs for score in scores], VictimOutput.PROJECTION)
+    sources = ScoreSources(classes, OutputKind.logits, references, has_teachers=True)
+    shape = VictimShape(classes, MNISTNET_SHAPE, layer=tap.name)
+    made = tuple(make_score(spec, sources) for spec in scores(widths))
+    needs = functools.reduce(operator.or_, [score.needs for score in made], VictimOutput.PROJECTION)
     batches = BatchMaker(shape, OutputKind.logits, needs, depths, axes, teachers)
-    return Meter(recorder, scores, RangeCheck(InputRange((0.0,), (1.0,))), batches)
+    return Meter(recorder, made, RangeCheck(InputRange((0.0,), (1.0,))), batches)
 
 
 PATE = ScoreSpec(ScoreName.pate, {"teachers": TEACHERS, "sigma": 10.0, "delta": 1e-5})
 
 
-def _five_scores(depths: Iterable[str]) -> list[ScoreSpec]:
-    distances = [ScoreSpec(ScoreName.mahalanobis, {}, name) for name in depths]
+def five_scores(layers: Iterable[str]) -> list[ScoreSpec]:
+    """Return five scores, which read the output of the network and two depths."""
+    distances = [ScoreSpec(ScoreName.mahalanobis, {}, layer) for layer in layers if layer != LAST]
     return [PATE, ScoreSpec(ScoreName.energy, {}), ScoreSpec(ScoreName.prototypes, {}), *distances]
 
 
-def _every_score(layers: Iterable[str]) -> list[ScoreSpec]:
+def every_score(layers: Iterable[str]) -> list[ScoreSpec]:
+    """Return the scores that are computed of images by default."""
+    return [PATE, ScoreSpec(ScoreName.vote_entropy, {"teachers": TEACHERS}), *scores_without_votes(layers)]
+
+
+def scores_without_votes(layers: Iterable[str]) -> list[ScoreSpec]:
+    """Return those of the default scores of images that need no teachers."""
     on_layers = [
         ScoreSpec(name, {}, layer) for layer in layers for name in (ScoreName.prototypes, ScoreName.mahalanobis)
     ]
-    others = [ScoreSpec(name, {}) for name in (ScoreName.energy, ScoreName.norm, ScoreName.density)]
-    return [PATE, ScoreSpec(ScoreName.vote_entropy, {"teachers": TEACHERS}), *others, *on_layers]
+    return [*[ScoreSpec(name, {}) for name in (ScoreName.energy, ScoreName.norm, ScoreName.density)], *on_layers]
 
 
-def _card() -> EnsembleCard:
+def _card(classes: int) -> EnsembleCard:
     return ensemble_card(
-        classes=CLASSES,
-        class_names=tuple(map(str, range(CLASSES))),
+        classes=classes,
+        class_names=tuple(map(str, range(classes))),
         input_shape=None,
         trunk=VICTIM,
         width=AXES,
         teachers=TEACHERS,
-        partition_sizes=(CLASSES,) * TEACHERS,
+        partition_sizes=(classes,) * TEACHERS,
         partition_digests=digests(TEACHERS),
     )
 
 
-def _gaussians(width: int) -> Gaussians:
-    return Gaussians(torch.randn(width, width), torch.randn(CLASSES, width))
+def _gaussians(width: int, classes: int) -> Gaussians:
+    return Gaussians(torch.randn(width, width), torch.randn(classes, width))
 
 
 def _mixture() -> Mixture:
@@ -130,18 +141,18 @@ def times(passes: dict[str, Callable[[], object]], rounds: int) -> dict[str, lis
 def main() -> None:
     """Print the times as Markdown tables."""
     torch.set_num_threads(1)
-    for name, every in (("five scores", False), ("all scores", True)):
+    for name, scores in (("five scores", five_scores), ("all scores", every_score)):
         print(f"{name}:\n")
-        print_table(every=every)
+        print_table(scores)
         print()
 
 
-def print_table(*, every: bool) -> None:
-    """Print the times with all scores or five as a Markdown table."""
+def print_table(scores: ScoreSpecs) -> None:
+    """Print the times with these scores as a Markdown table."""
     torch.manual_seed(0)
     model = mnistnet(CLASSES, MNISTNET_SHAPE).eval()
     plain = sharing_weights(model)
-    meter = make_timed_meter(model, every=every)
+    meter = make_timed_meter(model, scores)
 
     def forward(inputs: Tensor) -> None:
         with torch.inference_mode():

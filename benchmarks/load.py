@@ -36,6 +36,10 @@ USER_SECONDS = 1.5
 # Seconds until processes begin that send queries at once.
 HEAD_START = 0.3
 QUERIES = 240
+# On a server that runs several requests as one batch.
+BATCH_SIZE, BATCH_DELAY_MILLISECONDS = 8, 2
+BATCHED_CONNECTIONS = (8, 32)
+BATCHED_QUERIES = 480
 # As many as a user sends in that time: a payload that was answered before changes nothing in the ledger.
 USER_PAYLOADS = 1_500
 # A few honest answers cost more than the past of their account, and are withheld after the same work of the server.
@@ -90,6 +94,15 @@ class Round:
     server: ServerRates
 
 
+@dataclass(frozen=True)
+class BatchedRound:
+    """One round on a server that batches: its answers a second without the gate, and paid beforehand."""
+
+    connections: int
+    unprotected: float
+    prepaid: float
+
+
 def measure(site: ServedModel) -> list[Round]:
     """Rounds of everything in turn, so that other load on the machine falls on all alike; the first is thrown away.
 
@@ -99,6 +112,14 @@ def measure(site: ServedModel) -> list[Round]:
         load = Load(site, pool)
         rounds = [load.round(connections) for _ in range(1 + ROUNDS) for connections in CONNECTIONS]
     return rounds[len(CONNECTIONS) :]
+
+
+def measure_batched(site: ServedModel) -> list[BatchedRound]:
+    """Rounds of a server that batches, as `measure` does them."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        load = Load(site, pool)
+        rounds = [load.batched_round(connections) for _ in range(1 + ROUNDS) for connections in BATCHED_CONNECTIONS]
+    return rounds[len(BATCHED_CONNECTIONS) :]
 
 
 class Load:
@@ -117,26 +138,41 @@ class Load:
         protected = self._users(self._site.protected, self._keys(connections), shares)
         return Round(connections, unprotected, protected, self._server(connections))
 
+    def batched_round(self, connections: int) -> BatchedRound:
+        """One round of the server alone."""
+        answered = self._ask(connections, BATCHED_QUERIES)
+        (key,), (body,) = self._keys(1), self._take(1)
+        (challenged,) = burst(self._site.protected, [self._post(key, body)], 1, 402).answers
+        prepaid = self._prepaid(connections, BATCHED_QUERIES, challenged.header("WWW-Authenticate"))
+        return BatchedRound(connections, answered.rate, prepaid.rate)
+
     def _users(self, url: str, keys: Sequence[str | None], shares: Sequence[Sequence[bytes]]) -> float:
         begin = time.time() + HEAD_START
         jobs = [UserJob(url, key, share, begin, USER_SECONDS) for key, share in zip(keys, shares, strict=True)]
         return sum(self._pool.map(ask_as_a_user, jobs))
 
     def _server(self, connections: int) -> ServerRates:
-        plain = self._site.unprotected
         wall, cpu = time.perf_counter(), time.process_time()
-        answered = burst(plain, [request(plain, body, {}) for body in self._take(QUERIES)], connections, 200)
+        answered = self._ask(connections, QUERIES)
         share = (time.process_time() - cpu) / (time.perf_counter() - wall)
         # An account a query: the price is the one at the time of use, and one's first answer changes the next one's.
         orders = list(zip(self._keys(QUERIES), self._take(QUERIES), strict=True))
         challenged = burst(self._site.protected, [self._post(*order) for order in orders], connections, 402)
         solutions = self._pool.map(solve_challenge, [answer.body for answer in challenged.answers], chunksize=20)
         redeemed = self._pay(connections, orders, solutions)
-        orders = list(zip(self._keys(QUERIES), self._take(QUERIES), strict=True))
-        offer = challenged.answers[0].header("WWW-Authenticate")
-        stamps = self._pool.map(prepay, [key for key, _ in orders], itertools.repeat(offer), chunksize=20)
-        prepaid = self._pay(connections, orders, stamps)
+        prepaid = self._prepaid(connections, QUERIES, challenged.answers[0].header("WWW-Authenticate"))
         return ServerRates(answered.rate, challenged.rate, redeemed.rate, prepaid.rate, share)
+
+    def _ask(self, connections: int, count: int) -> Burst:
+        """Ask the unprotected model."""
+        url = self._site.unprotected
+        return burst(url, [request(url, body, {}) for body in self._take(count)], connections, 200)
+
+    def _prepaid(self, connections: int, count: int, offer: str) -> Burst:
+        """Ask the protected model for new accounts that pay beforehand what was offered."""
+        orders = list(zip(self._keys(count), self._take(count), strict=True))
+        stamps = self._pool.map(prepay, [key for key, _ in orders], itertools.repeat(offer), chunksize=20)
+        return self._pay(connections, orders, stamps)
 
     def _pay(self, connections: int, orders: Sequence[tuple[str, bytes]], solutions: Iterable[str]) -> Burst:
         paying = [self._post(*order, solution) for order, solution in zip(orders, solutions, strict=True)]

@@ -11,7 +11,7 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from multiprocessing import get_context
@@ -24,6 +24,7 @@ from benchmarks import load, mint
 from benchmarks.speed_table import Figures, table
 from benchmarks.wire import BadAnswer
 from calpow.archiver.server import served
+from calpow.handler.model_archive import read_manifest
 from calpow.puzzle.errors import CalpowError
 
 if TYPE_CHECKING:
@@ -73,9 +74,34 @@ def measure(victim: Path, archive: Path, payloads: Sequence[bytes], folder: Path
             print("the stages of a query ...", flush=True)
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
                 stages, batches = process.submit(measure_stages, archive.resolve(), scratch, site).result()
+        print("a TorchServe that batches ...", flush=True)
+        batched = measure_batched(archives, f"sqlite:///{scratch / 'batched.db'}", payloads)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return Figures(rounds, stages, batches, rates)
+    return Figures(rounds, batched, stages, batches, rates)
+
+
+def measure_batched(archives: Mapping[str, Path], uri: str, payloads: Sequence[bytes]) -> list[load.BatchedRound]:
+    """Measure a server that runs up to BATCH_SIZE requests as one batch."""
+    properties = {"models": json.dumps({name: batching(name, path) for name, path in archives.items()})}
+    environment = {"CALPOW_LEDGER": uri}
+    with served(archives, config=ROOT / "config.properties", properties=properties, environment=environment) as server:
+        site = load.ServedModel(server.url(UNPROTECTED), server.url(PROTECTED), uri, payloads)
+        return load.measure_batched(site)
+
+
+def batching(name: str, archive: Path) -> Mapping[str, object]:
+    """TorchServe's settings of a model with batches."""
+    settings = {
+        "defaultVersion": True,
+        "marName": f"{name}.mar",
+        "minWorkers": 1,
+        "maxWorkers": 1,
+        "batchSize": load.BATCH_SIZE,
+        "maxBatchDelay": load.BATCH_DELAY_MILLISECONDS,
+        "responseTimeout": 60,
+    }
+    return {str(read_manifest(archive)["modelVersion"]): settings}
 
 
 def measure_stages(archive: Path, scratch: Path, site: load.ServedModel) -> "tuple[Stages, Batches]":
@@ -98,6 +124,7 @@ def document(figures: Figures) -> dict[str, object]:
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": {"platform": platform.platform(), "cores": os.cpu_count(), "python": platform.python_version()},
         "rounds": [asdict(each) for each in figures.rounds],
+        "batched_rounds": [asdict(each) for each in figures.batched],
         "stages_microseconds": asdict(figures.stages),
         "batches_microseconds": asdict(figures.batches),
         "hashes_per_second": asdict(figures.rates),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.load import CONNECTIONS, ROUNDS, Round
+from benchmarks.load import BATCH_SIZE, BATCHED_CONNECTIONS, CONNECTIONS, ROUNDS, BatchedRound, Round
 from benchmarks.mint import MintRates
 from benchmarks.mint import table as mint_table
 
@@ -20,6 +20,7 @@ class Figures:
     """All figures of a run."""
 
     rounds: Sequence[Round]
+    batched: Sequence[BatchedRound]
     stages: "Stages"
     batches: "Batches"
     rates: MintRates
@@ -28,6 +29,7 @@ class Figures:
 def table(figures: Figures) -> Iterator[str]:
     """Yield the lines of the table."""
     yield from _throughput(figures.rounds)
+    yield from batched_lines(figures.batched)
     yield from _query(figures.stages)
     yield from _batches(figures.batches)
     yield from mint_table(figures.rates)
@@ -35,8 +37,7 @@ def table(figures: Figures) -> Iterator[str]:
 
 def _throughput(rounds: Sequence[Round]) -> Iterator[str]:
     yield f"\nAnswered queries a second, medians of {ROUNDS} interleaved rounds"
-    yield " " * WIDTH + "".join(f"{_connections(count):^30}" for count in CONNECTIONS)
-    yield " " * WIDTH + f"{'without':>10}{'with':>10}{'ratio':>8}  " * len(CONNECTIONS)
+    yield _heads(CONNECTIONS)
     by_count = [[each for each in rounds if each.connections == count] for count in CONNECTIONS]
     yield _row("users who pay, on the same cores", by_count, lambda each: (each.unprotected, each.protected))
     yield "the server alone, work done beforehand:"
@@ -48,10 +49,27 @@ def _throughput(rounds: Sequence[Round]) -> Iterator[str]:
     yield f"(the light client took at most {busy:.0%} of one core when it asked without the gate)"
 
 
+def batched_lines(rounds: Sequence[BatchedRound]) -> Iterator[str]:
+    """Yield the lines of a server that batches."""
+    yield f"\nThe same of a server that runs up to {BATCH_SIZE} requests as one batch"
+    yield _heads(BATCHED_CONNECTIONS)
+    by_count = [[each for each in rounds if each.connections == count] for count in BATCHED_CONNECTIONS]
+    pairs = [[(each.unprotected, each.prepaid) for each in column] for column in by_count]
+    yield _pairs_row("  paid beforehand: one request", pairs)
+
+
+def _heads(counts: Sequence[int]) -> str:
+    connections = " " * WIDTH + "".join(f"{_connections(count):^30}" for count in counts)
+    return f"{connections}\n{' ' * WIDTH}" + f"{'without':>10}{'with':>10}{'ratio':>8}  " * len(counts)
+
+
 def _row(name: str, by_count: Sequence[Sequence[Round]], pick: Callable[[Round], tuple[float, float]]) -> str:
+    return _pairs_row(name, [[pick(each) for each in rounds] for rounds in by_count])
+
+
+def _pairs_row(name: str, columns: Sequence[Sequence[tuple[float, float]]]) -> str:
     cells = []
-    for rounds in by_count:
-        pairs = [pick(each) for each in rounds]
+    for pairs in columns:
         ratio = median(protected / without for without, protected in pairs)
         without, protected = (median(column) for column in zip(*pairs, strict=True))
         cells.append(f"{without:>10,.0f}{protected:>10,.0f}{ratio:>8.2f}  ")

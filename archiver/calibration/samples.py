@@ -17,6 +17,9 @@ from calpow.handler.leakage.recording import Call
 from calpow.handler.leakage.score import ScoredSamples
 
 BATCH = 64
+# Numbers in the inputs of one call that the tools make: a network takes longer for each of many large images than for
+# each of a few, because what it computes fits into no cache.
+MOST_NUMBERS = 2**21
 
 Price = Callable[[Sequence[Call]], ScoredSamples]
 ArgumentsChange = Callable[[ModelInputs], ModelInputs]
@@ -146,8 +149,13 @@ def _price_changed(arguments: Sequence[ModelInputs], name: str, change: Argument
         ) from problem
 
 
+def split_batch(inputs: Tensor) -> tuple[Tensor, ...]:
+    """Return inputs `[n, ...]` in batches of BATCH samples at most, and fewer of large samples."""
+    return torch.split(inputs, min(BATCH, max(1, MOST_NUMBERS // max(1, inputs[:1].numel()))))
+
+
 def joined_arguments(calls: Sequence[Call], samples: Sequence[int]) -> list[ModelInputs]:
-    """Return the arguments of calls in one, where each is one batch of its number of samples, all of one shape."""
+    """Return the arguments of calls as batches, where each is one of its number of samples, all of one shape."""
     arguments = [call.arguments for call in calls]
     tensors = [inputs.only_tensor for inputs in arguments]
     batched = [
@@ -157,7 +165,7 @@ def joined_arguments(calls: Sequence[Call], samples: Sequence[int]) -> list[Mode
     ]
     if len(batched) < len(calls) or len({(tensor.shape[1:], tensor.dtype) for tensor in batched}) > 1:
         return arguments
-    return [arguments[0].replaced([torch.cat(batched)])]
+    return [arguments[0].replaced([part]) for part in split_batch(torch.cat(batched))]
 
 
 def batches(calls: Iterable[Call]) -> Iterator[list[Call]]:

@@ -1,6 +1,7 @@
 """The scores of a calibration: their settings, chosen on the victim, and the meter that a worker will have."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from calpow.archiver.calibration.order import CalibrationOrder
-from calpow.archiver.calibration.samples import BATCH, price_calls
-from calpow.archiver.calibration.synthetic_inputs.attackers import attackers_for
+from calpow.archiver.calibration.samples import BATCH, price_calls, split_batch
+from calpow.archiver.calibration.synthetic_inputs.attackers import ATTACKS, attackers_for
 from calpow.archiver.calibration.synthetic_inputs.legitimate_values import LegitimateInputs
 from calpow.archiver.data.payloads import PayloadFolder
 from calpow.archiver.progress import track
@@ -43,6 +44,10 @@ from calpow.handler.leakage.teachers.ensemble import Ensemble, EnsembleCard
 
 # Legitimate inputs on which the magnitude of ODIN's perturbation is chosen.
 ODIN_INPUTS = 256
+# Seconds for the queries of all reference attackers, unless the victim takes longer for LEAST_ATTACKED of each.
+ATTACK_SECONDS = 60.0
+LEAST_ATTACKED = 100
+TIMED_SAMPLES = 16
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,29 @@ def shown_scores(shape: VictimShape, output: OutputKind, artefacts: Artefacts) -
     return [name.value for name in names]
 
 
+def calls_for_attackers(calls: Sequence[Call], setup: ScoreSetup) -> list[Call]:
+    """Return calls to make attackers' queries of: all, or of a slow victim as many as ATTACK_SECONDS allow.
+
+    They are spread evenly, because calls are in the order of the classes.
+    """
+    timed = _spread(calls, TIMED_SAMPLES)
+    seconds = min(_seconds(timed, setup) for _ in range(2)) / len(timed)
+    return _spread(calls, max(LEAST_ATTACKED, int(ATTACK_SECONDS / (len(ATTACKS) * seconds))))
+
+
+def _spread(calls: Sequence[Call], most: int) -> list[Call]:
+    places = np.linspace(0, len(calls) - 1, min(most, len(calls)))
+    return [calls[int(place)] for place in places]
+
+
+def _seconds(calls: Sequence[Call], setup: ScoreSetup) -> float:
+    """Return the seconds that the victim takes for the arguments of calls."""
+    begun = time.perf_counter()
+    for _ in _answered(_batched(calls, setup), setup):
+        pass
+    return time.perf_counter() - begun
+
+
 def reference_attacks(calls: Sequence[Call], setup: ScoreSetup, seed: int) -> dict[str, ScoredSamples]:
     """Price the queries of every reference attacker for this kind of inputs, made from `calls`, by attacker's name.
 
@@ -166,7 +194,7 @@ def _answered(queries: Sequence[ModelInputs], setup: ScoreSetup) -> Iterator[Cal
     for query in queries:
         parts = [query]
         if _is_batch(query, setup):
-            parts = [query.replaced([part]) for part in torch.split(query.tensors[0], BATCH)]
+            parts = [query.replaced([part]) for part in split_batch(query.tensors[0])]
         for part in parts:
             with contextlib.suppress(Exception):  # the model may refuse what no user would send
                 call = setup.meter.recorder.replay(part)

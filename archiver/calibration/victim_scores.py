@@ -11,7 +11,7 @@ from calpow.archiver.calibration.near_copies import near_copy_bits
 from calpow.archiver.calibration.order import CalibrationOrder
 from calpow.archiver.calibration.records.recorded_samples import read_records, recorded_scores, vet_records
 from calpow.archiver.calibration.samples import Samples, price_folder
-from calpow.archiver.calibration.score_setup import ScoreSetup, reference_attacks, set_up_scores
+from calpow.archiver.calibration.score_setup import ScoreSetup, calls_for_attackers, reference_attacks, set_up_scores
 from calpow.archiver.calibration.sufficiency import check_enough
 from calpow.archiver.calibration.synthetic_inputs.attackers import ATTACKS
 from calpow.archiver.calibration.tolerated_samples import kept_tolerances, tolerated_changes
@@ -96,7 +96,10 @@ def measure_scores(
             legitimate = _read_legitimate(order, order.records, meter, folder, setup, samples_per_payload, log)
         # After the pass over all payloads, which lists those that cannot be read together.
         rows = find_rows(opened.victim, some_rows(folder.payloads, order.seed))
-        attacks = reference_attacks(calls, setup, order.seed)
+        attacked = calls_for_attackers(calls, setup)
+        if len(attacked) < len(calls):
+            log(f"note: the victim is slow, so that each reference attacker sends {len(attacked)} queries")
+        attacks = reference_attacks(attacked, setup, order.seed)
         for name, payloads in strangers.items():
             queries = price_folder(opened, replace(folder, payloads=payloads), setup.meter, name).samples
             attacks[name] = ScoredSamples(queries.costs, queries.labels)

@@ -37,6 +37,7 @@ from calpow.archiver.calibration.policy_fit.wealth import (
 )
 from calpow.archiver.calibration.samples import Ints
 from calpow.archiver.errors import FittingError
+from calpow.archiver.progress import track
 from calpow.handler.leakage.score import ScoredSamples
 from calpow.handler.policy.joint_oddness import JOINT
 
@@ -112,7 +113,7 @@ class _Fit:
         rows = safe_slacks(self._held_out, self._profiles, self._limits, self._data.classes, self._rng)
         choices = [
             (self._choose(slacks, exponent, every=every), exponent, slacks)
-            for slacks, exponent in zip(rows, EXPONENTS, strict=True)
+            for slacks, exponent in track(list(zip(rows, EXPONENTS, strict=True)), "choosing scores", "exponent")
         ]
         choice, exponent, slacks = max(choices, key=lambda entry: entry[0].objective)
         return self._finish(choice.tests, slacks[list(choice.tests)], exponent)
@@ -173,7 +174,7 @@ class _Fit:
         streams = thieves_codes(strangers, held_out[""], bets, self._rng)
         tests = range(held_out[""].shape[1])
         options = []
-        for entry in ENTRIES:
+        for entry in track(ENTRIES, "entry prices", "price"):
             highest = exponent
             for budget, codes in users:
                 highest = largest_exponent(mean_wealth(codes, bets, entry), budget, self._limits.cap, highest)

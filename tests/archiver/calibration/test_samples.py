@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from calpow.archiver.calibration.samples import BATCH, batches, joined_arguments, price_calls, price_folder
+from calpow.archiver.calibration import samples
+from calpow.archiver.calibration.samples import (
+    BATCH,
+    batches,
+    joined_arguments,
+    price_calls,
+    price_folder,
+    split_batch,
+)
 from calpow.archiver.data.payloads import read_folder
 from calpow.archiver.errors import FolderError
 from calpow.archiver.victim.victim_archive import OpenVictim, open_victim
@@ -120,6 +128,15 @@ def test_calls_of_one_batch_each_are_joined_and_samples_without_an_axis_are_not(
     assert [inputs.tensors[0].shape for inputs in apart] == [(3, 8, 8)] * 3
     longer = Call(ModelInputs.of(torch.rand(1, 5)), None, None)
     assert len(joined_arguments([*calls, longer], [1] * 4)) == 4
+
+
+def test_large_samples_are_joined_in_several_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "MOST_NUMBERS", 9)
+    rows = torch.rand(5, 1, 4)
+    parts = joined_arguments([Call(ModelInputs.of(row), None, None) for row in rows], [1] * 5)
+    assert [len(part.tensors[0]) for part in parts] == [2, 2, 1]
+    assert torch.equal(torch.cat([part.tensors[0] for part in parts]), rows.flatten(0, 1))
+    assert [len(part) for part in split_batch(torch.rand(2, 10))] == [1, 1], "a batch holds one sample, however large"
 
 
 def test_a_model_that_does_not_answer_a_changed_sample_is_named_with_the_change(tmp_path: Path) -> None:

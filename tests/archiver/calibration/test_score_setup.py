@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from calpow.archiver.calibration.score_setup import reference_attacks, score_specs, shown_scores
+from calpow.archiver.calibration import score_setup
+from calpow.archiver.calibration.score_setup import (
+    calls_for_attackers,
+    reference_attacks,
+    score_specs,
+    shown_scores,
+)
 from calpow.archiver.calibration.synthetic_inputs.attackers import attackers_for
 from calpow.archiver.calibration.synthetic_inputs.legitimate_values import TensorKind
 from calpow.archiver.data.payloads import PayloadFolder
@@ -35,6 +41,17 @@ def test_the_type_and_the_range_of_the_inputs_are_found(kind: torch.dtype) -> No
     for attack in attacks.values():
         assert attack.costs.shape == (40, 2)
         assert not torch.equal(attack.costs, legitimate.costs)
+
+
+def test_attackers_of_a_slow_victim_send_fewer_queries_made_of_all_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    setup, calls = set_up(FirstTensorNet(), alone(ROWS), "entropy")
+    assert calls_for_attackers(calls, setup) == calls
+    monkeypatch.setattr(score_setup, "ATTACK_SECONDS", 0.0)
+    monkeypatch.setattr(score_setup, "LEAST_ATTACKED", 5)
+    few = calls_for_attackers(calls, setup)
+    assert len(few) == 5
+    assert (few[0], few[-1]) == (calls[0], calls[-1])
+    assert {len(attack.costs) for attack in reference_attacks(few, setup, 0).values()} == {5}
 
 
 STRUCTURES: dict[str, Read] = {
