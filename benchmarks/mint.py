@@ -1,9 +1,10 @@
-"""Rates of minting stamps: all solvers, a bare loop of hashlib, and the program `hashcash`.
+"""Rates of minting stamps: all solvers, client/js in Node and Chromium, a bare loop of hashlib, and `hashcash`.
 
 python -m benchmarks.mint
 """
 
 import hashlib
+import itertools
 import random
 import re
 import secrets
@@ -18,6 +19,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from benchmarks import mint_scripts
+from benchmarks.mint_scripts import Run, script_runtimes
 from calpow.puzzle.algorithms import ScryptCost
 from calpow.puzzle.puzzle import Puzzle
 from calpow.puzzle.solving.engines import FAST, MEMORY_HARD, PYTHON, Engine, has_fast_engine, usable_cores
@@ -36,6 +39,7 @@ HASHCASH_RUNS = 15
 _SPEED = re.compile(rb"(?:speed: )?(\d+)")
 
 SHA1, SHA256, SCRYPT = "hashcash-sha1", "hashcash-sha256", "scrypt"
+ALGORITHMS = {SHA1: None, SHA256: None, SCRYPT: COST}
 BARE, HASHCASH = "bare hashlib loop", "hashcash -s"
 WIDTH = 44
 _Name = TypeVar("_Name")
@@ -53,10 +57,11 @@ class MintRates:
 def measure() -> MintRates:
     """One core first: what runs after all cores were busy is slower for a while."""
     table: dict[str, dict[str, float]] = {}
-    for (algorithm, solver), rate in _medians("one core", ROUNDS, dict(_sources())).items():
-        table.setdefault(algorithm, {})[solver] = rate
-    shared = {_name(engine, algorithm): partial(all_cores, engine, algorithm) for engine, algorithm in _engines()}
-    return MintRates(table, _medians("all cores", ALL_CORES_ROUNDS, shared), usable_cores())
+    with script_runtimes() as runtimes:
+        for (algorithm, solver), rate in _medians("one core", ROUNDS, dict(_sources(runtimes))).items():
+            table.setdefault(algorithm, {})[solver] = rate
+        shared = _medians("all cores", ALL_CORES_ROUNDS, dict(_shared_sources(runtimes)))
+    return MintRates(table, shared, usable_cores())
 
 
 def _medians(title: str, rounds: int, sources: Mapping[_Name, Callable[[], float]]) -> dict[_Name, float]:
@@ -68,16 +73,28 @@ def _medians(title: str, rounds: int, sources: Mapping[_Name, Callable[[], float
     return {name: statistics.median(each[name] for each in taken) for name in sources}
 
 
-def _sources() -> Iterator[tuple[tuple[str, str], Callable[[], float]]]:
+def _sources(runtimes: Mapping[str, Run]) -> Iterator[tuple[tuple[str, str], Callable[[], float]]]:
     yield (SHA1, "python, puzzles of 18,432"), small_puzzles_rate
     for engine, algorithm in _engines():
         yield (algorithm, engine.name), partial(solver_rate, engine, algorithm)
+    for (runtime, run), algorithm in itertools.product(runtimes.items(), ALGORITHMS):
+        source = partial(mint_scripts.one_core, run, algorithm, ALGORITHMS[algorithm], SECONDS)
+        source()  # the first call compiles
+        yield (algorithm, f"client/js, {runtime}"), source
     for algorithm in (SHA1, SHA256):
         yield (algorithm, BARE), partial(bare_rate, BARE_HASHES, algorithm)
     yield (SCRYPT, BARE), partial(bare_scrypt_rate, SECONDS)
     program = shutil.which("hashcash")
     if program:
         yield (SHA1, HASHCASH), partial(hashcash_rate, program)
+
+
+def _shared_sources(runtimes: Mapping[str, Run]) -> Iterator[tuple[str, Callable[[], float]]]:
+    for engine, algorithm in _engines():
+        yield _name(engine, algorithm), partial(all_cores, engine, algorithm)
+    for (runtime, run), algorithm in itertools.product(runtimes.items(), ALGORITHMS):
+        source = partial(mint_scripts.all_cores, run, algorithm, ALGORITHMS[algorithm], usable_cores())
+        yield f"{algorithm}, client/js, {runtime}", source
 
 
 def _engines() -> Iterator[tuple[Engine, str]]:

@@ -39,6 +39,10 @@ from calpow.puzzle.wire import NEXT_HEADER, PROBLEM_TYPE
 
 log = logging.getLogger(__name__)
 
+# Fetch standard, section 3.2: the headers that a page of another origin may read.
+_EXPOSE = "Access-Control-Expose-Headers"
+_EXPOSED = f"{NEXT_HEADER}, WWW-Authenticate, Date, Retry-After"
+
 
 class GateHandler:
     """TorchServe's handler: refuses requests, or releases what the victim answers to them, as its strategy decides."""
@@ -179,6 +183,7 @@ def _release(context: Context, index: int, held: HeldAnswer, next_hashes: int | 
     context.request_processor[index] = held.processor
     if next_hashes is not None:
         context.set_response_header(index, NEXT_HEADER, str(next_hashes))
+        _expose_headers(context, index)
     for message in held.sent:
         context.cl_socket.sendall(message)
     return held.body
@@ -189,10 +194,18 @@ def _refuse(context: Context, index: int, problem: Problem, *, grpc: bool) -> st
     context.set_response_content_type(index, PROBLEM_TYPE)
     for name, value in problem.headers.items():
         context.set_response_header(index, name, value)
+    _expose_headers(context, index)
     if not grpc:
         return problem.body()
     # KServe's gRPC codec reads these members of every answer, and kills the worker when they are missing.
     return problem.body(id=context.request_ids[index], model_name=context.model_name, model_version="", outputs=[])
+
+
+def _expose_headers(context: Context, index: int) -> None:
+    """Let a page of another origin read the protocol's headers: TorchServe's own settings for such pages cannot."""
+    if any(name.lower() == "origin" for name in context.get_all_request_header(index)):
+        others = context.get_response_headers(index).get(_EXPOSE)
+        context.set_response_header(index, _EXPOSE, f"{others}, {_EXPOSED}" if others else _EXPOSED)
 
 
 def _fail(context: Context, index: int, failure: VictimFailure) -> str:

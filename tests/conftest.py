@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from benchmarks.demo import CORS
 from calpow.archiver.server import served
 from tests.support.devtools import Browser, run_browser
 from tests.support.guarded import Protected, Site, build_all
@@ -54,7 +55,12 @@ def site(protected: Mapping[str, Protected], tmp_path_factory: pytest.TempPathFa
     archives = {name: part.guarded for name, part in protected.items()}
     archives |= {f"{name}-plain": part.victim for name, part in protected.items() if name != "hard"}  # vector's victim
     uri = f"sqlite:///{folder / 'ledger.db'}"
-    properties = {"metrics_mode": "prometheus", "metrics_config": str(METRICS_CONFIG)}
+    properties = {
+        **CORS,
+        "cors_allowed_origin": "*",
+        "metrics_mode": "prometheus",
+        "metrics_config": str(METRICS_CONFIG),
+    }
     with served(archives, properties=properties, environment={"CALPOW_LEDGER": uri}) as server:
         yield Site(server, uri, protected)
 

@@ -3,7 +3,7 @@
 import { CalpowError, powFetch } from "./calpow.js";
 
 /**
- * @typedef {import("./calpow.js").Challenge} Challenge
+ * @typedef {import("./calpow.js").Puzzle} Puzzle
  * @typedef {import("./calpow.js").Progress} Progress
  * @typedef {{x: number, y: number}} Point
  * @typedef {Point[]} Stroke
@@ -291,17 +291,19 @@ function formatSeconds(/** @type {number} */ value) {
   return value < 0.1 ? `${(1000 * value).toFixed(0)} ms` : `${value.toFixed(1)} s`;
 }
 
-/** Show the last progress of each challenge: an answer may take more than one. */
+/** Show the last progress of each puzzle: an answer may take more than one, or none if its work was done before. */
 function showWork(/** @type {Progress[]} */ solved, /** @type {number} */ total) {
   const rows = [["Answered after", formatSeconds(total)]];
   if (solved.length > 0) {
-    const sizes = solved.map(({ challenge: { bits, count } }) => `${count} stamps of ${bits} bits`);
+    const sizes = solved.map(({ puzzle: { bits, count } }) => `${count} stamps of ${bits} bits`);
     const sum = (/** @type {"hashes" | "seconds"} */ name) => solved.reduce((all, progress) => all + progress[name], 0);
     rows.unshift(
-      ["Work", `${sizes.join(", then ")} (${solved[0].challenge.algorithm})`],
+      ["Work", `${sizes.join(", then ")} (${solved[0].puzzle.algorithm})`],
       ["Digests", sum("hashes").toLocaleString("en")],
       ["Worked for", formatSeconds(sum("seconds"))],
     );
+  } else {
+    rows.unshift(["Work", "none while you waited"]);
   }
   const cell = (/** @type {string} */ tag, /** @type {string} */ text) =>
     Object.assign(document.createElement(tag), { textContent: text });
@@ -366,10 +368,10 @@ async function ask() {
 }
 
 async function submit(/** @type {AbortSignal} */ signal) {
-  /** @type {Map<Challenge, Progress>} */
+  /** @type {Map<Puzzle, Progress>} */
   const solved = new Map();
   const onProgress = (/** @type {Progress} */ progress) => {
-    solved.set(progress.challenge, progress);
+    solved.set(progress.puzzle, progress);
     showProgress(progress);
   };
   const startedAt = performance.now();

@@ -4,135 +4,141 @@
  *     import { powFetch } from "./calpow.js";
  *     const answer = await powFetch(url, { method: "POST", body, key, signal, onProgress });
  *
- * It has no dependencies and needs no build step: serve this file, which is also the script of its workers, with
- * mint.js and vectors.js beside it (see docs/decisions/0032). The protocol is described in docs/protocol.md. A key in a
- * page is known to everyone who can open the page, so give each visitor a key of their own.
+ * It has no dependencies and needs no build step: serve the files of this folder as they are. Node runs them, too. The
+ * protocol is described in docs/protocol.md, the use in docs/consuming.md. A key in a page is known to everyone who can
+ * open the page, so give each visitor a key of their own.
  *
- * @typedef {import("./mint.js").Job} Job
- * @typedef {import("./mint.js").Slice} Slice
- * @typedef {import("./mint.js").ScryptCost} ScryptCost
+ * From the second request to a URL on, stamps for the next one are minted in a worker while the page is idle, so that
+ * an answer takes one round trip. A page of another origin can do so only where the server exposes the headers PoW-Next
+ * and WWW-Authenticate to it (Access-Control-Expose-Headers), and Date if the page's clock may be wrong. Calpow's gate
+ * does; otherwise each request waits for its challenge.
  *
- * @typedef {object} Challenge   the challenge of a 402, after it was checked
- * @property {string} token
- * @property {string} id         the resource of its stamps
- * @property {string} algorithm  "hashcash-sha1", "hashcash-sha256" or "scrypt"
- * @property {number} bits       leading zero bits of each stamp's digest
- * @property {number} count      number of stamps
- * @property {number} expires    in milliseconds since 1970, by the server's clock
- * @property {ScryptCost | null} cost  the parameters of scrypt; null for the other algorithms
- * @property {number} expectedHashes   the mean number of digests that a solution takes
- *
- * @typedef {object} Progress
- * @property {number} found      stamps found
- * @property {number} count      stamps in all
- * @property {number} seconds    time spent
- * @property {number | null} secondsLeft  expected time left; null before the first digest
- * @property {number} hashes     digests taken
- * @property {Challenge} challenge
- *
- * @typedef {object} SolveOptions
- * @property {AbortSignal | null} [signal]  ends the work at once, with the signal's reason (an AbortError), as in fetch
- * @property {(progress: Progress) => void} [onProgress]  called at the start and then several times a second; if it
- *                                     throws, the work ends with that error
- * @property {number} [maxSeconds]     SolvingTooLong is thrown if the work takes longer, or is going to. The default of
- *                                     powFetch is 120 for all work of one answer; the round trip of a refused solution
- *                                     counts, as one second at most. The default of solve is no limit
- * @property {number} [workers]        number of Web Workers, by default one per core; 0 solves in the calling thread
+ * @typedef {import("./challenge.js").Challenge} Challenge
+ * @typedef {import("./challenge.js").Puzzle} Puzzle
+ * @typedef {import("./prepaid.js").Endpoint} Endpoint
+ * @typedef {import("./solver.js").Progress} Progress
+ * @typedef {import("./solver.js").SolveOptions} SolveOptions
  *
  * @typedef {object} PowOptions
  * @property {string | null} [key]     sent in the header X-Api-Key, and nowhere else
  * @property {number} [maxHashes]      the most digests that all work of one answer may be expected to take; the default
  *                                     is 2^32
+ * @property {boolean} [prepay]        false: no stamps are minted or sent before the server asks for them
  */
 
-import { ALGORITHMS, searchSlice } from "./mint.js";
+import { isChecked, readChallenge } from "./challenge.js";
+import {
+  BodyNotRewindable,
+  CalpowError,
+  ChallengeExpired,
+  HeadersDropped,
+  SolvingTooLong,
+  UnusableKey,
+  WorkLimitExceeded,
+} from "./errors.js";
+import { Minter } from "./minter.js";
+import { Endpoints, termsOf } from "./prepaid.js";
+import { Search, stampDate } from "./solver.js";
 
-/** The root of the errors that powFetch and solve throw. */
-export class CalpowError extends Error {
-  name = this.constructor.name;
-  /** @type {Response | undefined} the last response of the server, if there is one */
-  response;
-}
-/** The key cannot stand in a header. The message does not contain it. */
-export class UnusableKey extends CalpowError {}
-/** The body can be sent only once, and a request with a challenge is sent twice. Nothing was sent. */
-export class BodyNotRewindable extends CalpowError {}
-/** The challenge cannot be read, or asks for something absurd. No work was done. */
-export class MalformedChallenge extends CalpowError {}
-/** This version cannot solve puzzles of this algorithm. No work was done. */
-export class UnknownAlgorithm extends CalpowError {}
-/** The challenge has expired, or will expire before it is solved. */
-export class ChallengeExpired extends CalpowError {}
-/** The answer takes more digests than maxHashes. No work was done for the last challenge. */
-export class WorkLimitExceeded extends CalpowError {}
-/** The work takes more seconds than maxSeconds. */
-export class SolvingTooLong extends CalpowError {}
-/** Something between the page and the server drops the header PoW-Solution. */
-export class HeadersDropped extends CalpowError {}
+export { readChallenge } from "./challenge.js";
+export * from "./errors.js";
 
-const MAX_TOKEN_LENGTH = 5120;
 const DEFAULT_MAX_HASHES = 2 ** 32;
 const DEFAULT_MAX_SECONDS = 120;
-const MAX_BITS = 40;
-const MAX_COUNT = 64;
-const MAX_SCRYPT_MEMORY = 64 << 20;
-const WORKER_NAME = "calpow-solver";
-// Milliseconds. Half a frame, so that a page which solves by itself stays responsive.
-const PAGE_SLICE = 6;
-const WORKER_SLICE = 40;
-// A puzzle that the page solves in less time is not worth starting workers for.
-const PAGE_ONLY_TIME = 25;
-// From this n r p on, one digest of scrypt takes longer than a slice: it is left to workers if there are any.
-const MAX_SCRYPT_ON_PAGE = 2 ** 14;
+
+const endpoints = new Endpoints();
+const minter = new Minter();
 
 /**
  * Fetch like `fetch`, and do the work that the server asks for (status 402 with a challenge).
  *
- * If a solution is refused, its response has a new challenge, and one for the rest if the work was too little; these
- * are solved as well, within maxHashes and maxSeconds. Every other response is returned as it is, including a 402
- * without a challenge. So are 429 and 503: a page of another origin can read Retry-After only if the server exposes it.
- * Redirects are errors unless `redirect` is given, because fetch would send the key along to wherever they lead.
+ * Where the price is known, it is paid with the first sending. If a solution is refused, its response has a new
+ * challenge, and one for the rest if the work was too little; these are solved as well, within maxHashes and
+ * maxSeconds. Every other response is returned as it is, including a 402 without a challenge. So are 429 and 503: a
+ * page of another origin can read Retry-After only if the server exposes it. Redirects are errors unless `redirect` is
+ * given, because fetch would send the key along to wherever they lead.
  *
  * @param {string | URL | Request} input  a Request must not have a body
  * @param {RequestInit & PowOptions & SolveOptions} [options]
  * @returns {Promise<Response>}
  */
 export async function powFetch(input, options = {}) {
-  const { key, workers, onProgress, maxHashes, maxSeconds, ...init } = options;
+  const { key, workers, onProgress, maxHashes, maxSeconds, prepay = true, ...init } = options;
   checkBody(input, init.body);
   const headers = new Headers(init.headers ?? (input instanceof Request ? input.headers : undefined));
   if (key != null) headers.set("X-Api-Key", checkKey(key));
   const signal = init.signal ?? (input instanceof Request ? input.signal : undefined);
-  const payer = new Payer({ signal, onProgress, workers, maxHashes, maxSeconds });
+  const account = prepay ? { url: urlOf(input), key: headers.get("X-Api-Key") ?? "" } : null;
+  const payer = new Payer(account, { signal, onProgress, workers, maxHashes, maxSeconds });
   const send = () => fetch(input, { redirect: "error", ...init, headers });
-  let response = await send();
+  const prepaid = headers.has("PoW-Solution") ? null : await payer.prepay();
+  if (prepaid !== null) headers.set("PoW-Solution", prepaid);
   for (;;) {
+    const sentAt = performance.now();
+    const response = await send();
     const problem = await readProblem(response);
-    if (problem?.challenge === undefined) return response;
+    if (problem?.challenge === undefined) {
+      payer.learnFromAnswer(response);
+      return response;
+    }
+    const refused = headers.get("PoW-Solution");
+    if (refused !== null) payer.countRoundTrip((performance.now() - sentAt) / 1000);
     try {
-      const solution = await payer.solve(problem, response, headers.has("PoW-Solution"));
-      headers.set("PoW-Solution", solution);
+      headers.set("PoW-Solution", await payer.solve(problem, response, refused));
     } catch (error) {
       if (error instanceof CalpowError) error.response = response;
       throw error;
     }
-    const sentAt = performance.now();
-    response = await send();
-    payer.countRoundTrip((performance.now() - sentAt) / 1000);
   }
 }
 
-/** Solver of the challenges of one answer, with limits that hold for all of them together. */
+/** Payer for one answer: pays beforehand, and solves challenges, within limits that hold for all work together. */
 class Payer {
   hashes = 0;
   seconds = 0;
   sawExpired = false;
 
-  /** @param {SolveOptions & PowOptions} options */
-  constructor({ maxHashes = DEFAULT_MAX_HASHES, maxSeconds = DEFAULT_MAX_SECONDS, ...options }) {
+  /**
+   * @param {{url: string, key: string} | null} account  null to pay for challenges only
+   * @param {SolveOptions & PowOptions} options
+   */
+  constructor(account, { maxHashes = DEFAULT_MAX_HASHES, maxSeconds = DEFAULT_MAX_SECONDS, ...options }) {
+    this.account = account;
     this.maxHashes = maxHashes;
     this.maxSeconds = maxSeconds;
     this.options = options;
+  }
+
+  /** What is known of the URL, if it has asked for work and may be paid beforehand. */
+  get endpoint() {
+    return this.account ? endpoints.find(this.account.url, this.account.key) : undefined;
+  }
+
+  /**
+   * Return the value of the header PoW-Solution for the first sending; null if the request waits for a challenge.
+   *
+   * @returns {Promise<string | null>}
+   */
+  async prepay() {
+    const { endpoint } = this;
+    const { signal } = this.options;
+    signal?.throwIfAborted();
+    if (endpoint === undefined) return null;
+    minter.stop();
+    const prepayment = endpoint.withdraw(this.maxHashes);
+    if (prepayment === null) return null;
+    const { terms } = endpoint;
+    const { stamps, puzzle } = prepayment;
+    this.hashes += stamps.reduce((sum, { hashes }) => sum + hashes, 0);
+    const texts = stamps.map(({ text }) => text);
+    try {
+      if (puzzle !== null) texts.push(...(await this.search(puzzle, "", Infinity)));
+    } catch (error) {
+      endpoint.deposit(terms, stamps); // they were not sent
+      throw error;
+    }
+    this.mintInBackground();
+    return ["prepaid", ...texts].join(" ");
   }
 
   /**
@@ -140,30 +146,76 @@ class Payer {
    *
    * @param {Problem} problem
    * @param {Response} response
-   * @param {boolean} refused  whether the request had a solution already
+   * @param {string | null} refused  the solution that the request had already
    */
   async solve(problem, response, refused) {
     const challenge = readChallenge(problem.challenge);
-    if (refused && problem.type === "urn:calpow:problem:pow-required") {
+    if (refused !== null && problem.type === "urn:calpow:problem:pow-required") {
       throw new HeadersDropped("the server asks for work that was done: something drops the header PoW-Solution");
     }
-    const refusal = refused ? ` (the last solution was refused: ${reasonOf(problem)})` : "";
-    this.countWork(challenge, refusal);
+    this.learnFromChallenge(challenge, problem, response, refused);
+    const refusal = refused === null ? "" : ` (the last solution was refused: ${reasonOf(problem)})`;
     const expiresAfter = this.secondsToSolve(challenge, response);
-    const search = new Search(challenge, { ...this.options, maxSeconds: this.maxSeconds - this.seconds, expiresAfter });
+    const stamps = await this.search(challenge, refusal, expiresAfter);
+    this.mintInBackground();
+    return [challenge.token, ...stamps].join(" ");
+  }
+
+  /**
+   * Mint the stamps of a puzzle while the caller waits.
+   *
+   * @param {Readonly<Puzzle>} puzzle
+   * @param {string} refusal       the reason for which the last solution was refused, in brackets; may be empty
+   * @param {number} expiresAfter  seconds after which the stamps are of no use
+   */
+  async search(puzzle, refusal, expiresAfter) {
+    this.countWork(puzzle, refusal);
+    minter.stop();
+    const date = stampDate(this.endpoint?.serverTime ?? Date.now());
+    const limits = { maxSeconds: this.maxSeconds - this.seconds, expiresAfter };
+    const search = new Search(puzzle, { ...this.options, ...limits, date });
     const stamps = await search.run().catch((error) => {
-      throw refused && error instanceof SolvingTooLong ? this.tooLong(refusal) : error;
+      throw refusal && error instanceof SolvingTooLong ? this.tooLong(refusal) : error;
     });
     this.seconds += search.seconds;
-    return [challenge.token, ...stamps].join(" ");
+    return stamps;
+  }
+
+  /**
+   * @param {Challenge} challenge
+   * @param {Problem} problem
+   * @param {Response} response
+   * @param {string | null} refused
+   */
+  learnFromChallenge(challenge, problem, response, refused) {
+    if (this.account === null) return;
+    const { url, key } = this.account;
+    const terms = termsOf(challenge, response.headers.get("WWW-Authenticate"), key);
+    const wasPrepaid = refused?.startsWith("prepaid ") ?? false;
+    const reply = { problem: problem.type, wasPrepaid, date: dateOf(response) };
+    if (terms) endpoints.findOrAdd(url, key, terms).learnFromChallenge(terms, reply);
+  }
+
+  /** Take note of the price that an answer announces, and begin to mint for it. */
+  learnFromAnswer(/** @type {Response} */ response) {
+    const { endpoint } = this;
+    const announced = response.headers.get("PoW-Next") ?? "";
+    if (endpoint === undefined || !/^\d{1,15}$/.test(announced)) return;
+    endpoint.learnFromAnswer(Number(announced), dateOf(response));
+    this.mintInBackground();
+  }
+
+  mintInBackground() {
+    const { endpoint } = this;
+    if (endpoint !== undefined && this.options.workers !== 0) minter.begin(endpoint, this.maxHashes);
   }
 
   countRoundTrip(/** @type {number} */ seconds) {
     this.seconds += Math.min(seconds, 1);
   }
 
-  countWork(/** @type {Challenge} */ challenge, /** @type {string} */ refusal) {
-    this.hashes += challenge.expectedHashes;
+  countWork(/** @type {Readonly<Puzzle>} */ puzzle, /** @type {string} */ refusal) {
+    this.hashes += puzzle.expectedHashes;
     if (this.hashes > this.maxHashes) {
       const excess = `the answer takes about ${this.hashes} hashes, more than the limit of ${this.maxHashes}`;
       throw new WorkLimitExceeded(excess + refusal);
@@ -181,14 +233,13 @@ class Payer {
    * That clock may be wrong by hours, so a challenge that has expired by it alone is tried once (decision 0029).
    */
   secondsToSolve(/** @type {Challenge} */ challenge, /** @type {Response} */ response) {
-    const serverTime = Date.parse(response.headers.get("Date") ?? "");
-    const isServerTime = !Number.isNaN(serverTime);
-    const seconds = (challenge.expires - (isServerTime ? serverTime : Date.now())) / 1000;
-    if (seconds <= 0 && (isServerTime || this.sawExpired)) {
+    const serverTime = dateOf(response);
+    const seconds = (challenge.expires - (serverTime ?? Date.now())) / 1000;
+    if (seconds <= 0 && (serverTime !== null || this.sawExpired)) {
       throw new ChallengeExpired("the challenge had expired when it came: ask again, or set this machine's clock");
     }
     this.sawExpired ||= seconds <= 0;
-    return isServerTime ? seconds : Infinity;
+    return serverTime === null ? Infinity : seconds;
   }
 }
 
@@ -201,83 +252,6 @@ class Payer {
  */
 export async function solve(challenge, options = {}) {
   return new Search(isChecked(challenge) ? challenge : readChallenge(challenge), options).run();
-}
-
-/** The results of readChallenge. */
-const checked = new WeakSet();
-
-/**
- * @param {object} challenge
- * @returns {challenge is Challenge}
- */
-function isChecked(challenge) {
-  return checked.has(challenge);
-}
-
-/**
- * Check the "challenge" member of a 402's body. Throws MalformedChallenge or UnknownAlgorithm.
- *
- * @param {any} document
- * @returns {Readonly<Challenge>}
- */
-export function readChallenge(document) {
-  check(typeof document === "object" && document !== null, "document is not a JSON object");
-  const { token, id, algorithm, bits, count, expires } = document;
-  check(isMatch(token, /^[\w-]+\.[\w-]+\.[\w-]+$/) && token.length <= MAX_TOKEN_LENGTH, "token is not a JWT");
-  check(typeof algorithm === "string", "algorithm is not a string");
-  if (!ALGORITHMS.includes(algorithm)) {
-    throw new UnknownAlgorithm(`puzzle algorithm ${JSON.stringify(algorithm.slice(0, 40))} is not known here`);
-  }
-  check(isMatch(id, /^[!-9;-~]{1,128}$/), "id is not 1 to 128 printable characters without space and colon");
-  check(isWithin(bits, 1, MAX_BITS), `bits are not between 1 and ${MAX_BITS}`);
-  check(isWithin(count, 1, MAX_COUNT), `count is not between 1 and ${MAX_COUNT}`);
-  const challenge = {
-    ...{ token, id, algorithm, bits, count },
-    expires: readTime(expires),
-    cost: algorithm === "scrypt" ? readCost(document) : null,
-    expectedHashes: count * 2 ** bits,
-  };
-  checked.add(challenge);
-  return Object.freeze(challenge);
-}
-
-function readTime(/** @type {unknown} */ text) {
-  const fault = "expiry is not a time in UTC";
-  check(isMatch(text, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/), fault);
-  const time = Date.parse(text);
-  // Date.parse may read February 31 as March 3.
-  check(time >= 0 && new Date(time).toISOString() === text.replace("Z", ".000Z"), fault);
-  return time;
-}
-
-/** @returns {ScryptCost} */
-function readCost(/** @type {Record<string, any>} */ { n, r, p }) {
-  const isCost = isWithin(n, 2, 2 ** 30) && (n & (n - 1)) === 0 && isWithin(r, 1, 2 ** 20) && isWithin(p, 1, 16);
-  check(isCost && n < 2 ** (16 * r), "scrypt cost is absurd");
-  check(128 * r * Math.max(n + p, n * p) <= MAX_SCRYPT_MEMORY, "scrypt takes more than 64 MiB");
-  return { n, r, p };
-}
-
-/**
- * @param {boolean} isSound
- * @param {string} fault
- * @returns {asserts isSound}
- */
-function check(isSound, fault) {
-  if (!isSound) throw new MalformedChallenge(`the challenge's ${fault}: ask for a new one`);
-}
-
-/**
- * @param {unknown} value
- * @param {RegExp} pattern
- * @returns {value is string}
- */
-function isMatch(value, pattern) {
-  return typeof value === "string" && pattern.test(value);
-}
-
-function isWithin(/** @type {unknown} */ value, /** @type {number} */ least, /** @type {number} */ most) {
-  return typeof value === "number" && Number.isInteger(value) && value >= least && value <= most;
 }
 
 function checkKey(/** @type {string} */ key) {
@@ -321,212 +295,14 @@ function reasonOf(/** @type {Problem} */ problem) {
   return text.replace(/[^\x20-\x7e]+/g, " ").slice(0, 200);
 }
 
-// ---- Solving on the page and in workers -------------------------------------------------------------------------
-
-/**
- * A puzzle that is being solved, by this thread and by workers.
- *
- * This thread starts, in slices, and goes on until a worker has returned its first result. Tries are independent, so a
- * searcher needs to know only the stamp to search for: before each slice, it takes the open stamp with the fewest
- * searchers.
- */
-class Search {
-  hashes = 0;
-  workersStarted = false;
-  workersTookOver = false;
-  estimated = false;
-  isOver = false;
-  startedAt = performance.now();
-  date = new Date().toISOString().replace(/\D/g, "").slice(2, 14);
-  /** @type {Set<Worker>} */
-  workers = new Set();
-  finish = () => {};
-  /** @type {(reason: unknown) => void} */
-  fail = () => {};
-
-  /**
-   * @param {Readonly<Challenge>} challenge
-   * @param {SolveOptions & {expiresAfter?: number}} options
-   */
-  constructor(challenge, { signal, onProgress, maxSeconds = Infinity, workers, expiresAfter = Infinity }) {
-    this.challenge = challenge;
-    this.signal = signal;
-    this.onProgress = onProgress;
-    this.maxSeconds = maxSeconds;
-    this.expiresAfter = expiresAfter;
-    this.maxWorkers = Math.min(workers ?? globalThis.navigator?.hardwareConcurrency ?? 1, challenge.count);
-    this.left = challenge.count;
-    /** @type {(string | null)[]} */
-    this.stamps = new Array(challenge.count).fill(null);
-    /** @type {number[]} */
-    this.searchers = new Array(challenge.count).fill(0);
-    /** @type {Promise<void>} */
-    this.ended = new Promise((resolve, reject) => {
-      this.finish = resolve;
-      this.fail = reject;
-    });
-    this.ended.catch(() => {}); // not awaited if onProgress throws before the search has started
-  }
-
-  get seconds() {
-    return (performance.now() - this.startedAt) / 1000;
-  }
-
-  /** @returns {Promise<string[]>} */
-  async run() {
-    const { signal } = this;
-    signal?.throwIfAborted();
-    const cancel = () => this.fail(signal?.reason);
-    signal?.addEventListener("abort", cancel);
-    try {
-      this.report();
-      if (isSlow(this.challenge.cost)) this.startWorkers();
-      this.workersTookOver = this.workers.size > 0;
-      this.searchOnPage().catch(this.fail);
-      await this.ended;
-    } finally {
-      this.isOver = true;
-      signal?.removeEventListener("abort", cancel);
-      for (const worker of this.workers) worker.terminate();
-    }
-    return /** @type {string[]} */ (this.stamps);
-  }
-
-  report() {
-    const { left, hashes, challenge, seconds } = this;
-    const { bits, count } = challenge;
-    const secondsLeft = hashes ? (seconds / hashes) * left * 2 ** bits : null;
-    if (left) this.checkTime(seconds, secondsLeft ?? 0);
-    this.onProgress?.({ found: count - left, count, seconds, secondsLeft, hashes, challenge });
-  }
-
-  checkTime(/** @type {number} */ seconds, /** @type {number} */ secondsLeft) {
-    // The speed of the first moments is not representative.
-    const isFirstEstimate = !this.estimated && seconds > 1;
-    this.estimated ||= isFirstEstimate;
-    const expected = isFirstEstimate ? seconds + secondsLeft : seconds;
-    const takes = `the puzzle takes about ${expected.toFixed(1)} s here`;
-    if (expected > this.expiresAfter) throw new ChallengeExpired(`${takes}: the challenge expires before it is solved`);
-    if (expected > this.maxSeconds) {
-      throw new SolvingTooLong(`${takes}, more than the ${+this.maxSeconds.toFixed(1)} s allowed`);
-    }
-  }
-
-  /** @param {(job: Job) => Slice | Promise<Slice>} searcher */
-  async searchOnce(searcher) {
-    const { stamps, searchers } = this;
-    const open = [...stamps.keys()].filter((ext) => stamps[ext] === null);
-    const ext = open.reduce((best, other) => (searchers[other] < searchers[best] ? other : best));
-    searchers[ext]++;
-    try {
-      const slice = await searcher(this.jobFor(ext));
-      if (!this.isOver) this.record(ext, slice);
-    } finally {
-      searchers[ext]--;
-    }
-  }
-
-  /** @returns {Job} */
-  jobFor(/** @type {number} */ ext) {
-    const { algorithm, bits, cost, id } = this.challenge;
-    return { algorithm, bits, cost, fields: `1:${bits}:${this.date}:${id}:${ext}:` };
-  }
-
-  record(/** @type {number} */ ext, /** @type {Slice} */ { stamp, hashes }) {
-    this.hashes += hashes;
-    if (stamp !== null && this.stamps[ext] === null) {
-      this.stamps[ext] = stamp;
-      this.left--;
-    }
-    this.report();
-    if (this.left === 0) this.finish();
-  }
-
-  async searchOnPage() {
-    while (!this.isOver && !this.workersTookOver && this.left) {
-      await this.searchOnce((job) => searchSlice(job, PAGE_SLICE));
-      const isWorthWorkers = performance.now() - this.startedAt > PAGE_ONLY_TIME;
-      if (!this.workersStarted && this.left && isWorthWorkers) this.startWorkers();
-      await nextTask();
-    }
-  }
-
-  async searchInWorker(/** @type {Worker} */ worker) {
-    try {
-      while (!this.isOver && this.left) {
-        await this.searchOnce((job) => runInWorker(worker, job));
-        this.workersTookOver = true;
-      }
-    } catch (error) {
-      if (!(error instanceof WorkerLost)) throw error;
-      this.workers.delete(worker);
-      if (this.workers.size > 0 || !this.workersTookOver) return;
-      this.workersTookOver = false;
-      await this.searchOnPage();
-    }
-  }
-
-  startWorkers() {
-    this.workersStarted = true;
-    for (let index = 0; index < this.maxWorkers; index++) {
-      const worker = startWorker();
-      if (worker === null) return;
-      this.workers.add(worker);
-      this.searchInWorker(worker).catch(this.fail);
-    }
-  }
+/** Return the URL of a request, with its page's address as base. */
+function urlOf(/** @type {string | URL | Request} */ input) {
+  if (input instanceof Request) return input.url;
+  return new URL(input, globalThis.document?.baseURI ?? globalThis.location?.href).href;
 }
 
-/** Return whether one digest would delay the page's next frame. */
-function isSlow(/** @type {ScryptCost | null} */ cost) {
-  return cost !== null && cost.n * cost.r * cost.p > MAX_SCRYPT_ON_PAGE;
-}
-
-/** Let the page handle its events. A timer would wait for 4 ms, and for a second in a tab in the background. */
-function nextTask() {
-  return new Promise((resolve) => {
-    const { port1, port2 } = new MessageChannel();
-    port1.onmessage = () => resolve(port1.close());
-    port2.postMessage(null);
-  });
-}
-
-class WorkerLost extends Error {}
-
-/** @type {string | undefined} */
-let workerScript;
-
-/** Return the URL of the worker's script. It has to be of the page's origin; modules that it imports do not. */
-function scriptForWorkers() {
-  const here = import.meta.url;
-  if (new URL(here).origin === globalThis.location.origin) return here;
-  return URL.createObjectURL(new Blob([`import ${JSON.stringify(here)};`], { type: "text/javascript" }));
-}
-
-/** Start a worker that runs this file, or return null if there can be none. */
-function startWorker() {
-  if (typeof Worker === "undefined") return null;
-  try {
-    workerScript ??= scriptForWorkers();
-    return new Worker(workerScript, { type: "module", name: WORKER_NAME });
-  } catch {
-    return null; // forbidden by the page's Content-Security-Policy
-  }
-}
-
-/** @returns {Promise<Slice>} */
-function runInWorker(/** @type {Worker} */ worker, /** @type {Job} */ job) {
-  return new Promise((resolve, reject) => {
-    worker.onmessage = ({ data }) => resolve(data);
-    worker.onerror = (event) => {
-      event.preventDefault();
-      worker.terminate();
-      reject(new WorkerLost(event.message));
-    };
-    worker.postMessage(job);
-  });
-}
-
-if ("WorkerGlobalScope" in globalThis && self.name === WORKER_NAME) {
-  self.onmessage = ({ data }) => self.postMessage(searchSlice(data, WORKER_SLICE));
+/** Return the time of a response by the server's clock, in milliseconds since 1970; null if it cannot be read. */
+function dateOf(/** @type {Response} */ response) {
+  const time = Date.parse(response.headers.get("Date") ?? "");
+  return Number.isNaN(time) ? null : time;
 }

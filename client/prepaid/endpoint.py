@@ -64,7 +64,8 @@ class Endpoint:
         """
         from_stock = Prepayment(self.usable_stock, None)
         missing = self.next_hashes - from_stock.stock_hashes
-        return self.terms.puzzle(missing, self.terms.max_stamps - len(from_stock.stamps)) if missing > 0 else None
+        room = self.terms.max_stamps - len(from_stock.stamps)
+        return self.terms.puzzle(missing, room, self.next_hashes) if missing > 0 else None
 
     def with_stamps(self, terms: PrepaidTerms, minted: StampBatch) -> Endpoint:
         """Return the endpoint with stamps added to its stock, unless its terms have changed since."""
@@ -73,9 +74,10 @@ class Endpoint:
     def after_challenge(self, terms: PrepaidTerms, reply: Reply) -> Endpoint:
         """Return the endpoint after a 402 with these terms."""
         if self.terms.accepts_stamps_of(terms):
-            # The challenge for a rest may have fewer stamps than the server reads.
+            # A rest may have fewer stamps than the server reads, and smaller ones than its other challenges.
             most = max(terms.max_stamps, self.terms.max_stamps)
-            endpoint = replace(self, terms=replace(terms, max_stamps=most))
+            bits = self.terms.bits if reply.problem == "more-required" else terms.bits
+            endpoint = replace(self, terms=replace(terms, max_stamps=most, bits=bits))
         else:
             endpoint = replace(self, terms=terms, stock=(), refuses_stamps=False)
         if reply.was_prepaid and reply.problem not in ("more-required", "challenge-spent"):

@@ -9,40 +9,53 @@ from dataclasses import dataclass, field
 from calpow.puzzle.algorithms import ScryptCost
 from calpow.puzzle.errors import PuzzleError
 from calpow.puzzle.prepaid import prepaid_resource
-from calpow.puzzle.puzzle import LEAST_STAMPS, MAX_BITS, Puzzle
+from calpow.puzzle.puzzle import FEWEST_STAMPS, LEAST_STAMPS, MAX_BITS, Puzzle
 
 
 @dataclass(frozen=True, slots=True)
 class PrepaidTerms:
-    """The server's terms for prepaid stamps: their resource, algorithm and cost, and how many one request may have."""
+    """The server's terms for prepaid stamps.
+
+    max_stamps: the most that one request may have.
+    bits: those of the server's own stamps. To begin a stamp takes time, and so does verifying one: prepaid stamps are
+        as large and few where that leaves FEWEST_STAMPS of them.
+    """
 
     resource: str
     algorithm: str
     cost: ScryptCost | None
     max_stamps: int
+    bits: int = 1
 
     @classmethod
     def of_challenge(cls, realm: str, key: str, puzzle: Puzzle) -> PrepaidTerms:
         """Return the terms of a server that has sent a challenge with this realm and puzzle."""
         # Where a digest is expensive, a server reads no more stamps than its puzzles have: in [least, 2 least).
         max_stamps = 2 * LEAST_STAMPS - 1 if puzzle.cost is None else (1 << puzzle.count.bit_length()) - 1
-        return cls(prepaid_resource(realm, key), puzzle.algorithm, puzzle.cost, max_stamps)
+        return cls(prepaid_resource(realm, key), puzzle.algorithm, puzzle.cost, max_stamps, puzzle.bits)
 
     def accepts_stamps_of(self, other: PrepaidTerms) -> bool:
         """Return whether stamps that were minted for the other terms are good for these."""
         return (self.resource, self.algorithm, self.cost) == (other.resource, other.algorithm, other.cost)
 
-    def puzzle(self, hashes: int, max_count: int) -> Puzzle | None:
-        """Return the smallest puzzle of at least `hashes` and at most `max_count` stamps; None if there is none."""
-        if max_count < 1:
+    def puzzle(self, hashes: int, max_count: int, price: int = 0) -> Puzzle | None:
+        """Return the smallest puzzle of at least `hashes` and at most `max_count` stamps; None if there is none.
+
+        price: the price that `hashes` are a part of, if they are.
+        """
+        if hashes > max_count << MAX_BITS:
             return None
-        bits = next((bits for bits in range(1, MAX_BITS + 1) if hashes <= max_count << bits), None)
-        if bits is None:
-            return None
+        large = min(self.bits, _bits_of(max(price, hashes), 2 * FEWEST_STAMPS - 1), _bits_of(hashes, 1))
+        bits = max(_bits_of(hashes, max_count), large)
         try:
             return Puzzle(self.algorithm, self.resource, bits, max(1, -(-hashes >> bits)), self.cost)
         except PuzzleError:
             return None
+
+
+def _bits_of(hashes: int, max_count: int) -> int:
+    """Return the bits, at least one, with which `max_count` stamps are no fewer than `hashes`."""
+    return max(1, (-(-hashes // max_count) - 1).bit_length())
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,10 @@ from tests.support.guarded import Protected
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("puzzle", "handler", "archiver", "client")
-BROWSER_MODULES = {"calpow.js", "mint.js", "vectors.js"}
+BROWSER_MODULES = {
+    f"{name}.js"
+    for name in ("calpow", "challenge", "errors", "mint", "minter", "prepaid", "solver", "vectors", "worker", "workers")
+}
 REPORT_FILES = {"report.css", "report.html.j2"}
 # The group keeps the tests on one process, so that the wheel is built once.
 pytestmark = pytest.mark.xdist_group("wheel")

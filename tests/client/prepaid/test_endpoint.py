@@ -56,6 +56,20 @@ def test_the_small_challenge_of_a_rest_does_not_change_how_many_stamps_a_server_
     assert Endpoint(SCRYPT).after_challenge(rest, demand("more-required")).terms.max_stamps == 31
 
 
+def test_a_stock_that_lacks_a_part_of_the_price_is_filled_with_stamps_of_the_server_s_size() -> None:
+    for held in range(5):
+        stock = (batch(held, held << 13),)
+        puzzle = Endpoint(replace(TERMS, bits=13), next_hashes=5 << 13, stock=stock).shortfall()
+        assert puzzle is not None
+        assert (puzzle.bits, puzzle.count) == (13, 5 - held)
+
+
+def test_the_small_stamps_of_a_rest_do_not_change_how_large_prepaid_ones_are() -> None:
+    endpoint = Endpoint(replace(TERMS, bits=13)).after_challenge(replace(TERMS, bits=9), demand("more-required"))
+    assert endpoint.terms.bits == 13
+    assert endpoint.after_challenge(replace(TERMS, bits=9), demand("pow-required")).terms.bits == 9
+
+
 def test_another_kind_of_challenge_empties_the_stock_and_is_paid_for_beforehand_again() -> None:
     endpoint = Endpoint(TERMS, stock=(batch(),), refuses_stamps=True).after_challenge(OTHER_DEPLOYMENT, demand())
     assert (endpoint.terms, endpoint.stock, endpoint.refuses_stamps) == (OTHER_DEPLOYMENT, (), False)

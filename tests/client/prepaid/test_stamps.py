@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -53,3 +54,18 @@ def test_a_prepayment_adds_up() -> None:
     prepayment = Prepayment(batches, TERMS.puzzle(16, 31))
     assert prepayment.stamps == ("a", "b", "c")
     assert (prepayment.stock_hashes, prepayment.hashes) == (12, 28)
+
+
+@pytest.mark.parametrize("count", range(4, 32))
+def test_a_price_is_met_exactly_with_the_few_stamps_that_the_server_itself_asks_for(count: int) -> None:
+    challenge = Puzzle("hashcash-sha1", "5f0c", 13, count)
+    terms = PrepaidTerms.of_challenge("digits@9f2c41", "key", challenge)
+    assert terms.puzzle(challenge.expected_hashes, 31) == replace(challenge, resource=terms.resource)
+
+
+def test_a_price_below_the_stamps_of_the_server_takes_at_least_four_smaller_ones() -> None:
+    for hashes in range(8, 1 << 13):
+        puzzle = replace(TERMS, bits=13).puzzle(hashes, 31)
+        assert puzzle is not None
+        assert 4 <= puzzle.count <= 7
+        assert hashes <= puzzle.expected_hashes <= 1.25 * hashes + 1
