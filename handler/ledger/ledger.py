@@ -105,13 +105,14 @@ class AccountSummary(NamedTuple):
 
 
 class Use(NamedTuple):
-    """One attempt to spend a solution on a request.
+    """One attempt of an account to spend a solution on a request.
 
     `ids` are the ids that are spent together, without repetition: those of the challenge, or one for each prepaid
     stamp. `digest` is the exact digest of the request. The ledger remembers the ids until `expires`, in seconds since
     the epoch. `withheld` is the name of the solution whose withheld answer this one pays for, if there is one.
     """
 
+    account: str
     solution: str
     ids: tuple[str, ...]
     digest: str
@@ -213,6 +214,9 @@ class Ledger(Protocol):
     What a method has written survives the end of every process. Keys, rules and modes survive a power failure as well.
     It may lose other changes of the last second: accounts are then as they were before, and solutions that were spent
     in it can be spent once more. Decision 0051.
+
+    Ids and solutions are an account's own: a challenge is issued to one account, and a prepaid stamp is minted for one
+    of its keys, so that the gate accepts neither from another. The ledger may keep those of two accounts apart.
 
     An id is unknown, then used (up to MOST_USES times), then spent. The ledger remembers an id until the latest
     `expires` that came with a fresh use or with its spending, and may forget it afterwards. A forgotten id counts as
@@ -322,6 +326,7 @@ class Ledger(Protocol):
     def charge(self, model: str, changes: Mapping[str, HistoryChange]) -> None:
         """Change the histories of accounts, by name, for answers that were given without payment.
 
-        Each function maps the account's history to the next one, and may be called more than once. All changes are
-        written or none is. The version of each account increases by one.
+        Each function maps the account's history to the next one, and may be called more than once. Where one raises, or
+        a sum cannot be kept, nothing is written. The change of each account is atomic; where the ledger fails between
+        two, those of the first accounts are written. The version of each account increases by one.
         """

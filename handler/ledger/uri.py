@@ -1,6 +1,7 @@
 """The URI that names a ledger: its default, and opening the ledger that it names."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from calpow.handler.errors import LedgerError
@@ -10,7 +11,9 @@ from calpow.handler.ledger.sqlite import SqliteLedger
 DEFAULT_URI = "sqlite:///~/.calpow/ledger.db"
 URI_VARIABLE = "CALPOW_LEDGER"
 
-_SUPPORTED = "give sqlite:///relative/path or sqlite:////absolute/path"
+REDIS = ("redis", "rediss")
+
+_SUPPORTED = "give sqlite:///relative/path, sqlite:////absolute/path or redis://host:port/0"
 
 
 def ledger_uri(explicit: str | None) -> str:
@@ -24,6 +27,8 @@ def open_ledger(uri: str) -> Ledger:
     A relative path counts from the current working directory. Raises LedgerError when the URI does not name a ledger.
     """
     scheme, separator, rest = uri.partition("://")
+    if separator and scheme in REDIS:
+        return _open_redis(uri)
     if not separator or scheme != "sqlite":
         raise LedgerError(f"no ledger for {scheme + separator or 'an empty URI'}: {_SUPPORTED}")
     if not rest.startswith("/") or rest.endswith("/"):
@@ -34,6 +39,15 @@ def open_ledger(uri: str) -> Ledger:
         return SqliteLedger(Path(rest[1:]).expanduser().absolute())
     except RuntimeError as error:
         raise LedgerError(f"the ledger's URI {uri} names no home directory: {_SUPPORTED}") from error
+
+
+def _open_redis(uri: str) -> Ledger:
+    """Return a ledger in Redis. The client is imported here: whoever has no such ledger need not have it."""
+    if find_spec("redis") is None:
+        raise LedgerError("a ledger in Redis needs the package redis: pip install 'calpow[redis]', on every node")
+    from calpow.handler.ledger.redis_ledger import RedisLedger
+
+    return RedisLedger(uri)
 
 
 def shared_uri(explicit: str | None) -> str:

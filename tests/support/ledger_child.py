@@ -37,8 +37,8 @@ def until_done(action: Callable[[], T]) -> T:
     return action()
 
 
-def use(*ids: str) -> Use:
-    return Use("+".join(ids), ids, "d", time.time() + 600)
+def use(account: str, *ids: str) -> Use:
+    return Use(account, "+".join(ids), ids, "d", time.time() + 600)
 
 
 def charged(past: History) -> History:
@@ -73,7 +73,7 @@ def settle(ledger: Ledger, account: str, *uses: Use) -> bool:
 def charge(ledger: Ledger, account: str) -> int:
     """Settle one use of a new id, and return the number of conflicts with others that settle the same account."""
     conflicts = 0
-    while not settle(ledger, account, use(os.urandom(16).hex())):
+    while not settle(ledger, account, use(account, os.urandom(16).hex())):
         conflicts += 1
     return conflicts
 
@@ -127,7 +127,7 @@ def replay(ledger: Ledger, account: str, attempts: str, *ids: str) -> dict[str, 
     admitted: list[Admission] = []
 
     def attempt() -> int:
-        attempted = use(*ids)
+        attempted = use(account, *ids)
         (result,) = until_done(lambda: ledger.admit([attempted], now=time.time()))
         admitted.append(result.admission)
         written = False
@@ -145,7 +145,7 @@ def admit(ledger: Ledger, attempts: str, *ids: str) -> dict[str, int]:
     """Admit one solution from many threads, and never settle it."""
 
     def attempt() -> int:
-        (result,) = until_done(lambda: ledger.admit([use(*ids)], now=time.time()))
+        (result,) = until_done(lambda: ledger.admit([use("ada", *ids)], now=time.time()))
         return result.admission is Admission.FRESH
 
     return {"fresh": in_threads(int(attempts), attempt)}
@@ -169,7 +169,7 @@ def stream(ledger: Ledger, account: str) -> dict[str, int]:
     """Admit and settle until killed, and print every step."""
     for turn in range(1_000_000):
         names = [f"{os.getpid()}-{turn}-{index}" for index in range(BATCH)]
-        uses = [use(f"{name}-a", f"{name}-b") for name in names]
+        uses = [use(account, f"{name}-a", f"{name}-b") for name in names]
         ids = [name for pair in uses for name in pair.ids]
         print("admitting", *ids, flush=True)
         assert [result.admission for result in ledger.admit(uses, now=time.time())] == [Admission.FRESH] * BATCH

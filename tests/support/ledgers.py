@@ -42,9 +42,10 @@ def use(
     digest: str = "d",
     expires: float = NOW + 900,
     withheld: str | None = None,
+    account: str = "ada",
 ) -> Use:
-    """Return a use whose solution is named after its ids."""
-    return Use("+".join(ids) if solution is None else solution, ids, digest, expires, withheld)
+    """Return a use of an account, whose solution is named after its ids."""
+    return Use(account, "+".join(ids) if solution is None else solution, ids, digest, expires, withheld)
 
 
 def admit(ledger: Ledger, *uses: Use, now: float = NOW) -> list[Admission]:

@@ -1,6 +1,7 @@
 """Real processes and threads at one ledger: nothing settled is lost, and nothing is spent or won twice."""
 
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -53,7 +54,9 @@ def test_of_200_simultaneous_uses_of_one_solution_five_run_at_most_and_one_wins(
     assert set(ledger.standing(MODEL, "ada", ids).outcomes) == set(ids)
 
 
-def test_one_solution_is_spent_once_however_many_accounts_settle_it(uri: str) -> None:
+def test_one_solution_is_spent_once_however_many_accounts_settle_it(tmp_path: Path) -> None:
+    """Of SQLite's ledger; others may keep the ids of accounts apart, and the gate refuses one account's to another."""
+    uri = f"sqlite:///{tmp_path}/ledger.db"
     accounts = [f"account{index}" for index in range(PROCESSES)]
     results = run_children([["replay", uri, account, "10", *IDS] for account in accounts])
     assert sum(result["won"] for result in results) == 1

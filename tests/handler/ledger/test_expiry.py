@@ -1,4 +1,6 @@
-"""Ids and outcomes are remembered until they expire, and are deleted then."""
+"""Ids and outcomes are remembered until they expire; SQLite's ledger deletes them then, by the time it is told."""
+
+from pathlib import Path
 
 import pytest
 
@@ -7,6 +9,7 @@ from calpow.handler.ledger.ledger import (
     Admission,
     Ledger,
 )
+from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledgers import (
     NOW,
     admit,
@@ -23,6 +26,11 @@ SPENT = Admission.SPENT
 EXHAUSTED = Admission.EXHAUSTED
 
 
+@pytest.fixture
+def sqlite_ledger(tmp_path: Path) -> Ledger:
+    return open_ledger(f"sqlite:///{tmp_path}/ledger.db")
+
+
 def churn(ledger: Ledger, now: float) -> None:
     """Use the ledger often enough that it deletes everything that has expired."""
     for index in range(30):
@@ -37,16 +45,24 @@ def test_a_spent_id_is_remembered_until_it_expires(ledger: Ledger) -> None:
     assert outcomes(ledger, "a", "b") == {"a": outcome, "b": outcome}
     assert admit(ledger, use("a"), use("a", "b"), now=NOW + 899.9) == [SPENT, SPENT]
     assert not settle(ledger, spending(use("a")), now=NOW + 899.9)
-    churn(ledger, NOW + 900)
-    assert outcomes(ledger, "a", "b") == {}
+
+
+def test_a_spent_id_is_deleted_when_it_has_expired(sqlite_ledger: Ledger) -> None:
+    spend(sqlite_ledger, use("a", "b", expires=NOW + 900))
+    churn(sqlite_ledger, NOW + 900)
+    assert outcomes(sqlite_ledger, "a", "b") == {}
 
 
 def test_a_used_id_is_remembered_until_it_expires(ledger: Ledger) -> None:
     admit(ledger, *[use("a", expires=NOW + 900)] * MOST_USES)
     churn(ledger, NOW + 899.9)
     assert admit(ledger, use("a"), now=NOW + 899.9) == [EXHAUSTED]
-    churn(ledger, NOW + 900)
-    assert admit(ledger, use("a"), now=NOW + 900) == [FRESH]
+
+
+def test_a_used_id_is_deleted_when_it_has_expired(sqlite_ledger: Ledger) -> None:
+    admit(sqlite_ledger, *[use("a", expires=NOW + 900)] * MOST_USES)
+    churn(sqlite_ledger, NOW + 900)
+    assert admit(sqlite_ledger, use("a"), now=NOW + 900) == [FRESH]
 
 
 @pytest.mark.parametrize("order", [(900, 300, 100), (100, 900, 300), (100, 300, 900)])

@@ -119,7 +119,7 @@ class Accounting(RuleBasedStateMachine):
     @rule(wanted=st.lists(st.tuples(SOLUTIONS, DIGESTS, st.none() | SOLUTIONS), min_size=1, max_size=5))
     def admit(self, wanted: list[tuple[tuple[str, ...], str, tuple[str, ...] | None]]) -> None:
         uses = [
-            Use("".join(ids), ids, digest, FOREVER, None if withheld is None else "".join(withheld))
+            Use("ada", "".join(ids), ids, digest, FOREVER, None if withheld is None else "".join(withheld))
             for ids, digest, withheld in wanted
         ]
         expected = [self.books.admit(use, self.now) for use in uses]

@@ -1,0 +1,115 @@
+"""The connection to Redis, Valkey or a cluster of either: its URI, its time limit, and its failures in one line."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from calpow.handler.errors import LedgerError, LedgerUnavailable
+from calpow.puzzle.process_local import ProcessLocal
+
+DEFAULT_TIMEOUT = 0.1
+DEFAULT_PREFIX = "calpow"
+# Of a message of the server, which may quote what it was sent.
+_LONGEST_MESSAGE = 120
+
+Value = bytes | str | int | float
+
+
+class Script(NamedTuple):
+    """One run of a Lua script on the keys of one slot."""
+
+    text: str
+    keys: Sequence[str]
+    arguments: Sequence[Value] = ()
+
+    @property
+    def command(self) -> tuple[Value, ...]:
+        """The command that runs it. Redis keeps the compiled script, and a restarted server needs none loaded."""
+        return ("EVAL", self.text, len(self.keys), *self.keys, *self.arguments)
+
+
+class RedisClient:
+    """Runs commands and scripts on the server or the cluster of a URI, each within a time limit.
+
+    The URI is that of redis-py, with the parameters `prefix` (of all keys), `timeout` in seconds and `cluster=true`
+    beside those of redis-py, such as `ssl_ca_certs`. Nothing is connected before the first command. A command is never
+    sent twice: whether a lost one has been run is not known. Safe with threads and forks.
+    """
+
+    def __init__(self, uri: str) -> None:
+        """Raise LedgerError where the URI is none."""
+        parts = urlsplit(uri)
+        options = dict(parse_qsl(parts.query))
+        self.prefix = options.pop("prefix", DEFAULT_PREFIX)
+        try:
+            self._timeout = float(options.pop("timeout", DEFAULT_TIMEOUT))
+            # The password of the URI is in no message.
+            self._place = f"{parts.scheme}://{parts.hostname}:{parts.port or 6379}"
+        except ValueError as error:
+            raise LedgerError(f"the ledger's URI has a port or a timeout that is no number: {error}") from None
+        self.is_cluster = options.pop("cluster", "false") == "true"
+        if not parts.hostname or self._timeout <= 0:
+            raise LedgerError(f"{self._place} is no ledger: give redis://host:port/0 or rediss://host:port/0")
+        self._url = urlunsplit(parts._replace(query=urlencode(options)))
+        self._connected: ProcessLocal[_Connected] = ProcessLocal(_Connected)
+
+    def call(self, *command: Value) -> Any:
+        """Run one command and return its result. Raises LedgerUnavailable."""
+        return self._run([command])[0]
+
+    def calls(self, commands: Sequence[Sequence[Value]]) -> list[Any]:
+        """Run commands, in one round trip unless in a cluster, and return their results. Raises LedgerUnavailable."""
+        return self._run(commands) if commands else []
+
+    def script(self, script: Script) -> Any:
+        """Run one script and return its result. Raises LedgerUnavailable."""
+        return self._run([script.command])[0]
+
+    def scripts(self, scripts: Sequence[Script]) -> list[Any]:
+        """Run scripts one after another, each of them atomically, as `calls` does."""
+        return self.calls([script.command for script in scripts])
+
+    def _run(self, commands: Sequence[Sequence[Value]]) -> list[Any]:
+        try:
+            client = self._connected.get().client(self)
+            if self.is_cluster or len(commands) == 1:
+                return [client.execute_command(*command) for command in commands]
+            pipeline = client.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            return list(pipeline.execute())
+        except (redis.RedisError, OSError) as error:
+            message = " ".join(str(error).split())[:_LONGEST_MESSAGE]
+            raise LedgerUnavailable(
+                f"the ledger {self._place} is unavailable: {type(error).__name__}: {message}"
+            ) from None
+
+    def connect(self) -> Any:
+        """Return a client of redis-py. A cluster's asks the cluster for its nodes."""
+        limits: dict[str, Any] = {
+            "socket_timeout": self._timeout,
+            "socket_connect_timeout": self._timeout,
+            "retry": Retry(NoBackoff(), 0),
+        }
+        if self.is_cluster:
+            return redis.RedisCluster.from_url(self._url, **limits)
+        return redis.Redis.from_url(self._url, **limits)
+
+
+class _Connected:
+    """The client of one process, once there is one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._client: Any = None
+
+    def client(self, maker: RedisClient) -> Any:
+        with self._lock:
+            if self._client is None:
+                self._client = maker.connect()
+            return self._client

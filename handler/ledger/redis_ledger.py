@@ -1,0 +1,394 @@
+"""The ledger of many machines: Redis, Valkey, or a cluster of either.
+
+All keys of an account lie in one slot, so that each change of it is one script. What a method has written is as durable
+as the server is configured to make it: decision 0055.
+"""
+
+import secrets
+import struct
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+
+from calpow.handler.errors import LedgerError, LedgerUnavailable
+from calpow.handler.ledger import redis_scripts
+from calpow.handler.ledger.api_key import ApiKey, check_account
+from calpow.handler.ledger.history import History
+from calpow.handler.ledger.ledger import (
+    FAILURE_SECONDS,
+    MOST_FAILURES,
+    MOST_USES,
+    NEW_ACCOUNT,
+    RETRY_SECONDS,
+    Account,
+    AccountSummary,
+    Admission,
+    HistoryChange,
+    Key,
+    KeyHolder,
+    KeyRecord,
+    Outcome,
+    Rule,
+    Secret,
+    Settlement,
+    Standing,
+    Use,
+    UseResult,
+)
+from calpow.handler.ledger.redis_client import RedisClient, Script, Value
+
+# Attempts to charge an account that other workers keep changing.
+MOST_CONFLICTS = 32
+# Accounts that are read at once.
+_PAGE = 500
+_ADMISSIONS = {admission.value.encode(): admission for admission in Admission}
+# Lengths in front of the parts of a value of several parts.
+_LENGTH = struct.Struct("<I")
+_OUTCOME = struct.Struct("<dqqq")
+
+
+class RedisLedger:
+    """A `Ledger` in the server or cluster of a URI."""
+
+    def __init__(self, uri: str) -> None:
+        self._redis = RedisClient(uri)
+
+    def deployment(self) -> str:
+        """Return the name of this deployment."""
+        key = self._key("deployment")
+        self._redis.call("SET", key, secrets.token_hex(3), "NX")
+        return str(self._redis.call("GET", key).decode())
+
+    def secrets(self) -> tuple[Secret, ...]:
+        """Return the signing secrets, oldest first."""
+        found = self._redis.script(Script(redis_scripts.SECRETS, [self._key("secrets")], [_packed_secret(_secret())]))
+        return tuple(map(_read_secret, found))
+
+    def rotate_secret(self) -> Secret:
+        """Add a signing secret, and forget all others but the newest."""
+        secret = _secret()
+        self.secrets()
+        self._redis.script(Script(redis_scripts.ROTATE, [self._key("secrets")], [_packed_secret(secret)]))
+        return secret
+
+    def add_key(self, account: str) -> str:
+        """Create a key and return it in clear."""
+        check_account(account)
+        key = ApiKey.generate()
+        while not self._is_added(KeyRecord(key.id, key.digest, account, time.time(), None)):
+            key = ApiKey.generate()
+        return key.text
+
+    def restore_keys(self, records: Sequence[KeyRecord]) -> None:
+        """Add keys of another ledger."""
+        for record in records:
+            check_account(record.account)
+        for record in records:
+            self._is_added(record)
+
+    def key_records(self) -> tuple[KeyRecord, ...]:
+        """Return all keys with their digests, oldest first."""
+        ids = sorted(name.decode() for name in self._redis.call("SMEMBERS", self._key("keys")))
+        fields = ("digest", "account", "created", "revoked")
+        found = self._redis.calls([("HMGET", self._key("key", name), *fields) for name in ids])
+        records = [_read_key(name, row) for name, row in zip(ids, found, strict=True) if row[0] is not None]
+        return tuple(sorted(records, key=lambda record: (record.created, record.id)))
+
+    def keys(self) -> tuple[Key, ...]:
+        """Return all keys, oldest first."""
+        return tuple(Key(record.id, record.account, record.created, record.revoked) for record in self.key_records())
+
+    def revoke_key(self, key_id: str) -> None:
+        """Revoke a key."""
+        name = key_id if key_id.isascii() else ""
+        if not self._redis.script(Script(redis_scripts.REVOKE_KEY, [self._key("key", name)], [repr(time.time())])):
+            raise LedgerError(f"there is no key {key_id!r} in this ledger: `calpow keys list` shows those there are")
+
+    def account_of(self, key: str) -> str | None:
+        """Return the account of a key, or None."""
+        return self._accounts_of([key])[0]
+
+    def holders(self, model: str, presented: Sequence[tuple[str, Sequence[str]]]) -> list[KeyHolder | None]:
+        """Return the holder of each key, or None."""
+        accounts = self._accounts_of([key for key, _ in presented])
+        known = [(account, ids) for account, (_, ids) in zip(accounts, presented, strict=True) if account is not None]
+        found = iter(self._standings(model, known))
+        holders: list[KeyHolder | None] = []
+        for account in accounts:
+            if account is None:
+                holders.append(None)
+            else:
+                rule, standing = next(found)
+                holders.append(KeyHolder(account, standing, rule))
+        return holders
+
+    def rule(self, account: str) -> Rule:
+        """Return the operator's rule for an account."""
+        return _read_rule(self._redis.call("GET", self._of(account, "rule")))
+
+    def rules(self) -> Mapping[str, Rule]:
+        """Return the rules that operators have set, by account."""
+        found = self._redis.call("HGETALL", self._key("rules"))
+        return {account.decode(): _read_rule(rule) for account, rule in sorted(found.items())}
+
+    def set_rule(self, account: str, rule: Rule) -> None:
+        """Set the operator's rule for an account."""
+        check_account(account)
+        self._redis.call("SET", self._of(account, "rule"), rule.value)
+        self._redis.call("HSET", self._key("rules"), account, rule.value)
+
+    def mode(self, model: str) -> str | None:
+        """Return the mode that an operator has set for a model, or None."""
+        mode = self._redis.call("HGET", self._key("modes"), model)
+        return None if mode is None else str(mode.decode())
+
+    def set_mode(self, model: str, mode: str | None) -> None:
+        """Set the mode of a model, or leave it to the archive."""
+        if mode is None:
+            self._redis.call("HDEL", self._key("modes"), model)
+        else:
+            self._redis.call("HSET", self._key("modes"), model, mode)
+
+    def modes(self) -> Mapping[str, str]:
+        """Return the modes that operators have set, by model."""
+        found = self._redis.call("HGETALL", self._key("modes"))
+        return {model.decode(): mode.decode() for model, mode in sorted(found.items())}
+
+    def models(self) -> list[str]:
+        """Return the names of the models that have accounts."""
+        return sorted(model.decode() for model in self._redis.call("SMEMBERS", self._key("models")))
+
+    def summaries(self, model: str) -> Iterator[AccountSummary]:
+        """Yield all accounts of a model, in the order of their names."""
+        names = sorted(name.decode() for name in self._redis.call("SMEMBERS", self._key("accounts", model)))
+        for start in range(0, len(names), _PAGE):
+            page = names[start : start + _PAGE]
+            found = self._redis.calls([("HMGET", self._of(name, "account", model), "s", "v") for name in page])
+            for name, (sums, version) in zip(page, found, strict=True):
+                if sums is not None:  # an account is listed just before it is written
+                    cost_micro, queries, owed, *wealth = _numbers(sums)
+                    yield AccountSummary(name, cost_micro, queries, tuple(wealth), owed, int(version))
+
+    def account(self, model: str, account: str) -> Account:
+        """Return the state of an account."""
+        return _read_account(self._redis.call("HMGET", self._of(account, "account", model), "s", "n", "o", "v"))
+
+    def standing(self, model: str, account: str, ids: Sequence[str]) -> Standing:
+        """Return the state of an account and the outcomes of those of the ids that are spent."""
+        return self._standings(model, [(account, ids)])[0][1]
+
+    def admit(self, uses: Sequence[Use], *, now: float) -> list[UseResult]:
+        """Count uses and return for each whether its request may run."""
+        found = self._redis.scripts([self._admission(use, now) for use in uses])
+        return [_read_result(use, result) for use, result in zip(uses, found, strict=True)]
+
+    def settle(self, model: str, settlements: Sequence[Settlement], *, now: float) -> list[bool]:
+        """Change accounts and spend ids, and return for each settlement whether it was written."""
+        scripts = [self._settlement(model, settlement) for settlement in settlements if _spends_once(settlement)]
+        self._list(model, [settlement.account for settlement in settlements if not settlement.before])
+        written = iter(self._redis.scripts(scripts))
+        return [_spends_once(settlement) and next(written) == 1 for settlement in settlements]
+
+    def fail(self, model: str, account: str, ids: Sequence[str], *, expires: float, now: float) -> None:
+        """Count a failure of the victim on a request that these ids paid for."""
+        keys = [
+            self._of(account, "failures", model),
+            *(self._of(account, "id", name) for name in ids),
+            *(self._of(account, "outcome", f"failed:{name}") for name in ids),
+        ]
+        arguments: list[Value] = [
+            repr(now),
+            FAILURE_SECONDS,
+            MOST_FAILURES,
+            repr(expires),
+            _OUTCOME.pack(now, 0, 0, 0),
+            *ids,
+        ]
+        self._redis.script(Script(redis_scripts.FAIL, keys, arguments))
+
+    def charge(self, model: str, changes: Mapping[str, HistoryChange]) -> None:
+        """Change the histories of accounts for answers that were given without payment, one account after another."""
+        # Computed before any is written, so that a change that cannot be kept leaves all as they were.
+        waiting = {account: self._change(model, account, change) for account, change in changes.items()}
+        for _ in range(MOST_CONFLICTS):
+            written = self.settle(model, list(waiting.values()), now=0.0)
+            left = [account for account, is_written in zip(waiting, written, strict=True) if not is_written]
+            if not left:
+                return
+            waiting = {account: self._change(model, account, changes[account]) for account in left}
+        raise LedgerUnavailable(f"{len(waiting)} accounts changed {MOST_CONFLICTS} times while they were charged")
+
+    def _change(self, model: str, account: str, change: HistoryChange) -> Settlement:
+        before = self.account(model, account)
+        changed = Settlement(account, before.version, change(before.history), before.owed, ())
+        self._settlement(model, changed)  # raises where a number is too large
+        return changed
+
+    def _key(self, *parts: str) -> str:
+        return ":".join([self._redis.prefix, *parts])
+
+    def _of(self, account: str, *parts: str) -> str:
+        """Return a key of an account. Of a name in braces, Redis Cluster takes the slot; an account may hold braces."""
+        tag = sha256(account.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+        return self._key(f"{{{tag}}}", *parts)
+
+    def _is_added(self, record: KeyRecord) -> bool:
+        """Add a key and return True; return False where another key has its id."""
+        revoked = "" if record.revoked is None else repr(record.revoked)
+        arguments: list[Value] = [record.digest, record.account, repr(record.created), revoked]
+        self._redis.call("SADD", self._key("keys"), record.id)
+        return bool(self._redis.script(Script(redis_scripts.ADD_KEY, [self._key("key", record.id)], arguments)))
+
+    def _accounts_of(self, keys: Sequence[str]) -> list[str | None]:
+        presented = [ApiKey.read(key) for key in keys]
+        ids = [key.id for key in presented if key is not None]
+        found = iter(
+            self._redis.calls([("HMGET", self._key("key", name), "digest", "account", "revoked") for name in ids])
+        )
+        return [None if key is None else _account_of(key, next(found)) for key in presented]
+
+    def _standings(self, model: str, asked: Sequence[tuple[str, Sequence[str]]]) -> list[tuple[Rule, Standing]]:
+        """Return the rules and standings of accounts, each with the ids of its requests."""
+        found = self._redis.scripts(
+            [
+                Script(
+                    redis_scripts.READ,
+                    [
+                        self._of(account, "account", model),
+                        self._of(account, "rule"),
+                        *(self._of(account, "id", name) for name in ids),
+                    ],
+                )
+                for account, ids in asked
+            ]
+        )
+        return [
+            (_read_rule(rule), Standing(_read_account(state), self._outcomes(account, ids, spent)))
+            for (account, ids), (state, rule, spent) in zip(asked, found, strict=True)
+        ]
+
+    def _outcomes(self, account: str, ids: Sequence[str], spent: Sequence[bytes | None]) -> dict[str, Outcome]:
+        """Return the outcomes of ids by what `spent` them. An outcome never changes, so that it can be read later."""
+        solutions = {name: solution.decode() for name, solution in zip(ids, spent, strict=False) if solution}
+        names = list(dict.fromkeys(solutions.values()))
+        found = self._redis.calls([("HMGET", self._of(account, "outcome", name), "d", "b") for name in names])
+        outcomes = {
+            name: _read_outcome(name, row) for name, row in zip(names, found, strict=True) if row[1] is not None
+        }
+        return {name: outcomes[solution] for name, solution in solutions.items() if solution in outcomes}
+
+    def _admission(self, use: Use, now: float) -> Script:
+        own = self._of(use.account, "outcome", use.solution)
+        withheld = own if use.withheld is None else self._of(use.account, "outcome", use.withheld)
+        keys = [own, withheld, *(self._of(use.account, "id", name) for name in use.ids)]
+        limits = (MOST_USES, RETRY_SECONDS, int(use.withheld is not None))
+        return Script(redis_scripts.ADMIT, keys, [use.solution, use.digest, repr(use.expires), repr(now), *limits])
+
+    def _settlement(self, model: str, settlement: Settlement) -> Script:
+        history, account = settlement.history, settlement.account
+        sums = _packed((history.cost_micro, history.queries, settlement.owed, *history.wealth))
+        new = _joined(history.new_digests, history.new_sketches)
+        old = b"" if settlement.keeps_old else _joined(history.digests, history.sketches)
+        keys = [self._of(account, "account", model)]
+        arguments: list[Value] = [
+            str(settlement.before),
+            str(settlement.before + 1),
+            sums,
+            new,
+            old,
+            int(settlement.keeps_old),
+        ]
+        for ids, outcome, expires in settlement.spendings:
+            keys += [self._of(account, "outcome", outcome.solution), *(self._of(account, "id", name) for name in ids)]
+            numbers = _OUTCOME.pack(outcome.settled, outcome.price, outcome.work, outcome.rest)
+            arguments += [len(ids), outcome.solution, outcome.digest, repr(outcome.settled), str(outcome.rest)]
+            arguments += [numbers + _packed(outcome.credit), repr(expires)]
+        return Script(redis_scripts.SETTLE, keys, arguments)
+
+    def _list(self, model: str, accounts: Sequence[str]) -> None:
+        """List accounts that are about to be written for the first time."""
+        if accounts:
+            self._redis.calls([("SADD", self._key("models"), model), ("SADD", self._key("accounts", model), *accounts)])
+
+
+def _spends_once(settlement: Settlement) -> bool:
+    """Return whether no id is spent twice by one settlement."""
+    ids = [name for spending in settlement.spendings for name in spending.ids]
+    return len(set(ids)) == len(ids)
+
+
+def _secret() -> Secret:
+    return Secret(secrets.token_hex(4), secrets.token_bytes(32))
+
+
+def _packed_secret(secret: Secret) -> str:
+    return f"{secret.id}:{secret.value.hex()}"
+
+
+def _read_secret(text: bytes) -> Secret:
+    name, _, value = text.decode().partition(":")
+    return Secret(name, bytes.fromhex(value))
+
+
+def _read_key(name: str, row: Sequence[Any]) -> KeyRecord:
+    digest, account, created, revoked = row
+    return KeyRecord(name, digest, account.decode(), float(created), None if revoked is None else float(revoked))
+
+
+def _account_of(key: ApiKey, record: Sequence[bytes | None]) -> str | None:
+    """Return the account of a key, from the record of its id; None where the record is of another key or revoked."""
+    digest, account, revoked = record
+    if digest is None or account is None or not key.matches(digest) or revoked is not None:
+        return None
+    return account.decode()
+
+
+def _read_rule(rule: bytes | None) -> Rule:
+    return Rule.PRICED if rule is None else Rule(rule.decode())
+
+
+def _read_account(row: Sequence[Any]) -> Account:
+    sums, new, old, version = row
+    if sums is None:
+        return NEW_ACCOUNT
+    cost_micro, queries, owed, *wealth = _numbers(sums)
+    history = History(cost_micro, queries, tuple(wealth), *_parted(old or _joined(b"", b"")), *_parted(new))
+    return Account(history, owed, int(version))
+
+
+def _read_outcome(solution: str, row: Sequence[bytes]) -> Outcome:
+    digest, numbers = row
+    settled, price, work, rest = _OUTCOME.unpack_from(numbers)
+    return Outcome(solution, digest.decode(), settled, price, work, rest, _numbers(numbers[_OUTCOME.size :]))
+
+
+def _read_result(use: Use, result: Sequence[Any]) -> UseResult:
+    admission, outcome, withheld = (*result, None, None)[:3]
+    return UseResult(
+        _ADMISSIONS[admission],
+        _read_outcome(use.solution, outcome) if outcome else None,
+        _read_outcome(use.withheld or "", withheld) if withheld else None,
+    )
+
+
+def _packed(numbers: Sequence[int]) -> bytes:
+    """Return signed integers of 64 bits as bytes. Raises LedgerUnavailable for larger ones, as SQLite's ledger does."""
+    try:
+        return struct.pack(f"<{len(numbers)}q", *numbers)
+    except struct.error as error:
+        raise LedgerUnavailable(f"the ledger cannot keep a number: {error}") from error
+
+
+def _numbers(value: bytes) -> tuple[int, ...]:
+    return struct.unpack(f"<{len(value) // 8}q", value)
+
+
+def _joined(first: bytes, second: bytes) -> bytes:
+    """Return two parts as one value, the length of the first in front."""
+    return _LENGTH.pack(len(first)) + first + second
+
+
+def _parted(value: bytes) -> tuple[bytes, bytes]:
+    (length,) = _LENGTH.unpack_from(value)
+    return value[_LENGTH.size : _LENGTH.size + length], value[_LENGTH.size + length :]

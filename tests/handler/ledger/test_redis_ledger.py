@@ -1,0 +1,210 @@
+"""What is Redis' own of its ledger: expiry by its clock, faults, clusters, Valkey, passwords and TLS."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import util
+from pathlib import Path
+
+import pytest
+import redis as client
+
+from calpow.handler.errors import LedgerError, LedgerUnavailable
+from calpow.handler.ledger.history import History
+from calpow.handler.ledger.ledger import Admission, Ledger
+from calpow.handler.ledger.uri import open_ledger, shared_uri
+from tests.support.ledgers import MODEL, admit, outcomes, settle, settlement, spend, spending, use
+from tests.support.redis_servers import RedisServer, redis_binary, redis_server, valkey_binary, valkey_cluster
+
+PAST = History(-(2**53) - 1, 7, (3, -(2**40)), b"\0d" * 4, b"s" * 16, b"\xffn" * 4, b"t" * 16)
+
+
+def exercise(ledger: Ledger) -> None:
+    """Do everything once that a gate does, and check it."""
+    now = time.time()
+    key = ledger.add_key("ada {of} Süd")
+    bob = ledger.add_key("bob")
+    paid = use("a", "b", expires=now + 600, account="ada {of} Süd")
+    assert ledger.holders(MODEL, [(key, paid.ids), (bob, [])])[0] is not None
+    assert ledger.admit([paid, use("z", expires=now + 600, account="bob")], now=now)[0].admission is Admission.FRESH
+    changes = [
+        settlement(spending(paid, settled=now), account="ada {of} Süd", history=PAST, owed=-(2**62)),
+        settlement(account="bob", history=PAST),
+    ]
+    assert ledger.settle(MODEL, changes, now=now) == [True, True]
+    assert ledger.settle(MODEL, changes, now=now) == [False, False]
+    (holder,) = ledger.holders(MODEL, [(key, ["a", "c"])])
+    state = ledger.account(MODEL, "ada {of} Süd")
+    assert (state.history, state.owed, state.version) == (PAST, -(2**62), 1)
+    assert holder is not None
+    assert (holder.name, holder.standing.account, set(holder.standing.outcomes)) == ("ada {of} Süd", state, {"a"})
+    assert ledger.admit([paid], now=now)[0].admission is Admission.REPEAT
+    ledger.fail(MODEL, "bob", ["z"], expires=now + 600, now=now)
+    ledger.charge(MODEL, {"bob": lambda past: past, "zoe": lambda past: past})
+    assert [summary.name for summary in ledger.summaries(MODEL)] == ["ada {of} Süd", "bob", "zoe"]
+    assert len(ledger.keys()) == 2
+
+
+def test_ids_and_outcomes_are_gone_when_they_have_expired(redis: RedisServer) -> None:
+    ledger, now = open_ledger(redis.uri()), time.time()
+    spend(ledger, use("a", expires=now + 1), now=now)
+    admit(ledger, use("b", expires=now + 1), now=now)
+    assert set(outcomes(ledger, "a")) == {"a"}
+    deadline = time.monotonic() + 10
+    while outcomes(ledger, "a"):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert time.time() >= now + 1
+    assert admit(ledger, *[use("b", expires=now + 600)] * 6, now=now).count(Admission.FRESH) == 5
+
+
+def test_nothing_but_accounts_keys_and_secrets_stays_for_good(redis: RedisServer) -> None:
+    ledger = open_ledger(redis.uri(prefix="everlasting"))
+    exercise(ledger)
+    ledger.secrets()
+    kept = client.Redis(port=redis.port)
+    for name in kept.scan_iter("everlasting:*"):
+        if any(f":{part}:".encode() in name for part in ("id", "outcome", "failures")):
+            assert 0 < kept.ttl(name) <= 7300, name
+
+
+def test_ledgers_of_several_prefixes_share_a_server(redis: RedisServer) -> None:
+    first, second = open_ledger(redis.uri(prefix="one")), open_ledger(redis.uri(prefix="two"))
+    key = first.add_key("ada")
+    assert (first.account_of(key), second.account_of(key)) == ("ada", None)
+    assert first.deployment() != second.deployment()
+
+
+def test_valkey_is_as_good(tmp_path: Path) -> None:
+    with redis_server(valkey_binary(), tmp_path) as server:
+        exercise(open_ledger(server.uri()))
+
+
+def test_a_cluster_of_three_nodes_is_as_good(tmp_path: Path) -> None:
+    with valkey_cluster(tmp_path) as nodes:
+        uri = nodes[0].uri(cluster="true")
+        exercise(open_ledger(uri))
+        ledger = open_ledger(uri)
+        accounts = [f"account{number}" for number in range(30)]
+        for name in accounts:
+            assert settle(ledger, account=name)
+        sizes = [client.Redis(port=node.port).dbsize() for node in nodes]
+        assert min(int(size) for size in sizes) > 3, "the accounts are on every node"
+        assert {name for name in accounts if open_ledger(uri).account(MODEL, name).version == 1} == set(accounts)
+
+
+def test_a_server_that_is_down_is_unavailable_at_once_and_back_by_itself(tmp_path: Path) -> None:
+    with redis_server(redis_binary(), tmp_path, "--appendonly", "yes", "--appendfsync", "always") as server:
+        ledger = open_ledger(server.uri(timeout="0.1"))
+        key, state = ledger.add_key("ada"), spend(ledger, use("a", expires=time.time() + 600), now=time.time())
+        server.kill()
+        for operation in (
+            lambda: ledger.holders(MODEL, [(key, [])]),
+            lambda: ledger.settle(MODEL, [settlement()], now=0),
+        ):
+            begun = time.monotonic()
+            with pytest.raises(LedgerUnavailable, match=r"\Athe ledger redis://127.0.0.1:\d+ is unavailable: .*\Z"):
+                operation()
+            assert time.monotonic() - begun < 1
+        server.start()
+        assert open_ledger(server.uri(prefix="x")).models() == []
+        assert ledger.account_of(key) == "ada"
+        assert outcomes(ledger, "a") == {"a": state}
+
+
+@contextmanager
+def slow(port: int) -> Iterator[tuple[int, threading.Event]]:
+    """Pass connections on to a port; while the event is set, nothing that the server answers arrives."""
+    held = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def pump(source: socket.socket, sink: socket.socket, *, holds: bool) -> None:
+            with source, sink:
+                while data := _received(source):
+                    while holds and held.is_set():
+                        time.sleep(0.01)
+                    try:
+                        sink.sendall(data)
+                    except OSError:
+                        return
+
+        def serve() -> None:
+            while True:
+                try:
+                    ours, _ = listener.accept()
+                except OSError:
+                    return
+                theirs = socket.create_connection(("127.0.0.1", port))
+                for pair, holds in (((ours, theirs), False), ((theirs, ours), True)):
+                    threading.Thread(target=pump, args=pair, kwargs={"holds": holds}, daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield listener.getsockname()[1], held
+
+
+def _received(source: socket.socket) -> bytes:
+    try:
+        return source.recv(65536)
+    except OSError:
+        return b""
+
+
+def test_a_slow_network_is_unavailable_within_the_time_limit(redis: RedisServer) -> None:
+    with slow(redis.port) as (port, held):
+        ledger = open_ledger(f"redis://127.0.0.1:{port}/0?prefix=slow&timeout=0.2")
+        assert settle(ledger)
+        held.set()
+        begun = time.monotonic()
+        with pytest.raises(LedgerUnavailable, match="TimeoutError"):
+            settle(ledger)
+        assert time.monotonic() - begun < 2
+        held.clear()
+        assert ledger.account(MODEL, "ada").version == 1
+        assert settle(ledger)
+
+
+def test_a_password_opens_the_ledger_and_is_in_no_message(tmp_path: Path) -> None:
+    with redis_server(redis_binary(), tmp_path, "--requirepass", "s3cret-word") as server:
+        exercise(open_ledger(server.uri().replace("redis://", "redis://:s3cret-word@")))
+        for credentials in ("", ":wr0ng-word@"):
+            with pytest.raises(LedgerUnavailable) as refused:
+                open_ledger(server.uri().replace("redis://", f"redis://{credentials}")).models()
+            assert "word" not in str(refused.value).replace("password", "")
+            assert "\n" not in str(refused.value)
+
+
+def test_a_read_only_replica_is_unavailable_for_writes(redis: RedisServer, tmp_path: Path) -> None:
+    options = ("--replicaof", "127.0.0.1", str(redis.port), "--save", "")
+    with (
+        redis_server(redis_binary(), tmp_path, *options) as replica,
+        pytest.raises(LedgerUnavailable, match="ReadOnly"),
+    ):
+        open_ledger(replica.uri()).set_mode(MODEL, "off")
+
+
+@pytest.mark.parametrize(
+    ("uri", "why"),
+    [
+        ("redis://", "is no ledger"),
+        ("redis://host:port/0", "port"),
+        ("redis://host/0?timeout=soon", "timeout"),
+        ("redis://host/0?timeout=0", "is no ledger"),
+    ],
+)
+def test_a_uri_that_names_no_server_is_refused_in_one_line(uri: str, why: str) -> None:
+    with pytest.raises(LedgerError, match=why) as refused:
+        open_ledger(uri)
+    assert "\n" not in str(refused.value)
+
+
+def test_without_redis_py_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = util.find_spec
+    monkeypatch.setattr("calpow.handler.ledger.uri.find_spec", lambda name: None if name == "redis" else real(name))
+    with pytest.raises(LedgerError, match=r"pip install 'calpow\[redis\]'"):
+        open_ledger("redis://127.0.0.1/0")
+
+
+def test_workers_take_the_uri_as_it_is() -> None:
+    assert shared_uri("redis://127.0.0.1:6379/0") == "redis://127.0.0.1:6379/0"

