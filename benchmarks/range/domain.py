@@ -26,7 +26,10 @@ class InputKind(enum.Enum):
 
 @dataclass(frozen=True)
 class LabelledInputs:
-    """Inputs [n, ...] of a victim and their true classes int64 [n]."""
+    """Inputs [n, ...] of a victim and their true classes int64 [n].
+
+    What a copy learns from has the victim's answers in their place: probabilities float32 [n, classes].
+    """
 
     inputs: Tensor
     labels: Tensor

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.range.trials.policies import EVIDENCE, PAPER, FittedPolicy, Pool, recently_near
 from benchmarks.range.trials.scored_sets import ScoredSet
-from benchmarks.range.trials.stealing import paid_before_leaving
+from benchmarks.range.trials.stealing import best_cycle, paid_before_leaving, price_alone
 from calpow.archiver.calibration.policy_fit.fitted_evidence import (
     Candidate,
     FittedEvidence,
@@ -117,6 +117,20 @@ def test_near_copies_earn_no_credit_in_both(samples: ScoredSet) -> None:
     simulated = policy.price(pool, stream, uncredited=flagged).prices[0]
     np.testing.assert_allclose(simulated, to_steps(worker_prices(policy, samples, stream[0])), rtol=1e-3)
     assert not np.allclose(simulated, policy.price(pool, stream).prices[0], rtol=1e-3)
+
+
+def test_thieves_of_near_copies_pay_more_for_want_of_credit(samples: ScoredSet) -> None:
+    policy = fitted(*two_tests())
+    pool = policy.pool(samples)
+    stolen, none = pool.take(np.arange(20)), np.zeros((20, 20), bool)
+    honest = pool.take(np.arange(20, 80))
+    assert policy.near(stolen).any()
+    assert price_alone(policy, stolen, policy.near(stolen)) > price_alone(policy, stolen, none)
+    cycles = [
+        best_cycle(policy, stolen, honest, np.random.default_rng(0), near)[0]
+        for near in (None, none, policy.near(stolen))
+    ]
+    assert cycles[0] == cycles[1] < cycles[2]
 
 
 @pytest.mark.parametrize("name", [EVIDENCE, PAPER])

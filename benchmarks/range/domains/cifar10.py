@@ -35,6 +35,21 @@ def four_blocks() -> nn.Module:
     )
 
 
+def small_network() -> nn.Module:
+    """Return a network that is trained three times as fast, images [n, 3, 32, 32] -> logits [n, 10]."""
+    return nn.Sequential(
+        *_convolution(3, 32, stride=2),
+        *_convolution(32, 64),
+        nn.MaxPool2d(2),
+        *_convolution(64, 128),
+        nn.MaxPool2d(2),
+        *_convolution(128, 128),
+        nn.AdaptiveMaxPool2d(1),
+        nn.Flatten(),
+        nn.Linear(128, len(CLASSES)),
+    )
+
+
 def flipped_and_cropped(images: Tensor) -> Tensor:
     """Mirror half of the images, then cut every image out of a black frame of MARGIN pixels at a random place."""
     mirrored = torch.where(torch.rand(len(images), 1, 1, 1) < 0.5, images.flip(3), images)
@@ -70,5 +85,5 @@ def load(victim_seed: int) -> RangeDomain:
     )
 
 
-def _convolution(inputs: int, outputs: int) -> tuple[nn.Module, nn.Module, nn.Module]:
-    return nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+def _convolution(inputs: int, outputs: int, stride: int = 1) -> tuple[nn.Module, nn.Module, nn.Module]:
+    return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()

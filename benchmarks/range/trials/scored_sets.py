@@ -123,6 +123,13 @@ def score_domain(domain: RangeDomain, seed: int) -> ScoredDomain:
     )
 
 
+def score_inputs(setup: ScoreSetup, inputs: Tensor) -> ScoredSet:
+    """Return the scores of inputs [n, ...], asked in batches."""
+    parts = [setup.meter.price(part) for part in torch.split(inputs, QUERY_BATCH)]
+    scored = ScoredSamples(torch.cat([part.costs for part in parts]), torch.cat([part.labels for part in parts]))
+    return ScoredSet(scored, Sketcher(setup.input_range).sketches(inputs))
+
+
 def chosen_tolerances(domain: RangeDomain, scored: ScoredDomain) -> tuple[str, ...]:
     """Return the changes that a calibration tolerates by default: those that cost the victim few right answers."""
     answers = scored.calibration.scored.labels.numpy()
@@ -142,7 +149,6 @@ class _Scorer:
         self._halves = halves
         self._setup = setup
         self._reference = reference
-        self._sketcher = Sketcher(setup.input_range)
 
     def calibration(self) -> Groups:
         """Return the calibration half, and after every change that could be tolerated."""
@@ -195,9 +201,7 @@ class _Scorer:
         }
 
     def _score(self, inputs: Tensor) -> ScoredSet:
-        parts = [self._setup.meter.price(part) for part in torch.split(inputs, QUERY_BATCH)]
-        scored = ScoredSamples(torch.cat([part.costs for part in parts]), torch.cat([part.labels for part in parts]))
-        return ScoredSet(scored, self._sketcher.sketches(inputs))
+        return score_inputs(self._setup, inputs)
 
 
 def _cached(path: Path, make: Callable[[], Groups]) -> Groups:

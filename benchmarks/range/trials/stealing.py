@@ -86,27 +86,11 @@ class _Trial:
         return self._rng.integers(len(pool), size=(users, queries))
 
     def _mixed(self, strangers: Pool, ratio: int) -> float:
-        index = self._streams(len(strangers), (ratio,), THIEVES, MIXED)
+        index = _streams(strangers, self._honest, (ratio,), MIXED, self._rng)
         return float(self._policy.price(strangers.joined(self._honest), index).prices.mean())
 
-    def _streams(self, strangers: int, ratios: tuple[int, ...], thieves: int, queries: int) -> Ints:
-        """Return positions [ratios * thieves, queries] of strangers and, beyond their number, of honest fillers."""
-        size = (len(ratios) * thieves, queries)
-        fillers = strangers + self._rng.integers(len(self._honest), size=size)
-        return np.where(_thefts(ratios, thieves, queries), self._rng.integers(strangers, size=size), fillers)
-
     def _cycle(self, strangers: Pool) -> tuple[float, int, float]:
-        """Return the price of an answer at the best number of honest fillers, that number, and the price at the best.
-
-        The last is for accounts that are given up after the best number of queries.
-        """
-        index = self._streams(len(strangers), RATIOS, THIEVES, QUERIES)
-        prices = self._policy.price(strangers.joined(self._honest), index).prices
-        stolen = _thefts(RATIOS, THIEVES, QUERIES).reshape(len(RATIOS), THIEVES, QUERIES)[:, 0]
-        paid = np.cumsum(prices.reshape(len(RATIOS), THIEVES, QUERIES).mean(axis=1), axis=1)
-        each = paid / np.maximum(np.cumsum(stolen, axis=1), 1e-9)
-        best = int(each[:, -1].argmin())
-        return float(each[best, -1]), RATIOS[best], float(each[:, FEWEST_LIVED:].min())
+        return best_cycle(self._policy, strangers, self._honest, self._rng)
 
     def _repeated(self, strangers: Pool) -> float:
         """Return the price of an answer with one payload repeated, which costs the floor and changes nothing."""
@@ -178,6 +162,33 @@ class _Trial:
         return {name: self._policy.pool(copies) for name, copies in self._scored.copies.items()}
 
 
+def best_cycle(
+    policy: FittedPolicy, strangers: Pool, honest: Pool, rng: np.random.Generator, near: Bools | None = None
+) -> tuple[float, int, float]:
+    """Return the price of an answer at the best number of honest fillers, that number, and the price at the best.
+
+    The last is for accounts that are given up after the best number of queries. `near` is which strangers pass for
+    near-copies of which others; none do by default.
+    """
+    index = _streams(strangers, honest, RATIOS, QUERIES, rng)
+    uncredited = None
+    if near is not None:
+        # Fillers are all in the last row and column, which are near-copies of nothing.
+        uncredited = recently_near(np.pad(near, (0, 1)), np.minimum(index, len(strangers)))
+    prices = policy.price(strangers.joined(honest), index, uncredited=uncredited).prices
+    stolen = _thefts(RATIOS, THIEVES, QUERIES).reshape(len(RATIOS), THIEVES, QUERIES)[:, 0]
+    paid = np.cumsum(prices.reshape(len(RATIOS), THIEVES, QUERIES).mean(axis=1), axis=1)
+    each = paid / np.maximum(np.cumsum(stolen, axis=1), 1e-9)
+    best = int(each[:, -1].argmin())
+    return float(each[best, -1]), RATIOS[best], float(each[:, FEWEST_LIVED:].min())
+
+
+def price_alone(policy: FittedPolicy, queries: Pool, near: Bools) -> float:
+    """Return the mean price of all queries, sent in their order from one account that sends nothing else."""
+    index = np.arange(len(queries))[None]
+    return float(policy.price(queries, index, uncredited=recently_near(near, index)).prices.mean())
+
+
 def paid_before_leaving(prices: Floats, first: float) -> Floats:
     """Return what accounts have paid after each query, [users, queries], whose last debt is never paid.
 
@@ -200,6 +211,13 @@ def _without_rests(prices: Floats, first: float) -> float:
     """
     answered = float((prices <= 2 * first).mean())
     return first / answered if answered else NOT_ANSWERED
+
+
+def _streams(strangers: Pool, honest: Pool, ratios: tuple[int, ...], queries: int, rng: np.random.Generator) -> Ints:
+    """Return positions [ratios * THIEVES, queries] of strangers and, beyond their number, of honest fillers."""
+    size = (len(ratios) * THIEVES, queries)
+    fillers = len(strangers) + rng.integers(len(honest), size=size)
+    return np.where(_thefts(ratios, THIEVES, queries), rng.integers(len(strangers), size=size), fillers)
 
 
 def _thefts(ratios: tuple[int, ...], thieves: int, queries: int) -> Bools:
