@@ -1,11 +1,11 @@
 """The mode of a model, which an operator can change in the ledger while workers run."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 from calpow.handler.config import Mode
-from calpow.handler.errors import LedgerError
 from calpow.handler.gate.interface import (
     Answer,
     AnswerStrategy,
@@ -20,6 +20,7 @@ from calpow.handler.gate.interface import (
 )
 from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.rate_limited_log import RateLimitedLog
+from calpow.puzzle.errors import CalpowError
 
 # A worker follows a change of the mode after this time at the latest.
 SECONDS_BETWEEN_READINGS = 2.0
@@ -31,7 +32,7 @@ _failures = RateLimitedLog(log, "calpow: ")
 class ModeSwitch:
     """Answers in the mode that the ledger names for the model, else in that of the archive.
 
-    While the ledger cannot be read, the last mode stays. Safe for one thread, as a worker has.
+    While the ledger cannot be read, the last mode stays.
     """
 
     def __init__(
@@ -40,37 +41,41 @@ class ModeSwitch:
         ledger: Ledger,
         packaged: Mode,
         strategies: Mapping[Mode, Callable[[], AnswerStrategy]],
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`packaged` is the archive's mode; `strategies` make the strategy of each mode when it is first needed."""
         self._model = model
         self._ledger = ledger
         self._packaged = packaged
         self._makers = strategies
-        self._clock = clock
         self._made: dict[Mode, AnswerStrategy] = {packaged: strategies[packaged]()}
         self._mode = packaged
-        self._next_reading = 0.0
 
     def answer(self, requests: Sequence[AnyRequest], run: RunVictim[AnyRequest, Answer]) -> list[Decision[Answer]]:
         """Return the decisions of the present mode's strategy."""
-        if self._clock() >= self._next_reading:
-            self._read()
         return self._made[self._mode].answer(requests, run)
 
-    def _read(self) -> None:
-        self._next_reading = self._clock() + SECONDS_BETWEEN_READINGS
+    def follow(self) -> None:
+        """Begin to read the mode from the ledger, in a thread: a ledger that hangs delays no answer."""
+        threading.Thread(target=self._follow_forever, name="calpow-mode", daemon=True).start()
+
+    def read(self) -> None:
+        """Read the mode once. Where it cannot be read, or is of a later version, the last one stays."""
         try:
             name = self._ledger.mode(self._model)
             mode = self._packaged if name is None else Mode(name)
-        except (LedgerError, ValueError) as error:  # ValueError: a mode of a later version
+            if mode not in self._made:
+                self._made[mode] = self._makers[mode]()
+        except (CalpowError, ValueError) as error:
             _failures.warning("the mode is not known, the last one stays", error)
             return
         if mode is not self._mode:
             log.warning("calpow: the mode of %s is %s now", self._model, mode.value)
-        if mode not in self._made:
-            self._made[mode] = self._makers[mode]()
         self._mode = mode
+
+    def _follow_forever(self) -> None:
+        while True:
+            self.read()
+            time.sleep(SECONDS_BETWEEN_READINGS)
 
 
 class Bypass:

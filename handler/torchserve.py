@@ -156,7 +156,10 @@ def _strategy(
         log.info("calpow: observing %s, nobody is blocked, records go to %s", model, records)
         return Observer(model, ledger, policy, records)
 
-    return ModeSwitch(model, ledger, config.mode, {Mode.enforce: enforce, Mode.observe: observe, Mode.off: Bypass})
+    makers = {Mode.enforce: enforce, Mode.observe: observe, Mode.off: Bypass}
+    switch = ModeSwitch(model, ledger, config.mode, makers)
+    switch.follow()
+    return switch
 
 
 def _write(context: Context, index: int, decision: Decision[HeldAnswer], *, grpc: bool) -> object:

@@ -196,9 +196,7 @@ def _next_turn(
 
 def _use(checked: Checked[AnyRequest, Answer]) -> Use:
     solved = checked.solved
-    return Use(
-        checked.account, solved.name, solved.ids, checked.case.request.digest, solved.expires, solved.withheld
-    )
+    return Use(checked.account, solved.name, solved.ids, checked.case.request.digest, solved.expires, solved.withheld)
 
 
 def _refuse_open(cases: Sequence[Case[AnyRequest, Answer]], refusal: Refused) -> None:

@@ -1,6 +1,8 @@
 """An operator changes a model's mode in the ledger, and workers follow."""
 
 import logging
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -11,7 +13,7 @@ from calpow.handler.config import Mode
 from calpow.handler.errors import LedgerUnavailable
 from calpow.handler.gate.interface import AnswerStrategy
 from calpow.handler.ledger.ledger import Ledger
-from calpow.handler.mode_switch import SECONDS_BETWEEN_READINGS, Bypass, ModeSwitch
+from calpow.handler.mode_switch import Bypass, ModeSwitch
 from calpow.handler.observe.observer import Observer
 from tests.support.gate_harness import GateHarness, HookedLedger, TextDecision, decision_type
 
@@ -19,12 +21,12 @@ MODEL = "digits"
 
 
 class Switched:
-    """A worker of a model that was packaged to enforce; its clock stands until it is moved."""
+    """A worker of a model that was packaged to enforce."""
 
     def __init__(self, folder: Path) -> None:
         self.harness = GateHarness(folder / "ledger.db")
         self.fails = False
-        self.now = 0.0
+        self.hangs: threading.Event | None = None
         self.made: list[Mode] = []
         ledger = cast(Ledger, HookedLedger(self.harness.ledger, self._fail))
         policy, records = self.harness.policy, folder / "records.jsonl"
@@ -34,11 +36,8 @@ class Switched:
             Mode.off: Bypass,
         }
         self.switch = ModeSwitch(
-            MODEL, ledger, Mode.enforce, {mode: self._counted(mode, make) for mode, make in makers.items()}, self._clock
+            MODEL, ledger, Mode.enforce, {mode: self._counted(mode, make) for mode, make in makers.items()}
         )
-
-    def _clock(self) -> float:
-        return self.now
 
     def _counted(self, mode: Mode, make: Callable[[], AnswerStrategy]) -> Callable[[], AnswerStrategy]:
         def counted() -> AnswerStrategy:
@@ -48,12 +47,14 @@ class Switched:
         return counted
 
     def _fail(self, name: str) -> None:
+        if self.hangs is not None:
+            self.hangs.wait(30)
         if self.fails:
             raise LedgerUnavailable("down")
 
     def ask(self) -> TextDecision:
-        """Return the decision on a request without work, some seconds after the last one."""
-        self.now += SECONDS_BETWEEN_READINGS
+        """Return the decision on a request without work, after the mode was read."""
+        self.switch.read()
         return self.switch.answer([self.harness.request("1.0", key="")], self.harness.runner.run)[0]
 
 
@@ -75,12 +76,20 @@ def test_workers_follow_the_mode_of_the_ledger_and_return_to_the_archives(worker
     assert worker.made == [Mode.enforce, Mode.observe, Mode.off]
 
 
-def test_the_ledger_is_read_once_in_two_seconds(worker: Switched) -> None:
-    worker.ask()
+def test_a_ledger_that_hangs_delays_no_answer(worker: Switched) -> None:
+    released = threading.Event()
+    worker.hangs = released
+    worker.switch.follow()
+    begun = time.monotonic()
+    decision = worker.switch.answer([worker.harness.request("1.0", key="")], worker.harness.runner.run)[0]
+    assert decision_type(decision) == "identity-missing"
+    assert time.monotonic() - begun < 5
     worker.harness.ledger.set_mode(MODEL, "off")
-    worker.now -= 0.1
-    assert decision_type(worker.ask()) == "identity-missing"
-    assert decision_type(worker.ask()) == "answered"
+    released.set()
+    deadline = time.monotonic() + 20
+    while worker.made != [Mode.enforce, Mode.off]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_while_the_ledger_is_down_the_last_mode_stays(worker: Switched, caplog: pytest.LogCaptureFixture) -> None:
