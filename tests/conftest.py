@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import settings
 
-from benchmarks.demo import CORS
 from calpow.archiver.server import served
 from tests.support.devtools import Browser, run_browser
 from tests.support.guarded import Protected, Site, build_all
@@ -24,6 +23,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A run in the background may ignore Ctrl-C (`make test &`), and so would every program that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# What pages of other origins need: docs/operating.md.
+CORS = {
+    "cors_allowed_origin": "*",
+    "cors_allowed_methods": "POST",
+    "cors_allowed_headers": "X-Api-Key, PoW-Solution, Content-Type",
+}
 METRICS_CONFIG = Path(__file__).resolve().parents[1] / "deploy" / "metrics.yaml"
 # A test that uses one of these fixtures has the marker without saying so.
 MARKERS_OF_FIXTURES = {"site": "server", "browser": "browser"}
@@ -57,7 +62,6 @@ def site(protected: Mapping[str, Protected], tmp_path_factory: pytest.TempPathFa
     uri = f"sqlite:///{folder / 'ledger.db'}"
     properties = {
         **CORS,
-        "cors_allowed_origin": "*",
         "metrics_mode": "prometheus",
         "metrics_config": str(METRICS_CONFIG),
     }
