@@ -39,7 +39,7 @@ from calpow.handler.config import (
 )
 from calpow.handler.errors import GateMisconfigured
 from calpow.handler.leakage.teachers.ensemble import Ensemble
-from calpow.handler.ledger.uri import open_ledger
+from calpow.handler.ledger.uri import open_ledger, without_password
 from calpow.handler.model_archive import read_whole_manifest
 from calpow.handler.policy.calibration_file import load_policy
 
@@ -175,6 +175,11 @@ def _check_settings(order: ArchiveOrder) -> None:
         raise ArchiveError("--records is for --mode observe: leave it out, or observe")
     if order.ledger is not None:
         open_ledger(order.ledger)
+        if without_password(order.ledger) != order.ledger:
+            raise ArchiveError(
+                f"the archive would hold the password of {without_password(order.ledger)}: leave --ledger out, and give"
+                " the URI to the workers as CALPOW_LEDGER"
+            )
     if order.max_samples < 1:
         raise ArchiveError(f"--max-samples {order.max_samples}: give at least 1, or every request is refused")
     for option, most in (("--max-bytes", order.max_bytes), ("--max-pixels", order.max_pixels)):

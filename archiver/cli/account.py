@@ -12,7 +12,7 @@ from calpow.archiver.account_table import AccountRow, Snapshot, read_policy, row
 from calpow.archiver.cli.keys import ledger_option
 from calpow.archiver.errors import AccountError
 from calpow.handler.ledger.ledger import Ledger, Rule, Settlement
-from calpow.handler.ledger.uri import open_ledger
+from calpow.handler.ledger.uri import open_ledger, without_password
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -78,7 +78,7 @@ def list_accounts(model: str | None, policy: Path | None, top: int, ledger: str)
     known = None if policy is None else read_policy(policy)
     highest = Snapshot.take(opened, models_of(opened, model), known).highest(top)
     if not highest:
-        print(f"No account in {ledger} has sent a query yet.", file=sys.stderr)
+        print(f"No account in {without_password(ledger)} has sent a query yet.", file=sys.stderr)
         return
     print(table(highest))
 

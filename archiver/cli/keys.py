@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from calpow.handler.ledger.ledger import Key
-from calpow.handler.ledger.uri import DEFAULT_URI, URI_VARIABLE, open_ledger
+from calpow.handler.ledger.uri import DEFAULT_URI, URI_VARIABLE, open_ledger, without_password
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -63,7 +63,7 @@ def list_keys(ledger: str) -> None:
     """List all keys: id, time of creation, valid or revoked, account."""
     all_keys = open_ledger(ledger).keys()
     if not all_keys:
-        print(f"No keys in {ledger}: `calpow keys add ACCOUNT` makes one.", file=sys.stderr)
+        print(f"No keys in {without_password(ledger)}: `calpow keys add ACCOUNT` makes one.", file=sys.stderr)
     for key in all_keys:
         print(_line(key))
 

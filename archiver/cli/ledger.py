@@ -8,7 +8,7 @@ import click
 from calpow.archiver.cli.keys import ledger_option
 from calpow.archiver.cli.results import file_size
 from calpow.archiver.ledger_file import export_ledger, import_ledger
-from calpow.handler.ledger.uri import open_ledger
+from calpow.handler.ledger.uri import open_ledger, without_password
 
 _EPILOG = """\b
 Example (moves everything into another file):
@@ -41,7 +41,7 @@ def export_command(file: Path, ledger: str) -> None:
 def import_command(file: Path, ledger: str) -> None:
     """Take over an export into a ledger that has no key and no account yet."""
     counts = import_ledger(open_ledger(ledger), file)
-    print(f"{counts.keys:,} keys, {counts.accounts:,} accounts are in {ledger}.", file=sys.stderr)
+    print(f"{counts.keys:,} keys, {counts.accounts:,} accounts are in {without_password(ledger)}.", file=sys.stderr)
 
 
 @ledger.command("rotate-secret", epilog=_EPILOG)

@@ -6,7 +6,7 @@ import click
 
 from calpow.archiver.cli.keys import ledger_option
 from calpow.handler.config import Mode
-from calpow.handler.ledger.uri import open_ledger
+from calpow.handler.ledger.uri import open_ledger, without_password
 
 PACKAGED = "packaged"
 
@@ -36,7 +36,9 @@ def mode(model: str | None, mode: str | None, ledger: str) -> None:
         for name, value in shown.items():
             print(f"{name}  {value}")
         if not shown:
-            print(f"Every model has the mode that it was packaged with, by {ledger}.", file=sys.stderr)
+            print(
+                f"Every model has the mode that it was packaged with, by {without_password(ledger)}.", file=sys.stderr
+            )
         return
     opened.set_mode(model, None if mode == PACKAGED else mode)
     print(f"{model}: {mode} within two seconds, on every node with this ledger.", file=sys.stderr)

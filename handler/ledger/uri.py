@@ -41,6 +41,13 @@ def open_ledger(uri: str) -> Ledger:
         raise LedgerError(f"the ledger's URI {uri} names no home directory: {_SUPPORTED}") from error
 
 
+def without_password(uri: str) -> str:
+    """Return a ledger's URI as messages show it."""
+    scheme, separator, rest = uri.partition("://")
+    place, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{place.rpartition('@')[2]}{slash}{path}" if scheme in REDIS else uri
+
+
 def _open_redis(uri: str) -> Ledger:
     """Return a ledger in Redis. The client is imported here: whoever has no such ledger need not have it."""
     if find_spec("redis") is None:

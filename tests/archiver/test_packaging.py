@@ -154,6 +154,12 @@ def test_a_ledger_that_is_the_same_everywhere_is_archived_as_it_was_given(
         assert json.loads(archive.read("calpow.json"))["ledger"] == uri
 
 
+def test_an_archive_holds_no_password_of_a_ledger(parts: Protected, tmp_path: Path) -> None:
+    with pytest.raises(ArchiveError, match="CALPOW_LEDGER") as refused:
+        build(order(parts, tmp_path, ledger="redis://:s3cret@host/0"))
+    assert "s3cret" not in str(refused.value)
+
+
 def test_a_ledger_that_no_backend_serves_is_refused(parts: Protected, tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="no ledger for"):
         build(order(parts, tmp_path, ledger="mysql://ledger"))

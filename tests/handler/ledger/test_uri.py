@@ -3,7 +3,7 @@
 import pytest
 
 from calpow.handler.errors import LedgerError
-from calpow.handler.ledger.uri import DEFAULT_URI, ledger_uri, open_ledger
+from calpow.handler.ledger.uri import DEFAULT_URI, ledger_uri, open_ledger, without_password
 
 
 def test_the_uri_is_what_was_given_else_the_environments_else_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,3 +33,16 @@ def test_a_uri_that_names_no_ledger_is_refused_in_one_line(uri: str) -> None:
     with pytest.raises(LedgerError, match="sqlite:///") as caught:
         open_ledger(uri)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("redis://user:p@ss:w0rd@host:6379/0", "redis://host:6379/0"),
+        ("rediss://:secret@host/1?prefix=a", "rediss://host/1?prefix=a"),
+        ("redis://host:6379/0?prefix=a@b", "redis://host:6379/0?prefix=a@b"),
+        ("sqlite:////srv/a@b/ledger.db", "sqlite:////srv/a@b/ledger.db"),
+    ],
+)
+def test_messages_show_a_uri_without_its_password(uri: str, shown: str) -> None:
+    assert without_password(uri) == shown
