@@ -39,7 +39,7 @@ from calpow.handler.config import (
 )
 from calpow.handler.errors import GateMisconfigured
 from calpow.handler.leakage.teachers.ensemble import Ensemble
-from calpow.handler.ledger.uri import open_ledger, without_password
+from calpow.handler.ledger.uri import holds_password, open_ledger, without_password
 from calpow.handler.model_archive import read_whole_manifest
 from calpow.handler.policy.calibration_file import load_policy
 
@@ -175,7 +175,7 @@ def _check_settings(order: ArchiveOrder) -> None:
         raise ArchiveError("--records is for --mode observe: leave it out, or observe")
     if order.ledger is not None:
         open_ledger(order.ledger)
-        if without_password(order.ledger) != order.ledger:
+        if holds_password(order.ledger):
             raise ArchiveError(
                 f"the archive would hold the password of {without_password(order.ledger)}: leave --ledger out, and give"
                 " the URI to the workers as CALPOW_LEDGER"

@@ -3,10 +3,11 @@
 import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 
 from calpow.handler.errors import LedgerError, LedgerUnavailable
@@ -14,6 +15,7 @@ from calpow.puzzle.process_local import ProcessLocal
 
 DEFAULT_TIMEOUT = 0.1
 DEFAULT_PREFIX = "calpow"
+MOST_SECONDS = 3600.0
 # Of a message of the server, which may quote what it was sent.
 _LONGEST_MESSAGE = 120
 
@@ -43,20 +45,25 @@ class RedisClient:
 
     def __init__(self, uri: str) -> None:
         """Raise LedgerError where the URI is none."""
-        parts = urlsplit(uri)
+        try:
+            parts = urlsplit(uri)
+            # The password of the URI is in no message, and `error` may quote a part of it.
+            self._place = f"{parts.scheme}://{parts.hostname}:{parts.port or 6379}"
+        except ValueError:
+            raise LedgerError(
+                "the ledger's URI has no host and port that can be read: write the password's / ? # [ ] @ : as %2F %3F"
+                " %23 %5B %5D %40 %3A"
+            ) from None
         options = dict(parse_qsl(parts.query))
         self.prefix = options.pop("prefix", DEFAULT_PREFIX)
-        try:
-            self._timeout = float(options.pop("timeout", DEFAULT_TIMEOUT))
-            # The password of the URI is in no message.
-            self._place = f"{parts.scheme}://{parts.hostname}:{parts.port or 6379}"
-        except ValueError as error:
-            raise LedgerError(f"the ledger's URI has a port or a timeout that is no number: {error}") from None
+        self._timeout = _seconds(options.pop("timeout", str(DEFAULT_TIMEOUT)))
         self.is_cluster = options.pop("cluster", "false") == "true"
-        if not parts.hostname or self._timeout <= 0:
+        if not parts.hostname:
             raise LedgerError(f"{self._place} is no ledger: give redis://host:port/0 or rediss://host:port/0")
+        self._password = options.get("password") or unquote(parts.password or "")
         self._url = urlunsplit(parts._replace(query=urlencode(options)))
         self._connected: ProcessLocal[_Connected] = ProcessLocal(_Connected)
+        self._check_parameters()
 
     def call(self, *command: Value) -> Any:
         """Run one command and return its result. Raises LedgerUnavailable."""
@@ -83,11 +90,23 @@ class RedisClient:
             for command in commands:
                 pipeline.execute_command(*command)
             return list(pipeline.execute())
-        except (redis.RedisError, OSError) as error:
-            message = " ".join(str(error).split())[:_LONGEST_MESSAGE]
-            raise LedgerUnavailable(
-                f"the ledger {self._place} is unavailable: {type(error).__name__}: {message}"
-            ) from None
+        # RedisClusterException is no RedisError.
+        except (redis.RedisError, RedisClusterException, OSError) as error:
+            raise LedgerUnavailable(f"the ledger {self._place} is unavailable: {self._line(error)}") from None
+
+    def _line(self, error: Exception) -> str:
+        """Return an error in one line without the password: old servers quote a HELLO that they do not know."""
+        message = " ".join(str(error).split())
+        if self._password and self._password in message:
+            message = "it quoted the password"
+        return f"{type(error).__name__}: {message[:_LONGEST_MESSAGE]}"
+
+    def _check_parameters(self) -> None:
+        """Raise LedgerError for parameters that redis-py does not take. Nothing is connected."""
+        try:
+            redis.ConnectionPool.from_url(self._url).make_connection()
+        except (TypeError, ValueError, redis.RedisError) as error:
+            raise LedgerError(f"the URI of the ledger {self._place} has a wrong part: {self._line(error)}") from None
 
     def connect(self) -> Any:
         """Return a client of redis-py. A cluster's asks the cluster for its nodes."""
@@ -99,6 +118,17 @@ class RedisClient:
         if self.is_cluster:
             return redis.RedisCluster.from_url(self._url, **limits)
         return redis.Redis.from_url(self._url, **limits)
+
+
+def _seconds(text: str) -> float:
+    """Return a time limit. Raises LedgerError for what is none."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= MOST_SECONDS:
+        raise LedgerError(f"the ledger's URI has a timeout of {text!r}: give seconds, such as timeout=0.1")
+    return seconds
 
 
 class _Connected:

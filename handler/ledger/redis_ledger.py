@@ -40,7 +40,7 @@ from calpow.handler.ledger.redis_client import RedisClient, Script, Value
 
 # Attempts to charge an account that other workers keep changing.
 MOST_CONFLICTS = 32
-# Accounts that are read at once.
+# Keys, members or accounts that are read at once. More would hold up the server, and with it all workers.
 _PAGE = 500
 _ADMISSIONS = {admission.value.encode(): admission for admission in Admission}
 # Lengths in front of the parts of a value of several parts.
@@ -89,10 +89,13 @@ class RedisLedger:
 
     def key_records(self) -> tuple[KeyRecord, ...]:
         """Return all keys with their digests, oldest first."""
-        ids = sorted(name.decode() for name in self._redis.call("SMEMBERS", self._key("keys")))
+        ids = self._members(self._key("keys"))
         fields = ("digest", "account", "created", "revoked")
-        found = self._redis.calls([("HMGET", self._key("key", name), *fields) for name in ids])
-        records = [_read_key(name, row) for name, row in zip(ids, found, strict=True) if row[0] is not None]
+        records = []
+        for start in range(0, len(ids), _PAGE):
+            page = ids[start : start + _PAGE]
+            found = self._redis.calls([("HMGET", self._key("key", name), *fields) for name in page])
+            records += [_read_key(name, row) for name, row in zip(page, found, strict=True) if row[0] is not None]
         return tuple(sorted(records, key=lambda record: (record.created, record.id)))
 
     def keys(self) -> tuple[Key, ...]:
@@ -157,11 +160,11 @@ class RedisLedger:
 
     def models(self) -> list[str]:
         """Return the names of the models that have accounts."""
-        return sorted(model.decode() for model in self._redis.call("SMEMBERS", self._key("models")))
+        return self._members(self._key("models"))
 
     def summaries(self, model: str) -> Iterator[AccountSummary]:
         """Yield all accounts of a model, in the order of their names."""
-        names = sorted(name.decode() for name in self._redis.call("SMEMBERS", self._key("accounts", model)))
+        names = self._members(self._key("accounts", model))
         for start in range(0, len(names), _PAGE):
             page = names[start : start + _PAGE]
             found = self._redis.calls([("HMGET", self._of(name, "account", model), "s", "v") for name in page])
@@ -172,7 +175,7 @@ class RedisLedger:
 
     def account(self, model: str, account: str) -> Account:
         """Return the state of an account."""
-        return _read_account(self._redis.call("HMGET", self._of(account, "account", model), "s", "n", "o", "v"))
+        return _read_account(self._redis.call(*self._account_command(model, account)))
 
     def standing(self, model: str, account: str, ids: Sequence[str]) -> Standing:
         """Return the state of an account and the outcomes of those of the ids that are spent."""
@@ -210,20 +213,36 @@ class RedisLedger:
     def charge(self, model: str, changes: Mapping[str, HistoryChange]) -> None:
         """Change the histories of accounts for answers that were given without payment, one account after another."""
         # Computed before any is written, so that a change that cannot be kept leaves all as they were.
-        waiting = {account: self._change(model, account, change) for account, change in changes.items()}
+        waiting = self._changed(model, changes)
         for _ in range(MOST_CONFLICTS):
             written = self.settle(model, list(waiting.values()), now=0.0)
             left = [account for account, is_written in zip(waiting, written, strict=True) if not is_written]
             if not left:
                 return
-            waiting = {account: self._change(model, account, changes[account]) for account in left}
+            waiting = self._changed(model, {account: changes[account] for account in left})
         raise LedgerUnavailable(f"{len(waiting)} accounts changed {MOST_CONFLICTS} times while they were charged")
 
-    def _change(self, model: str, account: str, change: HistoryChange) -> Settlement:
-        before = self.account(model, account)
-        changed = Settlement(account, before.version, change(before.history), before.owed, ())
-        self._settlement(model, changed)  # raises where a number is too large
+    def _changed(self, model: str, changes: Mapping[str, HistoryChange]) -> dict[str, Settlement]:
+        rows = self._redis.calls([self._account_command(model, account) for account in changes])
+        changed = {}
+        for (account, change), row in zip(changes.items(), rows, strict=True):
+            before = _read_account(row)
+            changed[account] = Settlement(account, before.version, change(before.history), before.owed, ())
+            self._settlement(model, changed[account])  # raises where a number is too large
         return changed
+
+    def _account_command(self, model: str, account: str) -> tuple[Value, ...]:
+        return ("HMGET", self._of(account, "account", model), "s", "n", "o", "v")
+
+    def _members(self, key: str) -> list[str]:
+        """Return the members of a set in order, read a page at a time; newer ones may be missing."""
+        members: set[str] = set()
+        cursor: Any = 0
+        while True:
+            cursor, page = self._redis.call("SSCAN", key, cursor, "COUNT", _PAGE)
+            members.update(name.decode() for name in page)
+            if int(cursor) == 0:
+                return sorted(members)
 
     def _key(self, *parts: str) -> str:
         return ":".join([self._redis.prefix, *parts])

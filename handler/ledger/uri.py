@@ -42,10 +42,16 @@ def open_ledger(uri: str) -> Ledger:
 
 
 def without_password(uri: str) -> str:
-    """Return a ledger's URI as messages show it."""
+    """Return a ledger's URI as messages show it: without credentials, which Redis also takes as parameters."""
     scheme, separator, rest = uri.partition("://")
-    place, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{place.rpartition('@')[2]}{slash}{path}" if scheme in REDIS else uri
+    return f"{scheme}{separator}{rest.partition('?')[0].rpartition('@')[2]}" if scheme in REDIS else uri
+
+
+def holds_password(uri: str) -> bool:
+    """Return whether a ledger's URI has credentials, before its host or as a parameter."""
+    scheme, _, rest = uri.partition("://")
+    place, _, parameters = rest.partition("?")
+    return scheme in REDIS and ("@" in place or "password=" in parameters)
 
 
 def _open_redis(uri: str) -> Ledger:

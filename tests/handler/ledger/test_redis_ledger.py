@@ -1,9 +1,12 @@
 """What is Redis' own of its ledger: expiry by its clock, faults, clusters, Valkey, passwords and TLS."""
 
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import util
 from pathlib import Path
@@ -114,10 +117,43 @@ def test_a_server_that_is_down_is_unavailable_at_once_and_back_by_itself(tmp_pat
         assert outcomes(ledger, "a") == {"a": state}
 
 
+def test_a_cluster_that_is_down_is_unavailable_and_back_by_itself(tmp_path: Path) -> None:
+    with valkey_cluster(tmp_path) as nodes:
+        ledger = open_ledger(nodes[0].uri(cluster="true"))
+        accounts = [f"account{number}" for number in range(6)]
+        assert all(settle(ledger, account=name) for name in accounts)
+        for node in nodes:
+            node.kill()
+        for name in accounts:
+            with pytest.raises(LedgerUnavailable):
+                settle(ledger, account=name)
+        for node in nodes:
+            node.start()
+        deadline = time.monotonic() + 30
+        for name in accounts:
+            while not is_settled(ledger, name):
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+
+
+def is_settled(ledger: Ledger, name: str) -> bool:
+    try:
+        return settle(ledger, account=name)
+    except LedgerUnavailable:
+        return False
+
+
 @contextmanager
 def slow(port: int) -> Iterator[tuple[int, threading.Event]]:
     """Pass connections on to a port; while the event is set, nothing that the server answers arrives."""
     held = threading.Event()
+    with proxy(port, held, lambda connection: connection) as ours:
+        yield ours, held
+
+
+@contextmanager
+def proxy(port: int, held: threading.Event, wrap: Callable[[socket.socket], socket.socket]) -> Iterator[int]:
+    """Pass wrapped connections on to a port, and hold back what the server answers while the event is set."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def pump(source: socket.socket, sink: socket.socket, *, holds: bool) -> None:
@@ -136,12 +172,17 @@ def slow(port: int) -> Iterator[tuple[int, threading.Event]]:
                     ours, _ = listener.accept()
                 except OSError:
                     return
+                try:
+                    ours = wrap(ours)
+                except OSError:  # the client trusts no such certificate
+                    ours.close()
+                    continue
                 theirs = socket.create_connection(("127.0.0.1", port))
                 for pair, holds in (((ours, theirs), False), ((theirs, ours), True)):
                     threading.Thread(target=pump, args=pair, kwargs={"holds": holds}, daemon=True).start()
 
         threading.Thread(target=serve, daemon=True).start()
-        yield listener.getsockname()[1], held
+        yield listener.getsockname()[1]
 
 
 def _received(source: socket.socket) -> bytes:
@@ -163,6 +204,56 @@ def test_a_slow_network_is_unavailable_within_the_time_limit(redis: RedisServer)
         held.clear()
         assert ledger.account(MODEL, "ada").version == 1
         assert settle(ledger)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1 that nobody but itself has signed, and its key."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    paths = (tmp_path / "certificate.pem", tmp_path / "key.pem")
+    words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-out", str(paths[0]), "-keyout", str(paths[1])]
+    subprocess.run([openssl, *words, *names, *files], check=True, capture_output=True)
+    return paths
+
+
+def test_tls_takes_the_certificates_that_the_uri_names_and_no_others(
+    redis: RedisServer, certificate: tuple[Path, Path]
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    with proxy(redis.port, threading.Event(), lambda plain: context.wrap_socket(plain, server_side=True)) as port:
+        uri = f"rediss://127.0.0.1:{port}/0?prefix=tls&timeout=10"
+        exercise(open_ledger(f"{uri}&ssl_ca_certs={certificate[0]}"))
+        with pytest.raises(LedgerUnavailable, match="certificate verify failed") as refused:
+            open_ledger(uri).models()
+        assert "\n" not in str(refused.value)
+
+
+def test_a_server_that_quotes_the_password_does_not_bring_it_into_a_message() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def quote() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                words = _received(connection).split(b"\r\n")[2::2]
+                connection.sendall(b"-ERR unknown command, with args beginning with: " + b" ".join(words) + b"\r\n")
+                _received(connection)
+
+        threading.Thread(target=quote, daemon=True).start()
+        with pytest.raises(LedgerUnavailable) as refused:
+            open_ledger(f"redis://:s3cret%2Fword@127.0.0.1:{listener.getsockname()[1]}/0?timeout=10").models()
+    assert "s3cret" not in str(refused.value)
+
+
+def test_listings_are_read_in_pages(redis: RedisServer) -> None:
+    ledger = open_ledger(redis.uri())
+    names = [f"account{number:04}" for number in range(1200)]
+    ledger.charge(MODEL, {name: lambda past: past for name in names})
+    assert [summary.name for summary in ledger.summaries(MODEL)] == names
 
 
 def test_a_password_opens_the_ledger_and_is_in_no_message(tmp_path: Path) -> None:
@@ -190,13 +281,19 @@ def test_a_read_only_replica_is_unavailable_for_writes(redis: RedisServer, tmp_p
         ("redis://", "is no ledger"),
         ("redis://host:port/0", "port"),
         ("redis://host/0?timeout=soon", "timeout"),
-        ("redis://host/0?timeout=0", "is no ledger"),
+        ("redis://host/0?timeout=0", "timeout"),
+        ("redis://host/0?timeout=inf", "timeout"),
+        ("redis://host/0?tiemout=1", "tiemout"),
+        ("redis://host/0?db=first", "db"),
+        ("redis://:p/w@host/0", "%2F"),
+        ("redis://u:p]w[@host/0", "%5B"),
     ],
 )
 def test_a_uri_that_names_no_server_is_refused_in_one_line(uri: str, why: str) -> None:
     with pytest.raises(LedgerError, match=why) as refused:
         open_ledger(uri)
     assert "\n" not in str(refused.value)
+    assert "'p'" not in str(refused.value)
 
 
 def test_without_redis_py_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from calpow.handler.errors import LedgerError
-from calpow.handler.ledger.uri import DEFAULT_URI, ledger_uri, open_ledger, without_password
+from calpow.handler.ledger.uri import DEFAULT_URI, holds_password, ledger_uri, open_ledger, without_password
 
 
 def test_the_uri_is_what_was_given_else_the_environments_else_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,13 +36,16 @@ def test_a_uri_that_names_no_ledger_is_refused_in_one_line(uri: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("uri", "shown"),
+    ("uri", "shown", "has_password"),
     [
-        ("redis://user:p@ss:w0rd@host:6379/0", "redis://host:6379/0"),
-        ("rediss://:secret@host/1?prefix=a", "rediss://host/1?prefix=a"),
-        ("redis://host:6379/0?prefix=a@b", "redis://host:6379/0?prefix=a@b"),
-        ("sqlite:////srv/a@b/ledger.db", "sqlite:////srv/a@b/ledger.db"),
+        ("redis://user:p@ss:w0rd@host:6379/0", "redis://host:6379/0", True),
+        ("redis://:pa/ss@host/0", "redis://host/0", True),
+        ("rediss://:secret@host/1?prefix=a", "rediss://host/1", True),
+        ("redis://host/0?password=secret", "redis://host/0", True),
+        ("redis://host:6379/0?prefix=a@b", "redis://host:6379/0", False),
+        ("sqlite:////srv/a@b/ledger.db", "sqlite:////srv/a@b/ledger.db", False),
     ],
 )
-def test_messages_show_a_uri_without_its_password(uri: str, shown: str) -> None:
+def test_messages_show_a_uri_without_its_password(uri: str, shown: str, has_password: bool) -> None:
     assert without_password(uri) == shown
+    assert holds_password(uri) == has_password
