@@ -1,6 +1,7 @@
 """A protected archive brings `handler` and `puzzle`; a worker has nothing else but TorchServe and torch."""
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from calpow.puzzle import stamp
 HANDLER, PUZZLE = (Path(str(module.__file__)).parent for module in (torchserve, stamp))
 # TorchServe brings Pillow.
 WORKER = {"numpy", "torch", "ts", "PIL"}
+# Only this module, which is imported for a ledger in Redis alone, needs redis-py.
+REDIS = HANDLER / "ledger" / "redis_client.py"
 # An extra of the client, which the gate does not import.
 SOLVING = PUZZLE / "solving"
 
@@ -35,7 +38,9 @@ def test_a_worker_needs_only_the_standard_library_torch_and_torchserve() -> None
     for file in files:
         for name in imported(file):
             package = name.split(".")[0]
-            if package != "calpow":
+            if package == "redis":
+                assert file == REDIS
+            elif package != "calpow":
                 assert package in sys.stdlib_module_names or (package in WORKER and HANDLER in file.parents), file
             elif PUZZLE in file.parents:
                 assert name.startswith("calpow.puzzle."), file
@@ -46,3 +51,14 @@ def test_a_worker_needs_only_the_standard_library_torch_and_torchserve() -> None
 def test_the_gate_imports_no_solver() -> None:
     for file in gate_files():
         assert not any(name.startswith("calpow.puzzle.solving") for name in imported(file)), file
+
+
+def test_redis_is_imported_for_a_ledger_in_redis_only() -> None:
+    importers = [file for file in gate_files() if "calpow.handler.ledger.redis_client" in imported(file)]
+    assert [file.name for file in importers] == ["redis_ledger.py"]
+    program = (
+        "import sys; from calpow.handler import torchserve; from calpow.handler.ledger.uri import open_ledger;"
+        "open_ledger('sqlite:////nowhere/ledger.db'); print('redis' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert shown.stdout == "False\n"

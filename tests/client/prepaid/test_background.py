@@ -9,6 +9,12 @@ from calpow.client.prepaid.background import BackgroundWorker
 from tests.support.minting import minting_threads, until
 
 
+@pytest.fixture(autouse=True)
+def _no_other_threads() -> None:
+    """Let threads end that other tests have left idle."""
+    until(lambda: not minting_threads())
+
+
 def until_stopped(stop: threading.Event) -> None:
     stop.wait(30)
 
