@@ -32,7 +32,7 @@ help:
 	@echo "make serve      the same model, left running, with a page to draw on and curl lines to paste"
 	@echo "make pictures   refresh docs/pictures with a headless Chromium: the demo's report and page"
 	@echo "make check      make lint and the unit tests, without any server: under a minute"
-	@echo "make test       all tests, against real servers: under eight minutes (COVERAGE=1 measures coverage)"
+	@echo "make test       all tests, against real servers: ten to thirteen minutes on two cores (COVERAGE=1 measures coverage)"
 	@echo "make test-long  timing tests and what takes longer; wants an otherwise idle machine"
 	@echo "make test-oldest  what depends on torch, on the oldest that calpow runs on: minutes"
 	@echo "make lint       ruff, mypy, and which module may import which"
