@@ -26,7 +26,7 @@ _SAMPLES = ("digests", "sketches", "new_digests", "new_sketches")
 
 @dataclass(frozen=True)
 class Counts:
-    """How many keys and accounts an export holds."""
+    """The numbers of keys and of accounts in an export."""
 
     keys: int
     accounts: int

@@ -1,4 +1,4 @@
-"""What the gate takes for a prepaid answer as a ledger, an account or the number of classes grows: some minutes.
+"""Time of the gate for a prepaid answer as a ledger, an account or the number of classes grows: some minutes.
 
 python -m benchmarks.growth                  up to 1,000,000 accounts and 10,000,000 expired records: 5 GB of disk
 python -m benchmarks.growth --quick          a hundredth of that, in some seconds

@@ -41,7 +41,7 @@ FLOOR_HASHES = 4
 
 @dataclass(frozen=True)
 class Size:
-    """What a ledger holds, and the classes of the model: `queries` of each account, None for various numbers."""
+    """Contents of a ledger, and the classes of the model: `queries` of each account, None for various numbers."""
 
     accounts: int = 1_000
     queries: int | None = None

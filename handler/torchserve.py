@@ -19,6 +19,7 @@ from calpow.handler.errors import GateMisconfigured
 from calpow.handler.gate.case import UNDECIDED, log_refusal, refusal_after
 from calpow.handler.gate.gate import Gate
 from calpow.handler.gate.interface import Allowance, AnswerStrategy, Decision, Refused, Released
+from calpow.handler.gate.mode_switch import Bypass, ModeSwitch
 from calpow.handler.gate.problems import Problem
 from calpow.handler.image_header import limit_pillow
 from calpow.handler.leakage.sample_identity import SampleIdentifier
@@ -26,7 +27,6 @@ from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.uri import open_ledger, shared_uri
 from calpow.handler.metrics.reporter import Reporter
 from calpow.handler.metrics.tally import ANSWERS, ASKED, FAILURES, REFUSALS, Tally
-from calpow.handler.mode_switch import Bypass, ModeSwitch
 from calpow.handler.observe.observer import Observer
 from calpow.handler.observe.records import shared_path
 from calpow.handler.pass_runner import PassRunner

@@ -47,7 +47,7 @@ ENTRY, USE, PASS, SETTLEMENT = "entry", "use", "pass", "settlement"
 """The steps of a batch: reading accounts and checking work; counting uses; the victim and its scores; settling."""
 
 
-class Series(NamedTuple):
+class MetricSeries(NamedTuple):
     """One time series: a metric with the values of its labels."""
 
     metric: Metric
@@ -59,13 +59,13 @@ class Tally:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._sums: Counter[Series] = Counter()
+        self._sums: Counter[MetricSeries] = Counter()
         self._durations: dict[str, _Durations] = {}
 
     def add(self, metric: Metric, amount: float = 1, *values: str) -> None:
         """Add an amount to a metric, whose labels have these values."""
         with self._lock:
-            self._sums[Series(metric, values)] += amount  # type: ignore[assignment]  # Counter has any numbers
+            self._sums[MetricSeries(metric, values)] += amount  # type: ignore[assignment]  # Counter has any numbers
 
     def observe(self, step: str, seconds: float) -> None:
         """Count how long a step of a batch took."""
@@ -76,10 +76,10 @@ class Tally:
         """Return a context manager that counts how long its block takes."""
         return TimedStep(self, step)
 
-    def take(self) -> dict[Series, float]:
+    def take(self) -> dict[MetricSeries, float]:
         """Return the sums, and begin anew. Every bucket of a step that took place is there, also an empty one."""
         with self._lock:
-            sums, self._sums = dict[Series, float](self._sums), Counter()
+            sums, self._sums = dict[MetricSeries, float](self._sums), Counter()
             durations, self._durations = self._durations, {}
         for step, of_step in durations.items():
             sums |= of_step.series(step)
@@ -104,7 +104,7 @@ class TimedStep:
 
 
 class _Durations:
-    """How many durations of a step lie between two bounds of the buckets, and their sum."""
+    """Histogram of the durations of a step: a count between each two bounds of the buckets, and the sum."""
 
     def __init__(self) -> None:
         self._counts = [0] * len(_BOUNDS)
@@ -114,11 +114,11 @@ class _Durations:
         self._counts[bisect_left(BOUNDS_SECONDS, seconds)] += 1
         self._seconds += seconds
 
-    def series(self, step: str) -> dict[Series, float]:
+    def series(self, step: str) -> dict[MetricSeries, float]:
         """Return the series of the step; each bucket counts those of the smaller ones as well."""
         counts = [float(count) for count in accumulate(self._counts)]
         return {
-            **{Series(STEP_BUCKETS, (step, bound)): count for bound, count in zip(_BOUNDS, counts, strict=True)},
-            Series(STEP_SECONDS, (step,)): self._seconds,
-            Series(STEPS, (step,)): counts[-1],
+            **{MetricSeries(STEP_BUCKETS, (step, bound)): count for bound, count in zip(_BOUNDS, counts, strict=True)},
+            MetricSeries(STEP_SECONDS, (step,)): self._seconds,
+            MetricSeries(STEPS, (step,)): counts[-1],
         }

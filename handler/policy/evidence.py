@@ -90,7 +90,7 @@ class Evidence:
 
     @cached_property
     def ordinary(self) -> tuple[int, ...]:
-        """What a sample that is odd by no score adds to the log wealth of each bet, in millionths; no number is > 0."""
+        """Steps of a sample that is odd by no score: the log wealth of each bet, in millionths, 0 or less."""
         return self.steps[0] * len(self.tests)
 
     @cached_property

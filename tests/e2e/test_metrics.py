@@ -1,4 +1,4 @@
-"""What an operator sees of a protected model: metrics on TorchServe's own port, and alert rules that fit them."""
+"""Metrics of a protected model on TorchServe's own port, and the alert rules and the dashboard that use them."""
 
 import json
 import re

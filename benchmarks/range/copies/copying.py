@@ -41,7 +41,7 @@ RECIPES: Mapping[str, CopyRecipe] = {
 
 @dataclass(frozen=True)
 class Quality:
-    """What a copy does on inputs that neither it nor the victim has learnt from.
+    """Quality of a copy on inputs that neither it nor the victim has learnt from.
 
     accuracy: share of inputs in their true class. fidelity: share that it classifies as the victim does.
     """

@@ -1,4 +1,4 @@
-"""What is Redis' own of its ledger: expiry by its clock, faults, clusters, Valkey, passwords and TLS."""
+"""The ledger in Redis beside the common suite: expiry by its clock, faults, clusters, Valkey, passwords and TLS."""
 
 import shutil
 import socket

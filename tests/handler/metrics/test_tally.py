@@ -12,7 +12,7 @@ from calpow.handler.metrics.tally import (
     STEP_BUCKETS,
     STEP_SECONDS,
     STEPS,
-    Series,
+    MetricSeries,
     Tally,
 )
 
@@ -22,7 +22,7 @@ def test_amounts_of_a_series_add_up_until_they_are_taken() -> None:
     tally.add(ANSWERS)
     tally.add(ANSWERS, 2)
     tally.add(REFUSALS, 1, "pow-required")
-    assert tally.take() == {Series(ANSWERS): 3, Series(REFUSALS, ("pow-required",)): 1}
+    assert tally.take() == {MetricSeries(ANSWERS): 3, MetricSeries(REFUSALS, ("pow-required",)): 1}
     assert tally.take() == {}
 
 
@@ -34,15 +34,15 @@ def test_durations_become_cumulative_buckets_with_their_sum_and_number() -> None
     buckets = {series.values[1]: count for series, count in taken.items() if series.metric == STEP_BUCKETS}
     assert (buckets["0.00025"], buckets["0.001"], buckets["0.0025"], buckets["1"], buckets["+Inf"]) == (1, 2, 3, 3, 4)
     assert len(buckets) == len(BOUNDS_SECONDS) + 1
-    assert taken[Series(STEPS, (PASS,))] == 4
-    assert taken[Series(STEP_SECONDS, (PASS,))] == pytest.approx(30.0022)
+    assert taken[MetricSeries(STEPS, (PASS,))] == 4
+    assert taken[MetricSeries(STEP_SECONDS, (PASS,))] == pytest.approx(30.0022)
 
 
 def test_a_step_that_raises_is_timed_all_the_same() -> None:
     tally = Tally()
     with pytest.raises(ValueError, match="broken"), tally.timed(PASS):
         raise ValueError("broken")
-    assert tally.take()[Series(STEPS, (PASS,))] == 1
+    assert tally.take()[MetricSeries(STEPS, (PASS,))] == 1
 
 
 def test_nothing_is_lost_between_threads() -> None:
@@ -56,6 +56,6 @@ def test_nothing_is_lost_between_threads() -> None:
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        taken.append(tally.take().get(Series(ANSWERS), 0))
-    taken.append(tally.take().get(Series(ANSWERS), 0))
+        taken.append(tally.take().get(MetricSeries(ANSWERS), 0))
+    taken.append(tally.take().get(MetricSeries(ANSWERS), 0))
     assert sum(taken) == 8_000

@@ -12,8 +12,8 @@ import pytest
 from calpow.handler.config import Mode
 from calpow.handler.errors import LedgerUnavailable
 from calpow.handler.gate.interface import AnswerStrategy
+from calpow.handler.gate.mode_switch import Bypass, ModeSwitch
 from calpow.handler.ledger.ledger import Ledger
-from calpow.handler.mode_switch import Bypass, ModeSwitch
 from calpow.handler.observe.observer import Observer
 from tests.support.gate_harness import GateHarness, HookedLedger, TextDecision, decision_type
 
