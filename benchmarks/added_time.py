@@ -56,7 +56,7 @@ def make_timed_meter(
         layers=depths,
         axes={name: torch.randn(width, min(width, AXES)) for name, width in widths.items()},
         prototypes={name: torch.randn(prototypes, min(width, AXES)) for name, width in widths.items()},
-        gaussians={name: _gaussians(width, classes) for name, width in widths.items()},
+        gaussians={name: _gaussians(AXES if name == LAST else width, classes) for name, width in widths.items()},
         mixture=_mixture(),
         token_costs=None,
     )

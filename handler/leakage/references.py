@@ -11,7 +11,7 @@ LAST = ""
 
 @dataclass(frozen=True)
 class Gaussians:
-    """A Gaussian for each class, all of one covariance, on the numbers `[n, f]` that a layer shows.
+    """A Gaussian for each class, all of one covariance, on numbers `[n, f]` of a layer.
 
     The squared Mahalanobis distance of x from a class is the squared length of `x @ whitening` minus the class's row of
     `means`: `whitening` is float32 `[f, d]`, `means` float32 `[classes, d]`.
@@ -48,7 +48,7 @@ class References:
         them; of LAST where the victim shows features.
     prototypes: float32 `[k, d]`, cluster centres of the training data of all classes on `axes`. The numbers were scaled
         to length one before they were projected, and so are the centres.
-    gaussians: a Gaussian for each class.
+    gaussians: a Gaussian for each class on a layer's numbers; of LAST, on its `axes`.
     mixture: density of the inputs; None where they are no small images or tables.
     token_costs: float32 `[vocabulary]`, minus the log frequency of each whole number in the inputs; None for others.
     """

@@ -46,7 +46,7 @@ def vector_references(classes: int = 4) -> References:
         layers=("layer",),
         axes={layer: torch.linalg.qr(rows(4, 3)).Q for layer in layers},
         prototypes={layer: 0.5 * rows(6, 3) for layer in layers},
-        gaussians={layer: Gaussians(rows(4, 3), rows(classes, 3)) for layer in layers},
+        gaussians={layer: Gaussians(rows(width, 3), rows(classes, 3)) for layer, width in ((LAST, 3), ("layer", 4))},
         mixture=Mixture(1, rows(4), rows(4, 2), rows(5, 2, 2), rows(5, 2), rows(5)),
         token_costs=torch.tensor([0.5, 1.0, 2.0, 4.0]),
     )

@@ -32,7 +32,8 @@ def _fit_references(observed: Observations, classes: int, seed: int) -> Referenc
             if len(numbers) >= FEWEST and values.shape[1]:
                 axes[name] = fit_axes(numbers)
                 prototypes[name] = fit_prototypes(numbers, axes[name], labels, classes, seed)
-                gaussians[name] = _gaussians(numbers, axes[name], labels, classes, is_last=name == LAST)
+                gaussed = numbers.double() @ axes[name].double() if name == LAST else numbers
+                gaussians[name] = fit_gaussians(gaussed, labels, classes)
             advance(1)
         mixture = _mixture(observed, seed)
         advance(1)
@@ -50,14 +51,6 @@ def _mixture(observed: Observations, seed: int) -> Mixture | None:
     if len(inputs) < FEWEST:
         return None
     return fit_mixture(inputs, observed.pool, is_image=observed.is_image, seed=seed)
-
-
-def _gaussians(values: Tensor, axes: Tensor, labels: Tensor, classes: int, *, is_last: bool) -> Gaussians:
-    """Fit Gaussians to a layer's values `[n, f]`; to the victim's features on their axes alone."""
-    if not is_last:
-        return fit_gaussians(values, labels, classes)
-    on_axes = fit_gaussians(values.double() @ axes.double(), labels, classes)
-    return Gaussians(axes @ on_axes.whitening, on_axes.means)
 
 
 def token_costs(counts: Tensor) -> Tensor:

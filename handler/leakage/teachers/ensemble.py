@@ -26,7 +26,7 @@ from calpow.handler.leakage.teachers.heads import HeadEnsemble, HeadVotes
 from calpow.handler.leakage.teachers.stored_references import pack, unpack
 from calpow.handler.leakage.teachers.trunks import VICTIM, make_trunk
 
-SCHEMA = 4
+SCHEMA = 5
 # The members of the file. One of the last two is there.
 CARD, REFERENCES, HEADS, PROGRAM = "card", "references", "heads", "program"
 # Samples that are voted on at once, which bounds the memory for the teachers' scores.

@@ -78,7 +78,8 @@ def _counted(scores: Array) -> Array:
     """
     samples, classes, teachers = scores.shape
     is_best = scores >= np.maximum.reduce(scores, axis=1, keepdims=True)
-    votes: Array = np.add.reduce(is_best, axis=2)
+    # In 32 bits, the sums take half the time.
+    votes: Array = np.add.reduce(is_best, axis=2, dtype=np.int32).astype(np.int64)
     # A tie leaves more votes than teachers, and NaN fewer. The argmax decides both, and takes several times as long.
     if np.add.reduce(votes, axis=None) != samples * teachers:
         votes = np.array([np.bincount(cast, minlength=classes) for cast in scores.argmax(axis=1)])

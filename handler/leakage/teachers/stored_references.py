@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from calpow.handler.errors import EnsembleError
-from calpow.handler.leakage.references import Gaussians, Mixture, References
+from calpow.handler.leakage.references import LAST, Gaussians, Mixture, References
 
 
 def pack(references: References) -> dict[str, object]:
@@ -116,7 +116,10 @@ def _fits(references: References, classes: int) -> bool:
         all(name in axes and axes[name].shape[1] == part.shape[1] for name, part in references.prototypes.items())
         and all(_fits_classes(part, classes) for part in references.gaussians.values())
         and all(name in axes for name in references.gaussians)
-        and all(axes[name].shape[0] == part.whitening.shape[0] for name, part in references.gaussians.items())
+        and all(
+            axes[name].shape[1 if name == LAST else 0] == part.whitening.shape[0]
+            for name, part in references.gaussians.items()
+        )
         and (mixture is None or _is_whole(mixture))
     )
 

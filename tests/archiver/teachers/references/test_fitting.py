@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from calpow.archiver.teachers.references.fitting import fit_references, token_costs
+from calpow.archiver.teachers.references.layers import fit_gaussians
 from calpow.archiver.teachers.references.observations import Observations
 from calpow.handler.leakage.references import LAST, References
 from calpow.handler.leakage.teachers.stored_references import pack, unpack
@@ -38,14 +39,14 @@ def test_all_references_can_be_stored(n: int, classes: int) -> None:
     assert references.mixture is not None
 
 
-def test_gaussians_of_the_features_lie_on_their_axes() -> None:
+def test_gaussians_of_the_features_are_those_of_their_numbers_on_the_axes() -> None:
     observed = observations(300, 3, width=100)
     references = storable(fit_references(observed, 3, 0), 3)
     axes, gaussians = references.axes[LAST], references.gaussians[LAST]
     assert axes.shape == (100, 64)
-    outside = torch.randn(100, generator=torch.Generator().manual_seed(1))
-    outside -= axes @ (axes.T @ outside)
-    assert torch.allclose(outside @ gaussians.whitening, torch.zeros(64), atol=1e-2)
+    expected = fit_gaussians(observed.layers[LAST].double() @ axes.double(), observed.labels, 3)
+    assert torch.allclose(gaussians.whitening, expected.whitening)
+    assert torch.allclose(gaussians.means, expected.means)
 
 
 def test_samples_that_overflow_are_left_out_of_their_layer() -> None:

@@ -27,7 +27,7 @@ def test_it_is_the_distance_from_the_class_of_the_answer(layer: str) -> None:
         mahalanobis(row.double().numpy(), MEANS[answer].double().numpy(), inverse)
         for row, answer in zip(NUMBERS, ANSWERS, strict=True)
     ]
-    costs = score.costs(batch_at(layer, NUMBERS, answers=ANSWERS))
+    costs = score.costs(batch_at(layer, NUMBERS, axes=torch.eye(5), answers=ANSWERS))
     assert costs.tolist() == pytest.approx(expected, rel=1e-5)
     assert score.highest == ODDEST
 
@@ -38,5 +38,5 @@ def test_numbers_that_overflow_have_no_finite_cost() -> None:
 
 
 def test_it_reads_the_layer_that_it_is_made_for() -> None:
-    assert MahalanobisDistance(LAST, GAUSSIANS).needs is VictimOutput.FEATURES
+    assert MahalanobisDistance(LAST, GAUSSIANS).needs is VictimOutput.PROJECTION
     assert MahalanobisDistance("stem.0", GAUSSIANS).needs is VictimOutput.DEPTHS
