@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from calpow.archiver.teachers.networks import MNISTNET_SHAPE, mnistnet
+from calpow.archiver.teachers.partitions import most_teachers
 from calpow.handler.leakage.batches import BatchMaker, Teachers
 from calpow.handler.leakage.input_range import RangeCheck
 from calpow.handler.leakage.meter import Meter
@@ -33,7 +34,8 @@ from calpow.handler.leakage.teachers.heads import HeadEnsemble, Heads, HeadVotes
 from calpow.handler.leakage.teachers.trunks import VICTIM
 from tests.support.ensembles import digests, ensemble_card
 
-CLASSES, TEACHERS, AXES, PROTOTYPES, COMPONENTS = 10, 250, 64, 1000, 20
+CLASSES, AXES, PROTOTYPES, COMPONENTS = 10, 64, 1000, 20
+TEACHERS = most_teachers(CLASSES)
 POOLED_PIXELS, POOL = 196, 2
 ROUNDS = {1: 2000, 64: 100}
 QUANTILES = (0.1, 0.5)
@@ -46,7 +48,7 @@ ScoreSpecs = Callable[[Iterable[str]], Sequence[ScoreSpec]]
 def make_timed_meter(
     model: nn.Module, scores: ScoreSpecs, classes: int = CLASSES, prototypes: int = PROTOTYPES
 ) -> Meter:
-    """Return a meter of an image model of so many classes, with so many prototypes a layer."""
+    """Return a meter of an image model of so many classes, with so many prototypes a layer and the usual teachers."""
     recorder, example = Recorder(model), ModelInputs.of(torch.rand(1, *MNISTNET_SHAPE))
     tap, depths = find_features(recorder, example), find_depths(recorder, example)
     shown = recorder.replay(example)
@@ -61,8 +63,11 @@ def make_timed_meter(
         token_costs=None,
     )
     axes = references.axes[LAST]
-    heads = Heads(torch.randn(AXES, TEACHERS * classes), torch.randn(TEACHERS * classes))
-    ensemble = Ensemble(_card(classes), HeadVotes(HeadEnsemble(nn.Identity(), heads, classes)), torch.device("cpu"))
+    teachers_count = most_teachers(classes)
+    heads = Heads(torch.randn(AXES, teachers_count * classes), torch.randn(teachers_count * classes))
+    ensemble = Ensemble(
+        _card(classes, teachers_count), HeadVotes(HeadEnsemble(nn.Identity(), heads, classes)), torch.device("cpu")
+    )
     teachers = Teachers(ensemble.votes, VictimOutput.PROJECTION)
     sources = ScoreSources(classes, OutputKind.logits, references, has_teachers=True)
     shape = VictimShape(classes, MNISTNET_SHAPE, layer=tap.name)
@@ -94,16 +99,16 @@ def scores_without_votes(layers: Iterable[str]) -> list[ScoreSpec]:
     return [*[ScoreSpec(name, {}) for name in (ScoreName.energy, ScoreName.norm, ScoreName.density)], *on_layers]
 
 
-def _card(classes: int) -> EnsembleCard:
+def _card(classes: int, teachers: int) -> EnsembleCard:
     return ensemble_card(
         classes=classes,
         class_names=tuple(map(str, range(classes))),
         input_shape=None,
         trunk=VICTIM,
         width=AXES,
-        teachers=TEACHERS,
-        partition_sizes=(classes,) * TEACHERS,
-        partition_digests=digests(TEACHERS),
+        teachers=teachers,
+        partition_sizes=(classes,) * teachers,
+        partition_digests=digests(teachers),
     )
 
 

@@ -63,7 +63,7 @@ _PRIVACY = (
     "count",
     type=click.IntRange(min=2),
     metavar="N",
-    help="How many (default: as many as get two payloads of each class, up to 250).",
+    help="How many (default: as many as get two payloads of each class, up to 250; fewer of more than 100 classes).",
 )
 @click.option(
     "--trunk",

@@ -13,6 +13,8 @@ from calpow.archiver.progress import track
 
 # The paper has 250 teachers for MNIST and SVHN (section 4.1); more of them do not improve the vote.
 MOST_TEACHERS = 250
+# Heads of all teachers for all classes; a worker reads the 6 MB of their weights for each request.
+MOST_HEADS = 25_000
 # One teacher always agrees with itself: its vote would price every query alike.
 FEWEST_TEACHERS = 2
 # For advice: with fewer teachers, votes tell little.
@@ -65,8 +67,8 @@ def keep_copies_together(folder: PayloadFolder, digests: Sequence[str]) -> Paylo
 def divide(folder: PayloadFolder, teachers: int | None, seed: int) -> Partition:
     """Hold back a tenth of each class's units, and deal the others to the teachers in turn.
 
-    By default there are as many teachers as get two units of each class, at most 250. Raises PartitionError when there
-    would be one teacher only, or a teacher would get no unit of a class.
+    By default there are as many teachers as get two units of each class, at most `most_teachers`. Raises
+    PartitionError when there would be one teacher only, or a teacher would get no unit of a class.
     """
     if seed < 0:
         raise PartitionError(f"the seed cannot be {seed}: give a number from 0")
@@ -75,9 +77,14 @@ def divide(folder: PayloadFolder, teachers: int | None, seed: int) -> Partition:
     left = [len(units) - held for units, held in zip(classes, held_back, strict=True)]
     _check_teachers(folder, [len(units) for units in classes], left, teachers)
     if teachers is None:
-        teachers = min(MOST_TEACHERS, min(left) // UNITS_PER_CLASS)
+        teachers = min(most_teachers(len(classes)), min(left) // UNITS_PER_CLASS)
     owner_of = _deal(classes, held_back, teachers, seed)
     return Partition(teachers, tuple(owner_of[payload.unit] for payload in folder.payloads))
+
+
+def most_teachers(classes: int) -> int:
+    """Return the most teachers that there are by default: 250, or fewer of more than 100 classes, but ten."""
+    return max(GOOD_TEACHERS, min(MOST_TEACHERS, MOST_HEADS // classes))
 
 
 def units_needed(teachers: int, each: int) -> int:

@@ -53,22 +53,24 @@ class Accountant:
         """Return costs float64 `[n]` of vote counts int64 `[n, classes]` on the CPU, each at most `teachers`."""
         return torch.tensor([self.cost(row) for row in votes.tolist()], dtype=torch.float64)
 
-    def cost(self, votes: list[int]) -> float:
-        """Return the cost of the vote counts of one query, each at most `teachers`."""
-        log_q = self._log_q(votes)
+    def cost(self, votes: list[int], absent: int = 0) -> float:
+        """Return the cost of the vote counts of one query, each at most `teachers`; `absent` further ones are zero."""
+        log_q = self._log_q(votes, absent)
         middle, constant, linear, square, cube = self._rows[bisect_left(self._ends, log_q)]
         offset = log_q - middle
         value = constant + offset * (linear + offset * (square + offset * cube))
         return min(max(value, 0.0), self.highest)
 
-    def _log_q(self, votes: list[int]) -> float:
+    def _log_q(self, votes: list[int], absent: int) -> float:
         """Return `rdp.log_q` without its upper limit, above which every cost is the highest anyway."""
         *others, top = sorted(votes)
         terms = [self._terms[top - count] for count in others]
+        of_none = self._terms[top]
         if not self._in_logs:
-            return math.log(math.fsum(terms))
-        largest = max(terms)
-        return largest + math.log(math.fsum([math.exp(term - largest) for term in terms]))
+            return math.log(math.fsum(terms) + absent * of_none)
+        largest = max(terms, default=of_none)
+        total = math.fsum([math.exp(term - largest) for term in terms])
+        return largest + math.log(total + absent * math.exp(of_none - largest))
 
 
 def _fit(orders: Tensor, surcharge: float, sigma: float, most: float) -> Cubics:

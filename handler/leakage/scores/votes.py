@@ -10,6 +10,9 @@ from torch import Tensor
 from calpow.handler.leakage.gnmax.accountant import Accountant
 from calpow.handler.leakage.score import Array, SampleBatch, VictimOutput, array_of, required
 
+# From so many classes on, counts of zero are not looked at one by one.
+MANY_CLASSES = 64
+
 
 class VoteScore:
     """Cost of a query: the privacy cost of answering with a noisy vote (GNMax). The less voters agree, the higher."""
@@ -38,7 +41,12 @@ class VoteScore:
 
     def costs(self, batch: SampleBatch) -> Array:
         """Return the costs of the votes on the samples, float64 `[n]`."""
-        return np.array([self._accountant.cost(votes) for votes in self._votes(batch).tolist()])
+        votes, cost = self._votes(batch), self._accountant.cost
+        classes = votes.shape[1]
+        if classes < MANY_CLASSES:
+            return np.array([cost(counts) for counts in votes.tolist()])
+        given = [counts[counts > 0].tolist() for counts in votes]
+        return np.array([cost(counts, classes - len(counts)) for counts in given])
 
 
 class VoteEntropy:

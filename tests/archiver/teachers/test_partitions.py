@@ -17,6 +17,7 @@ from calpow.archiver.teachers.partitions import (
     are_parts_of,
     divide,
     keep_copies_together,
+    most_teachers,
     partition_digests,
     payload_digests,
     units_needed,
@@ -67,6 +68,11 @@ def test_other_seeds_make_other_partitions() -> None:
 @pytest.mark.parametrize(("per_class", "teachers"), [(10, 4), (100, 45), (1000, 250), (5, 2)])
 def test_by_default_a_teacher_gets_two_units_of_each_class(per_class: int, teachers: int) -> None:
     assert divide(folder_of([[1] * per_class, [1] * (per_class + 50)]), None, 0).teachers == teachers
+
+
+@pytest.mark.parametrize(("classes", "teachers"), [(2, 250), (100, 250), (120, 208), (1_000, 25), (30_000, 10)])
+def test_many_classes_have_fewer_teachers_by_default(classes: int, teachers: int) -> None:
+    assert most_teachers(classes) == teachers
 
 
 def test_too_many_teachers_are_refused_with_the_number_that_fits() -> None:

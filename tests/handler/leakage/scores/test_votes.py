@@ -37,6 +37,16 @@ def test_teachers_that_agree_make_a_query_cheaper(score: Score) -> None:
     assert costs[0] < costs[-1] / 2
 
 
+@pytest.mark.parametrize(("sigma", "teachers"), [(2.0, 50), (0.2, 5)])
+def test_many_classes_without_a_vote_cost_what_the_formulas_say(sigma: float, teachers: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    unanimous = torch.full((1, teachers), 7)
+    ballots = torch.cat([unanimous, torch.randint(0, 999, (20, teachers), generator=generator) // 300 * 300])
+    votes = torch.nn.functional.one_hot(ballots, 1000).sum(dim=1)
+    costs = VoteScore.of_teachers(Accountant.epsilon_at(1e-5, sigma, teachers)).costs(batch_of(votes))
+    assert costs.tolist() == pytest.approx(gnmax_epsilon(votes, sigma, 1e-5).tolist(), rel=1e-9)
+
+
 def test_the_entropy_is_that_of_the_shares_of_the_votes() -> None:
     votes = torch.tensor([[0, 50, 0], [20, 15, 15], [0, 1, 49], [17, 17, 16]])
     costs = ENTROPY.costs(batch_of(votes)).tolist()
