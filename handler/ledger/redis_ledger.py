@@ -4,16 +4,12 @@ All keys of an account lie in one slot, so that each change of it is one script.
 as the server is configured to make it: decision 0055.
 """
 
-import secrets
 import struct
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from hashlib import sha256
 from typing import Any
 
-from calpow.handler.errors import LedgerError, LedgerUnavailable
+from calpow.handler.errors import LedgerUnavailable
 from calpow.handler.ledger import redis_scripts
-from calpow.handler.ledger.api_key import ApiKey, check_account
 from calpow.handler.ledger.history import History
 from calpow.handler.ledger.ledger import (
     FAILURE_SECONDS,
@@ -25,92 +21,27 @@ from calpow.handler.ledger.ledger import (
     AccountSummary,
     Admission,
     HistoryChange,
-    Key,
     KeyHolder,
-    KeyRecord,
     Outcome,
     Rule,
-    Secret,
     Settlement,
     Standing,
     Use,
     UseResult,
 )
-from calpow.handler.ledger.redis_client import RedisClient, Script, Value
+from calpow.handler.ledger.redis_client import Script, Value
+from calpow.handler.ledger.redis_settings import PAGE, RedisSettings, read_rule
 
 # Attempts to charge an account that other workers keep changing.
 MOST_CONFLICTS = 32
-# Keys, members or accounts that are read at once. More would hold up the server, and with it all workers.
-_PAGE = 500
 _ADMISSIONS = {admission.value.encode(): admission for admission in Admission}
 # Lengths in front of the parts of a value of several parts.
 _LENGTH = struct.Struct("<I")
 _OUTCOME = struct.Struct("<dqqq")
 
 
-class RedisLedger:
+class RedisLedger(RedisSettings):
     """A `Ledger` in the server or cluster of a URI."""
-
-    def __init__(self, uri: str) -> None:
-        self._redis = RedisClient(uri)
-
-    def deployment(self) -> str:
-        """Return the name of this deployment."""
-        key = self._key("deployment")
-        self._redis.call("SET", key, secrets.token_hex(3), "NX")
-        return str(self._redis.call("GET", key).decode())
-
-    def secrets(self) -> tuple[Secret, ...]:
-        """Return the signing secrets, oldest first."""
-        found = self._redis.script(Script(redis_scripts.SECRETS, [self._key("secrets")], [_packed_secret(_secret())]))
-        return tuple(map(_read_secret, found))
-
-    def rotate_secret(self) -> Secret:
-        """Add a signing secret, and forget all others but the newest."""
-        secret = _secret()
-        self.secrets()
-        self._redis.script(Script(redis_scripts.ROTATE, [self._key("secrets")], [_packed_secret(secret)]))
-        return secret
-
-    def add_key(self, account: str) -> str:
-        """Create a key and return it in clear."""
-        check_account(account)
-        key = ApiKey.generate()
-        while not self._is_added(KeyRecord(key.id, key.digest, account, time.time(), None)):
-            key = ApiKey.generate()
-        return key.text
-
-    def restore_keys(self, records: Sequence[KeyRecord]) -> None:
-        """Add keys of another ledger."""
-        for record in records:
-            check_account(record.account)
-        for record in records:
-            self._is_added(record)
-
-    def key_records(self) -> tuple[KeyRecord, ...]:
-        """Return all keys with their digests, oldest first."""
-        ids = self._members(self._key("keys"))
-        fields = ("digest", "account", "created", "revoked")
-        records = []
-        for start in range(0, len(ids), _PAGE):
-            page = ids[start : start + _PAGE]
-            found = self._redis.calls([("HMGET", self._key("key", name), *fields) for name in page])
-            records += [_read_key(name, row) for name, row in zip(page, found, strict=True) if row[0] is not None]
-        return tuple(sorted(records, key=lambda record: (record.created, record.id)))
-
-    def keys(self) -> tuple[Key, ...]:
-        """Return all keys, oldest first."""
-        return tuple(Key(record.id, record.account, record.created, record.revoked) for record in self.key_records())
-
-    def revoke_key(self, key_id: str) -> None:
-        """Revoke a key."""
-        name = key_id if key_id.isascii() else ""
-        if not self._redis.script(Script(redis_scripts.REVOKE_KEY, [self._key("key", name)], [repr(time.time())])):
-            raise LedgerError(f"there is no key {key_id!r} in this ledger: `calpow keys list` shows those there are")
-
-    def account_of(self, key: str) -> str | None:
-        """Return the account of a key, or None."""
-        return self._accounts_of([key])[0]
 
     def holders(self, model: str, presented: Sequence[tuple[str, Sequence[str]]]) -> list[KeyHolder | None]:
         """Return the holder of each key, or None."""
@@ -126,38 +57,6 @@ class RedisLedger:
                 holders.append(KeyHolder(account, standing, rule))
         return holders
 
-    def rule(self, account: str) -> Rule:
-        """Return the operator's rule for an account."""
-        return _read_rule(self._redis.call("GET", self._of(account, "rule")))
-
-    def rules(self) -> Mapping[str, Rule]:
-        """Return the rules that operators have set, by account."""
-        found = self._redis.call("HGETALL", self._key("rules"))
-        return {account.decode(): _read_rule(rule) for account, rule in sorted(found.items())}
-
-    def set_rule(self, account: str, rule: Rule) -> None:
-        """Set the operator's rule for an account."""
-        check_account(account)
-        self._redis.call("SET", self._of(account, "rule"), rule.value)
-        self._redis.call("HSET", self._key("rules"), account, rule.value)
-
-    def mode(self, model: str) -> str | None:
-        """Return the mode that an operator has set for a model, or None."""
-        mode = self._redis.call("HGET", self._key("modes"), model)
-        return None if mode is None else str(mode.decode())
-
-    def set_mode(self, model: str, mode: str | None) -> None:
-        """Set the mode of a model, or leave it to the archive."""
-        if mode is None:
-            self._redis.call("HDEL", self._key("modes"), model)
-        else:
-            self._redis.call("HSET", self._key("modes"), model, mode)
-
-    def modes(self) -> Mapping[str, str]:
-        """Return the modes that operators have set, by model."""
-        found = self._redis.call("HGETALL", self._key("modes"))
-        return {model.decode(): mode.decode() for model, mode in sorted(found.items())}
-
     def models(self) -> list[str]:
         """Return the names of the models that have accounts."""
         return self._members(self._key("models"))
@@ -165,8 +64,8 @@ class RedisLedger:
     def summaries(self, model: str) -> Iterator[AccountSummary]:
         """Yield all accounts of a model, in the order of their names."""
         names = self._members(self._key("accounts", model))
-        for start in range(0, len(names), _PAGE):
-            page = names[start : start + _PAGE]
+        for start in range(0, len(names), PAGE):
+            page = names[start : start + PAGE]
             found = self._redis.calls([("HMGET", self._of(name, "account", model), "s", "v") for name in page])
             for name, (sums, version) in zip(page, found, strict=True):
                 if sums is not None:  # an account is listed just before it is written
@@ -234,39 +133,6 @@ class RedisLedger:
     def _account_command(self, model: str, account: str) -> tuple[Value, ...]:
         return ("HMGET", self._of(account, "account", model), "s", "n", "o", "v")
 
-    def _members(self, key: str) -> list[str]:
-        """Return the members of a set in order, read a page at a time; newer ones may be missing."""
-        members: set[str] = set()
-        cursor: Any = 0
-        while True:
-            cursor, page = self._redis.call("SSCAN", key, cursor, "COUNT", _PAGE)
-            members.update(name.decode() for name in page)
-            if int(cursor) == 0:
-                return sorted(members)
-
-    def _key(self, *parts: str) -> str:
-        return ":".join([self._redis.prefix, *parts])
-
-    def _of(self, account: str, *parts: str) -> str:
-        """Return a key of an account. Of a name in braces, Redis Cluster takes the slot; an account may hold braces."""
-        tag = sha256(account.encode("utf-8", "surrogatepass")).hexdigest()[:24]
-        return self._key(f"{{{tag}}}", *parts)
-
-    def _is_added(self, record: KeyRecord) -> bool:
-        """Add a key and return True; return False where another key has its id."""
-        revoked = "" if record.revoked is None else repr(record.revoked)
-        arguments: list[Value] = [record.digest, record.account, repr(record.created), revoked]
-        self._redis.call("SADD", self._key("keys"), record.id)
-        return bool(self._redis.script(Script(redis_scripts.ADD_KEY, [self._key("key", record.id)], arguments)))
-
-    def _accounts_of(self, keys: Sequence[str]) -> list[str | None]:
-        presented = [ApiKey.read(key) for key in keys]
-        ids = [key.id for key in presented if key is not None]
-        found = iter(
-            self._redis.calls([("HMGET", self._key("key", name), "digest", "account", "revoked") for name in ids])
-        )
-        return [None if key is None else _account_of(key, next(found)) for key in presented]
-
     def _standings(self, model: str, asked: Sequence[tuple[str, Sequence[str]]]) -> list[tuple[Rule, Standing]]:
         """Return the rules and standings of accounts, each with the ids of its requests."""
         found = self._redis.scripts(
@@ -283,7 +149,7 @@ class RedisLedger:
             ]
         )
         return [
-            (_read_rule(rule), Standing(_read_account(state), self._outcomes(account, ids, spent)))
+            (read_rule(rule), Standing(_read_account(state), self._outcomes(account, ids, spent)))
             for (account, ids), (state, rule, spent) in zip(asked, found, strict=True)
         ]
 
@@ -335,36 +201,6 @@ def _spends_once(settlement: Settlement) -> bool:
     """Return whether no id is spent twice by one settlement."""
     ids = [name for spending in settlement.spendings for name in spending.ids]
     return len(set(ids)) == len(ids)
-
-
-def _secret() -> Secret:
-    return Secret(secrets.token_hex(4), secrets.token_bytes(32))
-
-
-def _packed_secret(secret: Secret) -> str:
-    return f"{secret.id}:{secret.value.hex()}"
-
-
-def _read_secret(text: bytes) -> Secret:
-    name, _, value = text.decode().partition(":")
-    return Secret(name, bytes.fromhex(value))
-
-
-def _read_key(name: str, row: Sequence[Any]) -> KeyRecord:
-    digest, account, created, revoked = row
-    return KeyRecord(name, digest, account.decode(), float(created), None if revoked is None else float(revoked))
-
-
-def _account_of(key: ApiKey, record: Sequence[bytes | None]) -> str | None:
-    """Return the account of a key, from the record of its id; None where the record is of another key or revoked."""
-    digest, account, revoked = record
-    if digest is None or account is None or not key.matches(digest) or revoked is not None:
-        return None
-    return account.decode()
-
-
-def _read_rule(rule: bytes | None) -> Rule:
-    return Rule.PRICED if rule is None else Rule(rule.decode())
 
 
 def _read_account(row: Sequence[Any]) -> Account:

@@ -4,20 +4,13 @@ What a method has written when it returns is visible to the other processes and 
 methods for keys write is on the disk as well; a power failure may lose the last second of the rest. Decision 0051.
 """
 
-import json
-import secrets
 import sqlite3
-import struct
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from calpow.handler.errors import LedgerError
-from calpow.handler.ledger.api_key import ApiKey, check_account
+from calpow.handler.ledger.api_key import ApiKey
 from calpow.handler.ledger.expired_rows import ExpiredRows
-from calpow.handler.ledger.history import History
 from calpow.handler.ledger.ledger import (
     FAILURE_SECONDS,
     MOST_FAILURES,
@@ -28,38 +21,29 @@ from calpow.handler.ledger.ledger import (
     AccountSummary,
     Admission,
     HistoryChange,
-    Key,
     KeyHolder,
-    KeyRecord,
     Outcome,
     Rule,
-    Secret,
     Settlement,
     Spending,
     Standing,
     Use,
     UseResult,
 )
-from calpow.handler.ledger.sqlite_file import Row, SqliteFile, Value
-from calpow.handler.ledger.sqlite_schema import SCHEMA
+from calpow.handler.ledger.sqlite_file import Row
+from calpow.handler.ledger.sqlite_rows import (
+    account_of_rows,
+    first_row,
+    listed,
+    outcome_row,
+    packed,
+    read_account,
+    read_outcome,
+    read_outcomes,
+    unpacked,
+)
+from calpow.handler.ledger.sqlite_settings import SqliteSettings
 
-_KEY_RECORDS = "SELECT id, digest, account, created, revoked FROM keys ORDER BY created, id"
-_RESTORE_KEY = "INSERT OR IGNORE INTO keys VALUES (?, ?, ?, ?, ?)"
-_ADD_SECRET = "INSERT INTO secrets VALUES (?, ?)"  # noqa: S105  # a statement
-_DROP_OLD_SECRETS = """DELETE FROM secrets
-    WHERE rowid NOT IN (SELECT rowid FROM secrets ORDER BY rowid DESC LIMIT 2)"""
-_FIND_KEY = "SELECT account, digest FROM keys WHERE id = ? AND revoked IS NULL"
-_LIST_KEYS = "SELECT id, account, created, revoked FROM keys ORDER BY created, id"
-_ADD_KEY = "INSERT INTO keys (id, digest, account, created) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
-_REVOKE_KEY = "UPDATE keys SET revoked = coalesce(revoked, ?) WHERE id = ?"
-
-_RULE = "SELECT rule FROM rules WHERE account = ?"
-_LIST_RULES = "SELECT account, rule FROM rules ORDER BY account"
-_SET_RULE = "REPLACE INTO rules VALUES (?, ?)"
-_MODE = "SELECT mode FROM modes WHERE model = ?"
-_LIST_MODES = "SELECT model, mode FROM modes ORDER BY model"
-_SET_MODE = "REPLACE INTO modes VALUES (?, ?)"
-_DROP_MODE = "DELETE FROM modes WHERE model = ?"
 _MODELS = "SELECT DISTINCT model FROM accounts ORDER BY model"
 _SUMMARIES = """SELECT account, cost_micro, queries, wealth, owed, version FROM accounts
     WHERE model = ? AND account > ? ORDER BY account LIMIT ?"""
@@ -114,116 +98,20 @@ _DROP_OUTCOME = "DELETE FROM outcomes WHERE solution = ?"
 _KEEP_OUTCOME = "UPDATE outcomes SET expires = max(expires, ?) WHERE solution = ?"
 
 
-class SqliteLedger:
+class SqliteLedger(SqliteSettings):
     """A `Ledger` in the SQLite file at an absolute path."""
 
     def __init__(self, path: Path) -> None:
-        self._file = SqliteFile(path, SCHEMA)
+        super().__init__(path)
         self._expired = ExpiredRows()
-
-    def deployment(self) -> str:
-        """Return the name of this deployment."""
-        return str(self._file.query("SELECT id FROM deployment")[0][0])
-
-    def secrets(self) -> tuple[Secret, ...]:
-        """Return the signing secrets, oldest first."""
-        return tuple(Secret(*row) for row in self._file.query("SELECT id, value FROM secrets ORDER BY rowid"))
-
-    def add_key(self, account: str) -> str:
-        """Create a key and return it in clear."""
-        check_account(account)
-        key = ApiKey.generate()
-        while not self._is_added(key, account):  # Of a million keys, one in 4,300 has the id of an earlier one.
-            key = ApiKey.generate()
-        return key.text
-
-    def _is_added(self, key: ApiKey, account: str) -> bool:
-        """Add a key and return True; return False where another key has its id."""
-        row = (key.id, key.digest, account, time.time())
-        return self._file.write(lambda connection: connection.execute(_ADD_KEY, row), durable=True).rowcount == 1
-
-    def keys(self) -> tuple[Key, ...]:
-        """Return all keys, oldest first."""
-        return tuple(Key(*row) for row in self._file.query(_LIST_KEYS))
-
-    def revoke_key(self, key_id: str) -> None:
-        """Revoke a key."""
-        row = (time.time(), key_id if key_id.isascii() else "")
-        if not self._file.write(lambda connection: connection.execute(_REVOKE_KEY, row), durable=True).rowcount:
-            raise LedgerError(f"there is no key {key_id!r} in this ledger: `calpow keys list` shows those there are")
-
-    def key_records(self) -> tuple[KeyRecord, ...]:
-        """Return all keys with their digests, oldest first."""
-        return tuple(KeyRecord(*row) for row in self._file.query(_KEY_RECORDS))
-
-    def restore_keys(self, records: Sequence[KeyRecord]) -> None:
-        """Add keys of another ledger."""
-        for record in records:
-            check_account(record.account)
-        self._file.write(lambda connection: connection.executemany(_RESTORE_KEY, records), durable=True)
-
-    def rotate_secret(self) -> Secret:
-        """Add a signing secret, and forget all others but the newest."""
-        secret = Secret(secrets.token_hex(4), secrets.token_bytes(32))
-
-        def rotate(connection: sqlite3.Connection) -> None:
-            connection.execute(_ADD_SECRET, (secret.id, secret.value))
-            connection.execute(_DROP_OLD_SECRETS)
-
-        self._file.write(rotate, durable=True)
-        return secret
-
-    def account_of(self, key: str) -> str | None:
-        """Return the account of a key, or None."""
-        presented = ApiKey.read(key)
-        if presented is None:
-            return None
-        for account, digest in self._file.query(_FIND_KEY, (presented.id,)):
-            if presented.matches(digest):
-                return str(account)
-        return None
 
     def holders(self, model: str, presented: Sequence[tuple[str, Sequence[str]]]) -> list[KeyHolder | None]:
         """Return the holder of each key, or None."""
         keys = [ApiKey.read(key) for key, _ in presented]
         names = ["" if key is None else key.id for key in keys]
-        parameters = [(model, name, _listed(tuple(ids))) for name, (_, ids) in zip(names, presented, strict=True)]
+        parameters = [(model, name, listed(tuple(ids))) for name, (_, ids) in zip(names, presented, strict=True)]
         found = self._file.queries(_HOLDER, parameters)
         return [None if key is None else _read_holder(key, rows) for key, rows in zip(keys, found, strict=True)]
-
-    def rule(self, account: str) -> Rule:
-        """Return the operator's rule for an account."""
-        rows = self._file.query(_RULE, (account,))
-        return Rule(rows[0][0]) if rows else Rule.PRICED
-
-    def rules(self) -> Mapping[str, Rule]:
-        """Return the rules that operators have set, by account."""
-        return {str(account): Rule(rule) for account, rule in self._file.query(_LIST_RULES)}
-
-    def set_rule(self, account: str, rule: Rule) -> None:
-        """Set the operator's rule for an account."""
-        check_account(account)
-        self._file.write(lambda connection: connection.execute(_SET_RULE, (account, rule.value)), durable=True)
-
-    def mode(self, model: str) -> str | None:
-        """Return the mode that an operator has set for a model, or None."""
-        rows = self._file.query(_MODE, (model,))
-        return str(rows[0][0]) if rows else None
-
-    def set_mode(self, model: str, mode: str | None) -> None:
-        """Set the mode of a model, or leave it to the archive."""
-
-        def change(connection: sqlite3.Connection) -> None:
-            if mode is None:
-                connection.execute(_DROP_MODE, (model,))
-            else:
-                connection.execute(_SET_MODE, (model, mode))
-
-        self._file.write(change, durable=True)
-
-    def modes(self) -> Mapping[str, str]:
-        """Return the modes that operators have set, by model."""
-        return {str(model): str(mode) for model, mode in self._file.query(_LIST_MODES)}
 
     def models(self) -> list[str]:
         """Return the names of the models that have accounts."""
@@ -234,19 +122,19 @@ class SqliteLedger:
         last = ""
         while rows := self._file.query(_SUMMARIES, (model, last, _PAGE)):
             for name, cost_micro, queries, wealth, owed, version in rows:
-                yield AccountSummary(name, cost_micro, queries, _unpacked(wealth), owed, version)
+                yield AccountSummary(name, cost_micro, queries, unpacked(wealth), owed, version)
             last = rows[-1][0]
 
     def account(self, model: str, account: str) -> Account:
         """Return the state of an account."""
-        return _account(self._file.query(_ACCOUNT, (model, account)))
+        return account_of_rows(self._file.query(_ACCOUNT, (model, account)))
 
     def standing(self, model: str, account: str, ids: Sequence[str]) -> Standing:
         """Return the state of an account and the outcomes of those of the ids that are spent."""
-        rows = self._file.query(_STANDING, (model, account, _listed(tuple(ids))))
+        rows = self._file.query(_STANDING, (model, account, listed(tuple(ids))))
         known = bool(rows) and rows[0][0] is None
-        state = _read_account(rows[0][1:]) if known else NEW_ACCOUNT
-        return Standing(state, _read_outcomes(rows[known:]))
+        state = read_account(rows[0][1:]) if known else NEW_ACCOUNT
+        return Standing(state, read_outcomes(rows[known:]))
 
     def admit(self, uses: Sequence[Use], *, now: float) -> list[UseResult]:
         """Count uses and return for each whether its request may run."""
@@ -276,7 +164,7 @@ class SqliteLedger:
 
         def change_all(connection: sqlite3.Connection) -> None:
             for account, change in changes.items():
-                before = _account(connection.execute(_ACCOUNT, (model, account)).fetchall())
+                before = account_of_rows(connection.execute(_ACCOUNT, (model, account)).fetchall())
                 changed = Settlement(account, before.version, change(before.history), before.owed, ())
                 _change_account(connection, model, changed)
 
@@ -290,7 +178,7 @@ def _admit(connection: sqlite3.Connection, use: Use, now: float) -> UseResult:
         withheld = _outcome(connection, use.withheld)
         if withheld is None or withheld.rest <= 0 or withheld.digest != use.digest:
             return UseResult(Admission.MISMATCH)
-    ids = _listed(use.ids)
+    ids = listed(use.ids)
     if withheld is None and _is_first(connection, use, ids):
         return UseResult(Admission.FRESH)
     used, spent, first, last = connection.execute(_STATE, (ids,)).fetchone()
@@ -323,13 +211,13 @@ def _is_first(connection: sqlite3.Connection, use: Use, ids: str) -> bool:
 def _fail(
     connection: sqlite3.Connection, model: str, account: str, ids: Sequence[str], expires: float, now: float
 ) -> None:
-    failures, since = _first(connection, _FAILURES, (model, account)) or (0, 0)
+    failures, since = first_row(connection, _FAILURES, (model, account)) or (0, 0)
     if now - since > FAILURE_SECONDS:
         failures, since = 0, now
     connection.execute(_SET_FAILURES, (model, account, failures + 1, since))
     if failures < MOST_FAILURES:
         return
-    spent = {name for (name,) in connection.execute(_SPENT_OF, (_listed(tuple(ids)),))}
+    spent = {name for (name,) in connection.execute(_SPENT_OF, (listed(tuple(ids)),))}
     good = [name for name in ids if name not in spent]
     if good:
         # No use has this name: a solution's name is a digest, which holds no colon.
@@ -361,8 +249,8 @@ def _spend_as_used(connection: sqlite3.Connection, spending: Spending) -> bool:
     Return False for others, and change nothing.
     """
     outcome = spending.outcome
-    used = (_listed(spending.ids), outcome.solution, spending.expires, len(spending.ids))
-    row = _outcome_row(outcome, spending.expires)
+    used = (listed(spending.ids), outcome.solution, spending.expires, len(spending.ids))
+    row = outcome_row(outcome, spending.expires)
     return connection.execute(_SET_OUTCOME_OF_USED, (*row, *used)).rowcount == 1
 
 
@@ -376,34 +264,19 @@ class _Uses(NamedTuple):
 
 
 def _uses(connection: sqlite3.Connection, solution: str, ids: Sequence[str]) -> _Uses:
-    return _Uses(*connection.execute(_USES, (solution, _listed(tuple(ids)))).fetchone())
+    return _Uses(*connection.execute(_USES, (solution, listed(tuple(ids)))).fetchone())
 
 
 def _spend(connection: sqlite3.Connection, ids: Sequence[str], uses: _Uses, outcome: Outcome, expires: float) -> None:
     expires = max(expires, uses.latest)  # An outcome is remembered as long as its ids.
     if uses.last < len(ids) or uses.earliest < expires:
         connection.executemany(_SPEND, [(name, outcome.solution, expires) for name in ids])
-    connection.execute(_SET_OUTCOME, _outcome_row(outcome, expires))
-
-
-def _outcome_row(outcome: Outcome, expires: float) -> tuple[Value, ...]:
-    work = (outcome.price, outcome.work, outcome.rest)
-    return (outcome.solution, outcome.digest, outcome.settled, *work, _packed(outcome.credit), expires)
+    connection.execute(_SET_OUTCOME, outcome_row(outcome, expires))
 
 
 def _outcome(connection: sqlite3.Connection, solution: str) -> Outcome | None:
-    row = _first(connection, _OUTCOME, (solution,))
-    return _read_outcome(row) if row else None
-
-
-def _read_outcome(row: Row) -> Outcome:
-    solution, digest, settled, price, work, rest, credit = row
-    return Outcome(solution, digest, settled, price, work, rest, _unpacked(credit))
-
-
-def _read_outcomes(rows: Iterable[Row]) -> dict[str, Outcome]:
-    """Return outcomes by id from rows that begin with both."""
-    return {row[0]: _read_outcome(row[1:8]) for row in rows}
+    row = first_row(connection, _OUTCOME, (solution,))
+    return read_outcome(row) if row else None
 
 
 def _read_holder(key: ApiKey, rows: Sequence[Row]) -> KeyHolder | None:
@@ -413,19 +286,8 @@ def _read_holder(key: ApiKey, rows: Sequence[Row]) -> KeyHolder | None:
     *account, name, digest, rule = rows[0][1:]
     if not key.matches(digest):
         return None
-    state = NEW_ACCOUNT if account[-1] is None else _read_account(account)
-    return KeyHolder(name, Standing(state, _read_outcomes(rows[1:])), Rule(rule) if rule else Rule.PRICED)
-
-
-def _account(rows: Sequence[Row]) -> Account:
-    return _read_account(rows[0]) if rows else NEW_ACCOUNT
-
-
-def _read_account(row: Sequence[Any]) -> Account:
-    cost_micro, queries, wealth, digests, sketches, *new, owed, version = row
-    # An account without old samples has no row of them.
-    history = History(cost_micro, queries, _unpacked(wealth), digests or b"", sketches or b"", *new)
-    return Account(history, owed, version)
+    state = NEW_ACCOUNT if account[-1] is None else read_account(account)
+    return KeyHolder(name, Standing(state, read_outcomes(rows[1:])), Rule(rule) if rule else Rule.PRICED)
 
 
 def _change_account(connection: sqlite3.Connection, model: str, change: Settlement) -> bool:
@@ -433,31 +295,8 @@ def _change_account(connection: sqlite3.Connection, model: str, change: Settleme
     name, history = change.account, change.history
     if not change.before:
         connection.execute(_ADD_ACCOUNT, (model, name))
-    past = (history.cost_micro, history.queries, _packed(history.wealth), history.new_digests, history.new_sketches)
+    past = (history.cost_micro, history.queries, packed(history.wealth), history.new_digests, history.new_sketches)
     written = connection.execute(_CHANGE_ACCOUNT, (*past, change.owed, model, name, change.before)).rowcount == 1
     if written and not change.keeps_old:
         connection.execute(_SET_OLD_SAMPLES, (model, name, history.digests, history.sketches))
     return written
-
-
-# Cached, because the ids of an answer are listed when they are read, used and spent.
-@lru_cache(maxsize=256)
-def _listed(ids: tuple[str, ...]) -> str:
-    return json.dumps(ids)
-
-
-def _packed(numbers: Sequence[int]) -> bytes:
-    """Return signed integers of 64 bits in one value. Raises OverflowError for larger ones, as sqlite3 does."""
-    try:
-        return struct.pack(f"<{len(numbers)}q", *numbers)
-    except struct.error as error:
-        raise OverflowError(str(error)) from error
-
-
-def _unpacked(value: bytes) -> tuple[int, ...]:
-    return struct.unpack(f"<{len(value) // 8}q", value)
-
-
-def _first(connection: sqlite3.Connection, sql: str, parameters: Sequence[Value]) -> Row | None:
-    row: Row | None = connection.execute(sql, parameters).fetchone()
-    return row

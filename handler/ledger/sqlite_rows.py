@@ -1,0 +1,68 @@
+"""Values of the SQLite ledger's rows, as they are stored and as they are read."""
+
+import json
+import sqlite3
+import struct
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from calpow.handler.ledger.history import History
+from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account, Outcome
+from calpow.handler.ledger.sqlite_file import Row, Value
+
+
+def account_of_rows(rows: Sequence[Row]) -> Account:
+    """Return the account of the one row that it has, or a new one."""
+    return read_account(rows[0]) if rows else NEW_ACCOUNT
+
+
+def read_account(row: Sequence[Any]) -> Account:
+    """Return an account from its row."""
+    cost_micro, queries, wealth, digests, sketches, *new, owed, version = row
+    # An account without old samples has no row of them.
+    history = History(cost_micro, queries, unpacked(wealth), digests or b"", sketches or b"", *new)
+    return Account(history, owed, version)
+
+
+def outcome_row(outcome: Outcome, expires: float) -> tuple[Value, ...]:
+    """Return the row of an outcome."""
+    work = (outcome.price, outcome.work, outcome.rest)
+    return (outcome.solution, outcome.digest, outcome.settled, *work, packed(outcome.credit), expires)
+
+
+def read_outcome(row: Row) -> Outcome:
+    """Return an outcome from its row, without the time of its expiry."""
+    solution, digest, settled, price, work, rest, credit = row
+    return Outcome(solution, digest, settled, price, work, rest, unpacked(credit))
+
+
+def read_outcomes(rows: Iterable[Row]) -> dict[str, Outcome]:
+    """Return outcomes by id from rows that begin with both."""
+    return {row[0]: read_outcome(row[1:8]) for row in rows}
+
+
+# Cached, because the ids of an answer are listed when they are read, used and spent.
+@lru_cache(maxsize=256)
+def listed(ids: tuple[str, ...]) -> str:
+    """Return ids as a JSON list."""
+    return json.dumps(ids)
+
+
+def packed(numbers: Sequence[int]) -> bytes:
+    """Return signed integers of 64 bits in one value. Raises OverflowError for larger ones, as sqlite3 does."""
+    try:
+        return struct.pack(f"<{len(numbers)}q", *numbers)
+    except struct.error as error:
+        raise OverflowError(str(error)) from error
+
+
+def unpacked(value: bytes) -> tuple[int, ...]:
+    """Return the integers of one value."""
+    return struct.unpack(f"<{len(value) // 8}q", value)
+
+
+def first_row(connection: sqlite3.Connection, sql: str, parameters: Sequence[Value]) -> Row | None:
+    """Return the first row of a statement, or None."""
+    row: Row | None = connection.execute(sql, parameters).fetchone()
+    return row
