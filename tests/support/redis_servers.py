@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from calpow.archiver.server import free_ports
 
@@ -37,7 +39,7 @@ class RedisServer:
         """Start, and wait until it answers."""
         words = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), *self.options]
         self.process = subprocess.Popen([self.binary, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        client = redis.Redis(port=self.port, socket_timeout=5)
+        client = self.client()
         deadline = time.monotonic() + 30
         while True:
             try:
@@ -47,7 +49,11 @@ class RedisServer:
                 return
             except redis.RedisError:
                 assert time.monotonic() < deadline
-                time.sleep(0.05)
+                time.sleep(0.02)
+
+    def client(self) -> Any:
+        """Return a client of redis-py, which fails at once: by default it waits for seconds before it tries again."""
+        return redis.Redis(port=self.port, socket_timeout=5, retry=Retry(NoBackoff(), 0))
 
     def kill(self) -> None:
         """Kill the server, and wait for its end."""
@@ -102,13 +108,12 @@ def valkey_cluster(folder: Path, nodes: int = 3) -> Iterator[list[RedisServer]]:
         deadline = time.monotonic() + 30
         while not all(_is_whole(server) for server in servers):
             assert time.monotonic() < deadline
-            time.sleep(0.1)
+            time.sleep(0.05)
         yield servers
 
 
 def _cluster(server: RedisServer, *words: str | int) -> object:
-    client: Any = redis.Redis(port=server.port)
-    return client.execute_command("CLUSTER", *words)
+    return server.client().execute_command("CLUSTER", *words)
 
 
 def _is_whole(server: RedisServer) -> bool:

@@ -20,6 +20,16 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 @pytest.fixture(params=["sqlite", "redis"])
 def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URI of a ledger that does not exist yet. Another backend joins the tests with its name and its URI here."""
+    return _new_uri(request, tmp_path)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.long)])
+def raced_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The same for races of processes, which take three to four times as long with Redis: each imports redis-py."""
+    return _new_uri(request, tmp_path)
+
+
+def _new_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/ledger.db"
     server: RedisServer = request.getfixturevalue("redis")

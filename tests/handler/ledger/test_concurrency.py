@@ -21,35 +21,35 @@ def settled(times: int) -> Account:
     return Account(history_of(times), -times, times)
 
 
-def test_eight_processes_that_hammer_one_account_lose_no_settlement(uri: str) -> None:
-    results = run_children([["hammer", uri, "ada", "50"]] * PROCESSES)
+def test_eight_processes_that_hammer_one_account_lose_no_settlement(raced_uri: str) -> None:
+    results = run_children([["hammer", raced_uri, "ada", "50"]] * PROCESSES)
     assert sum(result["settled"] for result in results) == PROCESSES * 50
     assert sum(result["conflicts"] for result in results) > 0, "they never met"
-    assert open_ledger(uri).account(MODEL, "ada") == settled(PROCESSES * 50)
+    assert open_ledger(raced_uri).account(MODEL, "ada") == settled(PROCESSES * 50)
 
 
-def test_processes_that_observe_and_that_enforce_lose_no_charge(uri: str) -> None:
-    run_children([["observe", uri, "ada", "50"], ["hammer", uri, "ada", "50"]] * (PROCESSES // 2))
+def test_processes_that_observe_and_that_enforce_lose_no_charge(raced_uri: str) -> None:
+    run_children([["observe", raced_uri, "ada", "50"], ["hammer", raced_uri, "ada", "50"]] * (PROCESSES // 2))
     both = settled(PROCESSES * 50)
-    assert open_ledger(uri).account(MODEL, "ada") == Account(both.history, -PROCESSES // 2 * 50, both.version)
+    assert open_ledger(raced_uri).account(MODEL, "ada") == Account(both.history, -PROCESSES // 2 * 50, both.version)
 
 
-def test_each_version_is_won_by_one_process(uri: str) -> None:
-    results = run_children([["race", uri, "ada", "0", "60"]] * PROCESSES)
+def test_each_version_is_won_by_one_process(raced_uri: str) -> None:
+    results = run_children([["race", raced_uri, "ada", "0", "60"]] * PROCESSES)
     assert sum(result["won"] for result in results) == 60
-    assert open_ledger(uri).account(MODEL, "ada") == Account(history_of(60), 0, 60)
+    assert open_ledger(raced_uri).account(MODEL, "ada") == Account(history_of(60), 0, 60)
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_of_200_simultaneous_uses_of_one_solution_five_run_at_most_and_one_wins(uri: str, count: int) -> None:
+def test_of_200_simultaneous_uses_of_one_solution_five_run_at_most_and_one_wins(raced_uri: str, count: int) -> None:
     ids = IDS[:count]
-    results = run_children([["replay", uri, "ada", "25", *ids]] * PROCESSES)
+    results = run_children([["replay", raced_uri, "ada", "25", *ids]] * PROCESSES)
     total = {name: sum(result[name] for result in results) for name in results[0]}
     assert total["won"] == 1
     assert total["fresh"] >= 1
     assert total["fresh"] + total["repeat"] == MOST_USES
     assert total["exhausted"] == PROCESSES * 25 - MOST_USES
-    ledger = open_ledger(uri)
+    ledger = open_ledger(raced_uri)
     assert ledger.account(MODEL, "ada") == settled(1)
     assert set(ledger.standing(MODEL, "ada", ids).outcomes) == set(ids)
 
@@ -64,18 +64,18 @@ def test_one_solution_is_spent_once_however_many_accounts_settle_it(tmp_path: Pa
     assert [ledger.account(MODEL, account).version for account in accounts] == [result["won"] for result in results]
 
 
-def test_an_id_is_used_five_times_in_all_by_many_processes(uri: str) -> None:
-    results = run_children([["admit", uri, "25", "a", f"own{index}"] for index in range(PROCESSES)])
+def test_an_id_is_used_five_times_in_all_by_many_processes(raced_uri: str) -> None:
+    results = run_children([["admit", raced_uri, "25", "a", f"own{index}"] for index in range(PROCESSES)])
     assert sum(result["fresh"] for result in results) == MOST_USES
 
 
-def test_failures_are_counted_by_all_processes_together(uri: str) -> None:
-    results = run_children([["fail", uri, "ada", "10"]] * PROCESSES)
+def test_failures_are_counted_by_all_processes_together(raced_uri: str) -> None:
+    results = run_children([["fail", raced_uri, "ada", "10"]] * PROCESSES)
     assert sum(result["spent"] for result in results) == PROCESSES * 10 - MOST_FAILURES
 
 
-def test_processes_that_make_the_ledger_together_make_one(uri: str) -> None:
-    results = run_children([["identify", uri]] * PROCESSES)
+def test_processes_that_make_the_ledger_together_make_one(raced_uri: str) -> None:
+    results = run_children([["identify", raced_uri]] * PROCESSES)
     assert len({tuple(result.items()) for result in results}) == 1
 
 

@@ -85,14 +85,14 @@ def check(ledger: Ledger, printed: ChildOutput, batches_before: int) -> int:
     return batches
 
 
-def test_a_worker_killed_at_any_moment_loses_and_doubles_nothing(uri: str) -> None:
-    ledger = open_ledger(uri)
+def test_a_worker_killed_at_any_moment_loses_and_doubles_nothing(raced_uri: str) -> None:
+    ledger = open_ledger(raced_uri)
     ledger.deployment()
     batches = 0
     chance = random.Random(7)
     steps = set()
     for lines in range(1, 13):
-        child = Child("stream", uri, "ada")
+        child = Child("stream", raced_uri, "ada")
         child.go()
         printed = killed(child, lines, chance.uniform(0, 0.002))
         steps.add(printed.step)
@@ -100,10 +100,10 @@ def test_a_worker_killed_at_any_moment_loses_and_doubles_nothing(uri: str) -> No
     assert len(steps) > 1, "the moments were all the same"
 
 
-def test_workers_that_live_on_do_not_notice_when_others_are_killed(uri: str) -> None:
-    ledger = open_ledger(uri)
+def test_workers_that_live_on_do_not_notice_when_others_are_killed(raced_uri: str) -> None:
+    ledger = open_ledger(raced_uri)
     ledger.deployment()
-    survivor, *victims = [Child("stream", uri, account) for account in ("ada", "bob", "eve")]
+    survivor, *victims = [Child("stream", raced_uri, account) for account in ("ada", "bob", "eve")]
     for child in (survivor, *victims):
         child.go()
     for victim in victims:

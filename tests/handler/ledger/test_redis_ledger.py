@@ -117,6 +117,7 @@ def test_a_server_that_is_down_is_unavailable_at_once_and_back_by_itself(tmp_pat
         assert outcomes(ledger, "a") == {"a": state}
 
 
+@pytest.mark.long
 def test_a_cluster_that_is_down_is_unavailable_and_back_by_itself(tmp_path: Path) -> None:
     with valkey_cluster(tmp_path) as nodes:
         ledger = open_ledger(nodes[0].uri(cluster="true"))
