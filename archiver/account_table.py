@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from calpow.archiver.errors import FolderError
+from calpow.archiver.model_leakage import leakage_of
 from calpow.handler.config import CALIBRATION_FILE
 from calpow.handler.ledger.history import MICRO, History
 from calpow.handler.ledger.ledger import Account, AccountSummary, Ledger, Rule
@@ -80,6 +81,14 @@ class Snapshot:
         """The number of each account's samples."""
         return {(model, summary.name): summary.queries for model, summary in self.entries}
 
+    @property
+    def evidence(self) -> Mapping[str, int]:
+        """The evidence against each account, of all models: the log wealths of its bets, in millionths, together."""
+        heights: dict[str, int] = {}
+        for _, summary in self.entries:
+            heights[summary.name] = heights.get(summary.name, 0) + sum(summary.wealth)
+        return heights
+
     def highest(self, count: int, before: Samples | None = None) -> list[AccountRow]:
         """Return the accounts that pay most, or have most evidence against them where no policy is given, those first.
 
@@ -99,7 +108,8 @@ class Snapshot:
             samples, cost = sum(summary.queries for summary in own), sum(summary.cost_micro for summary in own) / MICRO
             above = sum(any(summary.wealth) for summary in own)
             accounts = f"{len(own):,} accounts" if len(own) > 1 else "1 account"
-            lines.append(f"{model}: {accounts}, {samples:,} samples, cost {cost:,.4g} in all, {above:,} with evidence")
+            leakage = leakage_of(self.policy, samples, cost)
+            lines.append(f"{model}: {accounts}, {samples:,} samples, {leakage} in all, {above:,} with evidence")
         return "\n".join(lines)
 
     def _height(self, summary: AccountSummary) -> float:

@@ -14,7 +14,7 @@ from calpow.archiver.calibration.timing.solver_timing import ReferenceClient
 from calpow.archiver.calibration.victim_scores import LegitimateUse
 from calpow.archiver.data.media_types import BODY
 from calpow.archiver.teachers.vote_noise import DELTA
-from calpow.handler.leakage.gnmax.rdp import rdp_epsilon
+from calpow.handler.leakage.gnmax.composition import rdp_epsilon
 
 
 def name_sources(order: CalibrationOrder) -> Sources:

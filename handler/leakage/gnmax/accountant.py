@@ -24,7 +24,7 @@ class Accountant:
     """Computes the privacy cost of answering each query from its votes, as the formulas of rdp.py do.
 
     There are two kinds: `epsilon_at`, the paper's, and `rdp_at`, whose sum over queries bounds them all together
-    (`rdp.rdp_epsilon`). `highest` is the largest cost of a query, when no two teachers agree.
+    (`composition.rdp_epsilon`). `highest` is the largest cost of a query, when no two teachers agree.
     """
 
     def __init__(self, orders: Tensor, surcharge: float, sigma: float, teachers: int) -> None:

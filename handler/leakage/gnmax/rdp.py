@@ -66,8 +66,3 @@ def gnmax_epsilon(votes: Tensor, sigma: float, delta: float) -> Tensor:
     orders = ORDERS.to(votes.device)
     rdp = gnmax_rdp(log_q(votes, sigma), sigma, orders)
     return (rdp - math.log(delta) / (orders - 1)).amin(dim=-1)
-
-
-def rdp_epsilon(rdp: float, order: float, delta: float) -> float:
-    """Return epsilon at `delta` of queries whose RDP at `order` sums to `rdp` (Mironov 2017, proposition 3)."""
-    return rdp - math.log(delta) / (order - 1)

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -143,6 +144,31 @@ class TestTop:
         add(ledger, "zoe", (0,) * EVIDENCE.bets, queries=3)
         rows = Snapshot.take(ledger, [MODEL], None).highest(10, before.samples)
         assert {row.account: row.new for row in rows} == {"eve": 5, "ada": 0, "zoe": 3}
+
+    @pytest.mark.slow
+    def test_accounts_that_rise_together_are_named(self, uri: str) -> None:
+        ledger = open_ledger(uri)
+        for name in ("mallory", "trudy"):
+            add(ledger, name, (0,) * EVIDENCE.bets)
+
+        def raise_both() -> None:
+            for name in ("mallory", "trudy"):
+                state = ledger.account(MODEL, name)
+                history = dataclasses.replace(
+                    state.history, wealth=tuple(wealth + 1_000 for wealth in state.history.wealth)
+                )
+                ledger.settle(MODEL, [Settlement(name, state.version, history, 0, ())], now=0.0)
+
+        with terminal() as (ours, theirs):
+            program = [sys.executable, "-m", "calpow.client", "top", "--seconds", "0.2"]
+            with subprocess.Popen(program, stdout=theirs, stderr=theirs) as process:
+                read_until(ours, "digits: 4 accounts")
+                for _ in range(6):
+                    raise_both()
+                    time.sleep(0.7)
+                read_until(ours, "rising together: mallory, trudy")
+                process.send_signal(signal.SIGINT)
+                assert process.wait(20) == 0
 
     @pytest.mark.slow
     def test_a_terminal_is_drawn_anew_until_ctrl_c(self, uri: str) -> None:

@@ -13,7 +13,8 @@ from mpmath import mp, mpf
 from torch import Tensor
 
 from calpow.handler.leakage.gnmax.accountant import Accountant
-from calpow.handler.leakage.gnmax.rdp import ORDERS, gnmax_epsilon, gnmax_rdp, log_q, rdp_epsilon
+from calpow.handler.leakage.gnmax.composition import rdp_epsilon
+from calpow.handler.leakage.gnmax.rdp import ORDERS, gnmax_epsilon, gnmax_rdp, log_q
 
 DELTA = 1e-5
 # Enough to tell 1 - q from 1 where q is 1e-70; where it is smaller still, the RDP is nothing beside log(1/delta).
