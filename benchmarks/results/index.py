@@ -1,0 +1,29 @@
+"""The index of docs/results: every table and figure of the paper, made or not, and why not."""
+
+from collections.abc import Iterator, Mapping
+
+from benchmarks.results.exhibit import Exhibit, Origin, table
+
+# What is not made by `benchmarks.results`: the paper's table or figure, and where it is or why there is none.
+ELSEWHERE: tuple[tuple[str, str, str], ...] = (
+    ("Figure 1", "the protocol", "a picture of the idea; ours is in [architecture.md](../architecture.md)"),
+    ("Table 1", "taxonomy of attacks", "no measurement; [paper.md](../paper.md) has our attack for each"),
+    ("Table 4", "taxonomy of defences", "no measurement"),
+)
+
+
+def index(exhibits: Mapping[str, Exhibit], made: Mapping[str, Origin]) -> Iterator[str]:
+    """Yield the lines of the index page."""
+    yield "# The paper's tables and figures, made again"
+    yield ""
+    yield "`make results` makes these pages. Each names its command, its commit and the time it took."
+    yield ""
+    rows = [
+        (f"[{exhibit.title}]({name}.md)", made[name].commit, made[name].day, f"{made[name].seconds:.0f} s")
+        for name, exhibit in exhibits.items()
+        if name in made
+    ]
+    yield from table(("page", "commit", "day", "took"), rows, texts=3)
+    yield ""
+    yield from table(("the paper's", "shows", "here"), ELSEWHERE, texts=3)
+    yield ""
