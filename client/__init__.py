@@ -1,6 +1,7 @@
-"""Proof-of-work authentication for requests and httpx, and the command line for those who call a protected model.
+"""Proof-of-work authentication for requests, httpx and gRPC, and the command line for those who call a protected model.
 
-`calpow.client.PowAuth` is for requests, `calpow.client.httpx.PowAuth` for httpx (pip install 'calpow[httpx]').
+`calpow.client.PowAuth` is for requests, `calpow.client.httpx.PowAuth` for httpx (pip install 'calpow[httpx]') and
+`calpow.client.grpc.PowInterceptor` for grpcio (pip install 'calpow[grpc]').
 """
 
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from calpow.client.errors import (
     ChallengeUnreadable,
     ClientError,
     HeadersDropped,
+    RequestRefused,
     TimeLimitExceeded,
     UnsolvableInTime,
     UnusableKey,
@@ -33,6 +35,7 @@ __all__ = [
     "ClientError",
     "HeadersDropped",
     "PowAuth",
+    "RequestRefused",
     "TimeLimitExceeded",
     "UnsolvableInTime",
     "UnusableKey",

@@ -10,6 +10,7 @@ CalpowError
 │   ├── UnsolvableInTime     the challenge expires before it can be solved here
 │   ├── WorkLimitExceeded    the server asks for more work than is allowed; nothing was solved for it
 │   ├── TimeLimitExceeded    the work takes more seconds than are allowed
+│   ├── RequestRefused       the server refuses the request (gRPC only: responses of HTTP are returned)
 │   └── Cancelled            the caller ended the work or the waiting
 └── CommandError             a command of `calpow` cannot do its work
     ├── PackageMissing       a package that the command needs is not installed
@@ -21,7 +22,8 @@ CalpowError
     └── MeasurementFailed    a program that was to be timed does not do what it should
 
 The PowAuth of requests raises a ClientError as requests.RequestException as well, that of httpx as httpx.RequestError:
-`except WorkLimitExceeded`, `except ClientError` and the library's own root all catch them.
+`except WorkLimitExceeded`, `except ClientError` and the library's own root all catch them. So do the errors of
+PowInterceptor with grpc.RpcError.
 """
 
 from __future__ import annotations
@@ -127,6 +129,19 @@ class TimeLimitExceeded(ClientError):
         self.expected_seconds = expected_seconds
         self.limit = limit
         self.refusal = refusal
+
+
+class RequestRefused(ClientError):
+    """The server refuses the request for a reason that no work changes. Over gRPC, which has no responses for that.
+
+    status: as HTTP has it, for example 401 for an unknown key.
+    problem: the name of a problem of this protocol, such as `identity-unknown`; None if the server states none.
+    """
+
+    def __init__(self, status: int, problem: str | None, reason: str) -> None:
+        super().__init__(f"{status}{'' if problem is None else f' {problem}'}: {reason}")
+        self.status = status
+        self.problem = problem
 
 
 class Cancelled(ClientError):

@@ -1,16 +1,20 @@
 """Adapter between TorchServe's handler interface and the gate."""
 
 import inspect
+import io
 import json
 import logging
 import os
 import stat
 from collections.abc import Mapping, Sequence
+from email.utils import formatdate
 from http import HTTPStatus
 from pathlib import Path
+from typing import cast
 
 import torch
 from ts.context import Context, RequestProcessor
+from ts.protocol.otf_message_handler import create_predict_response
 from ts.utils.util import PredictionException
 
 from calpow.handler.archive_parts import load_parts
@@ -35,6 +39,7 @@ from calpow.handler.torchserve_request import Row, TorchServeRequest, is_grpc
 from calpow.handler.victim import HeldAnswer, LoadSettings, Victim
 from calpow.handler.victim_failures import VictimFailure
 from calpow.puzzle.errors import CalpowError
+from calpow.puzzle.http_message import write_message
 from calpow.puzzle.wire import NEXT_HEADER, PROBLEM_TYPE
 
 log = logging.getLogger(__name__)
@@ -42,6 +47,8 @@ log = logging.getLogger(__name__)
 # Fetch standard, section 3.2: the headers that a page of another origin may read.
 _EXPOSE = "Access-Control-Expose-Headers"
 _EXPOSED = f"{NEXT_HEADER}, WWW-Authenticate, Date, Retry-After"
+# Headers, beside those of this protocol, that a reply by gRPC brings to a client that asks for them.
+_REPLY_HEADERS = ("Date", "Retry-After", "WWW-Authenticate")
 
 
 class GateHandler:
@@ -91,7 +98,11 @@ class GateHandler:
             self._count(decisions.get(index, UNDECIDED))
         context.metrics.request_ids = context.request_ids
         grpc = [is_grpc(processor.get_request_properties()) for processor in context.request_processor]
-        return [_write(context, index, decisions.get(index, UNDECIDED), grpc=grpc[index]) for index in range(len(data))]
+        whole = [index in requests and requests[index].wants_whole_reply for index in range(len(data))]
+        return [
+            _write(context, index, decisions.get(index, UNDECIDED), grpc=grpc[index], whole=whole[index])
+            for index in range(len(data))
+        ]
 
     def _count(self, decision: Decision[HeldAnswer]) -> None:
         if isinstance(decision, Released):
@@ -162,34 +173,65 @@ def _strategy(
     return switch
 
 
-def _write(context: Context, index: int, decision: Decision[HeldAnswer], *, grpc: bool) -> object:
-    """Write a decision into TorchServe's context and return the body.
+def _write(context: Context, index: int, decision: Decision[HeldAnswer], *, grpc: bool, whole: bool) -> object:
+    """Write a decision into TorchServe's context and return the body; with `whole`, that is a whole HTTP response.
 
     Raises the victim's failure of a gRPC request that came alone, because only then its client sees an error.
     """
+    streamed = isinstance(decision, Released) and bool(decision.answer.sent)
     if isinstance(decision, Refused):
         body: object = _refuse(context, index, decision.problem, grpc=grpc)
     elif decision.answer.failure is None:
-        body = _release(context, index, decision.answer, decision.next_hashes)
+        body = _release(context, index, decision.answer, decision.next_hashes, whole=whole)
     elif grpc and len(context.request_processor) == 1:
         # A new exception, which no frame holds: a cycle of both would keep the request in memory.
         raise PredictionException(decision.answer.failure.message, decision.answer.failure.code)
     else:
-        body = _fail(context, index, decision.answer.failure)
+        body, streamed = _fail(context, index, decision.answer.failure), False
+    if whole and not streamed:
+        body = _whole_reply(context, index, decision, body)
     if grpc and "ts_stream_next" not in context.get_response_headers(index):
         # Without it, TorchServe waits for more messages of a stream, and the worker dies.
         context.set_response_header(index, "ts_stream_next", "false")
     return body
 
 
-def _release(context: Context, index: int, held: HeldAnswer, next_hashes: int | None) -> object:
+def _release(context: Context, index: int, held: HeldAnswer, next_hashes: int | None, *, whole: bool) -> object:
     context.request_processor[index] = held.processor
     if next_hashes is not None:
         context.set_response_header(index, NEXT_HEADER, str(next_hashes))
         _expose_headers(context, index)
+    if whole and held.sent:
+        # What the victim streamed is encoded already: the headers go before it, in a message of their own.
+        head = {index: _whole_reply(context, index, Released(held, next_hashes), b"")}
+        names = {index: context.request_ids[index]}
+        context.cl_socket.sendall(create_predict_response(head, names, "Prediction success", 200, context, True))
     for message in held.sent:
         context.cl_socket.sendall(message)
     return held.body
+
+
+def _whole_reply(context: Context, index: int, decision: Decision[HeldAnswer], body: object) -> bytes:
+    """Return a reply as an HTTP response with the protocol's headers, for a client that gRPC gives none. Decision 0060.
+
+    An answer of the victim has the status 200: gRPC does not tell the victim's own status otherwise either.
+    """
+    is_answer = isinstance(decision, Released) and decision.answer.failure is None
+    status = 200 if is_answer else context.get_response_status(index)[0]
+    headers = {"Date": formatdate(usegmt=True), "Content-Type": context.get_response_content_type(index) or ""}
+    for name, value in context.get_response_headers(index).items():
+        if name in _REPLY_HEADERS or name.startswith("PoW-"):
+            headers[name] = value
+    return write_message(status, headers, _encoded(body))
+
+
+def _encoded(body: object) -> bytes:
+    """Return a body as TorchServe would write it."""
+    if isinstance(body, torch.Tensor):
+        buffer = io.BytesIO()
+        torch.save(body, buffer)
+        return buffer.getvalue()
+    return body.encode() if isinstance(body, str) else bytes(cast(bytes, body))
 
 
 def _refuse(context: Context, index: int, problem: Problem, *, grpc: bool) -> str:

@@ -11,10 +11,13 @@ from itertools import islice
 from calpow.handler.gate.input_digest import TRANSPORT_HEADERS, request_digest
 from calpow.handler.gate.interface import Purpose
 from calpow.handler.image_header import image_pixels
-from calpow.puzzle.wire import KEY_HEADER, SOLUTION_HEADER
+from calpow.puzzle.wire import KEY_HEADER, REPLY_ENTRY, SOLUTION_HEADER, WHOLE_REPLY
 
 # Our headers, in lower case. They are no part of the victim's input.
 _KEY, _SOLUTION = OUR_HEADERS = (KEY_HEADER.lower(), SOLUTION_HEADER.lower())
+_REPLY = REPLY_ENTRY.lower()
+# Entries of a gRPC request's input map that are ours.
+_OUR_ENTRIES = (*OUR_HEADERS, _REPLY)
 _UNDIGESTED = TRANSPORT_HEADERS | {*OUR_HEADERS}
 # Headers of a request that asks for a description, and its media type, if any; anything else may be an input.
 _EXPLAIN, _DESCRIBE = "explain", "describe"
@@ -40,6 +43,7 @@ class TorchServeRequest:
     headers: the headers by their names in lower case.
     version: the version of the model.
     counted: whether the entries of a list are samples. Decision 0008.
+    wants_whole_reply: whether it came by gRPC, from a client that reads replies as HTTP responses. Decision 0060.
     """
 
     id: str
@@ -48,6 +52,7 @@ class TorchServeRequest:
     headers: Mapping[str, str]
     version: str
     counted: bool
+    wants_whole_reply: bool = False
 
     @classmethod
     def read(
@@ -60,8 +65,10 @@ class TorchServeRequest:
         headers = {name.lower(): value for name, value in properties.items() if isinstance(value, str)}
         if is_grpc(properties):
             # gRPC metadata does not reach a handler: headers travel as entries of the input map.
-            headers = {name.lower(): _text(value) for name, value in row.items() if name.lower() in OUR_HEADERS}
-            row = {name: value for name, value in row.items() if name.lower() not in OUR_HEADERS}
+            headers = {name.lower(): _text(value) for name, value in row.items() if name.lower() in _OUR_ENTRIES}
+            row = {name: value for name, value in row.items() if name.lower() not in _OUR_ENTRIES}
+            wants_whole_reply = headers.pop(_REPLY, "") == WHOLE_REPLY
+            return cls(request_id, row, properties, headers, version, counted, wants_whole_reply)
         return cls(request_id, row, properties, headers, version, counted)
 
     @property

@@ -19,6 +19,9 @@ NEXT_HEADER = "PoW-Next"
 KEY_HEADER = "X-Api-Key"
 PREPAID = "prepaid"
 PROBLEM_TYPE = "application/problem+json"
+# An entry of a gRPC request's input map, and its value: the prediction of the reply is a whole HTTP response. 0060.
+REPLY_ENTRY = "PoW-Reply"
+WHOLE_REPLY = "http"
 
 MAX_TOKEN_LENGTH = 5120  # the token of a rest that names 64 prepaid stamps
 MAX_SOLUTION_LENGTH = 8192  # TorchServe's own limit for a header

@@ -86,9 +86,13 @@ class Exchange:
     wallet: Wallet
     budget: Budget
 
-    def run(self) -> Actions:
-        """Pay beforehand if the price is known, send the request, and go on as `proceed` does."""
-        solution = yield from self._prepay()
+    def run(self, solution: str | None = None) -> Actions:
+        """Pay beforehand if the price is known, send the request, and go on as `proceed` does.
+
+        solution: one that the request was sent with before; nothing else is paid beforehand then.
+        """
+        if solution is None:
+            solution = yield from self._prepay()
         reply: Reply = yield Send(self._headers(solution))
         yield from self.proceed(reply)
 

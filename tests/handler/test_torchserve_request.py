@@ -35,6 +35,16 @@ def test_grpc_carries_our_headers_as_parts_that_the_victim_never_sees() -> None:
     assert request.row == {"data": b"x"}
 
 
+def test_a_client_of_grpc_may_ask_for_whole_replies_which_is_no_part_of_its_request() -> None:
+    row = {"data": b"x", "pow-reply": b"http"}
+    request = TorchServeRequest.read("id", row, {}, version="1.0", counted=True)
+    plain = TorchServeRequest.read("id", {"data": b"x"}, {}, version="1.0", counted=True)
+    assert (request.wants_whole_reply, plain.wants_whole_reply) == (True, False)
+    assert request.row == plain.row
+    assert request.digest == plain.digest
+    assert not read({"body": b"x"}, {"PoW-Reply": "http"}).wants_whole_reply, "HTTP has headers of its own"
+
+
 @pytest.mark.parametrize(
     ("row", "properties", "purpose"),
     [
