@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,10 +46,10 @@ class GrpcSite:
     ledger: Ledger
     stubs: Stubs
 
-    def ask(self, interceptors: Any, model: str, body: bytes, **entries: bytes) -> bytes:
+    def ask(self, interceptors: Any, model: str, body: bytes, entries: Mapping[str, bytes] | None = None) -> bytes:
         """Return one prediction, asked for over a channel of its own."""
         with self.channel(*interceptors) as channel:
-            request = self.stubs.request(model, body, **entries)
+            request = self.stubs.request(model, body, entries)
             answer: bytes = self.stubs.stub(channel).Predictions(request, timeout=TIMEOUT).prediction
             return answer
 
@@ -130,7 +130,7 @@ def test_answers_are_those_of_the_bare_model_and_are_paid_beforehand_from_the_se
 
 
 def test_the_users_own_request_is_left_as_it_was(grpc_site: GrpcSite) -> None:
-    request = grpc_site.stubs.request("several", VECTOR, **{"x-api-key": b"cp_stale"})
+    request = grpc_site.stubs.request("several", VECTOR, {"x-api-key": b"cp_stale"})
     before = request.SerializeToString(deterministic=True)
     with grpc_site.channel(PowInterceptor(grpc_site.ledger.add_key("untouched"))) as channel:
         assert grpc_site.stubs.stub(channel).Predictions(request, timeout=TIMEOUT).prediction
@@ -190,7 +190,7 @@ def test_after_an_expired_challenge_the_new_one_is_solved(grpc_site: GrpcSite) -
     expired = format_solution(signer.sign(claims), solve(claims.puzzle))
     watch = Watch()
     interceptors = [PowInterceptor(grpc_site.ledger.add_key(account)), watch]
-    answer = grpc_site.ask(interceptors, "several", VECTOR, **{"PoW-Solution": expired.encode()})
+    answer = grpc_site.ask(interceptors, "several", VECTOR, {"PoW-Solution": expired.encode()})
     assert len(json.loads(answer)[0]) == 4
     assert watch.solutions()[0] == expired.encode()
     assert len(watch.sent) == 2
@@ -214,7 +214,7 @@ def test_a_payload_that_the_model_cannot_read_raises_and_leaves_the_work_good(gr
         grpc_site.ask([pow_interceptor, watch], "several", b"no numbers")
     assert (refused.value.status, refused.value.problem) == (400, "bad-payload")
     solution = watch.sent[-1].input["PoW-Solution"]
-    assert grpc_site.ask([pow_interceptor, watch], "several", VECTOR, **{"PoW-Solution": solution})
+    assert grpc_site.ask([pow_interceptor, watch], "several", VECTOR, {"PoW-Solution": solution})
     assert watch.solutions()[-1] == solution
 
 

@@ -63,6 +63,14 @@ def stateful(folder: Path, name: str, *, workers: int, batch: int) -> Path:
     return _on_vectors(folder, name, "stateful_handler.py", workers=workers, batch=batch, extra_files=desk)
 
 
+def telling(folder: Path, name: str = "telling", *, version: str = "1.0") -> Path:
+    """A model on vectors whose handler names itself in all that leaves it, in batches of four."""
+    config = folder / f"{name}.yaml"
+    config.write_text(CONFIG)
+    options = {"model_file": HERE / "vector_net.py", "serialized_file": _state(folder, name), "config_file": config}
+    return archive(folder, name, str(HERE / "telling_handler.py"), version=version, **options)
+
+
 def random(folder: Path, name: str = "random") -> Path:
     """A model on vectors that never gives the same answer twice."""
     options = {"model_file": HERE / "vector_net.py", "serialized_file": _state(folder, name)}
