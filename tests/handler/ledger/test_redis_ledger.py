@@ -1,5 +1,6 @@
 """The ledger in Redis beside the common suite: expiry by its clock, faults, clusters, Valkey, passwords and TLS."""
 
+import gc
 import shutil
 import socket
 import ssl
@@ -118,6 +119,7 @@ def test_a_server_that_is_down_is_unavailable_at_once_and_back_by_itself(tmp_pat
 
 
 @pytest.mark.long
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # redis-py leaves sockets of a cluster to the garbage collector
 def test_a_cluster_that_is_down_is_unavailable_and_back_by_itself(tmp_path: Path) -> None:
     with valkey_cluster(tmp_path) as nodes:
         ledger = open_ledger(nodes[0].uri(cluster="true"))
@@ -135,6 +137,8 @@ def test_a_cluster_that_is_down_is_unavailable_and_back_by_itself(tmp_path: Path
             while not is_settled(ledger, name):
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
+        del ledger
+        gc.collect()
 
 
 def is_settled(ledger: Ledger, name: str) -> bool:
