@@ -72,6 +72,11 @@ def import_ledger(ledger: Ledger, path: Path) -> Counts:
     return Counts(len(keys), len(accounts))
 
 
+def exported_accounts(path: Path) -> list[tuple[str, Settlement]]:
+    """Return the accounts of an export: the model of each, and what writes it anew. Raises LedgerFileError."""
+    return [value for kind, value in _read(path) if kind == "account"]
+
+
 def _entries(ledger: Ledger) -> Iterator[tuple[str, object]]:
     """Yield the lines of an export, each as its kind and its value."""
     yield "format", FORMAT

@@ -1,4 +1,4 @@
-"""`calpow ledger`: export a ledger, import it into another one, and renew its secret."""
+"""`calpow ledger`: move, verify, prune and back up a ledger, and renew its secret."""
 
 import sys
 from pathlib import Path
@@ -7,19 +7,40 @@ import click
 
 from calpow.archiver.cli.keys import ledger_option
 from calpow.archiver.cli.results import file_size
+from calpow.archiver.errors import LedgerFileError
+from calpow.archiver.ledger_care.backup import back_up
+from calpow.archiver.ledger_care.inspection import Inspection
+from calpow.archiver.ledger_care.pruning import count_expired, drop_expired, unchanged_since, without_keys
+from calpow.archiver.ledger_care.sqlite_inspection import inspect_sqlite
 from calpow.archiver.ledger_file import export_ledger, import_ledger
-from calpow.handler.ledger.uri import open_ledger, without_password
+from calpow.handler.ledger.uri import is_redis, open_ledger, sqlite_path, without_password
 
 _EPILOG = """\b
 Example (moves everything into another file):
   calpow ledger export accounts.jsonl --ledger sqlite:///ledger.db
   calpow ledger import accounts.jsonl --ledger sqlite:///other.db
 """
+_VERIFY_EPILOG = """\b
+Example (makes a ledger, and verifies it):
+  calpow keys add ada --ledger sqlite:///ledger.db
+  calpow ledger verify --ledger sqlite:///ledger.db
+"""
+_BACKUP_EPILOG = """\b
+Example (makes a ledger, and copies it):
+  calpow keys add ada --ledger sqlite:///ledger.db
+  calpow ledger backup "ledger-$(date +%F-%H%M%S).db" --ledger sqlite:///ledger.db
+"""
+_PRUNE_EPILOG = """\b
+Example (shows what would be forgotten, then forgets what nobody has a key for):
+  calpow keys add ada --ledger sqlite:///ledger.db
+  calpow ledger prune --revoked 90 --dry-run --ledger sqlite:///ledger.db
+  calpow ledger prune --revoked 90 --ledger sqlite:///ledger.db
+"""
 
 
 @click.group(epilog=_EPILOG, no_args_is_help=False)
 def ledger() -> None:
-    """Export a ledger, import it into another one, and renew its secret."""
+    """Move, verify, prune and back up a ledger, and renew its secret."""
 
 
 @ledger.command("export", epilog=_EPILOG)
@@ -42,6 +63,87 @@ def import_command(file: Path, ledger: str) -> None:
     """Take over an export into a ledger that has no key and no account yet."""
     counts = import_ledger(open_ledger(ledger), file)
     print(f"{counts.keys:,} keys, {counts.accounts:,} accounts are in {without_password(ledger)}.", file=sys.stderr)
+
+
+@ledger.command(epilog=_VERIFY_EPILOG)
+@ledger_option
+def verify(ledger: str) -> int:
+    """Read a whole ledger, and list what is wrong with it.
+
+    Nothing is written, and workers go on. The exit code is 1 where something is wrong. Of a server of Redis, settings
+    that may lose spent solutions are found as well.
+    """
+    inspection = _inspect(ledger)
+    counts = ", ".join(f"{number:,} {name}" for name, number in inspection.counts.items())
+    print(f"{counts or 'Nothing could be counted'} in {without_password(ledger)}.", file=sys.stderr)
+    for fault in inspection.faults:
+        print(fault)
+    return 1 if inspection.faults else 0
+
+
+@ledger.command(epilog=_BACKUP_EPILOG)
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@ledger_option
+def backup(file: Path, ledger: str) -> None:
+    """Copy a ledger in SQLite to a new FILE, as it is at one time, while workers go on.
+
+    The copy has the secrets and the keys' hashes. Never serve with it beside the ledger, and put it back as
+    docs/deploy.md says: it does not know what was spent after it was made.
+    """
+    if is_redis(ledger):
+        raise LedgerFileError(
+            "Redis makes backups of itself: redis-cli --rdb FILE; calpow ledger export takes keys and accounts alone"
+        )
+    back_up(sqlite_path(ledger), file)
+    print(f"{file} ({file_size(file)}) is a copy of {ledger}.", file=sys.stderr)
+
+
+@ledger.command(epilog=_PRUNE_EPILOG)
+@click.option(
+    "--revoked",
+    type=click.FloatRange(min=0),
+    metavar="DAYS",
+    help="Also forget accounts all of whose keys were revoked so many days ago or earlier, whatever they have done.",
+)
+@click.option(
+    "--unchanged-since",
+    "export",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="EXPORT",
+    help="Also forget accounts that are as in this earlier file of `calpow ledger export`, and have nothing held"
+    " against them.",
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be forgotten, and forget nothing.")
+@ledger_option
+def prune(revoked: float | None, export: Path | None, dry_run: bool, ledger: str) -> None:
+    """Forget ids and solutions that have expired, and accounts, if asked to, while workers go on.
+
+    An account that is forgotten begins at the floor if it comes back, and pays again for samples that it was answered.
+    Each one is printed. A file in SQLite does not shrink: what comes next takes the room.
+    """
+    opened = open_ledger(ledger)
+    if not is_redis(ledger):  # Redis forgets them by itself
+        path = sqlite_path(ledger)
+        expired = count_expired(path) if dry_run else drop_expired(path)
+        print(f"{expired:,} expired ids and solutions{' would be' if dry_run else ''} deleted.", file=sys.stderr)
+    prunable = [] if revoked is None else list(without_keys(opened, revoked))
+    prunable += [] if export is None else list(unchanged_since(opened, export))
+    forgotten = 0
+    for model, name, version in dict.fromkeys(prunable):
+        if dry_run or opened.forget(model, name, version):
+            forgotten += 1
+            print(f"{model}  {name}")
+    print(f"{forgotten:,} accounts{' would be' if dry_run else ''} forgotten.", file=sys.stderr)
+
+
+def _inspect(uri: str) -> Inspection:
+    """Verify a ledger. The client of Redis is imported for one in Redis only."""
+    if not is_redis(uri):
+        return inspect_sqlite(sqlite_path(uri))
+    open_ledger(uri)  # says so where redis-py is missing
+    from calpow.archiver.ledger_care.redis_inspection import inspect_redis
+
+    return inspect_redis(uri)
 
 
 @ledger.command("rotate-secret", epilog=_EPILOG)

@@ -1,7 +1,11 @@
 """Deletion of what has expired from the SQLite ledger, a few rows at a time."""
 
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+
+from calpow.handler.ledger.sqlite_file import SqliteFile
 
 # So many ids are added before rows are looked at, and so many rows of each table are looked at for each of them. A
 # table then holds at most a third more than what has not expired.
@@ -18,6 +22,15 @@ class ExpiredRows:
     def __init__(self) -> None:
         self._tables = (_Table("uses", "id"), _Table("outcomes", "solution"))
         self._added = 0
+
+    @classmethod
+    def sweep(cls, file: SqliteFile, rows: int, now: float) -> Iterator[int]:
+        """Delete all that has expired, in one transaction for so many rows, and yield the number deleted by each."""
+        for table in cls()._tables:
+            while True:
+                yield file.write(partial(table.delete_expired, rows=rows, now=now), durable=False)
+                if not table.last:
+                    break
 
     def make_room(self, connection: sqlite3.Connection, ids: int, now: float) -> None:
         """Delete some rows, unless few ids were added since the last time. There will be `ids` more."""
@@ -37,14 +50,18 @@ class _Table:
     key: str
     last: str = ""
 
-    def delete_expired(self, connection: sqlite3.Connection, rows: int, now: float) -> None:
-        """Look at the next rows, and delete those that have expired. There is no margin: the caller has added it."""
+    def delete_expired(self, connection: sqlite3.Connection, rows: int, now: float) -> int:
+        """Look at the next rows, delete those that have expired, and return their number.
+
+        There is no margin: the caller has added it. `last` is empty after the last row.
+        """
         find = f"SELECT {self.key} FROM {self.name} WHERE {self.key} > ? ORDER BY {self.key} LIMIT 1 OFFSET ?"  # noqa: S608
         delete = f"DELETE FROM {self.name} WHERE expires <= ? AND {self.key} > ?"  # noqa: S608
         end = connection.execute(find, (self.last, rows)).fetchone()
         if end is None:
-            connection.execute(delete, (now, self.last))
+            deleted = connection.execute(delete, (now, self.last)).rowcount
             self.last = ""
         else:
-            connection.execute(f"{delete} AND {self.key} <= ?", (now, self.last, *end))
+            deleted = connection.execute(f"{delete} AND {self.key} <= ?", (now, self.last, *end)).rowcount
             (self.last,) = end
+        return deleted

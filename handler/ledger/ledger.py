@@ -284,6 +284,9 @@ class Ledger(Protocol):
     def summaries(self, model: str) -> Iterator[AccountSummary]:
         """Yield all accounts of a model, in the order of their names; those that change meanwhile as they then are."""
 
+    def forget(self, model: str, account: str, version: int) -> bool:
+        """Forget an account that has this version still, and return whether it had. It is NEW_ACCOUNT afterwards."""
+
     def account(self, model: str, account: str) -> Account:
         """Return the state of an account. An account that the ledger has never seen is NEW_ACCOUNT."""
 

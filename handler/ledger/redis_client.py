@@ -1,7 +1,8 @@
 """The connection to Redis, Valkey or a cluster of either: its URI, its time limit, and its failures in one line."""
 
+import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
@@ -18,6 +19,8 @@ DEFAULT_PREFIX = "calpow"
 MOST_SECONDS = 3600.0
 # Of a message of the server, which may quote what it was sent.
 _LONGEST_MESSAGE = 120
+# Keys that the server looks at for one page of names; more would hold up the workers.
+_SCANNED = 500
 
 Value = bytes | str | int | float
 
@@ -81,8 +84,22 @@ class RedisClient:
         """Run scripts one after another, each of them atomically, as `calls` does."""
         return self.calls([script.command for script in scripts])
 
+    def names(self, pattern: str) -> Iterator[str]:
+        """Yield the names of keys that match a pattern, once each unless they come and go. Raises LedgerUnavailable."""
+        with self._explaining():
+            for name in self._connected.get().client(self).scan_iter(match=pattern, count=_SCANNED):
+                yield name.decode()
+
+    def states(self, section: str) -> list[Mapping[str, Any]]:
+        """Return a section of what the server, or each primary of the cluster, says of itself (INFO)."""
+        with self._explaining():
+            client = self._connected.get().client(self)
+            if self.is_cluster:
+                return list(client.info(section, target_nodes=redis.RedisCluster.PRIMARIES).values())
+            return [client.info(section)]
+
     def _run(self, commands: Sequence[Sequence[Value]]) -> list[Any]:
-        try:
+        with self._explaining():
             client = self._connected.get().client(self)
             if self.is_cluster or len(commands) == 1:
                 return [client.execute_command(*command) for command in commands]
@@ -90,6 +107,12 @@ class RedisClient:
             for command in commands:
                 pipeline.execute_command(*command)
             return list(pipeline.execute())
+
+    @contextlib.contextmanager
+    def _explaining(self) -> Iterator[None]:
+        """Raise LedgerUnavailable, in one line, for a failure of the server or the network."""
+        try:
+            yield
         # RedisClusterException is no RedisError.
         except (redis.RedisError, RedisClusterException, OSError) as error:
             raise LedgerUnavailable(f"the ledger {self._place} is unavailable: {self._line(error)}") from None

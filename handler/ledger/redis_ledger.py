@@ -72,6 +72,18 @@ class RedisLedger(RedisSettings):
                     cost_micro, queries, owed, *wealth = _numbers(sums)
                     yield AccountSummary(name, cost_micro, queries, tuple(wealth), owed, int(version))
 
+    def forget(self, model: str, account: str, version: int) -> bool:
+        """Forget an account that has this version still, and return whether it had."""
+        listing = self._key("accounts", model)
+        # Before: whoever writes the account again from the start lists it again.
+        self._redis.call("SREM", listing, account)
+        forgotten = self._redis.script(
+            Script(redis_scripts.FORGET, [self._of(account, "account", model)], [str(version)])
+        )
+        if not forgotten:
+            self._redis.call("SADD", listing, account)
+        return bool(forgotten)
+
     def account(self, model: str, account: str) -> Account:
         """Return the state of an account."""
         return _read_account(self._redis.call(*self._account_command(model, account)))

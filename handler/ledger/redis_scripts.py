@@ -147,6 +147,12 @@ ARGV: the time now, the seconds of the window, the most failures, when all may b
 and the ids' names.
 """
 
+FORGET = """
+if redis.call('HGET', KEYS[1], 'v') ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+"""
+"""KEYS: the account. ARGV: its version. Returns 0 where it has another one."""
+
 ADD_KEY = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 redis.call('HSET', KEYS[1], 'digest', ARGV[1], 'account', ARGV[2], 'created', ARGV[3])

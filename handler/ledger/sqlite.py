@@ -56,6 +56,8 @@ _CHANGE_ACCOUNT = """UPDATE accounts SET cost_micro = ?, queries = ?, wealth = ?
         owed = ?, version = version + 1 WHERE model = ? AND account = ? AND version = ?"""
 _SET_OLD_SAMPLES = "REPLACE INTO old_samples VALUES (?, ?, ?, ?)"
 _ADD_ACCOUNT = "INSERT OR IGNORE INTO accounts VALUES (?, ?, 0, 0, 0, 0, 0, 0, x'', x'', x'')"
+_DROP_ACCOUNT = "DELETE FROM accounts WHERE model = ? AND account = ? AND version = ?"
+_DROP_OLD_SAMPLES = "DELETE FROM old_samples WHERE model = ? AND account = ?"
 _FAILURES = "SELECT failures, failing_since FROM accounts WHERE model = ? AND account = ?"
 _SET_FAILURES = """INSERT INTO accounts VALUES (?, ?, 0, 0, 0, 0, ?, ?, x'', x'', x'')
     ON CONFLICT DO UPDATE SET failures = excluded.failures, failing_since = excluded.failing_since"""
@@ -124,6 +126,17 @@ class SqliteLedger(SqliteSettings):
             for name, cost_micro, queries, wealth, owed, version in rows:
                 yield AccountSummary(name, cost_micro, queries, unpacked(wealth), owed, version)
             last = rows[-1][0]
+
+    def forget(self, model: str, account: str, version: int) -> bool:
+        """Forget an account that has this version still, and return whether it had."""
+
+        def drop(connection: sqlite3.Connection) -> bool:
+            is_there = connection.execute(_DROP_ACCOUNT, (model, account, version)).rowcount == 1
+            if is_there:
+                connection.execute(_DROP_OLD_SAMPLES, (model, account))
+            return is_there
+
+        return self._file.write(drop, durable=False)
 
     def account(self, model: str, account: str) -> Account:
         """Return the state of an account."""

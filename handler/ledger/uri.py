@@ -26,9 +26,18 @@ def open_ledger(uri: str) -> Ledger:
 
     A relative path counts from the current working directory. Raises LedgerError when the URI does not name a ledger.
     """
+    return _open_redis(uri) if is_redis(uri) else SqliteLedger(sqlite_path(uri))
+
+
+def is_redis(uri: str) -> bool:
+    """Return whether a URI names a ledger in Redis."""
+    scheme, separator, _ = uri.partition("://")
+    return bool(separator) and scheme in REDIS
+
+
+def sqlite_path(uri: str) -> Path:
+    """Return the absolute path of the SQLite file that a URI names. Raises LedgerError when it names none."""
     scheme, separator, rest = uri.partition("://")
-    if separator and scheme in REDIS:
-        return _open_redis(uri)
     if not separator or scheme != "sqlite":
         raise LedgerError(f"no ledger for {scheme + separator or 'an empty URI'}: {_SUPPORTED}")
     if not rest.startswith("/") or rest.endswith("/"):
@@ -36,7 +45,7 @@ def open_ledger(uri: str) -> Ledger:
     if rest == "/:memory:":
         raise LedgerError(f"a ledger in memory cannot be shared between workers: {_SUPPORTED}")
     try:
-        return SqliteLedger(Path(rest[1:]).expanduser().absolute())
+        return Path(rest[1:]).expanduser().absolute()
     except RuntimeError as error:
         raise LedgerError(f"the ledger's URI {uri} names no home directory: {_SUPPORTED}") from error
 

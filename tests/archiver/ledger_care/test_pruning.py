@@ -1,0 +1,125 @@
+"""`calpow ledger prune` forgets what has expired, accounts without keys and unchanged ones, and nothing else."""
+
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from calpow.archiver.cli.ledger import ledger as command
+from calpow.handler.ledger.history import History
+from calpow.handler.ledger.ledger import NEW_ACCOUNT, Ledger, Rule
+from calpow.handler.ledger.uri import open_ledger
+from tests.support.ledgers import MODEL, admit, outcomes, settle, settlement, spend, use
+from tests.support.redis_servers import RedisServer
+
+FLOOR = History(5, 1, (0, 0), b"a" * 8, b"s" * 16)
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/ledger.db"
+    server: RedisServer = request.getfixturevalue("redis")
+    return server.uri()
+
+
+def prune(uri: str, *words: str) -> Result:
+    """Run `calpow ledger prune`."""
+    result = CliRunner().invoke(command, ["prune", *words, "--ledger", uri])
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def names(ledger: Ledger) -> set[str]:
+    return {summary.name for model in ledger.models() for summary in ledger.summaries(model)}
+
+
+def revoked(ledger: Ledger, account: str) -> None:
+    ledger.revoke_key(ledger.add_key(account).split("_")[1])
+
+
+def test_what_has_expired_is_deleted_and_what_has_not_stays(tmp_path: Path) -> None:
+    uri, now = f"sqlite:///{tmp_path}/ledger.db", time.time()
+    ledger = open_ledger(uri)
+    # Some few: workers themselves delete what has expired with every sixteenth id.
+    for number in range(6):
+        spend(ledger, use(f"old{number}", expires=now - 1), now=now - 60)
+    spend(ledger, use("new", expires=now + 600), now=now)
+    assert "12 expired ids and solutions would be deleted" in prune(uri, "--dry-run").stderr
+    assert "12 expired ids and solutions deleted" in prune(uri).stderr
+    assert "0 expired" in prune(uri).stderr
+    with sqlite3.connect(tmp_path / "ledger.db") as connection:
+        assert connection.execute("SELECT id FROM uses").fetchall() == [("new",)]
+    connection.close()
+    assert set(outcomes(ledger, "new")) == {"new"}
+    assert names(ledger) == {"ada"}
+
+
+def test_many_expired_rows_are_deleted_in_several_transactions(tmp_path: Path) -> None:
+    uri, now = f"sqlite:///{tmp_path}/ledger.db", time.time()
+    open_ledger(uri).secrets()
+    with sqlite3.connect(tmp_path / "ledger.db") as connection:
+        rows = ((f"{number:06}", 1, None, now - 1 if number % 3 else now + 600) for number in range(9000))
+        connection.executemany("INSERT INTO uses VALUES (?, ?, ?, ?)", rows)
+    assert "6,000 expired ids and solutions deleted" in prune(uri).stderr
+    assert connection.execute("SELECT count(*), min(expires) > 0 FROM uses").fetchone() == (3000, 1)
+    connection.close()
+
+
+def test_accounts_whose_keys_were_all_revoked_long_ago_are_forgotten(uri: str) -> None:
+    ledger = open_ledger(uri)
+    for account in ("ada", "bob", "eve", "token"):
+        settle(ledger, account=account)
+    revoked(ledger, "ada")
+    revoked(ledger, "bob")
+    ledger.add_key("bob")  # has another key
+    revoked(ledger, "eve")
+    # `token` has no key at all: it may be known by another means than keys.
+    assert prune(uri, "--revoked", "1").stdout == ""
+    assert prune(uri, "--revoked", "0", "--dry-run").stdout == f"{MODEL}  ada\n{MODEL}  eve\n"
+    assert names(ledger) == {"ada", "bob", "eve", "token"}
+    assert prune(uri, "--revoked", "0").stdout == f"{MODEL}  ada\n{MODEL}  eve\n"
+    assert names(ledger) == {"bob", "token"}
+    assert ledger.account(MODEL, "ada") == NEW_ACCOUNT
+    assert settle(ledger, account="ada"), "a forgotten account may come back"
+    assert names(ledger) == {"ada", "bob", "token"}
+
+
+def test_accounts_that_are_as_in_an_export_and_have_nothing_held_against_them_are_forgotten(
+    uri: str, tmp_path: Path
+) -> None:
+    ledger, export = open_ledger(uri), str(tmp_path / "export.jsonl")
+    for account, owed in (("idle", 0), ("paid too much", -7), ("owes", 1), ("trusted", 0), ("busy", 0)):
+        assert ledger.settle(MODEL, [settlement(account=account, history=FLOOR, owed=owed)], now=0) == [True]
+    settle(ledger, account="suspect")  # has wealth
+    ledger.set_rule("trusted", Rule.TRUSTED)
+    assert CliRunner().invoke(command, ["export", export, "--ledger", uri]).exit_code == 0
+    settle(ledger, account="busy", change=lambda past: History(6, 2, past.wealth, past.digests, past.sketches))
+    assert ledger.settle(MODEL, [settlement(account="later", history=FLOOR)], now=0) == [True]
+    forgotten = f"{MODEL}  idle\n{MODEL}  paid too much\n"
+    assert prune(uri, "--unchanged-since", export).stdout == forgotten
+    assert names(ledger) == {"owes", "trusted", "busy", "suspect", "later"}
+
+
+def test_an_account_that_comes_back_meanwhile_is_kept(uri: str) -> None:
+    ledger = open_ledger(uri)
+    settle(ledger)
+    before = ledger.account(MODEL, "ada").version
+    settle(ledger)
+    assert not ledger.forget(MODEL, "ada", before)
+    assert names(ledger) == {"ada"}
+    assert ledger.forget(MODEL, "ada", before + 1)
+    assert names(ledger) == set()
+    assert not ledger.forget(MODEL, "ada", before + 1)
+    assert names(ledger) == set()
+
+
+def test_a_forgotten_account_leaves_its_spent_solutions_spent(uri: str) -> None:
+    ledger, now = open_ledger(uri), time.time()
+    outcome = spend(ledger, use("a", expires=now + 600), now=now)
+    assert ledger.forget(MODEL, "ada", 1)
+    assert outcomes(ledger, "a") == {"a": outcome}
+    (admission,) = admit(ledger, use("a", digest="other", expires=now + 600), now=now)
+    assert admission.value == "spent"
