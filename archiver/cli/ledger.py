@@ -10,15 +10,25 @@ from calpow.archiver.cli.results import file_size
 from calpow.archiver.errors import LedgerFileError
 from calpow.archiver.ledger_care.backup import back_up
 from calpow.archiver.ledger_care.inspection import Inspection
+from calpow.archiver.ledger_care.moving import move_ledger
 from calpow.archiver.ledger_care.pruning import count_expired, drop_expired, unchanged_since, without_keys
 from calpow.archiver.ledger_care.sqlite_inspection import inspect_sqlite
 from calpow.archiver.ledger_file import export_ledger, import_ledger
+from calpow.handler.ledger.sqlite_file import SqliteFile
+from calpow.handler.ledger.sqlite_freeze import thaw
+from calpow.handler.ledger.sqlite_schema import SCHEMA
 from calpow.handler.ledger.uri import is_redis, open_ledger, sqlite_path, without_password
 
 _EPILOG = """\b
 Example (moves everything into another file):
   calpow ledger export accounts.jsonl --ledger sqlite:///ledger.db
   calpow ledger import accounts.jsonl --ledger sqlite:///other.db
+"""
+_MOVE_EPILOG = """\b
+Example (moves a ledger, and makes the old one usable again):
+  calpow keys add ada --ledger sqlite:///ledger.db
+  calpow ledger move sqlite:///other.db --ledger sqlite:///ledger.db
+  calpow ledger thaw --ledger sqlite:///ledger.db
 """
 _VERIFY_EPILOG = """\b
 Example (makes a ledger, and verifies it):
@@ -63,6 +73,36 @@ def import_command(file: Path, ledger: str) -> None:
     """Take over an export into a ledger that has no key and no account yet."""
     counts = import_ledger(open_ledger(ledger), file)
     print(f"{counts.keys:,} keys, {counts.accounts:,} accounts are in {without_password(ledger)}.", file=sys.stderr)
+
+
+@ledger.command(epilog=_MOVE_EPILOG)
+@click.argument("new", metavar="NEW_URI")
+@ledger_option
+def move(new: str, ledger: str) -> None:
+    """Move a ledger in SQLite to NEW_URI, such as redis://host:6379/0, while workers serve.
+
+    Keys, rules, modes and accounts are copied. For the last part, and until workers are started with NEW_URI, the old
+    ledger refuses changes: requests that pay get 503 with Retry-After. The new one is another deployment: clients
+    solve one more challenge. If anything fails, the old ledger takes changes again.
+    """
+    if is_redis(ledger):
+        raise LedgerFileError("only a ledger in SQLite can be moved while workers serve: stop them, export and import")
+    counts = move_ledger(sqlite_path(ledger), open_ledger(new), without_password(new))
+    print(f"{counts.keys:,} keys, {counts.accounts:,} accounts are in {without_password(new)}.", file=sys.stderr)
+    print("Start the workers again with CALPOW_LEDGER set to it: until then, they refuse with 503.", file=sys.stderr)
+
+
+@ledger.command("thaw", epilog=_MOVE_EPILOG)
+@ledger_option
+def thaw_command(ledger: str) -> None:
+    """Let a ledger that was moved take changes again.
+
+    Only where no worker has the new one yet: what was paid and charged there would be lost.
+    """
+    if is_redis(ledger):
+        raise LedgerFileError("a ledger in Redis is never frozen")
+    was_frozen = thaw(SqliteFile(sqlite_path(ledger), SCHEMA))
+    print(f"{ledger} takes changes{'' if was_frozen else ', as it did before'}.", file=sys.stderr)
 
 
 @ledger.command(epilog=_VERIFY_EPILOG)

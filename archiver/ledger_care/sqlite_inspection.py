@@ -20,6 +20,7 @@ from calpow.archiver.ledger_care.inspection import (
 from calpow.archiver.progress import announce, track
 from calpow.handler.ledger.history import History
 from calpow.handler.ledger.ledger import MOST_USES, KeyRecord
+from calpow.handler.ledger.sqlite_freeze import is_frozen
 from calpow.handler.ledger.sqlite_schema import SCHEMA
 
 _PATIENCE_SECONDS = 5.0
@@ -64,8 +65,10 @@ def inspect_sqlite(path: Path) -> Inspection:
             inspection.find(f"others can read or write the file, which holds secrets: chmod 600 {path}")
         try:
             connection.execute("BEGIN")
+            if is_frozen(connection):
+                inspection.find("the file refuses changes, since `calpow ledger move`")
             _check_file(connection, inspection)
-            if not inspection.faults or _is_whole(connection):
+            if _is_whole(connection):
                 _check_rows(connection, inspection)
         except sqlite3.Error as error:
             inspection.find(f"the file cannot be read to its end ({error})")

@@ -52,8 +52,10 @@ class RedisSettings:
         """Add keys of another ledger."""
         for record in records:
             check_account(record.account)
-        for record in records:
-            self._is_added(record)
+        for start in range(0, len(records), PAGE):
+            page = records[start : start + PAGE]
+            self._redis.call("SADD", self._key("keys"), *(record.id for record in page))
+            self._redis.scripts([self._addition(record) for record in page])
 
     def key_records(self) -> tuple[KeyRecord, ...]:
         """Return all keys with their digests, oldest first."""
@@ -132,10 +134,13 @@ class RedisSettings:
 
     def _is_added(self, record: KeyRecord) -> bool:
         """Add a key and return True; return False where another key has its id."""
+        self._redis.call("SADD", self._key("keys"), record.id)
+        return bool(self._redis.script(self._addition(record)))
+
+    def _addition(self, record: KeyRecord) -> Script:
         revoked = "" if record.revoked is None else repr(record.revoked)
         arguments: list[Value] = [record.digest, record.account, repr(record.created), revoked]
-        self._redis.call("SADD", self._key("keys"), record.id)
-        return bool(self._redis.script(Script(redis_scripts.ADD_KEY, [self._key("key", record.id)], arguments)))
+        return Script(redis_scripts.ADD_KEY, [self._key("key", record.id)], arguments)
 
     def _accounts_of(self, keys: Sequence[str]) -> list[str | None]:
         presented = [ApiKey.read(key) for key in keys]

@@ -200,6 +200,8 @@ class SqliteFile:
     def _explain(self, error: Exception) -> str:
         if isinstance(error, FileNotFoundError) and self._inode is not None:
             return f"the ledger {self._path} is gone: put it back, or restart the workers to begin a new one"
+        if isinstance(error, sqlite3.IntegrityError):
+            return f"the ledger {self._path} refuses changes: {error}"
         if _is_busy(error):
             return f"the ledger {self._path} has been locked for over {PATIENCE_SECONDS:g} s: try again"
         return f"the ledger {self._path} does not work ({error}): check the file, its owner and the disk's space"

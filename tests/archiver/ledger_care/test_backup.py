@@ -30,7 +30,7 @@ def test_a_backup_beside_writing_workers_is_a_state_between_two_settlements(tmp_
     workers = [Child("hammer", uri, account, "400") for account in ("ada", "bob")]
     for worker in workers:
         worker.go()
-    copies = []
+    copies: list[Path] = []
     while any(worker.process.poll() is None for worker in workers):
         copies.append(tmp_path / f"copy{len(copies)}.db")
         assert back_up(uri, copies[-1]).exit_code == 0

@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from calpow.archiver.cli.ledger import ledger as command
-from calpow.handler.errors import CalpowError
 from calpow.handler.ledger.ledger import Ledger, Rule
 from calpow.handler.ledger.redis_ledger import RedisLedger
 from calpow.handler.ledger.uri import open_ledger
+from calpow.puzzle.errors import CalpowError
 from tests.support.ledger_child import history_of
 from tests.support.ledgers import MODEL, admit, settlement, spending, use
 from tests.support.redis_servers import RedisServer, redis_binary, redis_server
