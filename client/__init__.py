@@ -2,11 +2,13 @@
 
 `calpow.client.PowAuth` is for requests, `calpow.client.httpx.PowAuth` for httpx (pip install 'calpow[httpx]') and
 `calpow.client.grpc.PowInterceptor` for grpcio (pip install 'calpow[grpc]').
+`calpow.client.art` puts attacks of the Adversarial Robustness Toolbox on a protected model (pip install 'calpow[art]').
 """
 
 from typing import TYPE_CHECKING
 
 from calpow.client.errors import (
+    AnswerUnreadable,
     BodyNotRewindable,
     Cancelled,
     ChallengeExpired,
@@ -28,6 +30,7 @@ __all__ = [
     "DEFAULT_MAX_HASHES",
     "DEFAULT_MAX_SECONDS",
     "DEFAULT_MAX_WAIT",
+    "AnswerUnreadable",
     "BodyNotRewindable",
     "Cancelled",
     "ChallengeExpired",

@@ -11,6 +11,7 @@ CalpowError
 │   ├── WorkLimitExceeded    the server asks for more work than is allowed; nothing was solved for it
 │   ├── TimeLimitExceeded    the work takes more seconds than are allowed
 │   ├── RequestRefused       the server refuses the request (gRPC only: responses of HTTP are returned)
+│   ├── AnswerUnreadable     an answer is not what the program was told to read
 │   └── Cancelled            the caller ended the work or the waiting
 └── CommandError             a command of `calpow` cannot do its work
     ├── PackageMissing       a package that the command needs is not installed
@@ -142,6 +143,10 @@ class RequestRefused(ClientError):
         super().__init__(f"{status}{'' if problem is None else f' {problem}'}: {reason}")
         self.status = status
         self.problem = problem
+
+
+class AnswerUnreadable(ClientError):
+    """An answer is not what the program was told to read."""
 
 
 class Cancelled(ClientError):
