@@ -20,6 +20,7 @@ from ts.utils.util import PredictionException
 from calpow.handler.archive_parts import load_parts
 from calpow.handler.config import VICTIM_FILE, GateConfig, Mode
 from calpow.handler.errors import GateMisconfigured
+from calpow.handler.gate.audit import AuditFile
 from calpow.handler.gate.case import UNDECIDED, log_refusal, refusal_after
 from calpow.handler.gate.gate import Gate
 from calpow.handler.gate.interface import Allowance, AnswerStrategy, Decision, Refused, Released
@@ -76,6 +77,7 @@ class GateHandler:
                 home,
             )
         # Everything that can be refused early is, because the victim takes time to load.
+        audit = AuditFile.from_environment()
         ledger = open_ledger(shared_uri(config.ledger))
         victim = Victim.load(home / VICTIM_FILE, home / "victim", _load_settings(context))
         parts = load_parts(home, victim, config)
@@ -86,7 +88,7 @@ class GateHandler:
         self._version = str((context.manifest or {}).get("model", {}).get("modelVersion"))
         self._tally = Tally()
         allowance = _allowance(config, explains=victim.explains)
-        self._strategy = _strategy(context.model_name, config, ledger, parts.policy, allowance, self._tally)
+        self._strategy = _strategy(context.model_name, config, ledger, parts.policy, allowance, self._tally, audit)
         Reporter(context.metrics, context.model_name, self._tally).start()
 
     def handle(self, data: Sequence[Row], context: Context) -> object:
@@ -123,7 +125,8 @@ class GateHandler:
                 counted=self._counted,
             )
         except Exception as error:
-            log_refusal(refusal_after(error))
+            name = context.request_ids[index]
+            log_refusal(refusal_after(error, name), name)
             return None
 
 
@@ -151,7 +154,13 @@ def _allowance(config: GateConfig, *, explains: bool) -> Allowance:
 
 
 def _strategy(
-    model: str, config: GateConfig, ledger: Ledger, policy: CalibratedPolicy, allowance: Allowance, tally: Tally
+    model: str,
+    config: GateConfig,
+    ledger: Ledger,
+    policy: CalibratedPolicy,
+    allowance: Allowance,
+    tally: Tally,
+    audit: AuditFile | None,
 ) -> AnswerStrategy:
     """Return the strategy of the archive's mode, or of the one that an operator sets in the ledger."""
 
@@ -160,7 +169,7 @@ def _strategy(
             limit_pillow(config.max_pixels)
         scores = ", ".join(score.label for score in policy.scores)
         log.info("calpow: guarding %s, policy %s, scores %s", model, policy.name.value, scores)
-        return Gate(model, ledger, policy, allowance, tally)
+        return Gate(model, ledger, policy, allowance, tally, audit=audit)
 
     def observe() -> AnswerStrategy:
         records = shared_path(config.records)

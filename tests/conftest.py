@@ -11,7 +11,7 @@ from hypothesis import settings
 
 from calpow.archiver.server import served
 from tests.support.devtools import Browser, run_browser
-from tests.support.guarded import Protected, Site, build_all
+from tests.support.guarded import AUDIT, Protected, Site, build_all
 from tests.support.scripted_server import ScriptedServer, scripted_server
 
 # How long an example takes is the machine's matter.
@@ -65,7 +65,9 @@ def site(protected: Mapping[str, Protected], tmp_path_factory: pytest.TempPathFa
         "metrics_mode": "prometheus",
         "metrics_config": str(METRICS_CONFIG),
     }
-    with served(archives, properties=properties, environment={"CALPOW_LEDGER": uri}) as server:
+    with served(
+        archives, properties=properties, environment={"CALPOW_LEDGER": uri, "CALPOW_AUDIT": str(folder / AUDIT)}
+    ) as server:
         yield Site(server, uri, protected)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from calpow.handler.errors import LedgerUnavailable
 from calpow.handler.gate import problems
+from calpow.handler.gate.audit import AuditLine, Event, Settling
 from calpow.handler.gate.challenges import Solved
 from calpow.handler.gate.interface import Answer, AnyRequest, Decision, Refused, Released
 from calpow.handler.ledger.history import Charge
@@ -27,12 +28,17 @@ UNDECIDED = Refused(problems.PRICING_UNAVAILABLE, "the gate reached no decision"
 
 
 class Case(Generic[AnyRequest, Answer]):
-    """One request of a batch and the decision on it. A request without a decision counts as refused."""
+    """One request of a batch and the decision on it. A request without a decision counts as refused.
 
-    __slots__ = ("decision", "request")
+    account: the name of its account, once it is known. settling: its settlement, once it is written.
+    """
+
+    __slots__ = ("account", "decision", "request", "settling")
 
     def __init__(self, request: AnyRequest) -> None:
         self.request = request
+        self.account: str | None = None
+        self.settling: Settling | None = None
         self.decision: Decision[Answer] = UNDECIDED
 
     @property
@@ -44,7 +50,18 @@ class Case(Generic[AnyRequest, Answer]):
         """Make the decision, and log the private reason of a refusal beside the public one."""
         self.decision = decision
         if isinstance(decision, Refused):
-            log_refusal(decision)
+            log_refusal(decision, self.request.id)
+
+    def audit_line(self, model: str, now: float) -> AuditLine | None:
+        """Return the line of the audit; None for a request that presented no work, or of nobody."""
+        if self.account is None or not self.request.solution:
+            return None
+        problem = self.decision.problem.type if isinstance(self.decision, Refused) else None
+        if self.settling is not None:
+            event = self.settling.event
+        else:
+            event = Event.uncharged if problem is None else Event.refused
+        return AuditLine(now, self.request.id, model, self.account, event, self.settling, problem)
 
     def advance(
         self,
@@ -61,7 +78,7 @@ class Case(Generic[AnyRequest, Answer]):
         except LedgerUnavailable:
             raise
         except Exception as error:
-            self.decide(refusal_after(error))
+            self.decide(refusal_after(error, self.request.id))
             return None
         if isinstance(result, Released | Refused):
             self.decide(result)
@@ -138,13 +155,14 @@ class Answered(Generic[AnyRequest, Answer]):
         return self.admitted.checked
 
 
-def refusal_after(error: Exception) -> Refused:
+def refusal_after(error: Exception, request_id: str = "") -> Refused:
     """Return the refusal for an unexpected exception, and log its traceback without its text, which may hold data."""
     frames = "".join(traceback.format_tb(error.__traceback__))
-    _failures.error("a request could not be decided", f"{type(error).__name__}\n{frames}")
+    name = f"request {request_id}, " if request_id else ""
+    _failures.error("a request could not be decided", f"{name}{type(error).__name__}\n{frames}")
     return Refused(problems.PRICING_UNAVAILABLE, f"unexpected {type(error).__name__}")
 
 
-def log_refusal(refusal: Refused) -> None:
-    """Log the public type and the private reason of a refusal."""
-    log.debug("calpow: refused with %s: %s", refusal.problem.type, refusal.reason)
+def log_refusal(refusal: Refused, request_id: str) -> None:
+    """Log the public type and the private reason of a refusal, with the server's name for the request."""
+    log.debug("calpow: request %s refused with %s: %s", request_id, refusal.problem.type, refusal.reason)

@@ -60,6 +60,7 @@ class EntryCheck:
         if holder is None:
             return UNKNOWN_KEY
         account, request = holder.name, presented.case.request
+        presented.case.account = account
         if holder.rule is Rule.BLOCKED:
             return _blocked(account)
         if request.purpose is Purpose.explain and not self._allowance.explanation_factor:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from calpow.handler.errors import LedgerUnavailable
 from calpow.handler.gate import problems
+from calpow.handler.gate.audit import AuditFile
 from calpow.handler.gate.case import Admitted, Answered, Case, Checked, refusal_after
 from calpow.handler.gate.challenges import Issuer
 from calpow.handler.gate.entry_check import EntryCheck
@@ -47,8 +48,10 @@ class Gate:
         allowance: Allowance,
         tally: Tally,
         clock: Callable[[], float] = time.time,
+        audit: AuditFile | None = None,
     ) -> None:
         self._model = model
+        self._audit = audit
         self._ledger = ledger
         self._policy = policy
         self._allowance = allowance
@@ -80,6 +83,9 @@ class Gate:
             _refuse_open(cases, Refused(problems.LEDGER_UNAVAILABLE, "the ledger is unavailable"))
         except Exception as error:
             _refuse_open(cases, refusal_after(error))
+        if self._audit is not None:
+            lines = [case.audit_line(self._model, self._clock()) for case in cases]
+            self._audit.write([line for line in lines if line is not None])
         return [case.decision for case in cases]
 
     def _decide(self, cases: Sequence[Case[AnyRequest, Answer]], run: RunVictim[AnyRequest, Answer]) -> None:

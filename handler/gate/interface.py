@@ -22,6 +22,10 @@ class Request(Protocol):
     """The part of a request that the gate reads."""
 
     @property
+    def id(self) -> str:
+        """The server's own name for it, for logs."""
+
+    @property
     def key(self) -> str | None:
         """The API key, or None."""
 

@@ -9,6 +9,7 @@ from typing import Generic
 
 from calpow.handler.errors import LedgerUnavailable
 from calpow.handler.gate import problems
+from calpow.handler.gate.audit import Settling
 from calpow.handler.gate.case import Answered
 from calpow.handler.gate.challenges import LONGEST_EXPIRY_SECONDS, REMEMBERED_SECONDS
 from calpow.handler.gate.interface import Allowance, Answer, AnyRequest, Decision, Refused, Released
@@ -171,9 +172,10 @@ class Settler:
     def _count(self, answered: Answered[AnyRequest, Answer], outcome: Outcome) -> None:
         """Count the work of an answer; its price, once, when its samples are priced."""
         self._tally.add(PAID, answered.checked.solved.hashes)
-        if answered.admitted.result.withheld is not None:
+        samples, pays_rest = len(answered.charges), answered.admitted.result.withheld is not None
+        answered.case.settling = Settling(samples, outcome.price, outcome.work, outcome.rest, pays_rest)
+        if pays_rest:
             return
-        samples = len(answered.charges)
         self._tally.add(SAMPLES, samples)
         self._tally.add(PRICED, outcome.price)
         if outcome.price > samples * self._tariff.floor * self._allowance.price_factor(answered.case.request.purpose):

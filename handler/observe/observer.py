@@ -87,7 +87,7 @@ class Observer:
     def _decision(self, request: Request, result: PassResult[Answer]) -> Decision[Answer]:
         if request.purpose is Purpose.describe and result.problem is not None:
             refusal = Refused(result.problem, f"a description: {result.problem.detail}")
-            log_refusal(refusal)
+            log_refusal(refusal, request.id)
             return refusal
         if result.samples is not None:
             self._enqueue(_Query(self._clock(), request.key, result.samples))

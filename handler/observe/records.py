@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from calpow.handler.errors import DecodingError, GateMisconfigured, RecordError
+from calpow.handler.errors import DecodingError, RecordError
 from calpow.handler.json_documents import decode
 from calpow.handler.leakage.specs import OutputKind, ScoreSpec
+from calpow.handler.line_file import append_lines, shared_file
 
 DEFAULT_PATH = "~/.calpow/records.jsonl"
 PATH_VARIABLE = "CALPOW_RECORDS"
@@ -93,32 +94,11 @@ def meter_name(
 def shared_path(explicit: str | None) -> Path:
     """Return the file to which workers record: `explicit`, else the environment's CALPOW_RECORDS, else DEFAULT_PATH.
 
-    Raises GateMisconfigured for a relative path: each worker runs in its own directory, so a relative path would name
-    a different file for each of them.
+    Raises GateMisconfigured for a relative path.
     """
-    named = explicit or os.environ.get(PATH_VARIABLE) or DEFAULT_PATH
-    try:
-        path = Path(named).expanduser()
-    except RuntimeError as error:
-        raise GateMisconfigured(f"records cannot go to {named}, there is no such home: give /absolute/path") from error
-    if not path.is_absolute():
-        raise GateMisconfigured(f"workers run in folders of their own, {named} is relative: give /absolute/path")
-    return path
+    return shared_file(explicit or os.environ.get(PATH_VARIABLE) or DEFAULT_PATH, "records")
 
 
 def append(path: Path, records: Sequence[Record]) -> None:
-    """Append records to a file, which is created if necessary, in one write that no other process can interrupt.
-
-    The file may be moved away at any time. Raises OSError.
-    """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        text = "".join(f"{record.line()}\n" for record in records).encode()
-        # A line that was cut short, by a kill or a full disk, must not spoil the next one.
-        torn = (size := os.fstat(file).st_size) > 0 and os.pread(file, 1, size - 1) != b"\n"
-        written = os.write(file, b"\n" * torn + text)
-    finally:
-        os.close(file)
-    if written < len(text) + torn:
-        raise OSError(None, "no space left for all of it", str(path))
+    """Append records to a file. Raises OSError."""
+    append_lines(path, [record.line() for record in records])

@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 
 from calpow.handler.gate import challenges, problems
+from calpow.handler.gate.audit import AuditFile
 from calpow.handler.gate.gate import Gate
 from calpow.handler.gate.interface import Allowance, Decision, Purpose, Refused, Released
 from calpow.handler.ledger.ledger import Account, Ledger, Settlement
@@ -107,9 +108,9 @@ class GateHarness:
         """Return the gate of another worker, on a HookedLedger."""
         return self.worker_on(cast(Ledger, HookedLedger(open_ledger(f"sqlite:///{self.path}"), hook)))
 
-    def worker_on(self, ledger: Ledger) -> Gate:
+    def worker_on(self, ledger: Ledger, audit: AuditFile | None = None) -> Gate:
         """Return the gate of another worker, on this ledger."""
-        return Gate(MODEL, ledger, self.policy, self.allowance, Tally(), clock=lambda: self.now)
+        return Gate(MODEL, ledger, self.policy, self.allowance, Tally(), clock=lambda: self.now, audit=audit)
 
     def request(
         self,

@@ -28,6 +28,8 @@ from tests.support.victims import build as victims
 
 TIMEOUT = 30.0
 TEACHERS = 4
+# The file of a site's audit, beside its ledger.
+AUDIT = "audit.jsonl"
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,11 @@ class Site:
     def ledger(self) -> Ledger:
         """The ledger its workers share."""
         return open_ledger(self.ledger_uri)
+
+    @property
+    def audit(self) -> Path:
+        """The file of its audit."""
+        return Path(self.ledger_uri.removeprefix("sqlite:///")).with_name(AUDIT)
 
     def key(self, account: str) -> str:
         """A new key of an account."""

@@ -19,6 +19,7 @@ class TextRequest:
     purpose: Purpose
     text: str
     digester: Callable[[], str]
+    id: str = "request-1"
 
     @property
     def size(self) -> int:
