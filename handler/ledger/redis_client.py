@@ -1,6 +1,7 @@
 """The connection to Redis, Valkey or a cluster of either: its URI, its time limit, and its failures in one line."""
 
 import contextlib
+import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -41,9 +42,9 @@ class Script(NamedTuple):
 class RedisClient:
     """Runs commands and scripts on the server or the cluster of a URI, each within a time limit.
 
-    The URI is that of redis-py, with the parameters `prefix` (of all keys), `timeout` in seconds and `cluster=true`
-    beside those of redis-py, such as `ssl_ca_certs`. Nothing is connected before the first command. A command is never
-    sent twice: whether a lost one has been run is not known. Safe with threads and forks.
+    The URI is that of redis-py, with the parameters `prefix` (of all keys), `timeout` in seconds, `wait` (for so many
+    replicas) and `cluster=true` beside those of redis-py, such as `ssl_ca_certs`. Nothing is connected before the first
+    command. A command is never sent twice: whether a lost one has been run is not known. Safe with threads and forks.
     """
 
     def __init__(self, uri: str) -> None:
@@ -60,7 +61,10 @@ class RedisClient:
         options = dict(parse_qsl(parts.query))
         self.prefix = options.pop("prefix", DEFAULT_PREFIX)
         self._timeout = _seconds(options.pop("timeout", str(DEFAULT_TIMEOUT)))
+        self._replicas = _replicas(options.pop("wait", "0"))
         self.is_cluster = options.pop("cluster", "false") == "true"
+        if self.is_cluster and self._replicas:
+            raise LedgerError("a ledger in a cluster cannot wait for replicas: leave wait out of its URI")
         if not parts.hostname:
             raise LedgerError(f"{self._place} is no ledger: give redis://host:port/0 or rediss://host:port/0")
         self._password = options.get("password") or unquote(parts.password or "")
@@ -83,6 +87,22 @@ class RedisClient:
     def scripts(self, scripts: Sequence[Script]) -> list[Any]:
         """Run scripts one after another, each of them atomically, as `calls` does."""
         return self.calls([script.command for script in scripts])
+
+    def keep(self, commands: Sequence[Sequence[Value]]) -> list[Any]:
+        """Run commands as `calls` does, and wait until the replicas that the URI asks for have received their changes.
+
+        Raises LedgerUnavailable, also where replicas have not within the time limit; then the changes are made all the
+        same, as after a reply that is lost.
+        """
+        if not commands or not self._replicas:
+            return self.calls(commands)
+        milliseconds = math.ceil(self._timeout * 500)
+        *results, received = self._run([*commands, ("WAIT", self._replicas, milliseconds)])
+        if received < self._replicas:
+            raise LedgerUnavailable(
+                f"the ledger {self._place} is unavailable: {received} of {self._replicas} replicas received a change"
+            )
+        return results
 
     def names(self, pattern: str) -> Iterator[str]:
         """Yield the names of keys that match a pattern, once each unless they come and go. Raises LedgerUnavailable."""
@@ -152,6 +172,13 @@ def _seconds(text: str) -> float:
     if not 0 < seconds <= MOST_SECONDS:
         raise LedgerError(f"the ledger's URI has a timeout of {text!r}: give seconds, such as timeout=0.1")
     return seconds
+
+
+def _replicas(text: str) -> int:
+    """Return a number of replicas. Raises LedgerError for what is none."""
+    if not text.isdecimal() or len(text) > 2:
+        raise LedgerError(f"the ledger's URI has wait={text!r}: give a number of replicas, such as wait=1")
+    return int(text)
 
 
 class _Connected:

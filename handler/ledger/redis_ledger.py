@@ -101,7 +101,7 @@ class RedisLedger(RedisSettings):
         """Change accounts and spend ids, and return for each settlement whether it was written."""
         scripts = [self._settlement(model, settlement) for settlement in settlements if _spends_once(settlement)]
         self._list(model, [settlement.account for settlement in settlements if not settlement.before])
-        written = iter(self._redis.scripts(scripts))
+        written = iter(self._redis.keep([script.command for script in scripts]))
         return [_spends_once(settlement) and next(written) == 1 for settlement in settlements]
 
     def fail(self, model: str, account: str, ids: Sequence[str], *, expires: float, now: float) -> None:

@@ -37,7 +37,7 @@ class RedisSettings:
         """Add a signing secret, and forget all others but the newest."""
         secret = _secret()
         self.secrets()
-        self._redis.script(Script(redis_scripts.ROTATE, [self._key("secrets")], [_packed_secret(secret)]))
+        self._keep(Script(redis_scripts.ROTATE, [self._key("secrets")], [_packed_secret(secret)]).command)
         return secret
 
     def add_key(self, account: str) -> str:
@@ -55,7 +55,7 @@ class RedisSettings:
         for start in range(0, len(records), PAGE):
             page = records[start : start + PAGE]
             self._redis.call("SADD", self._key("keys"), *(record.id for record in page))
-            self._redis.scripts([self._addition(record) for record in page])
+            self._keep(*(self._addition(record).command for record in page))
 
     def key_records(self) -> tuple[KeyRecord, ...]:
         """Return all keys with their digests, oldest first."""
@@ -75,7 +75,8 @@ class RedisSettings:
     def revoke_key(self, key_id: str) -> None:
         """Revoke a key."""
         name = key_id if key_id.isascii() else ""
-        if not self._redis.script(Script(redis_scripts.REVOKE_KEY, [self._key("key", name)], [repr(time.time())])):
+        revocation = Script(redis_scripts.REVOKE_KEY, [self._key("key", name)], [repr(time.time())])
+        if self._keep(revocation.command) == [0]:
             raise LedgerError(f"there is no key {key_id!r} in this ledger: `calpow keys list` shows those there are")
 
     def account_of(self, key: str) -> str | None:
@@ -94,8 +95,7 @@ class RedisSettings:
     def set_rule(self, account: str, rule: Rule) -> None:
         """Set the operator's rule for an account."""
         check_account(account)
-        self._redis.call("SET", self._of(account, "rule"), rule.value)
-        self._redis.call("HSET", self._key("rules"), account, rule.value)
+        self._keep(("SET", self._of(account, "rule"), rule.value), ("HSET", self._key("rules"), account, rule.value))
 
     def mode(self, model: str) -> str | None:
         """Return the mode that an operator has set for a model, or None."""
@@ -105,14 +105,18 @@ class RedisSettings:
     def set_mode(self, model: str, mode: str | None) -> None:
         """Set the mode of a model, or leave it to the archive."""
         if mode is None:
-            self._redis.call("HDEL", self._key("modes"), model)
+            self._keep(("HDEL", self._key("modes"), model))
         else:
-            self._redis.call("HSET", self._key("modes"), model, mode)
+            self._keep(("HSET", self._key("modes"), model, mode))
 
     def modes(self) -> Mapping[str, str]:
         """Return the modes that operators have set, by model."""
         found = self._redis.call("HGETALL", self._key("modes"))
         return {model.decode(): mode.decode() for model, mode in sorted(found.items())}
+
+    def _keep(self, *commands: Sequence[Value]) -> list[Any]:
+        """Run commands whose changes no failover may lose, as far as the URI says."""
+        return self._redis.keep(commands)
 
     def _members(self, key: str) -> list[str]:
         """Return the members of a set in order, read a page at a time; newer ones may be missing."""
@@ -135,7 +139,7 @@ class RedisSettings:
     def _is_added(self, record: KeyRecord) -> bool:
         """Add a key and return True; return False where another key has its id."""
         self._redis.call("SADD", self._key("keys"), record.id)
-        return bool(self._redis.script(self._addition(record)))
+        return self._keep(self._addition(record).command) == [1]
 
     def _addition(self, record: KeyRecord) -> Script:
         revoked = "" if record.revoked is None else repr(record.revoked)
