@@ -3,7 +3,7 @@
 import re
 import struct
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -16,9 +16,9 @@ from calpow.archiver.ledger_care.inspection import (
     rule_faults,
 )
 from calpow.archiver.progress import track
-from calpow.handler.ledger.redis_client import RedisClient
+from calpow.handler.errors import LedgerUnavailable
+from calpow.handler.ledger.redis_client import NO_EVICTION, RedisClient
 from calpow.handler.ledger.redis_ledger import RedisLedger
-from calpow.handler.ledger.redis_server import server_faults
 
 # Of the names that follow the prefix: one part of each of the kinds that the ledger keeps.
 _KINDS = re.compile(
@@ -37,7 +37,7 @@ def inspect_redis(uri: str) -> Inspection:
     Raises LedgerUnavailable.
     """
     inspection, ledger, client = Inspection(), RedisLedger(uri), RedisClient(uri)
-    for fault in server_faults(client):
+    for fault in _server_faults(client):
         inspection.find(fault)
     kinds = _check_names(client, inspection)
     secrets = [_secret(value) for value in client.call("LRANGE", f"{client.prefix}:secrets", 0, -1)]
@@ -62,6 +62,23 @@ def inspect_redis(uri: str) -> Inspection:
         "signing secrets": len(secrets),
     }
     return inspection
+
+
+def _server_faults(client: RedisClient) -> Iterator[str]:
+    """Yield what is wrong with the settings and the past of the server, or of a primary of its cluster."""
+    try:
+        nodes = list(zip(client.states("memory"), client.states("persistence"), client.states("stats"), strict=True))
+    except LedgerUnavailable as error:
+        yield f"the server does not say how it is set ({error})"
+        return
+    for memory, disk, past in nodes:
+        policy = memory.get("maxmemory_policy", NO_EVICTION)
+        if policy != NO_EVICTION:
+            yield f"once maxmemory is set, the server evicts spent solutions: set maxmemory-policy {NO_EVICTION}"
+        if disk.get("aof_enabled") == 0:
+            yield "the server forgets the last minutes or everything when it is killed: set appendonly yes"
+        if past.get("evicted_keys", 0):
+            yield f"the server has evicted {past['evicted_keys']:,} keys: spent solutions among them can be used again"
 
 
 def _check_names(client: RedisClient, inspection: Inspection) -> Mapping[str, int]:

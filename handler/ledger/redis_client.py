@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,8 +19,12 @@ from calpow.puzzle.process_local import ProcessLocal
 DEFAULT_TIMEOUT = 0.1
 DEFAULT_PREFIX = "calpow"
 MOST_SECONDS = 3600.0
+# The setting of maxmemory-policy with which a server that is full refuses what is new, and forgets nothing.
+NO_EVICTION = "noeviction"
 # Of a message of the server, which may quote what it was sent.
 _LONGEST_MESSAGE = 120
+# Words of Redis 6 before the message of a command in a script.
+_IN_A_SCRIPT = re.compile(r"^Error running script \(call to \w+\): (?:@user_script: ?\d+: )*-?")
 # Keys that the server looks at for one page of names; more would hold up the workers.
 _SCANNED = 500
 
@@ -113,10 +118,7 @@ class RedisClient:
     def states(self, section: str) -> list[Mapping[str, Any]]:
         """Return a section of what the server, or each primary of the cluster, says of itself (INFO)."""
         with self._explaining():
-            client = self._connected.get().client(self)
-            if self.is_cluster:
-                return list(client.info(section, target_nodes=redis.RedisCluster.PRIMARIES).values())
-            return [client.info(section)]
+            return self._states(self._connected.get().client(self), section)
 
     def _run(self, commands: Sequence[Sequence[Value]]) -> list[Any]:
         with self._explaining():
@@ -139,7 +141,7 @@ class RedisClient:
 
     def _line(self, error: Exception) -> str:
         """Return an error in one line without the password: old servers quote a HELLO that they do not know."""
-        message = " ".join(str(error).split())
+        message = _IN_A_SCRIPT.sub("", " ".join(str(error).split()))
         if self._password and self._password in message:
             message = "it quoted the password"
         return f"{type(error).__name__}: {message[:_LONGEST_MESSAGE]}"
@@ -152,7 +154,25 @@ class RedisClient:
             raise LedgerError(f"the URI of the ledger {self._place} has a wrong part: {self._line(error)}") from None
 
     def connect(self) -> Any:
-        """Return a client of redis-py. A cluster's asks the cluster for its nodes."""
+        """Return a client of redis-py, connected to a server that evicts nothing. Raises LedgerUnavailable."""
+        client = self._new_client()
+        try:
+            states = self._states(client, "memory")
+        except redis.exceptions.NoPermissionError:  # the user of a hosted server may not ask
+            return client
+        if any(state.get("maxmemory") and state.get("maxmemory_policy") != NO_EVICTION for state in states):
+            raise LedgerUnavailable(
+                f"the ledger {self._place} may evict spent solutions, which could be used again: set maxmemory-policy"
+                f" {NO_EVICTION}"
+            )
+        return client
+
+    def _states(self, client: Any, section: str) -> list[Mapping[str, Any]]:
+        if self.is_cluster:
+            return list(client.info(section, target_nodes=redis.RedisCluster.PRIMARIES).values())
+        return [client.info(section)]
+
+    def _new_client(self) -> Any:
         limits: dict[str, Any] = {
             "socket_timeout": self._timeout,
             "socket_connect_timeout": self._timeout,

@@ -55,7 +55,7 @@ def test_the_gate_imports_no_solver() -> None:
 
 def test_redis_is_imported_for_a_ledger_in_redis_only() -> None:
     importers = [file for file in gate_files() if "calpow.handler.ledger.redis_client" in imported(file)]
-    assert {file.name for file in importers} == {"redis_ledger.py", "redis_server.py", "redis_settings.py"}
+    assert {file.name for file in importers} == {"redis_ledger.py", "redis_settings.py"}
     program = (
         "import sys; from calpow.handler import torchserve; from calpow.handler.ledger.uri import open_ledger;"
         "open_ledger('sqlite:////nowhere/ledger.db'); print('redis' in sys.modules)"
