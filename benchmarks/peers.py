@@ -1,0 +1,188 @@
+"""The parts of the gate beside others that do the same: ALTCHA and Debian's hashcash, and autodp's accounting.
+
+    python -m benchmarks.peers          a minute; wants pip install '.[bench]', and hashcash from Debian
+
+Puzzles of about the same expected work, WORK digests. Each is issued, solved on one core and verified; ALTCHA's is its
+version 1, whose proof is one number. hashcash is a program, so that its times include its start.
+"""
+
+import math
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from secrets import token_hex
+from statistics import median
+from typing import TypeVar
+
+import numpy as np
+import torch
+from altcha import v1 as altcha
+from autodp import rdp_bank
+
+from calpow.handler.gate.tokens import Claims, Signer
+from calpow.handler.leakage.gnmax.accountant import Accountant
+from calpow.handler.leakage.gnmax.rdp import applies, gnmax_rdp, log_q
+from calpow.handler.ledger.ledger import Secret
+from calpow.puzzle.puzzle import puzzle_size
+from calpow.puzzle.solving.engines import Engine, engines_for
+from calpow.puzzle.solving.solver import run_solver
+
+WORK = 1 << 16
+ALGORITHM = "hashcash-sha1"
+ROUNDS = 15
+CHEAP_TIMES = 200
+TEACHERS, SIGMA, CLASSES = 250, 10.0, 10
+ORDER = 8.0
+ANSWERS = 1_000
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Times:
+    """Median seconds of the parts of a proof of work; None where there is no such part."""
+
+    name: str
+    issue: float | None
+    solve: float
+    verify: float
+
+
+@dataclass(frozen=True)
+class Accounting:
+    """Microseconds of an answer's cost, and the largest relative difference from the reference formulas."""
+
+    name: str
+    microseconds: float
+    difference: float
+
+
+def ours(engine: Engine) -> Times:
+    """Time our challenges: signing a token, solving its puzzle, verifying the token and every stamp."""
+    signer = Signer(lambda: [Secret("1", b"s" * 32)])
+    bits, count = puzzle_size(WORK)
+
+    def issue() -> str:
+        claims = Claims(token_hex(8), "account", "digits", int(time.time()) + 300, ALGORITHM, bits, count)
+        return signer.sign(claims)
+
+    puzzle = signer.verify(issue()).puzzle
+    run_solver(puzzle, engine, workers=1)  # compiles the miner
+    solving, verifying = [], []
+    for _ in range(ROUNDS):
+        token = issue()
+        run = run_solver(signer.verify(token).puzzle, engine, workers=1)
+        solving.append(run.seconds)
+        verifying.append(_seconds(lambda t=token, s=run.stamps: signer.verify(t).puzzle.verify(s)))  # type: ignore[misc]
+    return Times(f"Calpow, {engine.name} solver", _seconds(issue, CHEAP_TIMES), median(solving), median(verifying))
+
+
+def altchas() -> Times:
+    """Time ALTCHA's challenges, whose number is below twice the work."""
+
+    def issue() -> altcha.Challenge:
+        return altcha.create_challenge(altcha.ChallengeOptions(hmac_key="key", max_number=2 * WORK))
+
+    solving, verifying = [], []
+    for _ in range(ROUNDS):
+        challenge = issue()
+        began = time.perf_counter()
+        solution = altcha.solve_challenge(challenge)
+        solving.append(time.perf_counter() - began)
+        assert solution is not None
+        payload = altcha.Payload(
+            challenge.algorithm, challenge.challenge, solution.number, challenge.salt, challenge.signature
+        ).to_base64()
+        verifying.append(_seconds(lambda p=payload: _accepted(p)))  # type: ignore[misc]
+    return Times("ALTCHA's Python library", _seconds(issue, CHEAP_TIMES), median(solving), median(verifying))
+
+
+def hashcashs(program: str) -> Times:
+    """Time Debian's hashcash, which has no challenges: one stamp of as many bits."""
+    bits = str(round(math.log2(WORK)))
+    solving, verifying = [], []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        minted = subprocess.run(
+            [program, "-mqC", "-b", bits, "-r", token_hex(8)], capture_output=True, text=True, check=True
+        )
+        solving.append(time.perf_counter() - began)
+        stamp = minted.stdout.strip()
+        verify = [program, "-cqy", "-b", bits, "-r", stamp.split(":")[3], stamp]
+        verifying.append(_seconds(lambda v=verify: subprocess.run(v, check=True)))  # type: ignore[misc]
+    return Times("Debian's hashcash", None, median(solving), median(verifying))
+
+
+def accounting() -> Iterator[Accounting]:
+    """Time what an answer costs by its votes, Renyi differential privacy at one order, by our tables and by autodp.
+
+    Of answers that theorem 6 bounds: with numpy 2, autodp raises ValueError at others.
+    """
+    rng = np.random.default_rng(0)
+    shares = rng.dirichlet([0.05] * CLASSES, size=ANSWERS)
+    votes = torch.from_numpy(np.stack([rng.multinomial(TEACHERS, share) for share in shares]))
+    order = torch.tensor([ORDER], dtype=torch.float64)
+    votes = votes[applies(log_q(votes, SIGMA), SIGMA, order).flatten()]
+    expected = gnmax_rdp(log_q(votes, SIGMA), SIGMA, order).flatten().numpy()
+    accountant = Accountant.rdp_at(ORDER, SIGMA, TEACHERS)
+    rows = votes.tolist()
+    ways: dict[str, Callable[[], Sequence[float]]] = {
+        "Calpow's tables, from votes": lambda: [accountant.cost(row) for row in rows],
+        "autodp, from log q": lambda: [
+            float(rdp_bank.RDP_depend_pate_gaussian({"sigma": SIGMA, "logq": value}, np.array([ORDER]))[0])
+            for value in logs
+        ],
+    }
+    logs = log_q(votes, SIGMA).flatten().tolist()
+    for name, costs in ways.items():
+        found = np.array(costs())
+        difference = float(np.max(np.abs(found - expected) / np.maximum(expected, 1e-12)))
+        yield Accounting(name, 1e6 * _seconds(costs, 5) / len(votes), difference)
+
+
+def tables() -> Iterator[str]:
+    """Yield the lines of both tables."""
+    yield f"| puzzles of {WORK:,} expected digests, one core, medians | issue | solve | verify |"
+    yield "|---|---:|---:|---:|"
+    program = shutil.which("hashcash")
+    if program is None:
+        print("hashcash is left out: apt install hashcash", file=sys.stderr)
+    found = [altchas(), *map(ours, engines_for(ALGORITHM)), *([hashcashs(program)] if program else [])]
+    for times in found:
+        issue = "" if times.issue is None else _shown(times.issue)
+        yield f"| {times.name} | {issue} | {_shown(times.solve)} | {_shown(times.verify)} |"
+    yield ""
+    yield f"| cost of an answer, {TEACHERS} teachers, order {ORDER:g} | microseconds | largest difference |"
+    yield "|---|---:|---:|"
+    for way in accounting():
+        yield f"| {way.name} | {way.microseconds:.1f} | {way.difference:.1e} |"
+
+
+def _accepted(payload: str) -> None:
+    accepted, problem = altcha.verify_solution(payload, "key")
+    assert accepted, problem
+
+
+def _seconds(function: Callable[[], R], times: int = 1) -> float:
+    """Return the mean seconds of a call."""
+    began = time.perf_counter()
+    for _ in range(times):
+        function()
+    return (time.perf_counter() - began) / times
+
+
+def _shown(seconds: float) -> str:
+    return f"{1e3 * seconds:,.1f} ms" if seconds >= 1e-3 else f"{1e6 * seconds:,.0f} us"
+
+
+def main() -> None:
+    """Print the tables."""
+    torch.set_num_threads(1)
+    print("\n".join(tables()))
+
+
+if __name__ == "__main__":
+    main()
