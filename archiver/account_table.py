@@ -3,19 +3,22 @@
 import heapq
 import tempfile
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from calpow.archiver.errors import FolderError
 from calpow.archiver.model_leakage import leakage_of
 from calpow.handler.config import CALIBRATION_FILE
+from calpow.handler.ledger.api_key import group_of
 from calpow.handler.ledger.history import MICRO, History
 from calpow.handler.ledger.ledger import Account, AccountSummary, Ledger, Rule
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
 from calpow.handler.policy.calibration_file import load_policy
 
-HEADINGS = ("model", "account", "rule", "samples", "new", "cost", "evidence", "floors", "owed")
+HEADINGS = ("model", "account", "rule", "members", "samples", "new", "cost", "evidence", "floors", "owed")
 # Headings of texts; the others are of numbers, which end below one another.
 _TEXTS = 3
 # The number of samples by model and account.
@@ -26,9 +29,11 @@ Samples = Mapping[tuple[str, str], int]
 class AccountRow:
     """An account for one model.
 
+    members: the number of accounts of a group; None for an account that is no group.
     samples: those that were priced. new: those since an earlier time; None where there was none.
     cost: the sum of their costs by the first score. evidence: the log wealth of the bet that has won most.
-    floors: the price of its next sample, in floors; None where the policy is not known. owed: in hashes.
+    floors: the price of its next sample, in floors, by its own past or its group's; None where the policy is not known.
+    owed: in hashes.
     """
 
     model: str
@@ -40,6 +45,7 @@ class AccountRow:
     floors: float | None
     owed: int
     new: int | None = None
+    members: int | None = None
 
     def cells(self) -> tuple[str, ...]:
         """Return the row as texts below HEADINGS."""
@@ -47,7 +53,19 @@ class AccountRow:
         rule = "" if self.rule is Rule.PRICED else self.rule.value
         new = "" if self.new is None else f"{self.new:,}"
         cost, evidence = f"{self.cost:,.4g}", f"{self.evidence:.1f}"
-        return (self.model, self.account, rule, f"{self.samples:,}", new, cost, evidence, floors, f"{self.owed:,}")
+        members = "" if self.members is None else f"{self.members:,}"
+        return (
+            self.model,
+            self.account,
+            rule,
+            members,
+            f"{self.samples:,}",
+            new,
+            cost,
+            evidence,
+            floors,
+            f"{self.owed:,}",
+        )
 
 
 def read_policy(path: Path) -> CalibratedPolicy:
@@ -89,37 +107,73 @@ class Snapshot:
             heights[summary.name] = heights.get(summary.name, 0) + sum(summary.wealth)
         return heights
 
+    @cached_property
+    def _summaries(self) -> Mapping[tuple[str, str], AccountSummary]:
+        return {(model, summary.name): summary for model, summary in self.entries}
+
+    @cached_property
+    def _members(self) -> Mapping[tuple[str, str], int]:
+        """The number of members of each group."""
+        return Counter((model, group) for model, summary in self.entries if (group := group_of(summary.name)))
+
     def highest(self, count: int, before: Samples | None = None) -> list[AccountRow]:
         """Return the accounts that pay most, or have most evidence against them where no policy is given, those first.
 
         `before` are the samples of an earlier snapshot, with which rows show how many are new.
         """
-        chosen = heapq.nlargest(count, self.entries, key=lambda entry: (self._height(entry[1]), entry[1].queries))
-        rows = [_row(self.ledger, model, summary, self.policy) for model, summary in chosen]
+        chosen = heapq.nlargest(count, self.entries, key=lambda entry: (self._height(*entry), entry[1].queries))
+        rows = [
+            replace(
+                _row(self.ledger, model, summary, self._group(model, summary), self.policy),
+                members=self._members.get((model, summary.name)),
+            )
+            for model, summary in chosen
+        ]
         if before is None:
             return rows
         return [replace(row, new=row.samples - before.get((row.model, row.account), 0)) for row in rows]
 
     def totals(self) -> str:
         """Return a line for each model: its accounts, their samples and costs, and how many stand above the floor."""
-        lines = []
-        for model in dict.fromkeys(model for model, _ in self.entries):
-            own = [summary for name, summary in self.entries if name == model]
-            samples, cost = sum(summary.queries for summary in own), sum(summary.cost_micro for summary in own) / MICRO
-            above = sum(any(summary.wealth) for summary in own)
-            accounts = f"{len(own):,} accounts" if len(own) > 1 else "1 account"
-            leakage = leakage_of(self.policy, samples, cost)
-            lines.append(f"{model}: {accounts}, {samples:,} samples, {leakage} in all, {above:,} with evidence")
-        return "\n".join(lines)
+        return "\n".join(self._total(model) for model in dict.fromkeys(model for model, _ in self.entries))
 
-    def _height(self, summary: AccountSummary) -> float:
-        return max(summary.wealth, default=0) if self.policy is None else _floors(summary, self.policy)
+    def _total(self, model: str) -> str:
+        rows = [summary for name, summary in self.entries if name == model]
+        members: dict[str, tuple[int, int]] = {}
+        for summary in rows:
+            if group := group_of(summary.name):
+                samples, cost_micro = members.get(group, (0, 0))
+                members[group] = (samples + summary.queries, cost_micro + summary.cost_micro)
+        own = {summary.name: (summary.queries, summary.cost_micro) for summary in rows if not group_of(summary.name)}
+        # A group's row has what its members drew, but for what they drew before there were groups.
+        drawn = [max(own.get(name, (0, 0)), members.get(name, (0, 0))) for name in {**own, **members}]
+        samples, cost = sum(samples for samples, _ in drawn), sum(cost_micro for _, cost_micro in drawn) / MICRO
+        above = sum(any(summary.wealth) for summary in rows)
+        accounts = _counted(len(rows) - len(own.keys() & members.keys()), "account")
+        groups = f", {_counted(len(members), 'group')}" if members else ""
+        leakage = leakage_of(self.policy, samples, cost)
+        return f"{model}: {accounts}{groups}, {samples:,} samples, {leakage} in all, {above:,} with evidence"
+
+    def _group(self, model: str, summary: AccountSummary) -> AccountSummary | None:
+        return self._summaries.get((model, group_of(summary.name) or ""))
+
+    def _height(self, model: str, summary: AccountSummary) -> float:
+        if self.policy is None:
+            return max(summary.wealth, default=0)
+        return _floors(summary, self._group(model, summary), self.policy)
 
 
 def rows_of(ledger: Ledger, name: str, models: Iterable[str], policy: CalibratedPolicy | None) -> list[AccountRow]:
-    """Return a row of one account for each of the models that it has queried. Raises LedgerUnavailable."""
-    states = [(model, ledger.account(model, name)) for model in models]
-    return [_row(ledger, model, _summary(name, state), policy) for model, state in states if state.version]
+    """Return rows of one account, and of its group, for the models that it has queried. Raises LedgerUnavailable."""
+    rows = []
+    for model in models:
+        state = ledger.account(model, name)
+        group = None if state.group is None else _summary(group_of(name) or "", state.group)
+        if state.version:
+            rows.append(_row(ledger, model, _summary(name, state), group, policy))
+            if group is not None and group.version:
+                rows.append(_row(ledger, model, group, None, policy))
+    return rows
 
 
 def table(rows: Sequence[AccountRow]) -> str:
@@ -142,12 +196,22 @@ def _summary(name: str, state: Account) -> AccountSummary:
     return AccountSummary(name, history.cost_micro, history.queries, history.wealth, state.owed, state.version)
 
 
-def _floors(summary: AccountSummary, policy: CalibratedPolicy) -> float:
-    history = History(summary.cost_micro, summary.queries, summary.wealth)
-    return policy.seconds(history) / policy.floor_seconds
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def _row(ledger: Ledger, model: str, summary: AccountSummary, policy: CalibratedPolicy | None) -> AccountRow:
+def _floors(summary: AccountSummary, group: AccountSummary | None, policy: CalibratedPolicy) -> float:
+    histories = [History(past.cost_micro, past.queries, past.wealth) for past in (summary, group) if past is not None]
+    return max(policy.seconds(history) for history in histories) / policy.floor_seconds
+
+
+def _row(
+    ledger: Ledger,
+    model: str,
+    summary: AccountSummary,
+    group: AccountSummary | None,
+    policy: CalibratedPolicy | None,
+) -> AccountRow:
     return AccountRow(
         model=model,
         account=summary.name,
@@ -155,6 +219,6 @@ def _row(ledger: Ledger, model: str, summary: AccountSummary, policy: Calibrated
         samples=summary.queries,
         cost=summary.cost_micro / MICRO,
         evidence=max(summary.wealth, default=0) / MICRO,
-        floors=None if policy is None else _floors(summary, policy),
+        floors=None if policy is None else _floors(summary, group, policy),
         owed=summary.owed,
     )

@@ -11,7 +11,8 @@ import click
 from calpow.archiver.account_table import AccountRow, Snapshot, read_policy, rows_of, table
 from calpow.archiver.cli.keys import ledger_option
 from calpow.archiver.errors import AccountError
-from calpow.handler.ledger.ledger import Ledger, Rule, Settlement
+from calpow.handler.ledger.api_key import group_of
+from calpow.handler.ledger.ledger import Account, Ledger, Rule, Settlement
 from calpow.handler.ledger.uri import open_ledger, without_password
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -59,7 +60,8 @@ def account() -> None:
     """Show what accounts pay, forgive them, block them and trust them.
 
     An honest user who is locked out, because his queries looked like a thief's, can be forgiven; one whose inputs will
-    always differ can be trusted. Workers see every change with the next request.
+    always differ can be trusted. Workers see every change with the next request. Accounts named TENANT/USER belong to
+    the group TENANT, which is an account as well: what is done to it holds for all of them.
     """
 
 
@@ -89,7 +91,7 @@ def list_accounts(model: str | None, policy: Path | None, top: int, ledger: str)
 @policy_option
 @ledger_option
 def show(name: str, model: str | None, policy: Path | None, ledger: str) -> None:
-    """Show one account, for each model that it has queried."""
+    """Show one account and its group, for each model that it has queried."""
     print(table(_rows_of(open_ledger(ledger), name, model, policy)))
 
 
@@ -100,12 +102,21 @@ def show(name: str, model: str | None, policy: Path | None, ledger: str) -> None
 def forgive(name: str, model: str | None, ledger: str) -> None:
     """Forget what speaks against an account, and what it owes.
 
-    Its next answer costs the floor. What it was answered before is still known.
+    Its next answer costs the floor, unless its group's past is dearer. What it was answered before is still known.
     """
-    opened = open_ledger(ledger)
+    opened, group = open_ledger(ledger), group_of(name)
     for row in _rows_of(opened, name, model, None):
-        _forgive(opened, row.model, name)
-        print(f"{name} pays the floor for its next answer by {row.model}.", file=sys.stderr)
+        if row.account != name:
+            continue
+        left = _forgive(opened, row.model, name)
+        if left.group is not None and any(left.group.history.wealth):
+            print(
+                f"{name} is forgiven for {row.model} and pays what its group pays: `calpow account forgive {group}`"
+                " takes that to the floor.",
+                file=sys.stderr,
+            )
+        else:
+            print(f"{name} pays the floor for its next answer by {row.model}.", file=sys.stderr)
 
 
 @account.command(epilog=_EPILOG)
@@ -134,17 +145,24 @@ def trust(name: str, ledger: str) -> None:
 @ledger_option
 def allow(name: str, ledger: str) -> None:
     """Price an account's answers like anybody's again, after `block` or `trust`."""
-    _set_rule(ledger, name, Rule.PRICED)
-    print(f"{name} pays what its queries cost.", file=sys.stderr)
+    rule = _set_rule(ledger, name, Rule.PRICED)
+    if rule is Rule.PRICED:
+        print(f"{name} pays what its queries cost.", file=sys.stderr)
+    else:
+        print(f"{name} has no rule of its own, but its group {group_of(name)} is {rule.value}.", file=sys.stderr)
 
 
-def _set_rule(uri: str, name: str, rule: Rule) -> None:
-    """Set the rule for an account. Raises AccountError when no key belongs to it: the name may be mistyped."""
+def _set_rule(uri: str, name: str, rule: Rule) -> Rule:
+    """Set the rule for an account or a group, and return the one that holds for it.
+
+    Raises AccountError when no key belongs to it or to a member: the name may be mistyped.
+    """
     ledger = open_ledger(uri)
     accounts = {key.account for key in ledger.keys()}  # noqa: SIM118  # no mapping
-    if name not in accounts:
+    if name not in accounts and name not in map(group_of, accounts):
         raise AccountError(f"no key belongs to an account {name!r}: `calpow keys list` shows the accounts")
     ledger.set_rule(name, rule)
+    return ledger.rule(name)
 
 
 def models_of(ledger: Ledger, model: str | None) -> Sequence[str]:
@@ -162,12 +180,12 @@ def _rows_of(ledger: Ledger, name: str, model: str | None, policy: Path | None) 
     return rows
 
 
-def _forgive(ledger: Ledger, model: str, name: str) -> None:
-    """Set an account's wealth and debt to nothing. Raises AccountError when workers keep changing it."""
+def _forgive(ledger: Ledger, model: str, name: str) -> Account:
+    """Set an account's wealth and debt to nothing and return it. Raises AccountError when workers keep changing it."""
     for _ in range(MOST_CONFLICTS):
         state = ledger.account(model, name)
         history = replace(state.history, wealth=(0,) * len(state.history.wealth))
         settlement = Settlement(name, state.version, history, min(state.owed, 0), (), keeps_old=True)
         if ledger.settle(model, [settlement], now=0.0) == [True]:
-            return
+            return state._replace(history=history)
     raise AccountError(f"{name} keeps querying {model}, and was not forgiven: try again")

@@ -12,19 +12,18 @@ from collections.abc import Sequence
 from math import ceil
 from typing import NamedTuple
 
-from calpow.handler.ledger.history import Charge, History
+from calpow.handler.ledger.history import Charge, SampleIdentity
 from calpow.handler.ledger.ledger import Account, Outcome
 from calpow.handler.policy.tariff import Tariff
 
 
 class Settled(NamedTuple):
-    """State of an account after a request, and the price, the work and the rest of the request, in hashes.
+    """State of an account, and of its group, after a request, and the price, work and rest of the request, in hashes.
 
-    `rest` is 0 when the answer may leave. Else `credit` is what its samples earn once it does, by bet.
+    `rest` is 0 when the answer may leave. Else `credit` is what its samples earn once it does, as in `Outcome`.
     """
 
-    history: History
-    owed: int
+    account: Account
     price: int
     work: int
     rest: int
@@ -42,23 +41,32 @@ def settle(
     work due would otherwise have the other half for nothing. What is asked for a list of ordinary samples exceeds the
     price of several odd ones where the account is dear. Decision 0002.
     """
-    history, price = tariff.price(account.history, charges, factor)
+    after, price = tariff.price(account, charges, factor)
     due = account.owed + price
-    most = min(asked, ceil(max(tariff.next(history), len(charges) * tariff.floor) * factor))
+    most = min(asked, ceil(max(tariff.next(after), len(charges) * tariff.floor) * factor))
     if due - hashes > most:
-        unanswered, credit = tariff.unanswered(account.history, charges)
-        return Settled(unanswered, account.owed, price, hashes, due - hashes, credit)
-    return Settled(history, _owed(tariff, history, due - hashes), price, hashes, 0)
+        unanswered, credit = tariff.unanswered(account, charges)
+        return Settled(unanswered, price, hashes, due - hashes, credit)
+    return Settled(_owing(tariff, after, due - hashes), price, hashes, 0)
 
 
 def settle_rest(tariff: Tariff, account: Account, charges: Sequence[Charge], withheld: Outcome, hashes: int) -> Settled:
     """Return the settlement of a withheld answer, whose samples are counted and priced already, for `hashes` more."""
     work = withheld.work + hashes
-    history = account.history.answered([charge.identity for charge in charges], withheld.credit)
-    owed = _owed(tariff, history, account.owed + withheld.price - work)
-    return Settled(history, owed, withheld.price, work, 0)
+    after = _answered(account, [charge.identity for charge in charges], withheld.credit)
+    return Settled(_owing(tariff, after, account.owed + withheld.price - work), withheld.price, work, 0)
 
 
-def _owed(tariff: Tariff, history: History, owed: int) -> int:
-    """Return the work owed, with a credit of one next sample at most: work cannot be banked. Decision 0006."""
-    return max(owed, -tariff.next(history))
+def _answered(account: Account, identities: Sequence[SampleIdentity], credit: tuple[int, ...]) -> Account:
+    """Return an account, and its group, once an answer that was withheld leaves."""
+    if account.group is None:
+        return account._replace(history=account.history.answered(identities, credit))
+    bets = len(credit) // 2
+    shared = account.group.history.answered(identities, credit[bets:])
+    own = account.history.answered(identities, credit[:bets])
+    return account._replace(history=own, group=account.group._replace(history=shared))
+
+
+def _owing(tariff: Tariff, account: Account, owed: int) -> Account:
+    """Return an account that owes work; its credit is one next sample at most: work cannot be banked. Decision 0006."""
+    return account._replace(owed=max(owed, -tariff.next(account)))

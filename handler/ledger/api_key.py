@@ -1,4 +1,4 @@
-"""API keys, `cp_<id>_<secret>`, and the names of their accounts."""
+"""API keys, `cp_<id>_<secret>`, the names of their accounts, and the groups that accounts belong to."""
 
 import hmac
 import re
@@ -39,6 +39,15 @@ class ApiKey:
     def matches(self, digest: bytes) -> bool:
         """Return whether this is the key of a digest, in constant time."""
         return hmac.compare_digest(self.digest, digest)
+
+
+def group_of(name: str) -> str | None:
+    """Return the name of an account's group: the part of `TENANT/USER` before the first slash, or None.
+
+    The group is itself an account, of that name. A name without a tenant or without a user has no group.
+    """
+    tenant, _, user = name.partition("/")
+    return tenant if user and tenant and not tenant[-1].isspace() else None
 
 
 def check_account(name: str) -> None:

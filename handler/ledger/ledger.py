@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from calpow.handler.ledger.api_key import group_of
 from calpow.handler.ledger.history import NO_HISTORY, History
 
 MOST_USES = 5
@@ -28,14 +29,16 @@ class Account(NamedTuple):
 
     `owed` is the work that the account owes for earlier answers, in hashes. It is negative when the account paid more
     than was due. `version` counts the changes of the account and is 0 for an account that the ledger has never seen.
+    `group` is the state of its group, an account whose history all members share; None for one without a group.
     """
 
     history: History
     owed: int
     version: int
+    group: "Account | None" = None
 
 
-HistoryChange = Callable[[History], History]
+AccountChange = Callable[[Account], Account]
 
 NEW_ACCOUNT = Account(NO_HISTORY, 0, 0)
 
@@ -47,7 +50,7 @@ class Outcome(NamedTuple):
     the solution was spent. `settled` is the time of the settlement, in seconds since the epoch. `price` is the price
     of the samples, `work` the work presented and `rest` the work still required for the withheld answer, all in
     hashes; `rest` is 0 when the answer was given. `credit` is the log wealth of each bet, in millionths, that the
-    samples of a withheld answer earn once the answer is given.
+    samples of a withheld answer earn once the answer is given; of the account's bets, then of its group's.
     """
 
     solution: str
@@ -81,9 +84,13 @@ class Rule(Enum):
     BLOCKED = "blocked"
     """Nothing is answered."""
 
+    def with_group(self, group: "Rule") -> "Rule":
+        """Return the rule that holds for a member of a group: nobody is answered of whom one of both is blocked."""
+        return next((rule for rule in (Rule.BLOCKED, Rule.TRUSTED) if rule in (self, group)), Rule.PRICED)
+
 
 class KeyHolder(NamedTuple):
-    """The account that a key belongs to, by name, its standing, and the operator's rule for it."""
+    """The account that a key belongs to, by name, its standing, and the operator's rule for it or for its group."""
 
     name: str
     standing: Standing
@@ -167,6 +174,7 @@ class Settlement(NamedTuple):
     """New state of an account, computed from its version `before`, and the solutions that are spent with it.
 
     `keeps_old` says that the `digests` and `sketches` of the history are those of that version, and need no writing.
+    `group` is the change of its group's account, which is written with it or not at all; None leaves that as it is.
     """
 
     account: str
@@ -175,6 +183,37 @@ class Settlement(NamedTuple):
     owed: int
     spendings: tuple[Spending, ...]
     keeps_old: bool = False
+    group: "Settlement | None" = None
+
+
+def settlement_of(name: str, before: Account, after: Account, spendings: Sequence[Spending] = ()) -> Settlement:
+    """Return the settlement that takes an account, and its group, from one state to another."""
+    group = None
+    if before.group is not None and after.group is not None:
+        group = settlement_of(group_of(name) or "", before.group, after.group)
+    old, new = before.history, after.history
+    keeps_old = old.digests is new.digests and old.sketches is new.sketches
+    return Settlement(name, before.version, new, after.owed, tuple(spendings), keeps_old, group)
+
+
+class PlannedStates:
+    """States of accounts once earlier settlements of the same call are written, which those after build on."""
+
+    def __init__(self) -> None:
+        self._states: dict[str, Account] = {}
+
+    def latest(self, name: str, read: Account) -> Account:
+        """Return an account, and its group, as planned, or as read where nothing is planned."""
+        own = self._states.get(name, read)
+        if read.group is None:
+            return own
+        return own._replace(group=self._states.get(group_of(name) or "", read.group))
+
+    def plan(self, name: str, after: Account) -> None:
+        """Plan a change of an account to a state, and of its group with it."""
+        self._states[name] = after._replace(version=after.version + 1, group=None)
+        if after.group is not None:
+            self._states[group_of(name) or ""] = after.group._replace(version=after.group.version + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +253,9 @@ class Ledger(Protocol):
     What a method has written survives the end of every process. Keys, rules and modes survive a power failure as well.
     It may lose other changes of the last second: accounts are then as they were before, and solutions that were spent
     in it can be spent once more. Decision 0051.
+
+    Accounts whose names begin with `TENANT/` are members of a group, the account `TENANT`. What a method returns of a
+    member holds its group's state, and what is written of a member is written with its group's or not at all.
 
     Ids and solutions are an account's own: a challenge is issued to one account, and a prepaid stamp is minted for one
     of its keys, so that the gate accepts neither from another. The ledger may keep those of two accounts apart.
@@ -261,7 +303,7 @@ class Ledger(Protocol):
         """Return the holder of each key, given with the ids that its request presents; None as for `account_of`."""
 
     def rule(self, account: str) -> Rule:
-        """Return the operator's rule for an account; PRICED for one that the ledger has never seen."""
+        """Return the operator's rule for an account or its group; PRICED where there is none."""
 
     def set_rule(self, account: str, rule: Rule) -> None:
         """Set the operator's rule for an account. Raises LedgerError when `account` is not a valid name."""
@@ -309,10 +351,10 @@ class Ledger(Protocol):
     def settle(self, model: str, settlements: Sequence[Settlement], *, now: float) -> list[bool]:
         """Change accounts and spend ids, and return for each settlement whether it was written.
 
-        Each settlement is a compare-and-set of its own. It is written if the account's version is still `before` and
-        none of its ids is spent: the history and the owed work are set, the version increases by one, the ids are
-        spent and the outcomes stored. Otherwise nothing of it is written. Of two settlements of one account, the
-        second sees the version that the first one wrote.
+        Each settlement is a compare-and-set of its own. It is written if the account has the version `before`, if that
+        of its group's change is as well, and if none of its ids is spent: the history and the owed work are set, the
+        version increases by one, the ids are spent and the outcomes stored. Otherwise nothing of it is written. Of two
+        settlements of one account, the second sees the version that the first one wrote.
 
         Call it before the answers leave. Decision 0003.
         """
@@ -326,10 +368,11 @@ class Ledger(Protocol):
         The account's version does not change.
         """
 
-    def charge(self, model: str, changes: Mapping[str, HistoryChange]) -> None:
-        """Change the histories of accounts, by name, for answers that were given without payment.
+    def charge(self, model: str, changes: Mapping[str, AccountChange]) -> None:
+        """Change accounts, by name, for answers that were given without payment.
 
-        Each function maps the account's history to the next one, and may be called more than once. Where one raises, or
-        a sum cannot be kept, nothing is written. The change of each account is atomic; where the ledger fails between
-        two, those of the first accounts are written. The version of each account increases by one.
+        Each function maps the account, with its group, to its next state but for the version, and may be called more
+        than once. Where one raises, or a sum cannot be kept, nothing is written. The change of each account is atomic;
+        where the ledger fails between two, those of the first accounts are written. The version of each account, and of
+        its group, increases by one.
         """

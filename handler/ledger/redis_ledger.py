@@ -10,6 +10,7 @@ from typing import Any
 
 from calpow.handler.errors import LedgerUnavailable
 from calpow.handler.ledger import redis_scripts
+from calpow.handler.ledger.api_key import group_of
 from calpow.handler.ledger.history import History
 from calpow.handler.ledger.ledger import (
     FAILURE_SECONDS,
@@ -18,16 +19,18 @@ from calpow.handler.ledger.ledger import (
     NEW_ACCOUNT,
     RETRY_SECONDS,
     Account,
+    AccountChange,
     AccountSummary,
     Admission,
-    HistoryChange,
     KeyHolder,
     Outcome,
+    PlannedStates,
     Rule,
     Settlement,
     Standing,
     Use,
     UseResult,
+    settlement_of,
 )
 from calpow.handler.ledger.redis_client import Script, Value
 from calpow.handler.ledger.redis_settings import PAGE, RedisSettings, read_rule
@@ -86,7 +89,13 @@ class RedisLedger(RedisSettings):
 
     def account(self, model: str, account: str) -> Account:
         """Return the state of an account."""
-        return _read_account(self._redis.call(*self._account_command(model, account)))
+        return self._accounts(model, [account])[0]
+
+    def _accounts(self, model: str, names: Sequence[str]) -> list[Account]:
+        """Return the states of accounts, with those of their groups."""
+        wanted = [name for account in names for name in _with_group(account)]
+        found = iter(self._redis.calls([self._account_command(model, name) for name in wanted]))
+        return [_read_accounts([next(found) for _ in _with_group(account)]) for account in names]
 
     def standing(self, model: str, account: str, ids: Sequence[str]) -> Standing:
         """Return the state of an account and the outcomes of those of the ids that are spent."""
@@ -100,7 +109,8 @@ class RedisLedger(RedisSettings):
     def settle(self, model: str, settlements: Sequence[Settlement], *, now: float) -> list[bool]:
         """Change accounts and spend ids, and return for each settlement whether it was written."""
         scripts = [self._settlement(model, settlement) for settlement in settlements if _spends_once(settlement)]
-        self._list(model, [settlement.account for settlement in settlements if not settlement.before])
+        rows = [row for settlement in settlements for row in (settlement, settlement.group) if row is not None]
+        self._list(model, [row.account for row in rows if not row.before])
         written = iter(self._redis.keep([script.command for script in scripts]))
         return [_spends_once(settlement) and next(written) == 1 for settlement in settlements]
 
@@ -121,8 +131,8 @@ class RedisLedger(RedisSettings):
         ]
         self._redis.script(Script(redis_scripts.FAIL, keys, arguments))
 
-    def charge(self, model: str, changes: Mapping[str, HistoryChange]) -> None:
-        """Change the histories of accounts for answers that were given without payment, one account after another."""
+    def charge(self, model: str, changes: Mapping[str, AccountChange]) -> None:
+        """Change accounts for answers that were given without payment, one account after another."""
         # Computed before any is written, so that a change that cannot be kept leaves all as they were.
         waiting = self._changed(model, changes)
         for _ in range(MOST_CONFLICTS):
@@ -133,12 +143,13 @@ class RedisLedger(RedisSettings):
             waiting = self._changed(model, {account: changes[account] for account in left})
         raise LedgerUnavailable(f"{len(waiting)} accounts changed {MOST_CONFLICTS} times while they were charged")
 
-    def _changed(self, model: str, changes: Mapping[str, HistoryChange]) -> dict[str, Settlement]:
-        rows = self._redis.calls([self._account_command(model, account) for account in changes])
-        changed = {}
-        for (account, change), row in zip(changes.items(), rows, strict=True):
-            before = _read_account(row)
-            changed[account] = Settlement(account, before.version, change(before.history), before.owed, ())
+    def _changed(self, model: str, changes: Mapping[str, AccountChange]) -> dict[str, Settlement]:
+        changed, planned = {}, PlannedStates()
+        for (account, change), read in zip(changes.items(), self._accounts(model, list(changes)), strict=True):
+            before = planned.latest(account, read)
+            after = change(before)
+            planned.plan(account, after)
+            changed[account] = settlement_of(account, before, after)
             self._settlement(model, changed[account])  # raises where a number is too large
         return changed
 
@@ -152,17 +163,21 @@ class RedisLedger(RedisSettings):
                 Script(
                     redis_scripts.READ,
                     [
-                        self._of(account, "account", model),
-                        self._of(account, "rule"),
+                        *(
+                            self._of(name, *part)
+                            for name in _with_group(account)
+                            for part in (("account", model), ("rule",))
+                        ),
                         *(self._of(account, "id", name) for name in ids),
                     ],
+                    [2 * len(_with_group(account))],
                 )
                 for account, ids in asked
             ]
         )
         return [
-            (read_rule(rule), Standing(_read_account(state), self._outcomes(account, ids, spent)))
-            for (account, ids), (state, rule, spent) in zip(asked, found, strict=True)
+            (_rule(states), Standing(_read_accounts([row for row, _ in states]), self._outcomes(account, ids, spent)))
+            for (account, ids), (states, spent) in zip(asked, found, strict=True)
         ]
 
     def _outcomes(self, account: str, ids: Sequence[str], spent: Sequence[bytes | None]) -> dict[str, Outcome]:
@@ -183,19 +198,11 @@ class RedisLedger(RedisSettings):
         return Script(redis_scripts.ADMIT, keys, [use.solution, use.digest, repr(use.expires), repr(now), *limits])
 
     def _settlement(self, model: str, settlement: Settlement) -> Script:
-        history, account = settlement.history, settlement.account
-        sums = _packed((history.cost_micro, history.queries, settlement.owed, *history.wealth))
-        new = _joined(history.new_digests, history.new_sketches)
-        old = b"" if settlement.keeps_old else _joined(history.digests, history.sketches)
-        keys = [self._of(account, "account", model)]
-        arguments: list[Value] = [
-            str(settlement.before),
-            str(settlement.before + 1),
-            sums,
-            new,
-            old,
-            int(settlement.keeps_old),
-        ]
+        account, rows = settlement.account, [settlement]
+        if settlement.group is not None:
+            rows.append(settlement.group)
+        keys = [self._of(row.account, "account", model) for row in rows]
+        arguments: list[Value] = [len(rows), *(value for row in rows for value in _fields(row))]
         for ids, outcome, expires in settlement.spendings:
             keys += [self._of(account, "outcome", outcome.solution), *(self._of(account, "id", name) for name in ids)]
             numbers = _OUTCOME.pack(outcome.settled, outcome.price, outcome.work, outcome.rest)
@@ -209,10 +216,37 @@ class RedisLedger(RedisSettings):
             self._redis.calls([("SADD", self._key("models"), model), ("SADD", self._key("accounts", model), *accounts)])
 
 
+def _with_group(account: str) -> list[str]:
+    """Return an account and its group, if it has one."""
+    group = group_of(account)
+    return [account] if group is None else [account, group]
+
+
+def _fields(change: Settlement) -> list[Value]:
+    """Return what a settlement writes of one account, as its script takes it."""
+    history = change.history
+    sums = _packed((history.cost_micro, history.queries, change.owed, *history.wealth))
+    new = _joined(history.new_digests, history.new_sketches)
+    old = b"" if change.keeps_old else _joined(history.digests, history.sketches)
+    return [str(change.before), str(change.before + 1), sums, new, old, int(change.keeps_old)]
+
+
+def _rule(states: Sequence[Sequence[Any]]) -> Rule:
+    """Return the rule for an account, from its own and its group's."""
+    own, *group = [read_rule(rule) for _, rule in states]
+    return own.with_group(*group) if group else own
+
+
 def _spends_once(settlement: Settlement) -> bool:
     """Return whether no id is spent twice by one settlement."""
     ids = [name for spending in settlement.spendings for name in spending.ids]
     return len(set(ids)) == len(ids)
+
+
+def _read_accounts(rows: Sequence[Sequence[Any]]) -> Account:
+    """Return an account from its row and, if it has a group, that of the group."""
+    own, *group = map(_read_account, rows)
+    return own._replace(group=group[0]) if group else own
 
 
 def _read_account(row: Sequence[Any]) -> Account:

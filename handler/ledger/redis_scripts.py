@@ -1,7 +1,8 @@
 """The atomic operations of the Redis ledger, as Lua scripts.
 
-A script sees the keys of one account only, which lie in one slot of a cluster. All numbers that must be exact are bytes
-that the client has packed; Lua compares versions and rests as text, because its numbers are exact to 2^53 only.
+A script sees the keys of one account and of its group, which lie in one slot of a cluster. All numbers that must be
+exact are bytes that the client has packed; Lua compares versions and rests as text, because its numbers are exact to
+2^53 only.
 
 Fields of an id: `n` uses, `x` the solution that spent it, `e` when it may be forgotten. Of an outcome: `d` the digest
 of the request, `t` the time of the settlement, `r` the rest, `b` everything in bytes, `e` as above. Of an account: `v`
@@ -18,11 +19,17 @@ end
 """
 
 READ = """
-local spent = {}
-for i = 3, #KEYS do spent[i - 2] = redis.call('HGET', KEYS[i], 'x') end
-return {redis.call('HMGET', KEYS[1], 's', 'n', 'o', 'v'), redis.call('GET', KEYS[2]), spent}
+local states, spent, first = {}, {}, tonumber(ARGV[1])
+for i = 1, first, 2 do
+  states[(i + 1) / 2] = {redis.call('HMGET', KEYS[i], 's', 'n', 'o', 'v'), redis.call('GET', KEYS[i + 1])}
+end
+for i = first + 1, #KEYS do spent[i - first] = redis.call('HGET', KEYS[i], 'x') end
+return {states, spent}
 """
-"""KEYS: the account, its rule, ids. Returns the account's fields, the rule, and what spent each id."""
+"""KEYS: the account and its rule, its group and the group's rule if it has one, ids. ARGV: how many come before ids.
+
+Returns the fields and the rule of the account and of its group, and what spent each id.
+"""
 
 ADMIT = (
     _KEEP
@@ -73,8 +80,11 @@ outcome and of the withheld one.
 SETTLE = (
     _KEEP
     + """
-if (redis.call('HGET', KEYS[1], 'v') or '0') ~= ARGV[1] then return 0 end
-local place, key = 7, 2
+local rows = tonumber(ARGV[1])
+for i = 1, rows do
+  if (redis.call('HGET', KEYS[i], 'v') or '0') ~= ARGV[6 * i - 4] then return 0 end
+end
+local place, key = 6 * rows + 2, rows + 1
 while place < #ARGV do
   for i = 1, tonumber(ARGV[place]) do
     if redis.call('HEXISTS', KEYS[key + i], 'x') == 1 then return 0 end
@@ -82,9 +92,12 @@ while place < #ARGV do
   key = key + 1 + tonumber(ARGV[place])
   place = place + 7
 end
-redis.call('HSET', KEYS[1], 'v', ARGV[2], 's', ARGV[3], 'n', ARGV[4])
-if ARGV[6] == '0' then redis.call('HSET', KEYS[1], 'o', ARGV[5]) end
-place, key = 7, 2
+for i = 1, rows do
+  local at = 6 * i - 4
+  redis.call('HSET', KEYS[i], 'v', ARGV[at + 1], 's', ARGV[at + 2], 'n', ARGV[at + 3])
+  if ARGV[at + 5] == '0' then redis.call('HSET', KEYS[i], 'o', ARGV[at + 4]) end
+end
+place, key = 6 * rows + 2, rows + 1
 while place < #ARGV do
   local ids, solution, digest = tonumber(ARGV[place]), ARGV[place + 1], ARGV[place + 2]
   local expires = tonumber(ARGV[place + 6])
@@ -105,11 +118,11 @@ end
 return 1
 """
 )
-"""KEYS: the account, then of each spending its outcome and its ids.
+"""KEYS: the account and its group if that changes, then of each spending its outcome and its ids.
 
-ARGV: the version before and after, the account's sums, new and old samples, 1 where the old ones stay; then of each
-spending the number of its ids, the solution's name, digest, time, rest and bytes of the outcome, and when all may be
-forgotten. Returns 1 where it was written. An outcome is remembered as long as the last of its ids.
+ARGV: 1, or 2 with a group; of each the version before and after, sums, new and old samples, 1 where the old ones stay;
+then of each spending the number of its ids, the solution's name, digest, time, rest and bytes of the outcome, and when
+all may be forgotten. Returns 1 where it was written. An outcome is remembered as long as the last of its ids.
 """
 
 FAIL = (

@@ -8,7 +8,7 @@ from typing import Any
 
 from calpow.handler.errors import LedgerError
 from calpow.handler.ledger import redis_scripts
-from calpow.handler.ledger.api_key import ApiKey, check_account
+from calpow.handler.ledger.api_key import ApiKey, check_account, group_of
 from calpow.handler.ledger.ledger import Key, KeyRecord, Rule, Secret
 from calpow.handler.ledger.redis_client import RedisClient, Script, Value
 
@@ -84,8 +84,10 @@ class RedisSettings:
         return self._accounts_of([key])[0]
 
     def rule(self, account: str) -> Rule:
-        """Return the operator's rule for an account."""
-        return read_rule(self._redis.call("GET", self._of(account, "rule")))
+        """Return the operator's rule for an account or its group."""
+        names = [account, group_of(account) or account]
+        own, group = self._redis.calls([("GET", self._of(name, "rule")) for name in names])
+        return read_rule(own).with_group(read_rule(group))
 
     def rules(self) -> Mapping[str, Rule]:
         """Return the rules that operators have set, by account."""
@@ -132,9 +134,11 @@ class RedisSettings:
         return ":".join([self._redis.prefix, *parts])
 
     def _of(self, account: str, *parts: str) -> str:
-        """Return a key of an account. Of a name in braces, Redis Cluster takes the slot; an account may hold braces."""
-        tag = sha256(account.encode("utf-8", "surrogatepass")).hexdigest()[:24]
-        return self._key(f"{{{tag}}}", *parts)
+        """Return a key of an account. Of a name in braces, Redis Cluster takes the slot: a group's for all members."""
+        group = group_of(account)
+        if group is None:
+            return self._key(f"{{{_tag(account)}}}", *parts)
+        return self._key(f"{{{_tag(group)}}}", "member", _tag(account), *parts)
 
     def _is_added(self, record: KeyRecord) -> bool:
         """Add a key and return True; return False where another key has its id."""
@@ -153,6 +157,11 @@ class RedisSettings:
             self._redis.calls([("HMGET", self._key("key", name), "digest", "account", "revoked") for name in ids])
         )
         return [None if key is None else _account_of(key, next(found)) for key in presented]
+
+
+def _tag(account: str) -> str:
+    """Return a name of an account for keys: accounts may hold braces."""
+    return sha256(account.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
 def _secret() -> Secret:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from calpow.handler.ledger.api_key import ApiKey
+from calpow.handler.ledger.api_key import ApiKey, group_of
 from calpow.handler.ledger.expired_rows import ExpiredRows
 from calpow.handler.ledger.ledger import (
     FAILURE_SECONDS,
@@ -18,17 +18,17 @@ from calpow.handler.ledger.ledger import (
     NEW_ACCOUNT,
     RETRY_SECONDS,
     Account,
+    AccountChange,
     AccountSummary,
     Admission,
-    HistoryChange,
     KeyHolder,
     Outcome,
-    Rule,
     Settlement,
     Spending,
     Standing,
     Use,
     UseResult,
+    settlement_of,
 )
 from calpow.handler.ledger.sqlite_file import Row
 from calpow.handler.ledger.sqlite_rows import (
@@ -40,6 +40,7 @@ from calpow.handler.ledger.sqlite_rows import (
     read_account,
     read_outcome,
     read_outcomes,
+    read_rule,
     unpacked,
 )
 from calpow.handler.ledger.sqlite_settings import SqliteSettings
@@ -52,6 +53,11 @@ _PAGE = 1_000
 
 _ACCOUNT = """SELECT cost_micro, queries, wealth, digests, sketches, new_digests, new_sketches, owed, version
     FROM accounts LEFT JOIN old_samples USING (model, account) WHERE model = ? AND account = ?"""
+# One row, also of an account that the ledger has never seen.
+_GROUP = """SELECT cost_micro, queries, wealth, digests, sketches, new_digests, new_sketches, owed, version, rule
+    FROM (SELECT ? AS model, ? AS account) LEFT JOIN accounts USING (model, account)
+        LEFT JOIN old_samples USING (model, account) LEFT JOIN rules USING (account)"""
+_VERSION = "SELECT version FROM accounts WHERE model = ? AND account = ?"
 _CHANGE_ACCOUNT = """UPDATE accounts SET cost_micro = ?, queries = ?, wealth = ?, new_digests = ?, new_sketches = ?,
         owed = ?, version = version + 1 WHERE model = ? AND account = ? AND version = ?"""
 _SET_OLD_SAMPLES = "REPLACE INTO old_samples VALUES (?, ?, ?, ?)"
@@ -113,7 +119,17 @@ class SqliteLedger(SqliteSettings):
         names = ["" if key is None else key.id for key in keys]
         parameters = [(model, name, listed(tuple(ids))) for name, (_, ids) in zip(names, presented, strict=True)]
         found = self._file.queries(_HOLDER, parameters)
-        return [None if key is None else _read_holder(key, rows) for key, rows in zip(keys, found, strict=True)]
+        holders = [None if key is None else _read_holder(key, rows) for key, rows in zip(keys, found, strict=True)]
+        return self._with_groups(model, holders)
+
+    def _with_groups(self, model: str, holders: list[KeyHolder | None]) -> list[KeyHolder | None]:
+        """Return holders with the states and the rules of their groups."""
+        groups = list({name for holder in holders if holder is not None and (name := group_of(holder.name))})
+        if not groups:
+            return holders
+        found = self._file.queries(_GROUP, [(model, name) for name in groups])
+        rows = dict(zip(groups, [row for (row,) in found], strict=True))
+        return [None if holder is None else _with_group(holder, rows) for holder in holders]
 
     def models(self) -> list[str]:
         """Return the names of the models that have accounts."""
@@ -140,14 +156,20 @@ class SqliteLedger(SqliteSettings):
 
     def account(self, model: str, account: str) -> Account:
         """Return the state of an account."""
-        return account_of_rows(self._file.query(_ACCOUNT, (model, account)))
+        own = account_of_rows(self._file.query(_ACCOUNT, (model, account)))
+        return self._in_group(model, account, own)
+
+    def _in_group(self, model: str, account: str, own: Account) -> Account:
+        """Return an account with the state of its group, if it has one."""
+        group = group_of(account)
+        return own if group is None else own._replace(group=self.account(model, group))
 
     def standing(self, model: str, account: str, ids: Sequence[str]) -> Standing:
         """Return the state of an account and the outcomes of those of the ids that are spent."""
         rows = self._file.query(_STANDING, (model, account, listed(tuple(ids))))
         known = bool(rows) and rows[0][0] is None
         state = read_account(rows[0][1:]) if known else NEW_ACCOUNT
-        return Standing(state, read_outcomes(rows[known:]))
+        return Standing(self._in_group(model, account, state), read_outcomes(rows[known:]))
 
     def admit(self, uses: Sequence[Use], *, now: float) -> list[UseResult]:
         """Count uses and return for each whether its request may run."""
@@ -172,14 +194,13 @@ class SqliteLedger(SqliteSettings):
         """Count a failure of the victim on a request that these ids paid for."""
         self._file.write(lambda connection: _fail(connection, model, account, ids, expires, now), durable=False)
 
-    def charge(self, model: str, changes: Mapping[str, HistoryChange]) -> None:
-        """Change the histories of accounts for answers that were given without payment."""
+    def charge(self, model: str, changes: Mapping[str, AccountChange]) -> None:
+        """Change accounts for answers that were given without payment."""
 
         def change_all(connection: sqlite3.Connection) -> None:
             for account, change in changes.items():
-                before = account_of_rows(connection.execute(_ACCOUNT, (model, account)).fetchall())
-                changed = Settlement(account, before.version, change(before.history), before.owed, ())
-                _change_account(connection, model, changed)
+                before = _state(connection, model, account)
+                _change_account(connection, model, settlement_of(account, before, change(before)))
 
         if changes:
             self._file.write(change_all, durable=False)
@@ -239,6 +260,9 @@ def _fail(
 
 
 def _settle(connection: sqlite3.Connection, model: str, settlement: Settlement) -> bool:
+    group = settlement.group
+    if group is not None and not _is_current(connection, model, group):
+        return False
     spendings = settlement.spendings
     ids = [name for spending in spendings for name in spending.ids]
     if len(set(ids)) != len(ids):
@@ -292,6 +316,17 @@ def _outcome(connection: sqlite3.Connection, solution: str) -> Outcome | None:
     return read_outcome(row) if row else None
 
 
+def _with_group(holder: KeyHolder, groups: Mapping[str, Row]) -> KeyHolder:
+    """Return a holder with the state and the rule of its group, if it has one, from the row of that."""
+    group = group_of(holder.name)
+    if group is None:
+        return holder
+    *state, rule = groups[group]
+    standing, account = holder.standing, holder.standing.account
+    account = account._replace(group=NEW_ACCOUNT if state[-1] is None else read_account(state))
+    return KeyHolder(holder.name, standing._replace(account=account), holder.rule.with_group(read_rule(rule)))
+
+
 def _read_holder(key: ApiKey, rows: Sequence[Row]) -> KeyHolder | None:
     """Return the holder of a key from the row of the key, if it is known, and those of spent ids."""
     if not rows or rows[0][0] is not None:
@@ -300,11 +335,26 @@ def _read_holder(key: ApiKey, rows: Sequence[Row]) -> KeyHolder | None:
     if not key.matches(digest):
         return None
     state = NEW_ACCOUNT if account[-1] is None else read_account(account)
-    return KeyHolder(name, Standing(state, read_outcomes(rows[1:])), Rule(rule) if rule else Rule.PRICED)
+    return KeyHolder(name, Standing(state, read_outcomes(rows[1:])), read_rule(rule))
+
+
+def _state(connection: sqlite3.Connection, model: str, account: str) -> Account:
+    own = account_of_rows(connection.execute(_ACCOUNT, (model, account)).fetchall())
+    group = group_of(account)
+    return own if group is None else own._replace(group=_state(connection, model, group))
+
+
+def _is_current(connection: sqlite3.Connection, model: str, change: Settlement) -> bool:
+    """Return whether an account has the version from which a change was computed."""
+    (version,) = first_row(connection, _VERSION, (model, change.account)) or (0,)
+    return bool(version == change.before)
 
 
 def _change_account(connection: sqlite3.Connection, model: str, change: Settlement) -> bool:
-    """Change an account from its version `before` to the next, and return whether it still had that version."""
+    """Change an account from its version `before` to the next, and return whether it still had that version.
+
+    Its group is changed with it, and must have the version from which that change was computed.
+    """
     name, history = change.account, change.history
     if not change.before:
         connection.execute(_ADD_ACCOUNT, (model, name))
@@ -312,4 +362,6 @@ def _change_account(connection: sqlite3.Connection, model: str, change: Settleme
     written = connection.execute(_CHANGE_ACCOUNT, (*past, change.owed, model, name, change.before)).rowcount == 1
     if written and not change.keeps_old:
         connection.execute(_SET_OLD_SAMPLES, (model, name, history.digests, history.sketches))
+    if written and change.group is not None:
+        _change_account(connection, model, change.group)
     return written

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from calpow.handler.ledger.history import History
-from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account, Outcome
+from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account, Outcome, Rule
 from calpow.handler.ledger.sqlite_file import Row, Value
 
 
@@ -40,6 +40,11 @@ def read_outcome(row: Row) -> Outcome:
 def read_outcomes(rows: Iterable[Row]) -> dict[str, Outcome]:
     """Return outcomes by id from rows that begin with both."""
     return {row[0]: read_outcome(row[1:8]) for row in rows}
+
+
+def read_rule(rule: str | None) -> Rule:
+    """Return an operator's rule, or that of accounts without one."""
+    return Rule(rule) if rule else Rule.PRICED
 
 
 # Cached, because the ids of an answer are listed when they are read, used and spent.

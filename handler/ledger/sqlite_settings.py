@@ -4,10 +4,11 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 
 from calpow.handler.errors import LedgerError
-from calpow.handler.ledger.api_key import ApiKey, check_account
+from calpow.handler.ledger.api_key import ApiKey, check_account, group_of
 from calpow.handler.ledger.ledger import Key, KeyRecord, Rule, Secret
 from calpow.handler.ledger.sqlite_file import SqliteFile
 from calpow.handler.ledger.sqlite_schema import SCHEMA
@@ -22,7 +23,7 @@ _LIST_KEYS = "SELECT id, account, created, revoked FROM keys ORDER BY created, i
 _ADD_KEY = "INSERT INTO keys (id, digest, account, created) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
 _REVOKE_KEY = "UPDATE keys SET revoked = coalesce(revoked, ?) WHERE id = ?"
 
-_RULE = "SELECT rule FROM rules WHERE account = ?"
+_RULES = "SELECT rule FROM rules WHERE account IN (?, ?)"
 _LIST_RULES = "SELECT account, rule FROM rules ORDER BY account"
 _SET_RULE = "REPLACE INTO rules VALUES (?, ?)"
 _MODE = "SELECT mode FROM modes WHERE model = ?"
@@ -100,9 +101,9 @@ class SqliteSettings:
         return None
 
     def rule(self, account: str) -> Rule:
-        """Return the operator's rule for an account."""
-        rows = self._file.query(_RULE, (account,))
-        return Rule(rows[0][0]) if rows else Rule.PRICED
+        """Return the operator's rule for an account or its group."""
+        rules = [Rule(rule) for (rule,) in self._file.query(_RULES, (account, group_of(account)))]
+        return reduce(Rule.with_group, rules, Rule.PRICED)
 
     def rules(self) -> Mapping[str, Rule]:
         """Return the rules that operators have set, by account."""

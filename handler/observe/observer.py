@@ -29,8 +29,8 @@ from calpow.handler.gate.interface import (
     Request,
     RunVictim,
 )
-from calpow.handler.ledger.history import Charge, History
-from calpow.handler.ledger.ledger import Ledger
+from calpow.handler.ledger.history import Charge
+from calpow.handler.ledger.ledger import Account, Ledger
 from calpow.handler.observe.records import ANONYMOUS, Record, append, meter_name
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
 from calpow.handler.rate_limited_log import RateLimitedLog
@@ -160,8 +160,8 @@ class Observer:
         except LedgerError as error:
             self._log.warning("accounts will be charged later", error)
 
-    def _after(self, charges: Sequence[Charge], history: History) -> History:
-        return reduce(self._policy.evidence.after, charges, history)
+    def _after(self, charges: Sequence[Charge], account: Account) -> Account:
+        return reduce(self._policy.evidence.charged, charges, account)
 
     def _record(self, named: Sequence[tuple[_Query, str]]) -> None:
         records = [

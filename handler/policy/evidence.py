@@ -13,10 +13,11 @@ Vovk and Wang, "E-values: calibration, combination and applications", 2021; Shin
 import math
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 from calpow.handler.ledger.history import MICRO, Charge, History, SampleIdentity
+from calpow.handler.ledger.ledger import Account
 from calpow.handler.policy.joint_oddness import OddnessScale
 
 
@@ -116,6 +117,21 @@ class Evidence:
     def after(self, history: History, charge: Charge) -> History:
         """Return an account's history after one more answered sample."""
         return history.after(self.adopt(history), charge, round(self.ceiling * MICRO), self.likeness)
+
+    def charged(self, account: Account, charge: Charge) -> Account:
+        """Return an account, and its group, after one more answered sample.
+
+        What one member of a group was answered, all were: it changes neither the member's history nor the group's.
+        """
+        own, group = account.history, account.group
+        if group is None:
+            return account._replace(history=self.after(own, charge))
+        shared = group.history
+        if own.holds(charge.identity) or shared.holds(charge.identity):
+            own, shared = (replace(history, wealth=self.adopt(history)) for history in (own, shared))
+        else:
+            own, shared = self.after(own, charge), self.after(shared, charge)
+        return account._replace(history=own, group=group._replace(history=shared))
 
     def adopt(self, history: History) -> tuple[int, ...]:
         """Return the wealth of an account in this policy's bets.

@@ -5,9 +5,9 @@ Decision 0006.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, zip_longest
 from math import ceil, sqrt
 
 from calpow.handler.ledger.history import Charge, History
@@ -48,13 +48,13 @@ class Tariff:
         self.floor = self._steps[self._cheapest]
         self.longest = self._steps[-1]
 
-    def after(self, history: History) -> int:
-        """Return the price of a sample whose effect is already in its account's history."""
-        return self._step(self._policy.work(history))
+    def after(self, account: Account) -> int:
+        """Return the price of a sample whose effect is already in the past of its account and of its group."""
+        return self._step(_dearer(self._policy.work, account))
 
-    def next(self, history: History) -> int:
-        """Return the price of one more sample, from the account's past."""
-        return self._step(self._policy.next_work(history))
+    def next(self, account: Account) -> int:
+        """Return the price of one more sample, from the past of the account or of its group: the dearer of both."""
+        return self._step(_dearer(self._policy.next_work, account))
 
     def asked(self, account: Account, samples: int, factor: float) -> int | TooLarge:
         """Return the work to ask for before `samples` samples are scored: their price from the past, and what is owed.
@@ -63,11 +63,11 @@ class Tariff:
         another would be asked for. `factor` multiplies the price: it is that of the request's purpose. The work for one
         predicted sample is the longest challenge's at most; what is owed beyond that stays owed.
         """
-        price = self.next(account.history) * factor
+        price = self.next(account) * factor
         if price > self.longest:
             return TooLarge(0)
         if samples > 1:
-            payable, cost = self._ordinary(account.history, samples, (self.longest - account.owed) / factor)
+            payable, cost = self._ordinary(account, samples, (self.longest - account.owed) / factor)
             if payable < samples:
                 return TooLarge(max(1, payable))
             price = max(price, cost * factor)
@@ -78,7 +78,7 @@ class Tariff:
 
         It is the number for samples that are not ordinary: those do not lower the price.
         """
-        return max(1, (self.longest - account.owed) // self.next(account.history))
+        return max(1, (self.longest - account.owed) // self.next(account))
 
     def announced(self, account: Account) -> int:
         """Return the work of the account's next sample, for PoW-Next."""
@@ -98,35 +98,44 @@ class Tariff:
         """Return the mean time of the reference client for `work` expected hashes."""
         return self._policy.solving_seconds(work)
 
-    def price(self, history: History, charges: Sequence[Charge], factor: float) -> tuple[History, int]:
-        """Add samples to an account one by one; return its history and the sum of the prices after every sample.
+    def price(self, account: Account, charges: Sequence[Charge], factor: float) -> tuple[Account, int]:
+        """Add samples to an account and its group one by one; return both and the sum of the prices after every sample.
 
-        A sample that the account was answered before reveals nothing, and costs the floor.
+        A sample that the account, or another member of its group, was answered before reveals nothing, and costs the
+        floor.
         """
         price = 0
         for charge in charges:
-            queries = history.queries
-            history = self._policy.evidence.after(history, charge)
-            price += self.floor if history.queries == queries else self.after(history)
-        return history, ceil(price * factor)
+            queries = account.history.queries
+            account = self._policy.evidence.charged(account, charge)
+            price += self.floor if account.history.queries == queries else self.after(account)
+        return account, ceil(price * factor)
 
-    def unanswered(self, before: History, charges: Sequence[Charge]) -> tuple[History, tuple[int, ...]]:
-        """Return an account's history while the answer to samples is withheld, and what they earn once it leaves.
+    def unanswered(self, before: Account, charges: Sequence[Charge]) -> tuple[Account, tuple[int, ...]]:
+        """Return an account and its group while the answer to samples is withheld, and what they earn once it leaves.
 
         Each bet keeps the largest wealth that it had on the way: odd samples raise it whatever follows them.
         """
-        evidence = self._policy.evidence
-        passed = list(accumulate(charges, evidence.after, initial=before))
-        peaks = tuple([max(logs) for logs in zip(*map(evidence.adopt, passed), strict=True)])
-        return before.unanswered(peaks, passed[-1])
+        passed = list(accumulate(charges, self._policy.evidence.charged, initial=before))
+        history, credit = self._withheld([account.history for account in passed])
+        groups = [account.group for account in passed if account.group is not None]
+        if before.group is None:
+            return before._replace(history=history), credit
+        shared, more = self._withheld([group.history for group in groups])
+        return before._replace(history=history, group=before.group._replace(history=shared)), credit + more
 
-    def _ordinary(self, history: History, samples: int, most: float) -> tuple[int, int]:
+    def _withheld(self, passed: Sequence[History]) -> tuple[History, tuple[int, ...]]:
+        """Return `unanswered` of one history, from those before the samples and after every one."""
+        peaks = tuple([max(logs) for logs in zip(*map(self._policy.evidence.adopt, passed), strict=True)])
+        return passed[0].unanswered(peaks, passed[-1])
+
+    def _ordinary(self, account: Account, samples: int, most: float) -> tuple[int, int]:
         """Return how many of so many ordinary samples cost `most` hashes at most, and what these cost.
 
         Their prices fall until all are the last.
         """
         number, total, price = 0, 0, self.floor
-        for work in self._policy.ordinary_works(history):
+        for work in self._ordinary_works(account):
             price = self._step(work)
             if number == samples or total + price > most:
                 return number, total
@@ -134,9 +143,27 @@ class Tariff:
         more = min(samples - number, int((most - total) // price))
         return number + more, total + more * price
 
+    def _ordinary_works(self, account: Account) -> Iterator[float]:
+        """Yield the expected hashes of each of further ordinary samples, by the account or by its group."""
+        own = self._policy.ordinary_works(account.history)
+        if account.group is None:
+            yield from own
+            return
+        # Prices fall to the last ones, at which they stay.
+        last = (0.0, 0.0)
+        for pair in zip_longest(own, self._policy.ordinary_works(account.group.history)):
+            last = (last[0] if pair[0] is None else pair[0], last[1] if pair[1] is None else pair[1])
+            yield max(last)
+
     def _step(self, work: float) -> int:
         nearest = bisect_left(self._bounds, work)
         return self._steps[max(self._cheapest, min(nearest, self._dearest))]
+
+
+def _dearer(work: Callable[[History], float], account: Account) -> float:
+    """Return the larger work of an account's history and of its group's."""
+    own = work(account.history)
+    return own if account.group is None else max(own, work(account.group.history))
 
 
 def _grid(policy: CalibratedPolicy, floor: float) -> tuple[list[float], list[int]]:

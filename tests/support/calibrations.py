@@ -15,6 +15,7 @@ from calpow.archiver.calibration.calibration_document import (
 )
 from calpow.handler.leakage.specs import InputRange, OutputKind, ScoreName, ScoreSpec, VictimShape
 from calpow.handler.ledger.history import DIGEST_BYTES, MICRO, Charge, History, SampleIdentity
+from calpow.handler.ledger.ledger import Account
 from calpow.handler.policy.calibrated_policy import BatchRows, CalibratedPolicy, PolicyName
 from calpow.handler.policy.evidence import Evidence, ScoreTest
 from calpow.handler.policy.paper import Paper
@@ -81,6 +82,11 @@ def history(queries: int, cost: float = 0.0, *wealth: float) -> History:
     """Return the past of an account, from its summed cost and the log wealth of its bets; 0 by default."""
     bets = tuple(round(log * MICRO) for log in wealth) or (0,) * EVIDENCE.bets
     return History(round(cost * MICRO), queries, bets)
+
+
+def account_with(past: History) -> Account:
+    """Return an account of this past, which owes nothing."""
+    return Account(past, 0, 1)
 
 
 def charge_of(policy: CalibratedPolicy, cost: float, name: str, label: int = 0, sketch: bytes = b"") -> Charge:

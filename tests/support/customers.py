@@ -89,7 +89,7 @@ class AuditedLedger(SqliteLedger):
                 past, price, peaks = history, 0, self._policy.evidence.adopt(history)
                 for charge in charges:
                     history = self._policy.evidence.after(history, charge)
-                    price += self._tariff.after(history)
+                    price += self._tariff.after(Account(history, 0, 0))
                     peaks = tuple(map(max, peaks, history.wealth))
             assert outcome.price == price
             exact = owed + price - outcome.work
@@ -100,7 +100,7 @@ class AuditedLedger(SqliteLedger):
                 books.withheld[outcome.digest] = price, outcome.work, credit
                 books.lost += outcome.work
                 continue
-            owed = max(exact, -self._tariff.next(history))
+            owed = max(exact, -self._tariff.next(Account(history, 0, 0)))
             books.clipped += owed - exact
             books.prices += price
             books.last = price

@@ -13,12 +13,14 @@ from typing import TypeVar
 from calpow.handler.errors import LedgerUnavailable
 from calpow.handler.ledger.history import Charge, History, SampleIdentity
 from calpow.handler.ledger.ledger import (
+    Account,
     Admission,
     Ledger,
     Outcome,
     Settlement,
     Spending,
     Use,
+    settlement_of,
 )
 from calpow.handler.ledger.uri import open_ledger
 
@@ -48,6 +50,12 @@ def charged(past: History) -> History:
     return past.after(past.wealth or (0, 0), Charge(3, (1, 2), identity), 10**9, 0)
 
 
+def charged_account(account: Account) -> Account:
+    """Return an account, and its group, after one more sample."""
+    group = account.group and charged_account(account.group)
+    return account._replace(history=charged(account.history), group=group)
+
+
 def history_of(samples: int) -> History:
     """Return the history after so many samples."""
     past = History()
@@ -59,14 +67,13 @@ def history_of(samples: int) -> History:
 def settle(ledger: Ledger, account: str, *uses: Use) -> bool:
     """Read the account, charge it once a use, and return whether that was written."""
     before = ledger.account(MODEL, account)
-    history = before.history
+    after = before._replace(owed=before.owed - 1)
     for _ in uses:
-        history = charged(history)
+        after = charged_account(after)
     spendings = [
         Spending(use.ids, Outcome(use.solution, use.digest, time.time(), 4, 4, 0), use.expires) for use in uses
     ]
-    settlement = Settlement(account, before.version, history, before.owed - 1, tuple(spendings))
-    (written,) = ledger.settle(MODEL, [settlement], now=time.time())
+    (written,) = ledger.settle(MODEL, [settlement_of(account, before, after, spendings)], now=time.time())
     return written
 
 
@@ -105,7 +112,7 @@ def hammer(ledger: Ledger, account: str, times: str) -> dict[str, int]:
 def observe(ledger: Ledger, account: str, times: str) -> dict[str, int]:
     """Charge the account for answers that are not paid for."""
     for _ in range(int(times)):
-        until_done(lambda: ledger.charge(MODEL, {account: charged}))
+        until_done(lambda: ledger.charge(MODEL, {account: charged_account}))
     return {"settled": int(times)}
 
 

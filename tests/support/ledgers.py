@@ -3,13 +3,13 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from calpow.handler.ledger.history import History
 from calpow.handler.ledger.ledger import (
+    AccountChange,
     Admission,
-    HistoryChange,
     Ledger,
     Outcome,
     Settlement,
@@ -22,6 +22,14 @@ NOW = 1_800_000_000.0
 MODEL = "digits"
 ONCE = History(5, 1, (2, 0), b"a" * 8, b"s" * 16)
 CHILD = Path(__file__).parent / "ledger_child.py"
+
+
+HistoryChange = Callable[[History], History]
+
+
+def on_history(change: HistoryChange) -> AccountChange:
+    """Return the change of an account that changes its history alone."""
+    return lambda account: account._replace(history=change(account.history))
 
 
 def charge_once(past: History) -> History:

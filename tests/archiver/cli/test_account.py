@@ -18,7 +18,7 @@ from calpow.archiver.cli.top import top
 from calpow.archiver.errors import AccountError, FolderError
 from calpow.handler.errors import CalibrationError
 from calpow.handler.ledger.history import History
-from calpow.handler.ledger.ledger import Ledger, Rule, Settlement
+from calpow.handler.ledger.ledger import Ledger, Rule, Settlement, settlement_of
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.calibrations import EVIDENCE, calibration
 from tests.support.terminals import read_until, terminal
@@ -115,6 +115,65 @@ def test_accounts_that_are_not_there_are_refused_in_one_line(uri: str) -> None:
         assert "'bob' has queried any model" in str(refused(command, "bob"))
     for command in ("block", "trust", "allow"):
         assert "no key belongs to an account 'bob'" in str(refused(command, "bob"))
+
+
+class TestGroups:
+    """Accounts `TENANT/USER`, whose evidence their group shares."""
+
+    @pytest.fixture
+    def tenant(self, uri: str) -> Ledger:
+        """The ledger with a group of two, of which one has sent what all pay for."""
+        ledger = open_ledger(uri)
+        for name in ("acme/ada", "acme/eve"):
+            ledger.add_key(name)
+        member = ledger.account(MODEL, "acme/eve")
+        history = History(3_500_000, 7, (12_345_678,) * EVIDENCE.bets, b"d" * 8, b"s" * 16)
+        shared = member._replace(history=history, group=member._replace(history=history, group=None))
+        assert ledger.settle(MODEL, [settlement_of("acme/eve", member, shared)], now=0.0) == [True]
+        add(ledger, "acme/ada", (0,) * EVIDENCE.bets, queries=5)
+        return ledger
+
+    def test_a_group_is_listed_with_the_number_of_its_members(self, tenant: Ledger) -> None:
+        heading, *lines = run("list", "--model", MODEL).stdout.splitlines()
+        assert heading.split()[2] == "members"
+        assert {line.split()[1] for line in lines} == {"ada", "eve", "acme", "acme/ada", "acme/eve"}
+        (group,) = [line.split() for line in lines if line.split()[1] == "acme"]
+        assert group[2:5] == ["2", "7", "3.5"]
+
+    def test_a_member_is_shown_with_its_group_and_pays_what_the_dearer_pays(
+        self, tenant: Ledger, tmp_path: Path
+    ) -> None:
+        calibration().save(tmp_path / "calibration.json")
+        options = ("--model", MODEL, "--policy", str(tmp_path / "calibration.json"))
+        _, member, group = run("show", "acme/ada", *options).stdout.splitlines()
+        assert [line.split()[-2] for line in (member, group)] == ["140", "140"]
+        assert [line.split()[1] for line in (member, group)] == ["acme/ada", "acme"]
+        assert len(run("show", "acme", *options).stdout.splitlines()) == 2
+        highest = Snapshot.take(tenant, [MODEL], calibration().policy).highest(4)
+        assert [row.floors for row in highest] == [pytest.approx(139.5, abs=0.1)] * 4
+
+    def test_totals_count_what_members_drew_once(self, tenant: Ledger) -> None:
+        """What `acme/ada` drew before there were groups is not in the group's sums."""
+        totals = Snapshot.take(tenant, [MODEL], None).totals()
+        assert totals.startswith("digits: 4 accounts, 1 group, 1,219 samples, cost 14 in all")
+
+    def test_a_forgiven_member_is_told_of_its_group_which_can_be_forgiven_too(self, tenant: Ledger) -> None:
+        assert "`calpow account forgive acme`" in run("forgive", "acme/eve").stderr
+        state = tenant.account(MODEL, "acme/eve")
+        assert state.group is not None
+        assert not any(state.history.wealth)
+        assert any(state.group.history.wealth)
+        assert "acme pays the floor" in run("forgive", "acme").stderr
+        assert "acme/eve pays the floor" in run("forgive", "acme/eve").stderr
+        assert not any(tenant.account(MODEL, "acme").history.wealth)
+
+    def test_a_rule_of_a_group_needs_a_member_and_holds_for_all(self, tenant: Ledger) -> None:
+        run("block", "acme")
+        assert tenant.rule("acme/ada") is Rule.BLOCKED
+        assert "its group acme is blocked" in run("allow", "acme/ada").stderr
+        run("allow", "acme")
+        assert tenant.rule("acme/ada") is Rule.PRICED
+        assert "'acm'" in str(refused("block", "acm"))
 
 
 def test_an_empty_ledger_says_so(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from calpow.archiver.errors import LedgerFileError
 from calpow.archiver.ledger_care import backup
 from calpow.archiver.ledger_care.sqlite_inspection import inspect_sqlite
 from calpow.handler.ledger.uri import open_ledger
-from tests.support.ledger_child import charged, history_of
+from tests.support.ledger_child import charged, charged_account, history_of
 from tests.support.ledgers import MODEL, Child, settle, spending, use
 
 
@@ -57,7 +57,7 @@ def test_a_backup_ends_however_much_is_written_meanwhile(tmp_path: Path, monkeyp
     monkeypatch.setattr(backup, "_PAGES", 1)
     uri = f"sqlite:///{tmp_path}/ledger.db"
     ledger, stop, settled = open_ledger(uri), threading.Event(), 0
-    ledger.charge(MODEL, {f"account{number}": charged for number in range(100)})
+    ledger.charge(MODEL, {f"account{number}": charged_account for number in range(100)})
 
     def work() -> None:
         nonlocal settled

@@ -16,7 +16,7 @@ from calpow.archiver.ledger_care.sqlite_inspection import inspect_sqlite
 from calpow.handler.errors import LedgerUnavailable
 from calpow.handler.ledger.ledger import Admission, Ledger, Rule
 from calpow.handler.ledger.uri import open_ledger
-from tests.support.ledger_child import charged, history_of
+from tests.support.ledger_child import charged, charged_account, history_of
 from tests.support.ledgers import MODEL, admit, fail, settle, spend, spending, use
 from tests.support.redis_servers import RedisServer
 
@@ -48,7 +48,7 @@ def changes(ledger: Ledger) -> None:
         lambda: admit(ledger, use("spent")),
         lambda: settle(ledger, spending(use("other"))),
         lambda: settle(ledger, account="new"),
-        lambda: ledger.charge(MODEL, {"ada": charged}),
+        lambda: ledger.charge(MODEL, {"ada": charged_account}),
         lambda: fail(ledger, "id"),
         lambda: ledger.forget(MODEL, "ada", ledger.account(MODEL, "ada").version),
     ):

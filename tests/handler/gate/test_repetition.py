@@ -180,7 +180,7 @@ def test_nothing_is_free_however_often_it_is_sent(harness: GateHarness) -> None:
 
 
 def price(harness: GateHarness) -> int:
-    return Tariff(harness.policy).next(harness.account().history)
+    return Tariff(harness.policy).next(harness.account())
 
 
 def test_strangers_raise_the_price_one_after_another_and_ordinary_samples_bring_it_back_to_the_floor(

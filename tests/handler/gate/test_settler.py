@@ -42,7 +42,7 @@ def outcomes(harness: GateHarness) -> list[tuple[object, ...]]:
 def charge(harness: GateHarness, cost: float) -> None:
     """Charge the account for a sample that nobody sent before."""
     sample = charge_of(harness.policy, cost, str(harness.account().version))
-    harness.ledger.charge(MODEL, {"ada": lambda history: harness.policy.evidence.after(history, sample)})
+    harness.ledger.charge(MODEL, {"ada": lambda account: harness.policy.evidence.charged(account, sample)})
 
 
 def at_once(jobs: Sequence[Callable[[], TextDecision]], threads: int = THREADS) -> list[TextDecision]:

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from calpow.handler.gate.settling import Settled, settle, settle_rest
-from calpow.handler.ledger.history import MICRO, NO_HISTORY, Charge, History
+from calpow.handler.ledger.history import MICRO, Charge, History
 from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account, Outcome
 from calpow.handler.policy.solver_fit import SolverFit
 from calpow.handler.policy.tariff import Tariff, TooLarge
@@ -52,7 +52,7 @@ def situations(draw: st.DrawFn) -> Situation:
     queries = draw(st.integers(0, 500))
     bets = draw(st.lists(st.integers(0, 25 * MICRO), min_size=EVIDENCE.bets, max_size=EVIDENCE.bets))
     history = History(queries * MICRO, queries, tuple(bets))
-    account = Account(history, draw(st.integers(-tariff.next(history), tariff.longest)), 1)
+    account = Account(history, draw(st.integers(-tariff.next(Account(history, 0, 1)), tariff.longest)), 1)
     asked = tariff.asked(account, draw(st.integers(1, 12)), 1.0)
     if isinstance(asked, TooLarge):
         asked = tariff.longest
@@ -62,8 +62,8 @@ def situations(draw: st.DrawFn) -> Situation:
 def most_owed(situation: Situation, charged: Sequence[Charge], factor: float) -> int:
     """Return the most that the account may owe once these samples are answered."""
     tariff = situation.tariff
-    history, _ = tariff.price(situation.account.history, charged, factor)
-    return min(situation.asked, ceil(factor * max(tariff.next(history), len(charged) * tariff.floor)))
+    after, _ = tariff.price(situation.account, charged, factor)
+    return min(situation.asked, ceil(factor * max(tariff.next(after), len(charged) * tariff.floor)))
 
 
 @settings(max_examples=40)
@@ -72,18 +72,18 @@ def test_an_answer_leaves_exactly_where_the_account_owes_no_more_than_it_may(
     situation: Situation, charged: list[Charge], factor: float
 ) -> None:
     tariff, account, hashes = situation.tariff, situation.account, situation.hashes
-    history, price = tariff.price(account.history, charged, factor)
+    after, price = tariff.price(account, charged, factor)
     due = account.owed + price
     settled = situation.settle(charged, factor)
     if due - hashes <= most_owed(situation, charged, factor):
         assert settled.rest == 0
-        assert settled.owed == max(due - hashes, -tariff.next(history))
+        assert settled.account.owed == max(due - hashes, -tariff.next(after))
     else:
         assert settled.rest == due - hashes > 0
-        assert settled.owed == account.owed
-        history, credit = tariff.unanswered(account.history, charged)
+        assert settled.account.owed == account.owed
+        after, credit = tariff.unanswered(account, charged)
         assert settled.credit == credit
-    assert (settled.history, settled.price, settled.work) == (history, price, hashes)
+    assert (settled.account.history, settled.price, settled.work) == (after.history, price, hashes)
 
 
 def test_ordinary_samples_of_a_request_that_is_never_paid_for_do_not_hide_the_odd_ones_before_them() -> None:
@@ -92,10 +92,10 @@ def test_ordinary_samples_of_a_request_that_is_never_paid_for_do_not_hide_the_od
     plain = [Charge(MICRO, EVIDENCE.steps[0], identity(f"plain {number}")) for number in range(60)]
     unpaid = settle(tariff, NEW_ACCOUNT, [*odd, *plain], 0, 0, 1.0)
     assert unpaid.rest > 0
-    assert tariff.next(unpaid.history) == tariff.next(tariff.price(NO_HISTORY, odd, 1.0)[0]) > 5 * tariff.floor
+    assert tariff.next(unpaid.account) == tariff.next(tariff.price(NEW_ACCOUNT, odd, 1.0)[0]) > 5 * tariff.floor
     outcome = Outcome("name", "digest", 0.0, unpaid.price, unpaid.work, unpaid.rest, unpaid.credit)
-    paid = settle_rest(tariff, Account(unpaid.history, 0, 1), [*odd, *plain], outcome, unpaid.rest)
-    assert tariff.next(paid.history) == tariff.floor
+    paid = settle_rest(tariff, unpaid.account._replace(owed=0), [*odd, *plain], outcome, unpaid.rest)
+    assert tariff.next(paid.account) == tariff.floor
 
 
 @settings(max_examples=40)
@@ -106,7 +106,7 @@ def test_whoever_abandons_an_account_owes_one_sample_or_as_many_floors_as_the_la
     settled = situation.settle(charged, factor)
     assume(not settled.rest)
     tariff = situation.tariff
-    assert settled.owed <= factor * max(tariff.next(settled.history), len(charged) * tariff.floor) + 1
+    assert settled.account.owed <= factor * max(tariff.next(settled.account), len(charged) * tariff.floor) + 1
 
 
 @settings(max_examples=40)
@@ -116,9 +116,9 @@ def test_nobody_owes_more_than_was_asked_for_nor_than_one_challenge_may_ask_for(
 ) -> None:
     settled = situation.settle(charged, factor)
     # A credit that was earned at a higher price stays as it is while an answer is withheld.
-    credit = -situation.tariff.next(settled.history) if settled.rest == 0 else situation.account.owed
-    assert credit <= settled.owed
-    assert settled.owed <= max(situation.account.owed, situation.asked) <= situation.tariff.longest
+    credit = -situation.tariff.next(settled.account) if settled.rest == 0 else situation.account.owed
+    assert credit <= settled.account.owed
+    assert settled.account.owed <= max(situation.account.owed, situation.asked) <= situation.tariff.longest
 
 
 @settings(max_examples=40)
@@ -129,7 +129,7 @@ def test_more_work_never_leaves_a_larger_debt_or_rest(
     less, more = (situation.settle(charged, factor, extra) for extra in (0, 1))
     assert more.rest <= less.rest
     if (more.rest == 0) == (less.rest == 0):
-        assert more.owed <= less.owed
+        assert more.account.owed <= less.account.owed
 
 
 @settings(max_examples=40)
@@ -138,21 +138,21 @@ def test_the_rest_pays_the_answer_to_the_last_hash_whatever_is_owed_by_then(
     situation: Situation, charged: list[Charge], factor: float, above: int, owing: float
 ) -> None:
     tariff, account = situation.tariff, situation.account
-    due = account.owed + tariff.price(account.history, charged, factor)[1]
+    due = account.owed + tariff.price(account, charged, factor)[1]
     assume(due > 0)
     third = replace(situation, asked=due // 3, hashes=due // 3)
     withheld = third.settle(charged, factor)
     assert withheld.rest > 0
     outcome = Outcome("name", "digest", 0.0, withheld.price, withheld.work, withheld.rest, withheld.credit)
-    later = Account(withheld.history, int(owing * tariff.next(withheld.history)), 7)
+    later = withheld.account._replace(owed=int(owing * tariff.next(withheld.account)))
     collected = settle_rest(tariff, later, charged, outcome, withheld.rest + above)
     assert (collected.price, collected.rest) == (withheld.price, 0)
-    known, earlier = collected.history, later.history
+    known, earlier = collected.account.history, later.history
     assert all(known.holds(charge.identity) for charge in charged)
     assert (known.queries, known.cost_micro) == (earlier.queries, earlier.cost_micro)
     assert all(after <= before for after, before in zip(known.wealth, earlier.wealth, strict=True))
     assert collected.work == third.hashes + withheld.rest + above
-    assert collected.owed == max(later.owed - account.owed - above, -tariff.next(collected.history))
+    assert collected.account.owed == max(later.owed - account.owed - above, -tariff.next(collected.account))
 
 
 @settings(max_examples=40)
@@ -170,9 +170,9 @@ def test_paying_for_requests_one_by_one_adds_up(
         if not settled.rest:
             paid, prices = paid + settled.work, prices + settled.price
             exact = account.owed + settled.price - settled.work
-            clipped += settled.owed - exact
-            assert settled.owed in (exact, -tariff.next(settled.history))
-        account = Account(settled.history, settled.owed, account.version + 1)
+            clipped += settled.account.owed - exact
+            assert settled.account.owed in (exact, -tariff.next(settled.account))
+        account = settled.account
     assert clipped >= 0
     assert paid == prices - account.owed + situation.account.owed + clipped
 
@@ -184,22 +184,23 @@ def test_samples_are_counted_whether_the_answer_leaves_or_not_and_credited_only_
 ) -> None:
     little, much = (replace(situation, hashes=work, asked=0).settle(charged, 1.0) for work in (0, 1 << 50))
     assume(little.rest > 0)
-    assert much.history == reduce(EVIDENCE.after, charged, situation.account.history)
-    assert (little.history.queries, little.history.cost_micro) == (much.history.queries, much.history.cost_micro)
+    assert much.account.history == reduce(EVIDENCE.after, charged, situation.account.history)
+    unpaid, paid = little.account.history, much.account.history
+    assert (unpaid.queries, unpaid.cost_micro) == (paid.queries, paid.cost_micro)
     before = situation.account.history
-    assert little.history.new_digests == before.new_digests
+    assert little.account.history.new_digests == before.new_digests
     passed = accumulate(charged, EVIDENCE.after, initial=before)
     wealth = [EVIDENCE.adopt(history) for history in passed]
-    assert little.history.wealth == tuple(max(logs) for logs in zip(*wealth, strict=True))
+    assert little.account.history.wealth == tuple(max(logs) for logs in zip(*wealth, strict=True))
     identities = [charge.identity for charge in charged]
-    assert little.history.answered(identities, little.credit) == much.history
+    assert little.account.history.answered(identities, little.credit) == much.account.history
     assert (little.price, much.rest) == (much.price, 0)
 
 
 def test_an_answer_without_a_sample_costs_nothing_and_its_work_counts_for_the_next() -> None:
     tariff, floor = TARIFFS[0], TARIFFS[0].floor
     settled = settle(tariff, NEW_ACCOUNT, [], floor, floor, 1.0)
-    assert settled == Settled(NEW_ACCOUNT.history, -floor, 0, floor, 0)
+    assert settled == Settled(NEW_ACCOUNT._replace(owed=-floor), 0, floor, 0)
 
 
 @settings(max_examples=40)

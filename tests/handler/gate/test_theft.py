@@ -137,7 +137,7 @@ def in_debt(thief: Thief, *, counted: bool = False) -> None:
         account = thief.harness.account(thief.name)
         samples = scored_text(attempt.text)
         charges = thief.harness.policy.charges(samples.scores, samples.labels, samples.identities)
-        _, price = tariff.price(account.history, charges, 1.0)
+        _, price = tariff.price(account, charges, 1.0)
         asked = tariff.asked(account, LIST if counted else 1, 1.0)
         assert isinstance(asked, int)
         enough = max(asked, account.owed + price - asked)

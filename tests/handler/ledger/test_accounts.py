@@ -20,6 +20,7 @@ from tests.support.ledgers import (
     ONCE,
     charge,
     charge_once,
+    on_history,
     settle,
     settlement,
     spend,
@@ -77,9 +78,15 @@ def test_nothing_is_nothing(ledger: Ledger) -> None:
 
 def test_charges_add_up_exactly_with_what_was_settled(ledger: Ledger) -> None:
     large = 2**53 + 1
-    ledger.charge(MODEL, {"ada": lambda past: charge(past, large, -large), "bob": lambda past: charge(past, 1, 2)})
+    ledger.charge(
+        MODEL,
+        {
+            "ada": on_history(lambda past: charge(past, large, -large)),
+            "bob": on_history(lambda past: charge(past, 1, 2)),
+        },
+    )
     assert settle(ledger, change=lambda past: charge(past, 1, -1), owed=9)
-    ledger.charge(MODEL, {"ada": lambda past: charge(past, 0, -5)})
+    ledger.charge(MODEL, {"ada": on_history(lambda past: charge(past, 0, -5))})
     expected = History(large + 1, 3, (-large - 6, 0), 3 * ONCE.digests, 3 * ONCE.sketches)
     assert ledger.account(MODEL, "ada") == Account(expected, 9, 3)
     assert ledger.account(MODEL, "bob") == Account(charge(NO_HISTORY, 1, 2), 0, 1)
@@ -87,7 +94,7 @@ def test_charges_add_up_exactly_with_what_was_settled(ledger: Ledger) -> None:
 
 
 def test_what_was_computed_before_a_charge_is_not_settled(ledger: Ledger) -> None:
-    ledger.charge(MODEL, {"ada": charge_once})
+    ledger.charge(MODEL, {"ada": on_history(charge_once)})
     assert ledger.settle(MODEL, [settlement(before=0)], now=NOW) == [False]
     assert ledger.account(MODEL, "ada") == Account(ONCE, 0, 1)
 
@@ -95,9 +102,9 @@ def test_what_was_computed_before_a_charge_is_not_settled(ledger: Ledger) -> Non
 @pytest.mark.parametrize("kind", ["cost", "wealth"])
 def test_nothing_of_a_charge_is_written_when_one_sum_cannot_be_kept(ledger: Ledger, kind: str) -> None:
     large = (2**62, 0) if kind == "cost" else (0, 2**62)
-    ledger.charge(MODEL, {"ada": lambda past: charge(past, *large)})
+    ledger.charge(MODEL, {"ada": on_history(lambda past: charge(past, *large))})
     with pytest.raises(LedgerError):
-        ledger.charge(MODEL, {"bob": charge_once, "ada": lambda past: charge(past, *large)})
+        ledger.charge(MODEL, {"bob": on_history(charge_once), "ada": on_history(lambda past: charge(past, *large))})
     assert ledger.account(MODEL, "bob") == NEW_ACCOUNT
     assert ledger.account(MODEL, "ada") == Account(charge(NO_HISTORY, *large), 0, 1)
 
@@ -107,7 +114,7 @@ def test_an_exception_of_a_change_leaves_all_accounts_as_they_were(ledger: Ledge
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        ledger.charge(MODEL, {"bob": charge_once, "ada": fail})
+        ledger.charge(MODEL, {"bob": on_history(charge_once), "ada": on_history(fail)})
     assert ledger.account(MODEL, "bob") == ledger.account(MODEL, "ada") == NEW_ACCOUNT
 
 

@@ -19,6 +19,7 @@ from tests.support.ledgers import (
     admit_one,
     charge_once,
     fail,
+    on_history,
     outcomes,
     settle,
     settlement,
@@ -97,7 +98,7 @@ def test_failures_of_other_accounts_and_models_do_not_count(ledger: Ledger) -> N
 def test_settling_and_charging_do_not_forget_failures(ledger: Ledger) -> None:
     fail(ledger, "a", times=10)
     settle(ledger)
-    ledger.charge(MODEL, {"ada": charge_once})
+    ledger.charge(MODEL, {"ada": on_history(charge_once)})
     fail(ledger, "a")
     assert set(outcomes(ledger, "a")) == {"a"}
     assert ledger.account(MODEL, "ada") == Account(charge_once(ONCE), 0, 2)

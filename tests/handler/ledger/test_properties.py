@@ -27,7 +27,7 @@ from calpow.handler.ledger.ledger import (
     UseResult,
 )
 from calpow.handler.ledger.uri import open_ledger
-from tests.support.ledgers import NOW, charge
+from tests.support.ledgers import NOW, charge, on_history
 
 ACCOUNTS = st.sampled_from(["ada", "bob"])
 MODELS = st.sampled_from(["digits", "letters"])
@@ -164,9 +164,8 @@ class Accounting(RuleBasedStateMachine):
 
     @rule(model=MODELS, changes=st.dictionaries(ACCOUNTS, SUMS, max_size=2))
     def charge(self, model: str, changes: dict[str, int]) -> None:
-        self.ledger.charge(
-            model, {account: functools.partial(charge, cost=cost, gain=-1) for account, cost in changes.items()}
-        )
+        charges = {name: functools.partial(charge, cost=cost, gain=-1) for name, cost in changes.items()}
+        self.ledger.charge(model, {name: on_history(change) for name, change in charges.items()})
         for account, cost in changes.items():
             before = self.books.account(model, account)
             after = Account(charge(before.history, cost, -1), before.owed, before.version + 1)

@@ -17,7 +17,7 @@ import redis as client
 
 from calpow.handler.errors import LedgerError, LedgerUnavailable
 from calpow.handler.ledger.history import History
-from calpow.handler.ledger.ledger import Admission, Ledger
+from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account, Admission, Ledger, settlement_of
 from calpow.handler.ledger.uri import open_ledger, shared_uri
 from tests.support.ledgers import MODEL, admit, outcomes, settle, settlement, spend, spending, use
 from tests.support.redis_servers import RedisServer, redis_binary, redis_server, valkey_binary, valkey_cluster
@@ -47,7 +47,14 @@ def exercise(ledger: Ledger) -> None:
     assert ledger.admit([paid], now=now)[0].admission is Admission.REPEAT
     ledger.fail(MODEL, "bob", ["z"], expires=now + 600, now=now)
     ledger.charge(MODEL, {"bob": lambda past: past, "zoe": lambda past: past})
-    assert [summary.name for summary in ledger.summaries(MODEL)] == ["ada {of} Süd", "bob", "zoe"]
+    member = ledger.account(MODEL, "acme {eu}/ada")
+    shared = member._replace(group=NEW_ACCOUNT._replace(history=PAST))
+    assert ledger.settle(MODEL, [settlement_of("acme {eu}/ada", member, shared)], now=now) == [True]
+    assert ledger.standing(MODEL, "acme {eu}/bob", []).account == NEW_ACCOUNT._replace(group=Account(PAST, 0, 1))
+    assert [summary.name for summary in ledger.summaries(MODEL)] == [
+        *("acme {eu}", "acme {eu}/ada"),
+        *("ada {of} Süd", "bob", "zoe"),
+    ]
     assert len(ledger.keys()) == 2
 
 

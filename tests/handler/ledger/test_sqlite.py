@@ -26,6 +26,7 @@ from tests.support.ledgers import (
     ONCE,
     admit,
     charge_once,
+    on_history,
     run_children,
     settle,
     settlement,
@@ -58,7 +59,7 @@ OPERATIONS: dict[str, Callable[[Ledger], object]] = {
     "admit": lambda ledger: ledger.admit([use("x")], now=NOW),
     "settle": lambda ledger: ledger.settle(MODEL, [settlement(spending(use("x")), before=1)], now=NOW),
     "fail": lambda ledger: ledger.fail(MODEL, "ada", ["x"], expires=NOW, now=NOW),
-    "charge": lambda ledger: ledger.charge(MODEL, {"ada": charge_once}),
+    "charge": lambda ledger: ledger.charge(MODEL, {"ada": on_history(charge_once)}),
 }
 
 
@@ -185,7 +186,7 @@ def test_an_operation_is_one_transaction_and_on_the_disk_where_it_must_be(
     ledger = open_ledger(f"sqlite:///{path}")
     key_id = ledger.add_key("ada").split("_")[1]
     if operation in DURABLE:  # Make it change what the one before it set.
-        ledger.charge(MODEL, {"ada": charge_once})
+        ledger.charge(MODEL, {"ada": on_history(charge_once)})
     before = len(statements)
     if operation == "revoke_key":
         ledger.revoke_key(key_id)

@@ -16,7 +16,7 @@ from calpow.handler.policy.solver_fit import SolverFit
 from calpow.handler.policy.tariff import LONGEST_SECONDS, Tariff, TooLarge
 from calpow.puzzle.profiles import PROFILES
 from calpow.puzzle.puzzle import FEWEST_STAMPS
-from tests.support.calibrations import EVIDENCE, calibrated_policy, charge_of, identity
+from tests.support.calibrations import EVIDENCE, account_with, calibrated_policy, charge_of, identity
 
 QUARTER = 2 ** (1 / 4)
 EIGHTH = 2**0.125
@@ -112,10 +112,10 @@ def test_a_price_is_the_step_nearest_to_its_calibrated_work_and_the_cap_at_most(
 ) -> None:
     tariff, most = Tariff(policy), 1 + off(policy)
     dearest = policy.solver.work(policy.cap * policy.floor_seconds)
-    for price in (tariff.after(past), tariff.next(past)):
+    for price in (tariff.after(account_with(past)), tariff.next(account_with(past))):
         assert price == tariff.at_least(price)
         assert tariff.floor <= price <= max(tariff.floor, min(tariff.longest, dearest * most + 1))
-    wanted, price = policy.work(past), tariff.after(past)
+    wanted, price = policy.work(past), tariff.after(account_with(past))
     # The smallest puzzles are counted in stamps of one bit: one is off by a hash, and the next to it is twice as much.
     near = 2.0 if wanted < 4 * fewest(policy) else EIGHTH * most * 1.0001
     assert price >= min(tariff.longest / QUARTER, dearest / QUARTER - 1, wanted / near - 1)
@@ -127,8 +127,8 @@ def test_a_price_is_the_step_nearest_to_its_calibrated_work_and_the_cap_at_most(
 def test_more_wealth_never_costs_less(tariff: Tariff, past: History, bet: int, more: int) -> None:
     wealth = tuple(log + more * (number == bet) for number, log in enumerate(past.wealth))
     dearer = replace(past, wealth=wealth)
-    assert tariff.after(dearer) >= tariff.after(past)
-    assert tariff.next(dearer) >= tariff.next(past)
+    assert tariff.after(account_with(dearer)) >= tariff.after(account_with(past))
+    assert tariff.next(account_with(dearer)) >= tariff.next(account_with(past))
 
 
 def ordinary(samples: int) -> list[Charge]:
@@ -141,10 +141,10 @@ def ordinary(samples: int) -> list[Charge]:
 def test_what_is_asked_is_what_so_many_ordinary_samples_cost_and_the_price_of_the_next_at_least(
     tariff: Tariff, past: History, samples: int, factor: float, owing: float
 ) -> None:
-    account = Account(past, int(owing * tariff.next(past)), 1)
+    account = Account(past, int(owing * tariff.next(account_with(past))), 1)
     asked = tariff.asked(account, samples, factor)
-    next_one = factor * tariff.next(past)
-    _, cost = tariff.price(past, ordinary(samples), factor)
+    next_one = factor * tariff.next(account_with(past))
+    _, cost = tariff.price(account_with(past), ordinary(samples), factor)
     if isinstance(asked, TooLarge):
         assert max(cost + account.owed, next_one) > tariff.longest
         assert asked.samples < samples
@@ -159,7 +159,7 @@ def test_what_is_asked_is_what_so_many_ordinary_samples_cost_and_the_price_of_th
 def test_a_request_that_is_too_large_is_told_the_most_samples_that_are_not(
     tariff: Tariff, past: History, samples: int, factor: float, owing: float
 ) -> None:
-    account = Account(past, int(owing * tariff.next(past)), 1)
+    account = Account(past, int(owing * tariff.next(account_with(past))), 1)
     asked = tariff.asked(account, samples, factor)
     assume(isinstance(asked, TooLarge) and asked.samples)
     assert isinstance(asked, TooLarge)
@@ -171,11 +171,11 @@ def test_a_request_that_is_too_large_is_told_the_most_samples_that_are_not(
 def test_a_new_account_is_not_asked_for_its_entry_by_every_sample_of_a_list(samples: int) -> None:
     entering = replace(EVIDENCE, entry=4.0, exponent=0.8)
     tariff = Tariff(calibrated_policy(evidence=entering))
-    _, cost = tariff.price(NO_HISTORY, ordinary(samples), 1.0)
+    _, cost = tariff.price(NEW_ACCOUNT, ordinary(samples), 1.0)
     asked = tariff.asked(NEW_ACCOUNT, samples, 1.0)
-    assert asked == tariff.at_least(max(cost, tariff.next(NO_HISTORY)))
+    assert asked == tariff.at_least(max(cost, tariff.next(NEW_ACCOUNT)))
     if samples >= 64:
-        assert tariff.next(NO_HISTORY) > 10 * tariff.floor
+        assert tariff.next(NEW_ACCOUNT) > 10 * tariff.floor
         assert cost < 1.5 * samples * tariff.floor
 
 
@@ -184,7 +184,7 @@ def test_a_new_account_is_not_asked_for_its_entry_by_every_sample_of_a_list(samp
 def test_by_the_paper_a_list_is_asked_the_next_price_for_every_sample(past: History, samples: int) -> None:
     paper = Tariff(calibrated_policy(name=PolicyName.paper))
     asked = paper.asked(Account(past, 0, 1), samples, 1.0)
-    total = samples * paper.next(past)
+    total = samples * paper.next(account_with(past))
     assert asked == paper.at_least(total) or (isinstance(asked, TooLarge) and total > paper.longest)
 
 
@@ -204,20 +204,20 @@ def test_a_list_costs_what_its_samples_cost_one_after_another(
     tariff: Tariff, past: History, samples: list[tuple[tuple[int, ...], str]]
 ) -> None:
     charges = [Charge(MICRO, steps, identity(name)) for steps, name in samples]
-    after, price = tariff.price(past, charges, 1.0)
-    singly = 0
+    account, singly = account_with(past), 0
+    after, price = tariff.price(account, charges, 1.0)
     for charge in charges:
-        past, one = tariff.price(past, [charge], 1.0)
+        account, one = tariff.price(account, [charge], 1.0)
         singly += one
-    assert (after, price) == (past, singly)
-    assert tariff.price(past, [], 10.0) == (past, 0)
+    assert (after, price) == (account, singly)
+    assert tariff.price(account, [], 10.0) == (account, 0)
 
 
 @settings(max_examples=50)
 @given(policies(), st.integers(0, 20))
 def test_a_sample_costs_the_price_after_it_and_a_repeated_one_the_floor(policy: CalibratedPolicy, odd: int) -> None:
     tariff = Tariff(policy)
-    past, _ = tariff.price(NO_HISTORY, [charge_of(policy, 2.5, f"odd {number}") for number in range(odd)], 1.0)
+    past, _ = tariff.price(NEW_ACCOUNT, [charge_of(policy, 2.5, f"odd {number}") for number in range(odd)], 1.0)
     after, price = tariff.price(past, [charge_of(policy, 2.5, "new")], 1.0)
     assert price == tariff.after(after) >= tariff.after(past)
     assert tariff.price(after, [charge_of(policy, 2.5, "new")], 1.0) == (after, tariff.floor)
@@ -227,9 +227,9 @@ def test_an_explanations_price_is_that_of_a_prediction_times_its_factor() -> Non
     policy = calibrated_policy()
     tariff = Tariff(policy)
     charge = charge_of(policy, 1.0, "plain")
-    history, price = tariff.price(NO_HISTORY, [charge], 10.0)
-    assert (history.queries, price) == (1, 10 * tariff.floor)
-    assert tariff.price(NO_HISTORY, [charge], 1.25)[1] == pytest.approx(1.25 * tariff.floor, abs=1)
+    after, price = tariff.price(NEW_ACCOUNT, [charge], 10.0)
+    assert (after.history.queries, price) == (1, 10 * tariff.floor)
+    assert tariff.price(NEW_ACCOUNT, [charge], 1.25)[1] == pytest.approx(1.25 * tariff.floor, abs=1)
 
 
 def test_one_prediction_can_always_be_asked_for_and_what_one_challenge_cannot_hold_stays_owed() -> None:
@@ -250,7 +250,7 @@ def test_the_cap_is_one_of_time_also_where_most_of_the_floors_time_is_the_start_
     rich = replace(NO_HISTORY, queries=9, wealth=(25 * MICRO,) * EVIDENCE.bets)
     for cap in (1.0, 100.0, 10_000.0):
         policy = calibrated_policy(solver=solver, floor_seconds=5.5e-5, cap=cap)
-        dearest = solver.seconds(Tariff(policy).after(rich))
+        dearest = solver.seconds(Tariff(policy).after(account_with(rich)))
         assert 0.8 * cap * 5.5e-5 <= dearest <= 1.01 * cap * 5.5e-5
 
 
