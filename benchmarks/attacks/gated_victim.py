@@ -62,8 +62,9 @@ class GatedVictim:
 
     def probabilities(self, queries: Tensor) -> Tensor:
         """Charge the queries [n, ...] and return the victim's probabilities [n, classes]."""
-        parts = [self._probabilities(part) for part in torch.split(queries, QUERY_BATCH)]
-        return torch.cat(parts) if parts else torch.empty(0, self.classes)
+        if not len(queries):
+            return torch.empty(0, self.classes)
+        return torch.cat([self._probabilities(part) for part in torch.split(queries, QUERY_BATCH)])
 
     def labels(self, queries: Tensor) -> Tensor:
         """Charge the queries [n, ...] and return the victim's classes int64 [n]."""

@@ -82,6 +82,7 @@ def test_answers_are_the_victims_and_a_repetition_costs_the_floor(clouds: Clouds
     strangers = uniform(clouds.domain.test.inputs, 40, np.random.default_rng(3))
     victim = clouds.victim()
     answers = victim.probabilities(strangers)
+    assert victim.probabilities(strangers[:0]).shape == (0, 2)
     with torch.inference_mode():
         assert torch.allclose(answers, clouds.domain.victim(strangers).softmax(1), atol=1e-6)
     privacy = victim.bill.privacy

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from benchmarks.attacks.paper_attacks import paper_attacks
+from benchmarks.results.__main__ import ALL
 from calpow.archiver.cli import COMMANDS as ARCHIVER
 from calpow.client.cli import COMMANDS as CLIENT
 
@@ -90,6 +91,12 @@ def test_every_attack_on_the_page_exists() -> None:
     attacks = {name for match in named if match for name in match[1].split()}
     assert len(attacks) > 10
     assert attacks <= set(paper_attacks("digits"))
+
+
+def test_every_exhibit_on_the_page_exists() -> None:
+    named = [re.search(r"--only ([\w -]+)", code) for code in CODE]
+    exhibits = {name for match in named if match for name in match[1].split()}
+    assert exhibits == set(ALL)
 
 
 def test_the_citation_is_of_this_version() -> None:
