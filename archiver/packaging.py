@@ -38,6 +38,7 @@ from calpow.handler.config import (
     file_sha256,
 )
 from calpow.handler.errors import GateMisconfigured
+from calpow.handler.identity.ways import IdentityWay
 from calpow.handler.leakage.teachers.ensemble import Ensemble
 from calpow.handler.ledger.uri import holds_password, open_ledger, without_password
 from calpow.handler.model_archive import read_whole_manifest
@@ -70,6 +71,7 @@ class ArchiveOrder:
     max_samples: the most samples that a request may hold.
     max_bytes, max_pixels: the most bytes of a request, and pixels of its images; 0 is no limit.
     explanation_factor: the price of an explanation in predictions; 0 refuses explanations.
+    identity: the ways in which requests may show their identity, see IdentityWay.
     """
 
     victim: Path
@@ -86,6 +88,7 @@ class ArchiveOrder:
     explanation_factor: float = EXPLANATION_FACTOR
     mode: str = "enforce"
     records: str | None = None
+    identity: tuple[str, ...] = (IdentityWay.key.value,)
     force: bool = False
 
     @property
@@ -211,6 +214,7 @@ def _stage_parts(order: ArchiveOrder, victim: VictimArchive, stage: Path) -> Non
         explanation_factor=order.explanation_factor,
         mode=Mode(order.mode),
         records=order.records,
+        identity=tuple(way for way in IdentityWay if way.value in order.identity),
     )
     (stage / FILE).write_text(settings.to_json())
     try:

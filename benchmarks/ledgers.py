@@ -17,7 +17,7 @@ from typing import Any
 import redis
 
 from calpow.handler.ledger.history import History
-from calpow.handler.ledger.ledger import Ledger, Outcome, Settlement, Spending, Use
+from calpow.handler.ledger.ledger import Identity, Ledger, Outcome, Settlement, Spending, Use
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.redis_servers import redis_binary, redis_server
 
@@ -53,7 +53,7 @@ def answer_times(ledger: Ledger) -> Times:
         now = time.time()
         name = f"{number:032x}"
         marks = [time.perf_counter()]
-        (holder,) = ledger.holders(MODEL, [(key, [name])])
+        (holder,) = ledger.holders(MODEL, [(Identity(key), [name])])
         marks.append(time.perf_counter())
         ledger.admit([Use("ada", name, (name,), "d" * 64, now + 900)], now=now)
         marks.append(time.perf_counter())

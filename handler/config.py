@@ -9,9 +9,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from calpow.handler.errors import DecodingError, GateMisconfigured
+from calpow.handler.identity.ways import IdentityWay
 from calpow.handler.json_documents import read_document
 
-SCHEMA = 4
+SCHEMA = 5
 # The oldest torch that the handler runs on: hooks of its models see keyword arguments from there.
 OLDEST_TORCH = "2.0"
 FILE = "calpow.json"
@@ -49,6 +50,7 @@ class GateConfig:
     `torch` is the oldest version that the archive runs on, major and minor: that of the handler, or the version that
     exported the teachers.
     `records` is the file that mode observe records queries in, or None for CALPOW_RECORDS and the default.
+    `identity` are the ways in which requests may show their identity, at least one.
     """
 
     schema: int
@@ -64,22 +66,27 @@ class GateConfig:
     explanation_factor: float
     mode: Mode
     records: str | None
+    identity: tuple[IdentityWay, ...]
 
     def to_json(self) -> str:
         """Return the file's text."""
-        return json.dumps(asdict(self) | {"mode": self.mode.value}, indent=2) + "\n"
+        named = {"mode": self.mode.value, "identity": [way.value for way in self.identity]}
+        return json.dumps(asdict(self) | named, indent=2) + "\n"
 
     @classmethod
     def read(cls, directory: Path) -> "GateConfig":
         """Read and check the settings in an archive's directory. Raises GateMisconfigured."""
         try:
-            return read_document(cls, (directory / FILE).read_text(), SCHEMA, FILE)
+            config = read_document(cls, (directory / FILE).read_text(), SCHEMA, FILE)
         except DecodingError as error:
             raise GateMisconfigured(f"{error}: build the archive again with calpow archive") from error
         except (OSError, UnicodeDecodeError) as error:
             raise GateMisconfigured(
                 f"{FILE} cannot be read ({error}): build the archive with calpow archive"
             ) from error
+        if not config.identity:
+            raise GateMisconfigured(f"{FILE}: identity names no way: build the archive again with calpow archive")
+        return config
 
     def check_torch(self, installed: str) -> None:
         """Raise GateMisconfigured when the installed version of torch is older than the archive needs."""

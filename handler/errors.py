@@ -16,6 +16,8 @@ CalpowError (calpow.puzzle.errors)
     ├── LedgerError
     │   └── LedgerUnavailable
     ├── BadToken
+    ├── UnknownIdentity
+    ├── IdentityFileError
     └── RecordError
 """
 
@@ -80,6 +82,22 @@ class LedgerUnavailable(LedgerError):
 
 class BadToken(GateError):
     """The token was not signed by this deployment, or is not a token."""
+
+
+class UnknownIdentity(GateError):
+    """The identity that a request shows is not accepted.
+
+    `kind` says why, in one of a few texts, and `detail` more of it. Both are for the operator's log and hold no secret.
+    """
+
+    def __init__(self, kind: str, detail: str = "") -> None:
+        super().__init__(f"{kind}: {detail}" if detail else kind)
+        self.kind = kind
+        self.detail = detail
+
+
+class IdentityFileError(GateError):
+    """A file of keys or secrets by which identities are verified does not hold what it should."""
 
 
 class RecordError(GateError):

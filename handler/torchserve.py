@@ -26,6 +26,7 @@ from calpow.handler.gate.gate import Gate
 from calpow.handler.gate.interface import Allowance, AnswerStrategy, Decision, Refused, Released
 from calpow.handler.gate.mode_switch import Bypass, ModeSwitch
 from calpow.handler.gate.problems import Problem
+from calpow.handler.identity.identification import Identification
 from calpow.handler.image_header import limit_pillow
 from calpow.handler.leakage.sample_identity import SampleIdentifier
 from calpow.handler.ledger.ledger import Ledger
@@ -41,13 +42,13 @@ from calpow.handler.victim import HeldAnswer, LoadSettings, Victim
 from calpow.handler.victim_failures import VictimFailure
 from calpow.puzzle.errors import CalpowError
 from calpow.puzzle.http_message import write_message
-from calpow.puzzle.wire import NEXT_HEADER, PROBLEM_TYPE
+from calpow.puzzle.wire import NEXT_HEADER, PROBLEM_TYPE, SUBJECT_HEADER
 
 log = logging.getLogger(__name__)
 
 # Fetch standard, section 3.2: the headers that a page of another origin may read.
 _EXPOSE = "Access-Control-Expose-Headers"
-_EXPOSED = f"{NEXT_HEADER}, WWW-Authenticate, Date, Retry-After"
+_EXPOSED = f"{NEXT_HEADER}, {SUBJECT_HEADER}, WWW-Authenticate, Date, Retry-After"
 # Headers, beside those of this protocol, that a reply by gRPC brings to a client that asks for them.
 _REPLY_HEADERS = ("Date", "Retry-After", "WWW-Authenticate")
 
@@ -79,6 +80,7 @@ class GateHandler:
         # Everything that can be refused early is, because the victim takes time to load.
         audit = AuditFile.from_environment()
         ledger = open_ledger(shared_uri(config.ledger))
+        identification = Identification.load(config.identity, os.environ)
         victim = Victim.load(home / VICTIM_FILE, home / "victim", _load_settings(context))
         parts = load_parts(home, victim, config)
         # Who knows the hash of the victim has the victim, and no answer to steal.
@@ -88,7 +90,9 @@ class GateHandler:
         self._version = str((context.manifest or {}).get("model", {}).get("modelVersion"))
         self._tally = Tally()
         allowance = _allowance(config, explains=victim.explains)
-        self._strategy = _strategy(context.model_name, config, ledger, parts.policy, allowance, self._tally, audit)
+        self._strategy = _strategy(
+            context.model_name, config, ledger, parts.policy, allowance, self._tally, audit, identification
+        )
         Reporter(context.metrics, context.model_name, self._tally).start()
 
     def handle(self, data: Sequence[Row], context: Context) -> object:
@@ -161,6 +165,7 @@ def _strategy(
     allowance: Allowance,
     tally: Tally,
     audit: AuditFile | None,
+    identification: Identification,
 ) -> AnswerStrategy:
     """Return the strategy of the archive's mode, or of the one that an operator sets in the ledger."""
 
@@ -169,12 +174,14 @@ def _strategy(
             limit_pillow(config.max_pixels)
         scores = ", ".join(score.label for score in policy.scores)
         log.info("calpow: guarding %s, policy %s, scores %s", model, policy.name.value, scores)
-        return Gate(model, ledger, policy, allowance, tally, audit=audit)
+        ways = ", ".join(way.value for way in identification.ways)
+        log.info("calpow: accounts of %s are identified by %s", model, ways)
+        return Gate(model, ledger, policy, allowance, tally, audit=audit, identification=identification)
 
     def observe() -> AnswerStrategy:
         records = shared_path(config.records)
         log.info("calpow: observing %s, nobody is blocked, records go to %s", model, records)
-        return Observer(model, ledger, policy, records)
+        return Observer(model, ledger, policy, records, identification=identification)
 
     makers = {Mode.enforce: enforce, Mode.observe: observe, Mode.off: Bypass}
     switch = ModeSwitch(model, ledger, config.mode, makers)
@@ -191,7 +198,7 @@ def _write(context: Context, index: int, decision: Decision[HeldAnswer], *, grpc
     if isinstance(decision, Refused):
         body: object = _refuse(context, index, decision.problem, grpc=grpc)
     elif decision.answer.failure is None:
-        body = _release(context, index, decision.answer, decision.next_hashes, whole=whole)
+        body = _release(context, index, decision, whole=whole)
     elif grpc and len(context.request_processor) == 1:
         # A new exception, which no frame holds: a cycle of both would keep the request in memory.
         raise PredictionException(decision.answer.failure.message, decision.answer.failure.code)
@@ -205,14 +212,17 @@ def _write(context: Context, index: int, decision: Decision[HeldAnswer], *, grpc
     return body
 
 
-def _release(context: Context, index: int, held: HeldAnswer, next_hashes: int | None, *, whole: bool) -> object:
+def _release(context: Context, index: int, released: Released[HeldAnswer], *, whole: bool) -> object:
+    held = released.answer
     context.request_processor[index] = held.processor
-    if next_hashes is not None:
-        context.set_response_header(index, NEXT_HEADER, str(next_hashes))
+    if released.next_hashes is not None:
+        context.set_response_header(index, NEXT_HEADER, str(released.next_hashes))
+        if released.subject is not None:
+            context.set_response_header(index, SUBJECT_HEADER, released.subject)
         _expose_headers(context, index)
     if whole and held.sent:
         # What the victim streamed is encoded already: the headers go before it, in a message of their own.
-        head = {index: _whole_reply(context, index, Released(held, next_hashes), b"")}
+        head = {index: _whole_reply(context, index, released, b"")}
         names = {index: context.request_ids[index]}
         context.cl_socket.sendall(create_predict_response(head, names, "Prediction success", 200, context, True))
     for message in held.sent:

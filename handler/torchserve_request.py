@@ -10,14 +10,18 @@ from itertools import islice
 
 from calpow.handler.gate.input_digest import TRANSPORT_HEADERS, request_digest
 from calpow.handler.gate.interface import Purpose
+from calpow.handler.identity.credentials import CREDENTIAL_HEADERS, Credentials
 from calpow.handler.image_header import image_pixels
 from calpow.puzzle.wire import KEY_HEADER, REPLY_ENTRY, SOLUTION_HEADER, WHOLE_REPLY
 
 # Our headers, in lower case. They are no part of the victim's input.
-_KEY, _SOLUTION = OUR_HEADERS = (KEY_HEADER.lower(), SOLUTION_HEADER.lower())
+_SOLUTION = SOLUTION_HEADER.lower()
+OUR_HEADERS = (*CREDENTIAL_HEADERS, _SOLUTION)
 _REPLY = REPLY_ENTRY.lower()
 # Entries of a gRPC request's input map that are ours.
 _OUR_ENTRIES = (*OUR_HEADERS, _REPLY)
+# Not shown to the victim, which might log them.
+_HIDDEN = frozenset(CREDENTIAL_HEADERS) - {KEY_HEADER.lower()}
 _UNDIGESTED = TRANSPORT_HEADERS | {*OUR_HEADERS}
 # Headers of a request that asks for a description, and its media type, if any; anything else may be an input.
 _EXPLAIN, _DESCRIBE = "explain", "describe"
@@ -41,6 +45,7 @@ class TorchServeRequest:
     row: the parts of the body, without ours.
     properties: headers, path and the parts' own headers, as TorchServe gives them to a handler.
     headers: the headers by their names in lower case.
+    credentials: what they show of its identity.
     version: the version of the model.
     counted: whether the entries of a list are samples. Decision 0008.
     wants_whole_reply: whether it came by gRPC, from a client that reads replies as HTTP responses. Decision 0060.
@@ -50,6 +55,7 @@ class TorchServeRequest:
     row: Row
     properties: Mapping[str, object]
     headers: Mapping[str, str]
+    credentials: Credentials
     version: str
     counted: bool
     wants_whole_reply: bool = False
@@ -62,19 +68,16 @@ class TorchServeRequest:
 
         Header names keep the client's spelling, and the headers of parts appear among them as dicts.
         """
-        headers = {name.lower(): value for name, value in properties.items() if isinstance(value, str)}
+        given = [(name, value) for name, value in properties.items() if isinstance(value, str)]
         if is_grpc(properties):
             # gRPC metadata does not reach a handler: headers travel as entries of the input map.
-            headers = {name.lower(): _text(value) for name, value in row.items() if name.lower() in _OUR_ENTRIES}
+            given = [(name, _text(value)) for name, value in row.items() if name.lower() in _OUR_ENTRIES]
             row = {name: value for name, value in row.items() if name.lower() not in _OUR_ENTRIES}
-            wants_whole_reply = headers.pop(_REPLY, "") == WHOLE_REPLY
-            return cls(request_id, row, properties, headers, version, counted, wants_whole_reply)
-        return cls(request_id, row, properties, headers, version, counted)
-
-    @property
-    def key(self) -> str | None:
-        """The API key."""
-        return self.headers.get(_KEY)
+        headers = {name.lower(): value for name, value in given}
+        wants_whole_reply = is_grpc(properties) and headers.pop(_REPLY, "") == WHOLE_REPLY
+        if not _HIDDEN.isdisjoint(headers):
+            properties = {name: value for name, value in properties.items() if name.lower() not in _HIDDEN}
+        return cls(request_id, row, properties, headers, Credentials.read(given), version, counted, wants_whole_reply)
 
     @property
     def solution(self) -> str | None:

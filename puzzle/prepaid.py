@@ -53,6 +53,11 @@ def prepaid_resource(realm: str, identity: str) -> str:
     return f"{realm}/{hashlib.sha256(identity.encode('utf-8')).hexdigest()[:16]}"
 
 
+def subject_resource(realm: str, subject: str) -> str:
+    """Return the resource of prepaid stamps for an account that the server calls `subject`, in PoW-Subject."""
+    return f"{realm}/{subject}"
+
+
 def read_prepaid(stamps: Sequence[str], kind: PuzzleKind, resource: str) -> PrepaidStamps:
     """Parse prepaid stamps and check everything but their digests and their freshness.
 

@@ -17,6 +17,10 @@ from calpow.puzzle.puzzle import MAX_COUNT, Puzzle
 SOLUTION_HEADER = "PoW-Solution"
 NEXT_HEADER = "PoW-Next"
 KEY_HEADER = "X-Api-Key"
+IDENTITY_HEADER = "PoW-Identity"
+ACCOUNT_HEADER = "PoW-Account"
+PROXY_SECRET_HEADER = "PoW-Proxy-Secret"  # noqa: S105  # a header's name
+SUBJECT_HEADER = "PoW-Subject"
 PREPAID = "prepaid"
 PROBLEM_TYPE = "application/problem+json"
 # An entry of a gRPC request's input map, and its value: the prediction of the reply is a whole HTTP response. 0060.

@@ -55,6 +55,13 @@ def _top_option(command: _Command) -> _Command:
     return option(command)
 
 
+def _new_option(command: _Command) -> _Command:
+    option = click.option(
+        "--new", is_flag=True, help="The account has no key and has not queried yet: that of a token, for instance."
+    )
+    return option(command)
+
+
 @click.group(epilog=_EPILOG, no_args_is_help=False)
 def account() -> None:
     """Show what accounts pay, forgive them, block them and trust them.
@@ -121,22 +128,24 @@ def forgive(name: str, model: str | None, ledger: str) -> None:
 
 @account.command(epilog=_EPILOG)
 @click.argument("name", metavar="ACCOUNT")
+@_new_option
 @ledger_option
-def block(name: str, ledger: str) -> None:
-    """Answer nothing to an account, whatever key it has."""
-    _set_rule(ledger, name, Rule.BLOCKED)
+def block(name: str, new: bool, ledger: str) -> None:
+    """Answer nothing to an account, whatever key or token it has."""
+    _set_rule(ledger, name, Rule.BLOCKED, new)
     print(f"{name} gets no answers from now on: `calpow account allow` ends that.", file=sys.stderr)
 
 
 @account.command(epilog=_EPILOG)
 @click.argument("name", metavar="ACCOUNT")
+@_new_option
 @ledger_option
-def trust(name: str, ledger: str) -> None:
+def trust(name: str, new: bool, ledger: str) -> None:
     """Hold nothing against an account: every sample counts as an ordinary one.
 
     Whoever has its key can steal the model at the floor.
     """
-    _set_rule(ledger, name, Rule.TRUSTED)
+    _set_rule(ledger, name, Rule.TRUSTED, new)
     print(f"{name} is trusted: `calpow account forgive` takes its price to the floor at once.", file=sys.stderr)
 
 
@@ -152,17 +161,27 @@ def allow(name: str, ledger: str) -> None:
         print(f"{name} has no rule of its own, but its group {group_of(name)} is {rule.value}.", file=sys.stderr)
 
 
-def _set_rule(uri: str, name: str, rule: Rule) -> Rule:
+def _set_rule(uri: str, name: str, rule: Rule, new: bool = False) -> Rule:
     """Set the rule for an account or a group, and return the one that holds for it.
 
-    Raises AccountError when no key belongs to it or to a member: the name may be mistyped.
+    Raises AccountError for one that is not known, unless it is `new`: the name may be mistyped.
     """
     ledger = open_ledger(uri)
-    accounts = {key.account for key in ledger.keys()}  # noqa: SIM118  # no mapping
-    if name not in accounts and name not in map(group_of, accounts):
-        raise AccountError(f"no key belongs to an account {name!r}: `calpow keys list` shows the accounts")
+    if not new and not _is_known(ledger, name):
+        raise AccountError(
+            f"there is no account {name!r}, neither of a key nor among those that have queried: the name may be"
+            " mistyped; --new is for one that has not queried yet"
+        )
     ledger.set_rule(name, rule)
     return ledger.rule(name)
+
+
+def _is_known(ledger: Ledger, name: str) -> bool:
+    """Return whether an account has a key or a rule, or has queried a model, or a member of a group has."""
+    accounts = {key.account for key in ledger.keys()} | set(ledger.rules())  # noqa: SIM118  # no mapping
+    if name in accounts or name in map(group_of, accounts):
+        return True
+    return any(ledger.account(model, name).version for model in ledger.models())
 
 
 def models_of(ledger: Ledger, model: str | None) -> Sequence[str]:

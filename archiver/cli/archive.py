@@ -7,6 +7,7 @@ import click
 from calpow.archiver.cli.option_types import FILE, FOLDER, VICTIM
 from calpow.archiver.cli.results import file_size, next_commands
 from calpow.handler.config import EXPLANATION_FACTOR, MOST_BYTES, MOST_PIXELS, MOST_SAMPLES
+from calpow.handler.identity.ways import IdentityWay
 
 _EPILOG = """\b
 Example:
@@ -95,6 +96,16 @@ Example:
     help="Where mode observe records queries (default: CALPOW_RECORDS, else ~/.calpow/records.jsonl).",
 )
 @click.option(
+    "--identity",
+    "identity",
+    type=click.Choice([way.value for way in IdentityWay]),
+    multiple=True,
+    default=[IdentityWay.key.value],
+    show_default=True,
+    help="How requests show their account; may be given several times. jwt and proxy need CALPOW_IDENTITY at the"
+    " workers, anonymous is one account for everybody.",
+)
+@click.option(
     "--accept-weak",
     is_flag=True,
     help="Package a calibration with the verdict “Do not deploy”, too: under it, stolen answers cost about nothing.",
@@ -115,6 +126,7 @@ def archive(
     explanation_factor: float,
     mode: str,
     records: str | None,
+    identity: tuple[str, ...],
     accept_weak: bool,
     force: bool,
 ) -> None:
@@ -144,6 +156,7 @@ def archive(
             explanation_factor=explanation_factor,
             mode=mode,
             records=records,
+            identity=identity,
             force=force,
         )
     )
@@ -151,5 +164,8 @@ def archive(
     print(f"{mar} ({file_size(mar)}) {effect} {victim} and needs torch >= {needed_torch(ensemble)}")
     serve = ["torchserve", "--start", "--ncs", "--ts-config", "config.properties"]
     serve += ["--model-store", str(mar.parent), "--models", f"{mar.stem}={mar.name}"]
+    if IdentityWay.key.value not in identity:
+        print(next_commands("Next, a server:", serve))
+        return
     add_key = ["calpow", "keys", "add", "ACCOUNT", *(["--ledger", ledger] if ledger else [])]
     print(next_commands("Next, a key for each account, and a server:", add_key, serve))

@@ -6,7 +6,7 @@ A `Case` becomes `Presented`, then `Checked`, then `Admitted`, then `Answered`. 
 import logging
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from calpow.handler.errors import LedgerUnavailable
@@ -15,8 +15,9 @@ from calpow.handler.gate.audit import AuditLine, Event, Settling
 from calpow.handler.gate.challenges import Solved
 from calpow.handler.gate.interface import Answer, AnyRequest, Decision, Refused, Released
 from calpow.handler.ledger.history import Charge
-from calpow.handler.ledger.ledger import Account, Admission, Rule, UseResult
+from calpow.handler.ledger.ledger import Account, Admission, Identity, Rule, UseResult
 from calpow.handler.rate_limited_log import RateLimitedLog
+from calpow.puzzle.wire import SUBJECT_HEADER
 
 log = logging.getLogger(__name__)
 _failures = RateLimitedLog(log, "calpow: ")
@@ -31,14 +32,16 @@ class Case(Generic[AnyRequest, Answer]):
     """One request of a batch and the decision on it. A request without a decision counts as refused.
 
     account: the name of its account, once it is known. settling: its settlement, once it is written.
+    subject: the name that the account's prepaid stamps have to bear, once it is known; None where they name a key.
     """
 
-    __slots__ = ("account", "decision", "request", "settling")
+    __slots__ = ("account", "decision", "request", "settling", "subject")
 
     def __init__(self, request: AnyRequest) -> None:
         self.request = request
         self.account: str | None = None
         self.settling: Settling | None = None
+        self.subject: str | None = None
         self.decision: Decision[Answer] = UNDECIDED
 
     @property
@@ -48,7 +51,7 @@ class Case(Generic[AnyRequest, Answer]):
 
     def decide(self, decision: Decision[Answer]) -> None:
         """Make the decision, and log the private reason of a refusal beside the public one."""
-        self.decision = decision
+        self.decision = decision if self.subject is None else _announcing(decision, self.subject)
         if isinstance(decision, Refused):
             log_refusal(decision, self.request.id)
 
@@ -88,10 +91,10 @@ class Case(Generic[AnyRequest, Answer]):
 
 @dataclass(frozen=True, slots=True)
 class Presented(Generic[AnyRequest, Answer]):
-    """A request with a key, and the work that it presents, or the refusal of a request whose work cannot be read."""
+    """A request that shows an identity and work, or the refusal of one whose work cannot be read."""
 
     case: Case[AnyRequest, Answer]
-    key: str
+    identity: Identity
     work: Solved | Refused
 
     @property
@@ -161,6 +164,16 @@ def refusal_after(error: Exception, request_id: str = "") -> Refused:
     name = f"request {request_id}, " if request_id else ""
     _failures.error("a request could not be decided", f"{name}{type(error).__name__}\n{frames}")
     return Refused(problems.PRICING_UNAVAILABLE, f"unexpected {type(error).__name__}")
+
+
+def _announcing(decision: Decision[Answer], subject: str) -> Decision[Answer]:
+    """Return a decision that names the subject of prepaid stamps, where it states a price."""
+    if isinstance(decision, Released):
+        return replace(decision, subject=subject)
+    problem = decision.problem
+    if problem.challenge is None:
+        return decision
+    return replace(decision, problem=replace(problem, headers={**problem.headers, SUBJECT_HEADER: subject}))
 
 
 def log_refusal(refusal: Refused, request_id: str) -> None:

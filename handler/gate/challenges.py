@@ -14,11 +14,11 @@ from calpow.handler.gate import problems
 from calpow.handler.gate.interface import Refused, Request
 from calpow.handler.gate.problems import Problem
 from calpow.handler.gate.tokens import Claims, Rest, Signer
-from calpow.handler.ledger.ledger import RETRY_SECONDS, Ledger, Outcome
+from calpow.handler.ledger.ledger import RETRY_SECONDS, Identity, Ledger, Outcome
 from calpow.handler.policy.tariff import Tariff
 from calpow.puzzle.algorithms import SCRYPT, ScryptCost, digest_of
 from calpow.puzzle.errors import MalformedSolution, MalformedStamp, PuzzleError
-from calpow.puzzle.prepaid import AHEAD_SECONDS, FRESH_SECONDS, prepaid_resource, read_prepaid
+from calpow.puzzle.prepaid import AHEAD_SECONDS, FRESH_SECONDS, prepaid_resource, read_prepaid, subject_resource
 from calpow.puzzle.profiles import PuzzleKind
 from calpow.puzzle.stamp import Stamp, leading_zero_bits
 from calpow.puzzle.wire import Challenge, Solution, parse_solution
@@ -93,7 +93,11 @@ class Issuer:
             self._realm = f"{self._model}@{self._ledger.deployment()}"
         return self._realm
 
-    def read(self, request: Request) -> Solved | Refused:
+    def subject(self, account: str) -> str:
+        """Return the opaque name of an account that its prepaid stamps bear. Raises LedgerUnavailable."""
+        return self._signer.subject(account)
+
+    def read(self, request: Request, identity: Identity) -> Solved | Refused:
         """Return the solution of a request, read without hashing a stamp, or a refusal without a challenge.
 
         `mismatch` must check whose it is, once the account is known. Raises LedgerUnavailable.
@@ -105,7 +109,7 @@ class Issuer:
             solution = parse_solution(request.solution)
             if isinstance(solution, Solution):
                 return self._read_solution(solution)
-            return self._read_prepaid(solution.stamps, request.key or "")
+            return self._read_prepaid(solution.stamps, identity)
         except BadToken as error:
             return Refused(problems.MALFORMED_SOLUTION, str(error))
         except (MalformedSolution, MalformedStamp) as error:
@@ -143,7 +147,7 @@ class Issuer:
 
         Raises LedgerUnavailable.
         """
-        # Prepaid stamps name the key, which `read` has compared.
+        # Prepaid stamps name the key or the account, which `read` has compared.
         if solved.subject is not None and not self._signer.is_subject(solved.subject, account):
             return Refused(problems.CHALLENGE_MISMATCH, "the challenge is of another account")
         rest = solved.rest
@@ -177,9 +181,9 @@ class Issuer:
             rest=rest,
         )
 
-    def _read_prepaid(self, stamps: Sequence[str], key: str) -> Solved:
+    def _read_prepaid(self, stamps: Sequence[str], identity: Identity) -> Solved:
         kind, now = self._kind, self._clock()
-        paid = read_prepaid(stamps, kind, prepaid_resource(self.realm, key))
+        paid = read_prepaid(stamps, kind, self._resource(identity, stamps[0]))
         # The youngest stamp that is accepted is dated AHEAD_SECONDS from now.
         expires = now + AHEAD_SECONDS + FRESH_SECONDS + PREPAID_REST_SECONDS + REMEMBERED_SECONDS
         return Solved(
@@ -193,6 +197,13 @@ class Issuer:
             expires=expires,
             is_open=paid.is_fresh(now),
         )
+
+    def _resource(self, identity: Identity, stamp: str) -> str:
+        """Return the resource that prepaid stamps must have; that of an older secret if the first one has it."""
+        if identity.account is None:
+            return prepaid_resource(self.realm, identity.key or "")
+        known = [subject_resource(self.realm, subject) for subject in self._signer.subjects(identity.account)]
+        return next((resource for resource in known if f":{resource}:" in stamp), known[-1])
 
 
 def rest_of(solved: Solved, seconds: float, now: float) -> Rest | None:

@@ -2,36 +2,48 @@
 
 from collections.abc import Sequence
 
+from calpow.handler.errors import UnknownIdentity
 from calpow.handler.gate import problems
 from calpow.handler.gate.case import Case, Checked, Presented
 from calpow.handler.gate.challenges import Issuer, is_solved
 from calpow.handler.gate.interface import Allowance, Answer, AnyRequest, Purpose, Refused, Request
 from calpow.handler.gate.problems import Problem
 from calpow.handler.gate.refusals import Refusals, too_large
-from calpow.handler.ledger.ledger import KeyHolder, Ledger, Rule
+from calpow.handler.identity.identification import Identification, log_unknown
+from calpow.handler.ledger.ledger import Identity, KeyHolder, Ledger, Rule
 from calpow.handler.policy.tariff import TooLarge
 
-NO_KEY = Refused(problems.IDENTITY_MISSING, "no key")
-UNKNOWN_KEY = Refused(problems.IDENTITY_UNKNOWN, "unknown or revoked key")
+UNKNOWN_KEY = UnknownIdentity("an API key is unknown, revoked or expired")
 
 
 class EntryCheck:
     """Checks requests to one model, the cheapest checks first. Writes nothing and does not run the victim."""
 
-    def __init__(self, model: str, ledger: Ledger, issuer: Issuer, refusals: Refusals, allowance: Allowance) -> None:
+    def __init__(
+        self,
+        model: str,
+        ledger: Ledger,
+        issuer: Issuer,
+        refusals: Refusals,
+        allowance: Allowance,
+        identification: Identification,
+    ) -> None:
         self._model = model
         self._ledger = ledger
         self._issuer = issuer
         self._refusals = refusals
         self._allowance = allowance
+        self._identification = identification
+        self._missing = Refused(problems.identity_missing(identification.ways), "no identity")
 
-    def identify(self, key: str | None) -> str | Refused:
-        """Return the name of the account that a key belongs to. Raises LedgerUnavailable."""
-        if not key:
-            return NO_KEY
-        account = self._ledger.account_of(key)
+    def account_of(self, request: Request) -> str | Refused:
+        """Return the name of the account that sends a request. Raises LedgerUnavailable."""
+        identity = self._identify(request)
+        if isinstance(identity, Refused):
+            return identity
+        account = identity.account if identity.key is None else self._ledger.account_of(identity.key)
         if account is None:
-            return UNKNOWN_KEY
+            return _unknown_key()
         return _blocked(account) if self._ledger.rule(account) is Rule.BLOCKED else account
 
     def check(self, cases: Sequence[Case[AnyRequest, Answer]]) -> list[Checked[AnyRequest, Answer]]:
@@ -43,24 +55,34 @@ class EntryCheck:
         presented = [stage for stage in stages if stage is not None]
         if not presented:
             return []
-        holders = self._ledger.holders(self._model, [(stage.key, stage.ids) for stage in presented])
+        holders = self._ledger.holders(self._model, [(stage.identity, stage.ids) for stage in presented])
         checked = [
             stage.case.advance(self._check, stage, holder) for stage, holder in zip(presented, holders, strict=True)
         ]
         return [stage for stage in checked if stage is not None]
 
     def _present(self, case: Case[AnyRequest, Answer]) -> Presented[AnyRequest, Answer] | Refused:
-        key = case.request.key
-        return Presented(case, key, self._issuer.read(case.request)) if key else NO_KEY
+        identity = self._identify(case.request)
+        if isinstance(identity, Refused):
+            return identity
+        return Presented(case, identity, self._issuer.read(case.request, identity))
+
+    def _identify(self, request: Request) -> Identity | Refused:
+        try:
+            return self._identification.identify(request.credentials) or self._missing
+        except UnknownIdentity as error:
+            return Refused(problems.IDENTITY_UNKNOWN, str(error))
 
     def _check(
         self, presented: Presented[AnyRequest, Answer], holder: KeyHolder | None
     ) -> Checked[AnyRequest, Answer] | Refused:
         """Apply the owner's limits, and check the work."""
         if holder is None:
-            return UNKNOWN_KEY
+            return _unknown_key()
         account, request = holder.name, presented.case.request
         presented.case.account = account
+        if presented.identity.key is None:
+            presented.case.subject = self._issuer.subject(account)
         if holder.rule is Rule.BLOCKED:
             return _blocked(account)
         if request.purpose is Purpose.explain and not self._allowance.explanation_factor:
@@ -111,6 +133,11 @@ class EntryCheck:
         if solved.hashes < asked:
             return self._refusals.for_missing_work(account, solved, asked)
         return Checked(case, account, holder.rule, state, solved, asked, seen_spent=False)
+
+
+def _unknown_key() -> Refused:
+    log_unknown(UNKNOWN_KEY)
+    return Refused(problems.IDENTITY_UNKNOWN, str(UNKNOWN_KEY))
 
 
 def _blocked(account: str) -> Refused:

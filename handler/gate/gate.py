@@ -28,6 +28,7 @@ from calpow.handler.gate.interface import (
 from calpow.handler.gate.problems import Problem
 from calpow.handler.gate.refusals import Refusals
 from calpow.handler.gate.settler import Settler
+from calpow.handler.identity.identification import API_KEYS, Identification
 from calpow.handler.ledger.ledger import Admission, Ledger, Rule, Use, UseResult
 from calpow.handler.metrics.tally import ENTRY, LEDGER_ERRORS, PASS, SETTLEMENT, USE, Tally
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
@@ -49,6 +50,7 @@ class Gate:
         tally: Tally,
         clock: Callable[[], float] = time.time,
         audit: AuditFile | None = None,
+        identification: Identification = API_KEYS,
     ) -> None:
         self._model = model
         self._audit = audit
@@ -60,7 +62,7 @@ class Gate:
         self._tariff = Tariff(policy)
         self._issuer = Issuer(model, ledger, policy.puzzle, self._tariff, clock)
         self._refusals = Refusals(self._issuer, self._tariff, allowance, clock)
-        self._entry = EntryCheck(model, ledger, self._issuer, self._refusals, allowance)
+        self._entry = EntryCheck(model, ledger, self._issuer, self._refusals, allowance, identification)
         self._settler = Settler(model, ledger, self._tariff, self._refusals, allowance, tally, clock)
 
     @property
@@ -107,8 +109,8 @@ class Gate:
                 self._settler.settle(answered)
 
     def _description(self, case: Case[AnyRequest, Answer], run: RunVictim[AnyRequest, Answer]) -> Decision[Answer]:
-        """Give a description of the model, which is free for everyone with a key."""
-        account = self._entry.identify(case.request.key)
+        """Give a description of the model, which is free for everyone with an account."""
+        account = self._entry.account_of(case.request)
         if isinstance(account, Refused):
             return account
         (result,) = run([case.request])

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
 from calpow.handler.gate.problems import Problem
+from calpow.handler.identity.credentials import Credentials
 from calpow.handler.ledger.history import SampleIdentity
 
 
@@ -26,8 +27,8 @@ class Request(Protocol):
         """The server's own name for it, for logs."""
 
     @property
-    def key(self) -> str | None:
-        """The API key, or None."""
+    def credentials(self) -> Credentials:
+        """What it shows of its identity."""
 
     @property
     def solution(self) -> str | None:
@@ -99,11 +100,13 @@ RunVictim = Callable[[Sequence[AnyRequest]], Sequence[PassResult[Answer]]]
 class Released(Generic[Answer]):
     """Decision to send the victim's answer.
 
-    `next_hashes` is the work for the account's next sample, or None when the answer does not state it.
+    `next_hashes` is the work for the account's next sample, or None when the answer does not state it. `subject` is the
+    name that prepaid stamps have to bear, or None where they name an API key.
     """
 
     answer: Answer
     next_hashes: int | None
+    subject: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

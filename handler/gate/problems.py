@@ -1,11 +1,12 @@
 """Problem documents (RFC 9457) for every refusal of the gate: their types, statuses and public texts."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 
-from calpow.puzzle.wire import Challenge, www_authenticate
+from calpow.handler.identity.ways import IdentityWay
+from calpow.puzzle.wire import IDENTITY_HEADER, KEY_HEADER, Challenge, www_authenticate
 
 URN = "urn:calpow:problem:"
 
@@ -41,12 +42,17 @@ class Problem:
         return json.dumps({**self.document(), **extensions})
 
 
-IDENTITY_MISSING = Problem(
-    "identity-missing", 401, "No identity", "Send your API key in the header X-Api-Key; the operator gives out keys."
-)
 IDENTITY_UNKNOWN = Problem(
-    "identity-unknown", 401, "Unknown identity", "This API key is not known here or was revoked; ask for another."
+    "identity-unknown",
+    401,
+    "Unknown identity",
+    "This key or token is not known here, has expired or was revoked; ask for another.",
 )
+_WANTED = {
+    IdentityWay.key: f"an API key in the header {KEY_HEADER}",
+    IdentityWay.jwt: f"a token of your identity provider in the header {IDENTITY_HEADER}",
+    IdentityWay.proxy: "the request through the operator's proxy, signed in",
+}
 ACCOUNT_BLOCKED = Problem(
     "account-blocked", 403, "Account blocked", "The operator has blocked this account: ask him for the reason."
 )
@@ -97,6 +103,12 @@ MORE_REQUIRED = Problem(
     "The work that came is not enough and is not lost: solve the challenge below and send the same request again.",
 )
 POW_REQUIRED = Problem("pow-required", 402, "Proof of work required", "")
+
+
+def identity_missing(ways: Sequence[IdentityWay]) -> Problem:
+    """Return the problem of a request that shows no identity in any of the ways that are allowed."""
+    wanted = ", or ".join(_WANTED[way] for way in ways if way in _WANTED)
+    return Problem("identity-missing", 401, "No identity", f"Send {wanted}; the operator gives out accounts.")
 
 
 def bad_payload(reason: str) -> Problem:

@@ -94,6 +94,10 @@ class Signer:
         """Return the opaque name of an account in tokens signed now. Raises LedgerUnavailable."""
         return _subject(self._secrets(REFRESH_SECONDS)[-1], account)
 
+    def subjects(self, account: str) -> tuple[str, ...]:
+        """Return the opaque names of an account by all secrets, the newest last. Raises LedgerUnavailable."""
+        return tuple(_subject(secret, account) for secret in self._secrets(REFRESH_SECONDS))
+
     def is_subject(self, subject: str, account: str) -> bool:
         """Return whether a token's subject names this account, by any of the secrets. Raises LedgerUnavailable."""
         known = self._secrets(REFRESH_SECONDS)

@@ -89,8 +89,18 @@ class Rule(Enum):
         return next((rule for rule in (Rule.BLOCKED, Rule.TRUSTED) if rule in (self, group)), Rule.PRICED)
 
 
+class Identity(NamedTuple):
+    """Identity that a request shows: a key, as text, or the name of an account that is proven in another way.
+
+    The other one is None. An account that is proven need not be known to the ledger.
+    """
+
+    key: str | None = None
+    account: str | None = None
+
+
 class KeyHolder(NamedTuple):
-    """The account that a key belongs to, by name, its standing, and the operator's rule for it or for its group."""
+    """The account of an identity, by name, its standing, and the operator's rule for it or for its group."""
 
     name: str
     standing: Standing
@@ -299,8 +309,8 @@ class Ledger(Protocol):
     def account_of(self, key: str) -> str | None:
         """Return the account that a key belongs to, or None when the key is unknown or revoked."""
 
-    def holders(self, model: str, presented: Sequence[tuple[str, Sequence[str]]]) -> list[KeyHolder | None]:
-        """Return the holder of each key, given with the ids that its request presents; None as for `account_of`."""
+    def holders(self, model: str, presented: Sequence[tuple[Identity, Sequence[str]]]) -> list[KeyHolder | None]:
+        """Return the account of each identity, given with the ids of its request; None as for `account_of`."""
 
     def rule(self, account: str) -> Rule:
         """Return the operator's rule for an account or its group; PRICED where there is none."""

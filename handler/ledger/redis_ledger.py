@@ -22,6 +22,7 @@ from calpow.handler.ledger.ledger import (
     AccountChange,
     AccountSummary,
     Admission,
+    Identity,
     KeyHolder,
     Outcome,
     PlannedStates,
@@ -46,9 +47,10 @@ _OUTCOME = struct.Struct("<dqqq")
 class RedisLedger(RedisSettings):
     """A `Ledger` in the server or cluster of a URI."""
 
-    def holders(self, model: str, presented: Sequence[tuple[str, Sequence[str]]]) -> list[KeyHolder | None]:
-        """Return the holder of each key, or None."""
-        accounts = self._accounts_of([key for key, _ in presented])
+    def holders(self, model: str, presented: Sequence[tuple[Identity, Sequence[str]]]) -> list[KeyHolder | None]:
+        """Return the account of each identity, or None."""
+        of_keys = iter(self._accounts_of([identity.key for identity, _ in presented if identity.key is not None]))
+        accounts = [identity.account if identity.key is None else next(of_keys) for identity, _ in presented]
         known = [(account, ids) for account, (_, ids) in zip(accounts, presented, strict=True) if account is not None]
         found = iter(self._standings(model, known))
         holders: list[KeyHolder | None] = []

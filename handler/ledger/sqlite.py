@@ -21,6 +21,7 @@ from calpow.handler.ledger.ledger import (
     AccountChange,
     AccountSummary,
     Admission,
+    Identity,
     KeyHolder,
     Outcome,
     Settlement,
@@ -73,15 +74,16 @@ _STANDING = """SELECT NULL, cost_micro, queries, wealth, digests, sketches, new_
         FROM accounts LEFT JOIN old_samples USING (model, account) WHERE model = ? AND account = ?
     UNION ALL SELECT uses.id, outcomes.solution, digest, settled, price, work, rest, credit, NULL, NULL
         FROM json_each(?) JOIN uses ON uses.id = value JOIN outcomes ON outcomes.solution = uses.solution"""
-_HOLDER = """SELECT NULL, cost_micro, queries, wealth, digests, sketches, new_digests, new_sketches, owed, version,
-            keys.account, keys.digest, rule
-        FROM keys LEFT JOIN rules USING (account)
-            LEFT JOIN accounts ON accounts.model = ? AND accounts.account = keys.account
+_HOLDER_FROM = """SELECT NULL, cost_micro, queries, wealth, digests, sketches, new_digests, new_sketches, owed, version,
+            holder.account, holder.digest, rule
+        FROM ({}) AS holder LEFT JOIN rules USING (account)
+            LEFT JOIN accounts ON accounts.model = ? AND accounts.account = holder.account
             LEFT JOIN old_samples ON old_samples.model = accounts.model AND old_samples.account = accounts.account
-        WHERE keys.id = ? AND revoked IS NULL
     UNION ALL
         SELECT uses.id, outcomes.solution, digest, settled, price, work, rest, credit, NULL, NULL, NULL, NULL, NULL
         FROM json_each(?) JOIN uses ON uses.id = value JOIN outcomes ON outcomes.solution = uses.solution"""
+_HOLDER_OF_KEY = _HOLDER_FROM.format("SELECT account, digest FROM keys WHERE id = ? AND revoked IS NULL")
+_HOLDER_BY_NAME = _HOLDER_FROM.format("SELECT ? AS account, NULL AS digest")
 # An id is spent once the solution that used it last has an outcome. Ids are written when they are used, and a
 # settlement adds the outcome alone.
 _STATE = """SELECT coalesce(max(uses), 0), count(outcomes.solution), min(outcomes.solution), max(outcomes.solution)
@@ -113,21 +115,24 @@ class SqliteLedger(SqliteSettings):
         super().__init__(path)
         self._expired = ExpiredRows()
 
-    def holders(self, model: str, presented: Sequence[tuple[str, Sequence[str]]]) -> list[KeyHolder | None]:
-        """Return the holder of each key, or None."""
-        keys = [ApiKey.read(key) for key, _ in presented]
-        names = ["" if key is None else key.id for key in keys]
-        parameters = [(model, name, listed(tuple(ids))) for name, (_, ids) in zip(names, presented, strict=True)]
-        found = self._file.queries(_HOLDER, parameters)
-        holders = [None if key is None else _read_holder(key, rows) for key, rows in zip(keys, found, strict=True)]
-        return self._with_groups(model, holders)
+    def holders(self, model: str, presented: Sequence[tuple[Identity, Sequence[str]]]) -> list[KeyHolder | None]:
+        """Return the account of each identity, or None."""
+        keys = [None if identity.key is None else ApiKey.read(identity.key) for identity, _ in presented]
+        selects = [
+            (_HOLDER_BY_NAME, (identity.account, model, listed(tuple(ids))))
+            if identity.key is None
+            else (_HOLDER_OF_KEY, ("" if key is None else key.id, model, listed(tuple(ids))))
+            for key, (identity, ids) in zip(keys, presented, strict=True)
+        ]
+        found = self._file.queries(selects)
+        return self._with_groups(model, [_read_holder(key, rows) for key, rows in zip(keys, found, strict=True)])
 
     def _with_groups(self, model: str, holders: list[KeyHolder | None]) -> list[KeyHolder | None]:
         """Return holders with the states and the rules of their groups."""
         groups = list({name for holder in holders if holder is not None and (name := group_of(holder.name))})
         if not groups:
             return holders
-        found = self._file.queries(_GROUP, [(model, name) for name in groups])
+        found = self._file.queries([(_GROUP, (model, name)) for name in groups])
         rows = dict(zip(groups, [row for (row,) in found], strict=True))
         return [None if holder is None else _with_group(holder, rows) for holder in holders]
 
@@ -327,12 +332,12 @@ def _with_group(holder: KeyHolder, groups: Mapping[str, Row]) -> KeyHolder:
     return KeyHolder(holder.name, standing._replace(account=account), holder.rule.with_group(read_rule(rule)))
 
 
-def _read_holder(key: ApiKey, rows: Sequence[Row]) -> KeyHolder | None:
-    """Return the holder of a key from the row of the key, if it is known, and those of spent ids."""
+def _read_holder(key: ApiKey | None, rows: Sequence[Row]) -> KeyHolder | None:
+    """Return the holder from its row, if it is known, and those of spent ids. `key` must be the one of the row."""
     if not rows or rows[0][0] is not None:
         return None
     *account, name, digest, rule = rows[0][1:]
-    if not key.matches(digest):
+    if digest is not None and (key is None or not key.matches(digest)):
         return None
     state = NEW_ACCOUNT if account[-1] is None else read_account(account)
     return KeyHolder(name, Standing(state, read_outcomes(rows[1:])), read_rule(rule))

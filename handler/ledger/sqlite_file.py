@@ -67,12 +67,12 @@ class SqliteFile:
 
     def query(self, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
         """Return all rows of one SELECT."""
-        return self.queries(sql, [parameters])[0]
+        return self.queries([(sql, parameters)])[0]
 
-    def queries(self, sql: str, parameters: Iterable[Sequence[Value]]) -> list[list[Row]]:
-        """Return all rows of a SELECT for each of some parameters."""
+    def queries(self, selects: Iterable[tuple[str, Sequence[Value]]]) -> list[list[Row]]:
+        """Return all rows of each of some SELECTs, given with their parameters."""
         with self as connection:
-            return [_patiently(connection, sql, values).fetchall() for values in parameters]
+            return [_patiently(connection, sql, parameters).fetchall() for sql, parameters in selects]
 
     def write(self, operation: Callable[[sqlite3.Connection], Result], *, durable: bool) -> Result:
         """Run a function in one transaction, which is rolled back if it raises, and return its result.

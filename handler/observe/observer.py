@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial, reduce
 from pathlib import Path
 
-from calpow.handler.errors import LedgerError
+from calpow.handler.errors import LedgerError, UnknownIdentity
 from calpow.handler.gate.case import log_refusal
 from calpow.handler.gate.interface import (
     Answer,
@@ -29,6 +29,8 @@ from calpow.handler.gate.interface import (
     Request,
     RunVictim,
 )
+from calpow.handler.identity.credentials import Credentials
+from calpow.handler.identity.identification import API_KEYS, Identification
 from calpow.handler.ledger.history import Charge
 from calpow.handler.ledger.ledger import Account, Ledger
 from calpow.handler.observe.records import ANONYMOUS, Record, append, meter_name
@@ -48,7 +50,7 @@ class _Query:
     """A query that was answered at a time, in seconds since the epoch, and is to be written."""
 
     at: float
-    key: str | None
+    credentials: Credentials
     samples: PricedSamples
 
 
@@ -66,12 +68,14 @@ class Observer:
         policy: CalibratedPolicy,
         records: Path,
         clock: Callable[[], float] = time.time,
+        identification: Identification = API_KEYS,
     ) -> None:
         self._model = model
         self._ledger = ledger
         self._policy = policy
         self._records = records
         self._clock = clock
+        self._identification = identification
         self._scores = tuple(spec.label for spec in policy.scores)
         self._meter = meter_name(policy.victim_sha256, policy.parts, policy.output, policy.scores)
         self._log = RateLimitedLog(logging.getLogger(__name__), "calpow: observing goes on: ")
@@ -90,7 +94,7 @@ class Observer:
             log_refusal(refusal, request.id)
             return refusal
         if result.samples is not None:
-            self._enqueue(_Query(self._clock(), request.key, result.samples))
+            self._enqueue(_Query(self._clock(), request.credentials, result.samples))
         elif result.problem is not None:
             self._log.warning("a query is not recorded", result.problem.detail)
         return Released(result.answer, None)
@@ -121,24 +125,34 @@ class Observer:
                 self._waiting.task_done()
 
     def _write(self, queries: Sequence[_Query]) -> None:
-        accounts = self._identify({query.key for query in queries if query.key})
-        named = [(query, accounts.get(query.key or "", ANONYMOUS)) for query in queries]
+        accounts = self._accounts({query.credentials for query in queries})
+        named = [(query, accounts.get(query.credentials, ANONYMOUS)) for query in queries]
         self._record(named)
         self._charge(named)
 
-    def _identify(self, keys: set[str]) -> dict[str, str]:
-        """Return the accounts of those keys that have one."""
-        accounts: dict[str, str] = {}
+    def _accounts(self, shown: set[Credentials]) -> dict[Credentials, str]:
+        """Return the accounts of those credentials that have one."""
+        accounts: dict[Credentials, str] = {}
         try:
-            for key in keys:
-                account = self._ledger.account_of(key)
-                if account is None:
-                    self._log.warning("an account is not known", "a key is wrong or revoked: counted as anonymous")
-                else:
-                    accounts[key] = account
+            for credentials in shown:
+                account = self._account_of(credentials)
+                if account is not None:
+                    accounts[credentials] = account
         except LedgerError as error:
             self._log.warning("accounts are not known, counted as anonymous", error)
         return accounts
+
+    def _account_of(self, credentials: Credentials) -> str | None:
+        try:
+            identity = self._identification.identify(credentials)
+        except UnknownIdentity:
+            return None
+        if identity is None:
+            return None
+        account = identity.account if identity.key is None else self._ledger.account_of(identity.key)
+        if account is None:
+            self._log.warning("an account is not known", "a key is wrong or revoked: counted as anonymous")
+        return account
 
     def _charge(self, named: Sequence[tuple[_Query, str]]) -> None:
         """Charge accounts for queries, after earlier ones that could not be charged then."""

@@ -25,6 +25,7 @@ from calpow.archiver.victim.fingerprint import fingerprint
 from calpow.handler.archive_parts import load_parts
 from calpow.handler.config import OLDEST_TORCH, GateConfig, file_sha256, release
 from calpow.handler.errors import GateMisconfigured, LedgerError, NoDistribution, VictimError
+from calpow.handler.identity.ways import IdentityWay
 from calpow.handler.leakage.specs import VictimShape
 from calpow.handler.leakage.teachers.heads import NetworkEnsemble
 from tests.support.ensembles import TEACHERS, ensemble_card
@@ -260,11 +261,12 @@ def test_a_service_envelope_is_refused_with_one_line(parts: Protected) -> None:
 
 def test_the_archives_settings_are_what_was_ordered(parts: Protected, tmp_path: Path) -> None:
     settings = {"ledger": "sqlite:////var/lib/calpow/ledger.db", "max_samples": 3, "explanation_factor": 2.5}
-    made = build(order(parts, tmp_path, **settings))
+    made = build(order(parts, tmp_path, **settings, identity=("anonymous", "jwt")))
     with zipfile.ZipFile(made) as archive:
         archive.extractall(tmp_path / "out")
     config = GateConfig.read(tmp_path / "out")
     assert settings.items() <= dataclasses.asdict(config).items()
+    assert config.identity == (IdentityWay.jwt, IdentityWay.anonymous)
     config.check_files(tmp_path / "out")
 
 

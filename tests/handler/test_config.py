@@ -7,6 +7,7 @@ import pytest
 
 from calpow.handler.config import FILE, SCHEMA, GateConfig, Mode
 from calpow.handler.errors import GateMisconfigured
+from calpow.handler.identity.ways import IdentityWay
 
 CONFIG = GateConfig(
     schema=SCHEMA,
@@ -22,6 +23,7 @@ CONFIG = GateConfig(
     explanation_factor=10.0,
     mode=Mode.observe,
     records="/records.jsonl",
+    identity=(IdentityWay.key, IdentityWay.jwt),
 )
 
 
@@ -36,8 +38,13 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         (b"{", "calpow.json cannot be read"),
         (b"\xff", "calpow.json cannot be read"),
         (b"[]", "calpow.json is not a JSON object"),
-        (b'{"schema": 3}', "calpow.json has schema 3, this version reads 4"),
+        (b'{"schema": 3}', "calpow.json has schema 3, this version reads 5"),
         (CONFIG.to_json().replace("observe", "look").encode(), "calpow.json: mode must be one of: enforce, observe"),
+        (
+            CONFIG.to_json().replace('"jwt"', '"jtw"').encode(),
+            "calpow.json: identity[1] must be one of: key, jwt",
+        ),
+        (replace(CONFIG, identity=()).to_json().encode(), "calpow.json: identity names no way"),
         (CONFIG.to_json().replace("max_samples", "samples").encode(), "calpow.json: "),
     ],
 )

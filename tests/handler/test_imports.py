@@ -14,6 +14,8 @@ HANDLER, PUZZLE = (Path(str(module.__file__)).parent for module in (torchserve, 
 WORKER = {"numpy", "torch", "ts", "PIL"}
 # Only this module, which is imported for a ledger in Redis alone, needs redis-py.
 REDIS = HANDLER / "ledger" / "redis_client.py"
+# Only these, which are imported where tokens identify accounts, need PyJWT.
+JWT = {HANDLER / "identity" / name for name in ("key_set.py", "token_verifier.py")}
 # An extra of the client, which the gate does not import.
 SOLVING = PUZZLE / "solving"
 
@@ -40,6 +42,8 @@ def test_a_worker_needs_only_the_standard_library_torch_and_torchserve() -> None
             package = name.split(".")[0]
             if package == "redis":
                 assert file == REDIS
+            elif package == "jwt":
+                assert file in JWT
             elif package != "calpow":
                 assert package in sys.stdlib_module_names or (package in WORKER and HANDLER in file.parents), file
             elif PUZZLE in file.parents:
@@ -59,6 +63,18 @@ def test_redis_is_imported_for_a_ledger_in_redis_only() -> None:
     program = (
         "import sys; from calpow.handler import torchserve; from calpow.handler.ledger.uri import open_ledger;"
         "open_ledger('sqlite:////nowhere/ledger.db'); print('redis' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert shown.stdout == "False\n"
+
+
+def test_pyjwt_is_imported_where_tokens_identify_accounts_only() -> None:
+    program = (
+        "import sys; from calpow.handler import torchserve;"
+        "from calpow.handler.identity.identification import Identification;"
+        "from calpow.handler.identity.ways import IdentityWay as Way;"
+        "Identification.load((Way.key, Way.proxy, Way.anonymous), {'CALPOW_PROXY_SECRET': 's' * 16});"
+        "print('jwt' in sys.modules)"
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert shown.stdout == "False\n"

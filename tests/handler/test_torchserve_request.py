@@ -21,17 +21,17 @@ def read(
 
 def test_headers_are_found_in_any_case() -> None:
     request = read({"body": b"x"}, {"x-API-key": "cp_1", "pow-SOLUTION": "prepaid x"})
-    assert (request.key, request.solution) == ("cp_1", "prepaid x")
+    assert (request.credentials.key, request.solution) == ("cp_1", "prepaid x")
 
 
 def test_a_part_named_like_a_header_is_no_header() -> None:
-    assert read({"body": b"x"}, {"X-Api-Key": {"content-type": "text/plain"}}).key is None
+    assert read({"body": b"x"}, {"X-Api-Key": {"content-type": "text/plain"}}).credentials.key is None
 
 
 def test_grpc_carries_our_headers_as_parts_that_the_victim_never_sees() -> None:
     row = {"data": b"x", "x-api-key": b"cp_1", "PoW-Solution": "prepaid x"}
     request = TorchServeRequest.read("id", row, {}, version="1.0", counted=True)
-    assert (request.key, request.solution) == ("cp_1", "prepaid x")
+    assert (request.credentials.key, request.solution) == ("cp_1", "prepaid x")
     assert request.row == {"data": b"x"}
 
 

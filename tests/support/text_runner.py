@@ -6,12 +6,13 @@ from functools import cached_property
 
 from calpow.handler.gate import problems
 from calpow.handler.gate.interface import PassResult, PricedSamples, Purpose
+from calpow.handler.identity.credentials import Credentials
 from tests.support.calibrations import identity
 
 
 @dataclass(frozen=True)
 class TextRequest:
-    """A request whose payload is a text. `digester` returns its digest."""
+    """A request whose payload is a text. `digester` returns its digest, `token` is a JSON Web Token."""
 
     key: str | None
     solution: str | None
@@ -20,6 +21,12 @@ class TextRequest:
     text: str
     digester: Callable[[], str]
     id: str = "request-1"
+    token: str | None = None
+
+    @property
+    def credentials(self) -> Credentials:
+        """The key and the token."""
+        return Credentials(key=self.key or None, token=self.token)
 
     @property
     def size(self) -> int:

@@ -114,7 +114,17 @@ def test_accounts_that_are_not_there_are_refused_in_one_line(uri: str) -> None:
     for command in ("show", "forgive"):
         assert "'bob' has queried any model" in str(refused(command, "bob"))
     for command in ("block", "trust", "allow"):
-        assert "no key belongs to an account 'bob'" in str(refused(command, "bob"))
+        assert "there is no account 'bob'" in str(refused(command, "bob"))
+
+
+def test_accounts_without_keys_are_blocked_and_trusted_once_they_have_queried_or_as_new_ones(uri: str) -> None:
+    ledger = open_ledger(uri)
+    add(ledger, "jwt:ada", (0,) * EVIDENCE.bets, model="letters")
+    run("block", "jwt:ada")
+    run("trust", "jwt:batch", "--new")
+    assert ledger.rules() == {"jwt:ada": Rule.BLOCKED, "jwt:batch": Rule.TRUSTED}
+    run("allow", "jwt:batch")
+    assert ledger.rule("jwt:batch") is Rule.PRICED
 
 
 class TestGroups:

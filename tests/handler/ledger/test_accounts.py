@@ -8,6 +8,7 @@ from calpow.handler.ledger.ledger import (
     NEW_ACCOUNT,
     Account,
     AccountSummary,
+    Identity,
     KeyHolder,
     Ledger,
     Rule,
@@ -48,7 +49,13 @@ def test_holders_of_keys_are_read_with_their_accounts_and_what_their_requests_sp
     ledger.revoke_key(revoked.split("_")[1])
     outcome = spend(ledger, use("a", "b"))
     state = ledger.account(MODEL, "ada")
-    presented = [(ada, ["b", "c"]), (revoked, ["a"]), (bob, ["c"]), (ada, []), ("", [])]
+    presented: list[tuple[Identity, list[str]]] = [
+        (Identity(ada), ["b", "c"]),
+        (Identity(revoked), ["a"]),
+        (Identity(bob), ["c"]),
+        (Identity(ada), []),
+        (Identity(""), []),
+    ]
     assert ledger.holders(MODEL, presented) == [
         KeyHolder("ada", Standing(state, {"b": outcome})),
         None,
@@ -56,8 +63,23 @@ def test_holders_of_keys_are_read_with_their_accounts_and_what_their_requests_sp
         KeyHolder("ada", Standing(state, {})),
         None,
     ]
-    assert ledger.holders("letters", [(ada, [])]) == [KeyHolder("ada", Standing(NEW_ACCOUNT, {}))]
+    assert ledger.holders("letters", [(Identity(ada), [])]) == [KeyHolder("ada", Standing(NEW_ACCOUNT, {}))]
     assert ledger.holders(MODEL, []) == []
+
+
+def test_an_account_that_is_proven_otherwise_is_read_by_its_name_beside_those_of_keys(ledger: Ledger) -> None:
+    ada = ledger.add_key("ada")
+    outcome = spend(ledger, use("a"))
+    state = ledger.account(MODEL, "ada")
+    ledger.set_rule("jwt:eve", Rule.BLOCKED)
+    presented = [(Identity(account="jwt:new"), ["a"]), (Identity(ada), ["a"]), (Identity(account="jwt:eve"), [])]
+    assert ledger.holders(MODEL, [*presented, (Identity(account="ada"), ["a"])])[1:] == [
+        KeyHolder("ada", Standing(state, {"a": outcome})),
+        KeyHolder("jwt:eve", Standing(NEW_ACCOUNT, {}), Rule.BLOCKED),
+        KeyHolder("ada", Standing(state, {"a": outcome})),
+    ]
+    (new,) = ledger.holders(MODEL, [(Identity(account="jwt:new"), [])])
+    assert new == KeyHolder("jwt:new", Standing(NEW_ACCOUNT, {}))
 
 
 def test_accounts_and_models_are_kept_apart(ledger: Ledger) -> None:
@@ -127,7 +149,7 @@ def test_an_operators_rule_is_for_all_keys_and_models_of_an_account(uri: str, le
         other = open_ledger(uri)
         assert other.rule("ada") is rule
         for model in (MODEL, "letters"):
-            holders = other.holders(model, [(key, []) for key in (*keys, bob)])
+            holders = other.holders(model, [(Identity(key), []) for key in (*keys, bob)])
             assert [holder and holder.rule for holder in holders] == [rule, rule, Rule.PRICED]
 
 

@@ -9,6 +9,7 @@ import pytest
 from calpow.handler.errors import LedgerError
 from calpow.handler.ledger.api_key import ApiKey
 from calpow.handler.ledger.ledger import (
+    Identity,
     Ledger,
 )
 from calpow.handler.ledger.uri import open_ledger
@@ -74,7 +75,7 @@ def test_a_new_key_has_an_id_of_its_own(ledger: Ledger, monkeypatch: pytest.Monk
 def test_what_is_not_quite_a_key_leads_nowhere(ledger: Ledger, spoil: Callable[[str], str]) -> None:
     spoiled = spoil(ledger.add_key("ada"))
     assert ledger.account_of(spoiled) is None
-    assert ledger.holders(MODEL, [(spoiled, ["a"])]) == [None]
+    assert ledger.holders(MODEL, [(Identity(spoiled), ["a"])]) == [None]
 
 
 def test_a_revoked_key_is_refused_at_once_everywhere(uri: str, ledger: Ledger) -> None:

@@ -10,6 +10,7 @@ from calpow.handler.ledger.ledger import (
     NEW_ACCOUNT,
     Account,
     Admission,
+    Identity,
     Ledger,
     PlannedStates,
     Rule,
@@ -61,12 +62,14 @@ def test_a_member_and_its_group_change_together(uri: str, ledger: Ledger) -> Non
     group = Account(TWICE, 0, 1)
     assert again.account(MODEL, "acme") == group
     assert again.account(MODEL, "acme/ada") == Account(ONCE, 0, 1, group)
-    holders = again.holders(MODEL, [(key, ["a"]), (other, ["a"]), ("cp_0", [])])
+    holders = again.holders(MODEL, [(Identity(key), ["a"]), (Identity(other), ["a"]), (Identity("cp_0"), [])])
     assert [holder and (holder.name, holder.standing.account) for holder in holders] == [
         ("acme/ada", Account(ONCE, 0, 1, group)),
         ("acme/bob", Account(NO_HISTORY, 0, 0, group)),
         None,
     ]
+    (proven,) = again.holders(MODEL, [(Identity(account="acme/ada"), ["a"])])
+    assert proven == holders[0], "an account that is proven without a key has its group as well"
     assert again.account("letters", "acme/ada") == NEW_ACCOUNT._replace(group=NEW_ACCOUNT)
     assert [summary.name for summary in again.summaries(MODEL)] == ["acme", "acme/ada"]
 
@@ -131,7 +134,7 @@ def test_a_groups_rule_holds_for_its_members(uri: str, ledger: Ledger) -> None:
     def rules() -> list[Rule]:
         other = open_ledger(uri)
         seen = [other.rule(name) for name in names]
-        holders = other.holders(MODEL, [(key, []) for key in keys])
+        holders = other.holders(MODEL, [(Identity(key), []) for key in keys])
         assert [holder and holder.rule for holder in holders] == seen
         return seen
 

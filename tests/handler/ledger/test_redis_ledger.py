@@ -17,7 +17,7 @@ import redis as client
 
 from calpow.handler.errors import LedgerError, LedgerUnavailable
 from calpow.handler.ledger.history import History
-from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account, Admission, Ledger, settlement_of
+from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account, Admission, Identity, Ledger, settlement_of
 from calpow.handler.ledger.uri import open_ledger, shared_uri
 from tests.support.ledgers import MODEL, admit, outcomes, settle, settlement, spend, spending, use
 from tests.support.redis_servers import RedisServer, redis_binary, redis_server, valkey_binary, valkey_cluster
@@ -31,7 +31,7 @@ def exercise(ledger: Ledger) -> None:
     key = ledger.add_key("ada {of} Süd")
     bob = ledger.add_key("bob")
     paid = use("a", "b", expires=now + 600, account="ada {of} Süd")
-    assert ledger.holders(MODEL, [(key, paid.ids), (bob, [])])[0] is not None
+    assert ledger.holders(MODEL, [(Identity(key), paid.ids), (Identity(bob), [])])[0] is not None
     assert ledger.admit([paid, use("z", expires=now + 600, account="bob")], now=now)[0].admission is Admission.FRESH
     changes = [
         settlement(spending(paid, settled=now), account="ada {of} Süd", history=PAST, owed=-(2**62)),
@@ -39,7 +39,7 @@ def exercise(ledger: Ledger) -> None:
     ]
     assert ledger.settle(MODEL, changes, now=now) == [True, True]
     assert ledger.settle(MODEL, changes, now=now) == [False, False]
-    (holder,) = ledger.holders(MODEL, [(key, ["a", "c"])])
+    (holder,) = ledger.holders(MODEL, [(Identity(key), ["a", "c"])])
     state = ledger.account(MODEL, "ada {of} Süd")
     assert (state.history, state.owed, state.version) == (PAST, -(2**62), 1)
     assert holder is not None
@@ -112,7 +112,7 @@ def test_a_server_that_is_down_is_unavailable_at_once_and_back_by_itself(tmp_pat
         key, state = ledger.add_key("ada"), spend(ledger, use("a", expires=time.time() + 600), now=time.time())
         server.kill()
         for operation in (
-            lambda: ledger.holders(MODEL, [(key, [])]),
+            lambda: ledger.holders(MODEL, [(Identity(key), [])]),
             lambda: ledger.settle(MODEL, [settlement()], now=0),
         ):
             begun = time.monotonic()

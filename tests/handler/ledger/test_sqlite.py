@@ -15,6 +15,7 @@ from calpow.handler.errors import LedgerUnavailable
 from calpow.handler.ledger.history import NO_HISTORY, History
 from calpow.handler.ledger.ledger import (
     Admission,
+    Identity,
     KeyRecord,
     Ledger,
     Rule,
@@ -46,7 +47,7 @@ OPERATIONS: dict[str, Callable[[Ledger], object]] = {
     "rotate_secret": lambda ledger: ledger.rotate_secret(),
     "rules": lambda ledger: ledger.rules(),
     "account_of": lambda ledger: ledger.account_of("cp_00000000_" + "0" * 48),
-    "holders": lambda ledger: ledger.holders(MODEL, [("cp_00000000_" + "0" * 48, ["x"])]),
+    "holders": lambda ledger: ledger.holders(MODEL, [(Identity("cp_00000000_" + "0" * 48), ["x"])]),
     "rule": lambda ledger: ledger.rule("ada"),
     "set_rule": lambda ledger: ledger.set_rule("ada", Rule.BLOCKED),
     "mode": lambda ledger: ledger.mode(MODEL),

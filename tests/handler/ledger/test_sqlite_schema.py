@@ -12,7 +12,7 @@ import pytest
 from calpow.handler.errors import LedgerUnavailable
 from calpow.handler.ledger.api_key import ApiKey
 from calpow.handler.ledger.history import History
-from calpow.handler.ledger.ledger import Account, Admission, Key, KeyHolder, Standing
+from calpow.handler.ledger.ledger import Account, Admission, Identity, Key, KeyHolder, Standing
 from calpow.handler.ledger.sqlite_file import Schema, SqliteFile
 from calpow.handler.ledger.sqlite_schema import APPLICATION_ID, SCHEMA
 from calpow.handler.ledger.uri import open_ledger
@@ -334,6 +334,7 @@ def test_of_version_4_everything_is_kept(tmp_path: Path) -> None:
         connection.commit()
     for _ in range(2):
         upgraded = open_ledger(f"sqlite:///{path}")
-        assert upgraded.holders(MODEL, [(key, ["spent"])]) == [KeyHolder("ada", Standing(state, {"spent": outcome}))]
+        (holder,) = upgraded.holders(MODEL, [(Identity(key), ["spent"])])
+        assert holder == KeyHolder("ada", Standing(state, {"spent": outcome}))
     open_ledger(f"sqlite:///{tmp_path}/new.db").deployment()
     assert schema(path) == schema(tmp_path / "new.db")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -10,12 +11,16 @@ import pytest
 from calpow.handler.errors import LedgerUnavailable
 from calpow.handler.gate import problems
 from calpow.handler.gate.interface import PassResult, Purpose, Refused, Released
+from calpow.handler.identity.identification import Identification
+from calpow.handler.identity.token_verifier import TokenVerifier
+from calpow.handler.identity.ways import IdentityWay
 from calpow.handler.ledger.history import NO_HISTORY
 from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.uri import open_ledger
 from calpow.handler.observe.observer import Observer
 from tests.support.calibrations import calibrated_policy, charge_of
 from tests.support.gate_harness import HookedLedger
+from tests.support.identity_provider import Provider
 from tests.support.text_runner import TextRequest, TextRunner
 
 MODEL = "digits"
@@ -54,6 +59,21 @@ def test_every_answer_is_released_and_what_was_priced_is_charged_and_recorded(
     assert ledger.account(MODEL, "ada").history.queries == 2
     lines = [json.loads(line) for line in records.read_text().splitlines()]
     assert [(line["account"], line["costs"]) for line in lines] == [("ada", [[1.0], [2.0]]), ("", [[1.5]])]
+
+
+def test_tokens_and_nobody_are_accounted_for_as_the_owner_allows(uri: str, records: Path, tmp_path: Path) -> None:
+    provider = Provider(tmp_path)
+    provider.add("first")
+    allowed = Identification((IdentityWay.jwt, IdentityWay.anonymous), TokenVerifier(provider.settings()))
+    observer = Observer(MODEL, open_ledger(uri), calibrated_policy(), records, identification=allowed)
+    tokens = [provider.token(sub="ada"), None, provider.unsigned()]
+    requests = [replace(request(None, f"1.{number}"), token=token) for number, token in enumerate(tokens)]
+    assert all(isinstance(decision, Released) for decision in observer.answer(requests, TextRunner().run))
+    assert observer.flush(10.0)
+    lines = [json.loads(line)["account"] for line in records.read_text().splitlines()]
+    assert lines == ["jwt:ada", "anonymous", ""]
+    ledger = open_ledger(uri)
+    assert [ledger.account(MODEL, name).history.queries for name in ("jwt:ada", "anonymous")] == [1, 1]
 
 
 def test_a_repeated_sample_is_recorded_and_not_charged_again(observer: Observer, uri: str, records: Path) -> None:

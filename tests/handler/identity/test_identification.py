@@ -1,0 +1,156 @@
+"""Identification: the first way that is shown decides, and what proves nothing names nobody."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from calpow.handler.errors import GateMisconfigured, UnknownIdentity
+from calpow.handler.identity import identification, watched_file
+from calpow.handler.identity.credentials import Credentials
+from calpow.handler.identity.identification import Identification
+from calpow.handler.identity.ways import IdentityWay
+from calpow.handler.ledger.ledger import Identity
+from calpow.handler.rate_limited_log import RateLimitedLog
+from tests.support.identity_provider import Provider
+
+ALL = tuple(IdentityWay)
+SECRET = "a secret of the proxy"
+
+
+def identify(environment: Mapping[str, str], *ways: IdentityWay, **shown: str) -> Identity | None:
+    return Identification.load(ways or ALL, environment).identify(Credentials(**shown))
+
+
+@pytest.fixture
+def environment(provider: Provider) -> dict[str, str]:
+    return {"CALPOW_IDENTITY": str(provider.settings_file()), "CALPOW_PROXY_SECRET": SECRET}
+
+
+def test_key_then_token_then_proxy_then_nothing_is_looked_at(provider: Provider, environment: dict[str, str]) -> None:
+    shown = {"key": "cp_1", "token": provider.token(sub="ada"), "account": "bob", "secret": SECRET}
+    expected = [Identity("cp_1"), Identity(None, "jwt:ada"), Identity(None, "proxy:bob"), Identity(None, "anonymous")]
+    for gone, identity in zip(("", "key", "token", "account"), expected, strict=True):
+        shown.pop(gone, None)
+        assert identify(environment, **shown) == identity
+    assert identify(environment, IdentityWay.key, IdentityWay.jwt, IdentityWay.proxy, secret=SECRET) is None
+
+
+def test_what_one_way_refuses_is_tried_in_no_other(provider: Provider, environment: dict[str, str]) -> None:
+    for shown in (
+        {"token": provider.unsigned()},
+        {"token": provider.unsigned(), "account": "bob", "secret": SECRET},
+        {"account": "bob"},
+        {"account": "bob", "secret": "a secret of a thief"},
+        {"account": "bob", "secret": SECRET + " "},
+        {"account": "bob\nroot", "secret": SECRET},
+        {"account": "b" * 129, "secret": SECRET},
+    ):
+        with pytest.raises(UnknownIdentity) as refused:
+            identify(environment, **shown)
+        assert SECRET not in str(refused.value)
+        assert "thief" not in str(refused.value)
+
+
+def test_headers_of_ways_that_are_not_allowed_are_not_looked_at(environment: dict[str, str]) -> None:
+    assert identify({}, IdentityWay.key, token="x", account="bob", secret=SECRET) is None
+    assert identify({}, IdentityWay.anonymous, key="cp_1", token="x") == Identity(None, "anonymous")
+    assert identify(environment, IdentityWay.proxy, key="cp_1", token="x") is None
+
+
+def test_a_header_in_two_spellings_is_refused() -> None:
+    shown = Credentials.read([("X-Api-Key", "cp_1"), ("accept", "*/*"), ("x-api-key", "cp_1")])
+    assert shown.repeated == "x-api-key"
+    with pytest.raises(UnknownIdentity):
+        Identification(ALL).identify(shown)
+    assert Credentials.read([("PoW-Identity", ""), ("Host", "x"), ("POW-ACCOUNT", "bob")]) == Credentials(account="bob")
+
+
+def test_no_secret_is_shown_where_credentials_are() -> None:
+    shown = Credentials("a key", "a token", "bob", "a secret")
+    assert repr(shown) == "Credentials(account='bob', repeated=None)"
+
+
+def test_the_log_says_why_an_identity_is_refused_once_a_minute(
+    provider: Provider, environment: dict[str, str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = RateLimitedLog(logging.getLogger("calpow.test"), "calpow: an identity is refused: ")
+    monkeypatch.setattr(identification, "_refusals", fresh)
+    known = Identification.load(ALL, environment)
+    tokens = [provider.token(exp=1), provider.token(aud="letters"), provider.unsigned(), provider.token(exp=2)]
+    for token in tokens:
+        with pytest.raises(UnknownIdentity):
+            known.identify(Credentials(token=token))
+    assert [record.message.split(": ")[2] for record in caplog.records] == [
+        "a token has expired",
+        "a token is not valid",
+        "a token's algorithm is not allowed",
+    ]
+    assert not any(part in caplog.text for token in tokens for part in token.split(".") if part)
+
+
+def test_a_proxy_names_tenants_only_where_the_settings_say_so_and_then_always(provider: Provider) -> None:
+    def named(name: str, **section: object) -> str | None:
+        settings = str(provider.settings_file(proxy=section))
+        environment = {"CALPOW_IDENTITY": settings, "CALPOW_PROXY_SECRET": SECRET}
+        identity = identify(environment, account=name, secret=SECRET)
+        return None if identity is None else identity.account
+
+    names = ["bob", "acme/bob", "a/b/c", "100%"]
+    assert [named(name) for name in names] == ["proxy:bob", "proxy:acme%2Fbob", "proxy:a%2Fb%2Fc", "proxy:100%25"]
+    assert named("acme/bob", tenants=True, prefix="") == "acme/bob"
+    assert named("a/b/c", tenants=True) == "proxy:a/b%2Fc"
+    for name in ("acme", "/bob", "acme/", "acme /bob"):
+        with pytest.raises(UnknownIdentity):
+            named(name, tenants=True)
+
+
+def test_the_proxys_secret_changes_without_a_restart(
+    tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watched_file, "SECONDS_BETWEEN_LOOKS", 0.0)
+    file = tmp_path / "secret"
+    file.write_text(SECRET)
+    environment = {"CALPOW_IDENTITY": str(provider.settings_file(proxy={"secret_file": str(file)}))}
+    known = Identification.load(ALL, environment)
+    bob = Credentials(account="bob", secret=SECRET)
+    assert known.identify(bob) == Identity(None, "proxy:bob")
+    file.write_text("short")
+    assert known.identify(bob) == Identity(None, "proxy:bob")
+    file.write_text("another secret of the proxy\n")
+    with pytest.raises(UnknownIdentity):
+        known.identify(bob)
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({}, "the identity jwt needs the settings"),
+        ({"CALPOW_IDENTITY": "identity.json"}, "absolute path"),
+        ({"CALPOW_IDENTITY": "/nowhere/identity.json"}, "cannot be used"),
+    ],
+)
+def test_tokens_need_settings(environment: Mapping[str, str], message: str) -> None:
+    with pytest.raises(GateMisconfigured, match=message):
+        Identification.load([IdentityWay.jwt], environment)
+
+
+@pytest.mark.parametrize("environment", [{}, {"CALPOW_PROXY_SECRET": "short"}, {"CALPOW_PROXY_SECRET": ""}])
+def test_a_proxy_needs_a_secret_of_some_length(environment: Mapping[str, str]) -> None:
+    with pytest.raises(GateMisconfigured, match="secret"):
+        Identification.load([IdentityWay.proxy], environment)
+
+
+def test_one_secret_of_the_proxy_is_enough(tmp_path: Path, provider: Provider) -> None:
+    file = tmp_path / "secret"
+    file.write_text(SECRET)
+    settings = str(provider.settings_file(proxy={"secret_file": str(file)}))
+    with pytest.raises(GateMisconfigured, match="either"):
+        Identification.load([IdentityWay.proxy], {"CALPOW_IDENTITY": settings, "CALPOW_PROXY_SECRET": SECRET})
+
+
+def test_pyjwt_is_named_where_it_is_missing(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identification, "find_spec", lambda name: None)
+    with pytest.raises(GateMisconfigured, match=r"pip install 'PyJWT\[crypto\]"):
+        Identification.load([IdentityWay.jwt], {"CALPOW_IDENTITY": str(provider.settings_file())})
