@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import ClassVar
 
+from calpow.client.caller import Caller
 from calpow.client.errors import (
     Cancelled,
     ClientError,
@@ -36,23 +37,25 @@ class BasePowAuth:
 
     def __init__(
         self,
-        key: str | None,
+        key: str | None = None,
         *,
+        token: str | Callable[[], str] | None = None,
         max_hashes: int = DEFAULT_MAX_HASHES,
         max_seconds: float = DEFAULT_MAX_SECONDS,
         max_wait: float = DEFAULT_MAX_WAIT,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        if key is not None and (fault := _key_fault(key)):
-            raise self._as_library_error(UnusableKey(fault))
-        self._key = key
+        try:
+            self._caller = Caller(key, token)
+        except UnusableKey as error:
+            raise self._as_library_error(error) from None
         self._limits = RequestLimits(max_hashes, max_seconds, max_wait)
         self._wallet = Wallet(key, max_hashes)
         self._progress = progress
         self._cancel: threading.Event | None = None
 
     def _exchange(self, url: str) -> Exchange:
-        return Exchange(self._key, url, self._wallet, Budget(self._limits))
+        return Exchange(self._caller, url, self._wallet, Budget(self._limits))
 
     def _next_send(self, actions: Actions, reply: Reply | None = None) -> Send | None:
         """Do the work and the waiting up to the next sending; return None if the reply is the last one.
@@ -103,12 +106,3 @@ def _wait(seconds: float, cancel: threading.Event | None) -> None:
         time.sleep(seconds)
     elif cancel.wait(seconds):
         raise Cancelled("cancelled while waiting for a busy server")
-
-
-def _key_fault(key: object) -> str | None:
-    """Return why a key cannot be sent in a header, or None if it can. Programs without types may give anything."""
-    if not isinstance(key, str):
-        return f"the API key is {type(key).__name__}, not str: give it as text, for example key.decode()"
-    if not key or not key.isascii() or not key.isprintable() or key != key.strip():
-        return "the API key is empty or not plain printable ASCII: give it as it was handed out"
-    return None

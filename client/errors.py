@@ -2,7 +2,7 @@
 
 CalpowError
 ├── ClientError              .request and .response are those of the HTTP library, or None
-│   ├── UnusableKey          the key cannot be sent in a header
+│   ├── UnusableKey          the key or token cannot be sent in a header
 │   ├── BodyNotRewindable    the body can be sent only once; nothing was sent
 │   ├── HeadersDropped       something between client and server drops the headers of this protocol
 │   ├── ChallengeUnreadable  this version cannot solve the challenge of a 402
@@ -16,6 +16,7 @@ CalpowError
 └── CommandError             a command of `calpow` cannot do its work
     ├── PackageMissing       a package that the command needs is not installed
     ├── ModuleMissing        a module that is none of calpow's requirements is not installed
+    ├── TokenFileUnusable    the file of --token-file cannot be read
     ├── FolderGiven          a folder was given where a file is needed
     ├── OutputUnusable       the output is written by another process, or is not a file of results
     ├── NothingToSolve       a saved response contains no challenge
@@ -55,7 +56,7 @@ class ClientError(CalpowError):
 
 
 class UnusableKey(ClientError):
-    """The API key has characters that cannot be sent in a header. The message does not repeat the key."""
+    """The API key or token cannot be sent in a header, or both were given. The message does not repeat them."""
 
 
 class BodyNotRewindable(ClientError):
@@ -63,7 +64,10 @@ class BodyNotRewindable(ClientError):
 
 
 class HeadersDropped(ClientError):
-    """A proxy or gateway drops X-Api-Key, PoW-Solution or WWW-Authenticate, and must be configured to keep them."""
+    """A proxy or gateway drops X-Api-Key, PoW-Identity, PoW-Solution or WWW-Authenticate.
+
+    It must be configured to keep them.
+    """
 
 
 class ChallengeUnreadable(ClientError):
@@ -171,6 +175,10 @@ class ModuleMissing(CommandError):
     def __init__(self, module: str) -> None:
         super().__init__(f"the module {module} is not installed here: pip install what brings it")
         self.module = module
+
+
+class TokenFileUnusable(CommandError):
+    """The file that holds the token cannot be read."""
 
 
 class FolderGiven(CommandError):

@@ -36,12 +36,13 @@ except ModuleNotFoundError as error:
     ) from error
 
 from calpow.client.auth import BasePowAuth, perform
+from calpow.client.caller import IDENTITY_HEADERS
 from calpow.client.errors import ClientError
 from calpow.client.protocol.exchange import Actions, FoundStamps, Send, Solve, Wait, next_action
 from calpow.client.protocol.origin import same_origin
 from calpow.client.reply import Reply, needs_body
 from calpow.client.streams import rewinding_stream
-from calpow.puzzle.wire import KEY_HEADER, SOLUTION_HEADER
+from calpow.puzzle.wire import SOLUTION_HEADER
 
 _HEADERS_EVENT = "send_request_headers.started"
 _Trace = Callable[[str, dict[str, Any]], Any]
@@ -50,11 +51,11 @@ _Trace = Callable[[str, dict[str, Any]], Any]
 class PowAuth(BasePowAuth, httpx.Auth):
     """Proof-of-work authentication for httpx: `httpx.Client(auth=PowAuth(key))`, and the same with AsyncClient.
 
-    PowAuth sends the API key, and does the work that a server asks for with status 402. The request is then sent again
-    with the solution, and `response.history` holds the 402. Every answer announces the work of the next one. PowAuth
-    does it beforehand, which saves that round trip: it mints stamps before it sends a request and, from the second
-    request to a URL on, in a background thread while the client waits or is idle. Use one PowAuth for many requests,
-    since it remembers what answers cost; any number of clients, threads and tasks can share it.
+    PowAuth sends the API key or token, and does the work that a server asks for with status 402. The request is then
+    sent again with the solution, and `response.history` holds the 402. Every answer announces the work of the next one.
+    PowAuth does it beforehand, which saves that round trip: it mints stamps before it sends a request and, from the
+    second request to a URL on, in a background thread while the client waits or is idle. Use one PowAuth for many
+    requests, since it remembers what answers cost; any number of clients, threads and tasks can share it.
 
     In an AsyncClient the work is done in a thread, off the event loop (asyncio or trio), and ends at once when the
     task is cancelled.
@@ -74,6 +75,8 @@ class PowAuth(BasePowAuth, httpx.Auth):
     twice.
 
     key: the API key; None sends none, for servers that identify callers by other means.
+    token: instead of a key, a token of an identity provider, or a function that returns a fresh one. It is called
+        before each sending, in an AsyncClient on the event loop; what it raises reaches the caller.
     max_hashes: the most expected hashes for one request in all. A challenge that would exceed it is not solved, and
         WorkLimitExceeded is raised.
     max_seconds: the most seconds of solving for one request; TimeLimitExceeded is raised beyond it. The round trip of
@@ -198,7 +201,8 @@ class _Flow:
         if following is not None:
             following.headers.pop(SOLUTION_HEADER, None)
             if not self._is_home(following):
-                following.headers.pop(KEY_HEADER, None)
+                for name in IDENTITY_HEADERS:
+                    following.headers.pop(name, None)
         for request in (self.request, self.response.request, following):
             if request is not None:
                 callers = {} if self._trace is None else {"trace": self._trace}
@@ -235,7 +239,7 @@ def _guarding_async_trace(request: httpx.Request, trace: _Trace | None) -> _Trac
 
 
 def _remove_headers(request: httpx.Request, sent: Any) -> None:
-    """Remove the headers that are not for the URL of a request of the transport: key and solution, or the solution."""
+    """Remove what is not for the URL of a request of the transport: identity and solution, or the solution alone."""
     target: bytes = sent.url.target
     whole = target if target.startswith(b"http") else bytes(sent.url)  # for a proxy, the target is the whole URL
     url = httpx.URL(whole.decode("ascii"))
@@ -243,7 +247,7 @@ def _remove_headers(request: httpx.Request, sent: Any) -> None:
     if url.raw_path != request.url.raw_path:
         unwanted = {SOLUTION_HEADER}
     if not same_origin(str(request.url), str(url)):
-        unwanted = {KEY_HEADER, SOLUTION_HEADER}
+        unwanted = {*IDENTITY_HEADERS, SOLUTION_HEADER}
     names = {name.lower().encode("ascii") for name in unwanted}
     sent.headers[:] = [(name, value) for name, value in sent.headers if name.lower() not in names]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -11,12 +12,13 @@ from functools import cached_property
 
 from calpow.client.errors import ChallengeUnreadable
 from calpow.puzzle.errors import PuzzleError
-from calpow.puzzle.wire import NEXT_HEADER, PREPAID, Challenge, find_realm, find_token
+from calpow.puzzle.wire import NEXT_HEADER, PREPAID, SUBJECT_HEADER, Challenge, find_realm, find_token
 
 _URN = "urn:calpow:problem:"
 # The bodies of other responses are left to the caller, who may want to stream them.
 _STATUSES_WITH_BODY = (401, 402)
 _MAX_DIGITS = 18
+_SUBJECT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MAX_REASON_LENGTH = 300
 _YEARS = range(2000, 2100)  # a stamp's date has two digits for the year
 
@@ -74,6 +76,12 @@ class Reply:
     def next_hashes(self) -> int | None:
         """The expected hashes of the next answer, as the server announces them."""
         return _parse_number(self.headers.get(NEXT_HEADER.lower(), ""))
+
+    @cached_property
+    def subject(self) -> str | None:
+        """The name that prepaid stamps have to bear; None where they name the key."""
+        subject = self.headers.get(SUBJECT_HEADER.lower(), "")
+        return subject if _SUBJECT.fullmatch(subject) else None
 
     @cached_property
     def date(self) -> datetime | None:

@@ -28,23 +28,24 @@ from requests.cookies import extract_cookies_to_jar, get_cookie_header
 
 from calpow.client.auth import BasePowAuth
 from calpow.client.bodies import rewinder
+from calpow.client.caller import IDENTITY_HEADERS
 from calpow.client.errors import ClientError
 from calpow.client.protocol.budget import DEFAULT_MAX_HASHES, DEFAULT_MAX_SECONDS, DEFAULT_MAX_WAIT
 from calpow.client.protocol.exchange import Exchange
 from calpow.client.protocol.origin import leads_home, same_origin
 from calpow.client.reply import Reply, needs_body, reason_of
 from calpow.puzzle.solving.solver import Progress
-from calpow.puzzle.wire import KEY_HEADER, SOLUTION_HEADER
+from calpow.puzzle.wire import SOLUTION_HEADER
 
 
 class PowAuth(BasePowAuth, AuthBase):
     """Proof-of-work authentication for requests: `session.auth = PowAuth(key)`.
 
-    PowAuth sends the API key, and does the work that a server asks for with status 402. The request is then sent again
-    with the solution, and `response.history` holds the 402. Every answer announces the work of the next one. PowAuth
-    does it beforehand, which saves that round trip: it mints stamps before it sends a request and, from the second
-    request to a URL on, in a background thread while the client waits or is idle. Use one PowAuth for many requests,
-    since it remembers what answers cost; any number of sessions and threads can share it.
+    PowAuth sends the API key or token, and does the work that a server asks for with status 402. The request is then
+    sent again with the solution, and `response.history` holds the 402. Every answer announces the work of the next one.
+    PowAuth does it beforehand, which saves that round trip: it mints stamps before it sends a request and, from the
+    second request to a URL on, in a background thread while the client waits or is idle. Use one PowAuth for many
+    requests, since it remembers what answers cost; any number of sessions and threads can share it.
 
     The body may be bytes, str, or a file or stream that can seek; a generator raises BodyNotRewindable before anything
     is sent.
@@ -60,6 +61,8 @@ class PowAuth(BasePowAuth, AuthBase):
     so that nothing is paid twice.
 
     key: the API key; None sends none, for servers that identify callers by other means.
+    token: instead of a key, a token of an identity provider, or a function that returns a fresh one. It is called
+        before each sending, in the thread that sends; what it raises reaches the caller.
     max_hashes: the most expected hashes for one request in all. A challenge that would exceed it is not solved, and
         WorkLimitExceeded is raised.
     max_seconds: the most seconds of solving for one request; TimeLimitExceeded is raised beyond it. The round trip of
@@ -76,15 +79,18 @@ class PowAuth(BasePowAuth, AuthBase):
 
     def __init__(
         self,
-        key: str | None,
+        key: str | None = None,
         *,
+        token: str | Callable[[], str] | None = None,
         max_hashes: int = DEFAULT_MAX_HASHES,
         max_seconds: float = DEFAULT_MAX_SECONDS,
         max_wait: float = DEFAULT_MAX_WAIT,
         progress: Callable[[Progress], None] | None = None,
         cancel: threading.Event | None = None,
     ) -> None:
-        super().__init__(key, max_hashes=max_hashes, max_seconds=max_seconds, max_wait=max_wait, progress=progress)
+        super().__init__(
+            key, token=token, max_hashes=max_hashes, max_seconds=max_seconds, max_wait=max_wait, progress=progress
+        )
         self._cancel = cancel
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
@@ -125,8 +131,8 @@ class _ResponseHook:
         if same_origin(home, response.url):
             response = self._pay(response, options)
         if response.is_redirect and not leads_home(home, response.url, response.headers["location"]):
-            request.headers.pop(KEY_HEADER, None)
-            request.headers.pop(SOLUTION_HEADER, None)
+            for name in (*IDENTITY_HEADERS, SOLUTION_HEADER):
+                request.headers.pop(name, None)
         return response
 
     def _pay(self, response: Response, options: dict[str, Any]) -> Response:

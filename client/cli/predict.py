@@ -18,6 +18,7 @@ from calpow.client.cli.file_sender import STANDARD_INPUT, FileSender
 from calpow.client.cli.options import PartName, PositiveInteger, work_limits
 from calpow.client.cli.progress_bars import FilesBar, stamps_bar
 from calpow.client.cli.results import Result, ResultWriter, continued_results
+from calpow.client.cli.token_file import TokenFile
 from calpow.client.requests import PowAuth, reason_in
 
 _HELP = """Send files to a protected model, do the work it asks for, and print the answers.
@@ -58,6 +59,13 @@ _NewAuth = Callable[..., PowAuth]
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(readable=False, allow_dash=True))
 @click.option("--key", envvar="CALPOW_KEY", show_envvar=True, help="API key.")
 @click.option(
+    "--token-file",
+    metavar="FILE",
+    envvar="CALPOW_TOKEN_FILE",
+    show_envvar=True,
+    help="File with a token of an identity provider, instead of a key; it is read before each sending.",
+)
+@click.option(
     "--part",
     type=PartName(),
     metavar="NAME",
@@ -82,6 +90,7 @@ def predict(
     url: str,
     files: tuple[str, ...],
     key: str | None,
+    token_file: str | None,
     part: str | None,
     jobs: int,
     output: str | None,
@@ -90,7 +99,8 @@ def predict(
 ) -> int:
     """Send files to a protected model and print the answers."""
     unique = list(dict.fromkeys(files))
-    new_auth = partial(PowAuth, key, max_hashes=max_hashes, max_seconds=max_seconds)
+    token = None if token_file is None else TokenFile(token_file).read
+    new_auth = partial(PowAuth, key, token=token, max_hashes=max_hashes, max_seconds=max_seconds)
     if len(unique) == 1 and output is None:
         return _predict_one(url, part, unique[0], new_auth)
     if STANDARD_INPUT in unique:

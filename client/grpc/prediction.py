@@ -9,14 +9,15 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from calpow.client.caller import IDENTITY_HEADERS
 from calpow.client.errors import RequestRefused
 from calpow.client.reply import Reply
 from calpow.puzzle.http_message import read_message
-from calpow.puzzle.wire import KEY_HEADER, REPLY_ENTRY, SOLUTION_HEADER, WHOLE_REPLY
+from calpow.puzzle.wire import REPLY_ENTRY, SOLUTION_HEADER, WHOLE_REPLY
 
 _SERVICE = "/org.pytorch.serve.grpc.inference.InferenceAPIsService"
 _METHODS = (f"{_SERVICE}/Predictions", f"{_SERVICE}/StreamPredictions")
-_OUR_ENTRIES = (KEY_HEADER.lower(), SOLUTION_HEADER.lower(), REPLY_ENTRY.lower())
+_OUR_ENTRIES = tuple(name.lower() for name in (*IDENTITY_HEADERS, SOLUTION_HEADER, REPLY_ENTRY))
 
 
 def is_prediction(method: str | bytes) -> bool:

@@ -10,8 +10,8 @@
  *
  * From the second request to a URL on, stamps for the next one are minted in a worker while the page is idle, so that
  * an answer takes one round trip. A page of another origin can do so only where the server exposes the headers PoW-Next
- * and WWW-Authenticate to it (Access-Control-Expose-Headers), and Date if the page's clock may be wrong. Calpow's gate
- * does; otherwise each request waits for its challenge.
+ * and WWW-Authenticate to it (Access-Control-Expose-Headers), PoW-Subject for accounts without a key, and Date if the
+ * page's clock may be wrong. Calpow's gate does; otherwise each request waits for its challenge.
  *
  * @typedef {import("./challenge.js").Challenge} Challenge
  * @typedef {import("./challenge.js").Puzzle} Puzzle
@@ -21,6 +21,9 @@
  *
  * @typedef {object} PowOptions
  * @property {string | null} [key]     sent in the header X-Api-Key, and nowhere else
+ * @property {string | (() => string | Promise<string>)} [token]  instead of a key, a token of an identity provider, or
+ *                                     a function that returns a fresh one, which is called before each sending; sent in
+ *                                     the header PoW-Identity, and nowhere else
  * @property {number} [maxHashes]      the most digests that all work of one answer may be expected to take; the default
  *                                     is 2^32
  * @property {boolean} [prepay]        false: no stamps are minted or sent before the server asks for them
@@ -37,7 +40,7 @@ import {
   WorkLimitExceeded,
 } from "./errors.js";
 import { Minter } from "./minter.js";
-import { Endpoints, termsOf } from "./prepaid.js";
+import { Endpoints, subjectOf, termsOf } from "./prepaid.js";
 import { Search, stampDate } from "./solver.js";
 
 export { readChallenge } from "./challenge.js";
@@ -63,14 +66,18 @@ const minter = new Minter();
  * @returns {Promise<Response>}
  */
 export async function powFetch(input, options = {}) {
-  const { key, workers, onProgress, maxHashes, maxSeconds, prepay = true, ...init } = options;
+  const { key, token, workers, onProgress, maxHashes, maxSeconds, prepay = true, ...init } = options;
   checkBody(input, init.body);
   const headers = new Headers(init.headers ?? (input instanceof Request ? input.headers : undefined));
+  if (key != null && token != null) throw new UnusableKey("a key and a token were given: give one of them");
   if (key != null) headers.set("X-Api-Key", checkKey(key));
   const signal = init.signal ?? (input instanceof Request ? input.signal : undefined);
   const account = prepay ? { url: urlOf(input), key: headers.get("X-Api-Key") ?? "" } : null;
   const payer = new Payer(account, { signal, onProgress, workers, maxHashes, maxSeconds });
-  const send = () => fetch(input, { redirect: "error", ...init, headers });
+  const send = async () => {
+    if (token != null) headers.set("PoW-Identity", checkKey(typeof token === "function" ? await token() : token));
+    return fetch(input, { redirect: "error", ...init, headers });
+  };
   const prepaid = headers.has("PoW-Solution") ? null : await payer.prepay();
   if (prepaid !== null) headers.set("PoW-Solution", prepaid);
   for (;;) {
@@ -190,7 +197,7 @@ class Payer {
   learnFromChallenge(challenge, problem, response, refused) {
     if (this.account === null) return;
     const { url, key } = this.account;
-    const terms = termsOf(challenge, response.headers.get("WWW-Authenticate"), key);
+    const terms = termsOf(challenge, response.headers, key);
     const wasPrepaid = refused?.startsWith("prepaid ") ?? false;
     const reply = { problem: problem.type, wasPrepaid, date: dateOf(response) };
     if (terms) endpoints.findOrAdd(url, key, terms).learnFromChallenge(terms, reply);
@@ -201,7 +208,7 @@ class Payer {
     const { endpoint } = this;
     const announced = response.headers.get("PoW-Next") ?? "";
     if (endpoint === undefined || !/^\d{1,15}$/.test(announced)) return;
-    endpoint.learnFromAnswer(Number(announced), dateOf(response));
+    endpoint.learnFromAnswer(Number(announced), dateOf(response), subjectOf(response.headers));
     this.mintInBackground();
   }
 
@@ -256,7 +263,7 @@ export async function solve(challenge, options = {}) {
 
 function checkKey(/** @type {string} */ key) {
   if (/^[!-~](?:[ -~]*[!-~])?$/.test(key)) return key;
-  throw new UnusableKey("the API key is empty or not printable ASCII");
+  throw new UnusableKey("the API key or token is empty or not printable ASCII");
 }
 
 function checkBody(/** @type {string | URL | Request} */ input, /** @type {unknown} */ body) {

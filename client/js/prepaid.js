@@ -111,7 +111,8 @@ export class Endpoint {
    */
   learnFromChallenge(terms, { problem, wasPrepaid, date }) {
     const isRest = problem === "urn:calpow:problem:more-required";
-    if (isGoodFor(terms, this.terms)) {
+    const isSame = isGoodFor(terms, this.terms);
+    if (isSame) {
       // A rest may have fewer and smaller stamps than the server's other challenges.
       const maxStamps = Math.max(terms.maxStamps, this.terms.maxStamps);
       this.terms = { ...terms, maxStamps, bits: isRest ? this.terms.bits : terms.bits };
@@ -120,16 +121,24 @@ export class Endpoint {
     }
     if (wasPrepaid && !isRest && problem !== "urn:calpow:problem:challenge-spent") {
       // The server would refuse the stock as well: it has the same resource, and its dates are of the same clock.
-      // Without a Date, a clock that differs cannot be corrected.
+      // Without a Date, a clock that differs cannot be corrected. Stamps of new terms have not been tried.
       this.#stock = [];
-      this.refusesStamps = problem !== "urn:calpow:problem:challenge-expired" || date === null;
+      this.refusesStamps = isSame && (problem !== "urn:calpow:problem:challenge-expired" || date === null);
     }
     this.#setClock(date);
   }
 
-  /** Take note of an answer that announced a price. */
-  learnFromAnswer(/** @type {number} */ nextHashes, /** @type {number | null} */ date) {
+  /**
+   * Take note of an answer that announced a price, and may have announced another subject.
+   *
+   * @param {number} nextHashes
+   * @param {number | null} date  in milliseconds since 1970
+   * @param {string | null} subject
+   */
+  learnFromAnswer(nextHashes, date, subject) {
     this.nextHashes = nextHashes;
+    const id = subject === null ? this.terms.id : this.terms.id.replace(/[^/]*$/, subject);
+    if (id !== this.terms.id) [this.terms, this.#stock] = [{ ...this.terms, id }, []];
     this.#setClock(date);
   }
 
@@ -190,18 +199,26 @@ function bitsOf(/** @type {number} */ hashes, /** @type {number} */ maxCount) {
  * Return the terms that a 402 states, or null if its realm cannot be read.
  *
  * @param {Challenge} challenge
- * @param {string | null} wwwAuthenticate  the header
+ * @param {Headers} headers
  * @param {string} key
  * @returns {Terms | null}
  */
-export function termsOf({ algorithm, cost, count, bits }, wwwAuthenticate, key) {
-  const realm = /(?:^|[\s,])PoW\s+realm="((?:[^"\\]|\\.)*)"/i.exec(wwwAuthenticate ?? "")?.[1].replace(/\\(.)/g, "$1");
+export function termsOf({ algorithm, cost, count, bits }, headers, key) {
+  const wwwAuthenticate = headers.get("WWW-Authenticate") ?? "";
+  const realm = /(?:^|[\s,])PoW\s+realm="((?:[^"\\]|\\.)*)"/i.exec(wwwAuthenticate)?.[1].replace(/\\(.)/g, "$1");
   const bytes = digest("hashcash-sha256", new TextEncoder().encode(key)).subarray(0, 8);
-  const id = `${realm}/${[...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+  const hash = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  const id = `${realm}/${subjectOf(headers) ?? hash}`;
   if (realm === undefined || !isResource(id)) return null;
   // Where a digest is expensive, a server reads no more stamps than its challenges have.
   const maxStamps = cost === null ? MAX_STAMPS : 2 ** (32 - Math.clz32(count)) - 1;
   return { id, algorithm, cost, maxStamps, bits };
+}
+
+/** Return the name that prepaid stamps have to bear, as a response announces it; null where they name the key. */
+export function subjectOf(/** @type {Headers} */ headers) {
+  const subject = headers.get("PoW-Subject") ?? "";
+  return /^[\w-]{1,64}$/.test(subject) ? subject : null;
 }
 
 /** The endpoints of all requests of the page, in the order of their last use. */

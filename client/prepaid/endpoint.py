@@ -73,7 +73,8 @@ class Endpoint:
 
     def after_challenge(self, terms: PrepaidTerms, reply: Reply) -> Endpoint:
         """Return the endpoint after a 402 with these terms."""
-        if self.terms.accepts_stamps_of(terms):
+        same = self.terms.accepts_stamps_of(terms)
+        if same:
             # A rest may have fewer stamps than the server reads, and smaller ones than its other challenges.
             most = max(terms.max_stamps, self.terms.max_stamps)
             bits = self.terms.bits if reply.problem == "more-required" else terms.bits
@@ -82,14 +83,16 @@ class Endpoint:
             endpoint = replace(self, terms=terms, stock=(), refuses_stamps=False)
         if reply.was_prepaid and reply.problem not in ("more-required", "challenge-spent"):
             # The server would refuse the stock as well: it has the same resource, and its dates are of the same clock.
-            # Without a Date, a clock that differs cannot be corrected.
-            refuses = reply.problem != "challenge-expired" or reply.date is None
+            # Without a Date, a clock that differs cannot be corrected. Stamps of new terms have not been tried.
+            refuses = same and (reply.problem != "challenge-expired" or reply.date is None)
             endpoint = replace(endpoint, stock=(), refuses_stamps=refuses)
         return endpoint._with_clock_of(reply)
 
     def after_answer(self, next_hashes: int, reply: Reply) -> Endpoint:
-        """Return the endpoint after an answer that announced a price."""
-        return replace(self, next_hashes=next_hashes)._with_clock_of(reply)
+        """Return the endpoint after an answer that announced a price, and may have announced another subject."""
+        terms = self.terms if reply.subject is None else self.terms.for_subject(reply.subject)
+        stock = self.stock if terms == self.terms else ()
+        return replace(self, next_hashes=next_hashes, terms=terms, stock=stock)._with_clock_of(reply)
 
     def _with_clock_of(self, reply: Reply) -> Endpoint:
         date = reply.date

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from calpow.puzzle.algorithms import ScryptCost
 from calpow.puzzle.errors import PuzzleError
-from calpow.puzzle.prepaid import prepaid_resource
+from calpow.puzzle.prepaid import prepaid_resource, subject_resource
 from calpow.puzzle.puzzle import FEWEST_STAMPS, LEAST_STAMPS, MAX_BITS, Puzzle
 
 
@@ -28,11 +28,20 @@ class PrepaidTerms:
     bits: int = 1
 
     @classmethod
-    def of_challenge(cls, realm: str, key: str, puzzle: Puzzle) -> PrepaidTerms:
-        """Return the terms of a server that has sent a challenge with this realm and puzzle."""
+    def of_challenge(cls, realm: str, key: str, puzzle: Puzzle, subject: str | None = None) -> PrepaidTerms:
+        """Return the terms of a server that has sent a challenge with this realm and puzzle.
+
+        Stamps name the `subject` that the server has announced, or else the key.
+        """
         # Where a digest is expensive, a server reads no more stamps than its puzzles have: in [least, 2 least).
         max_stamps = 2 * LEAST_STAMPS - 1 if puzzle.cost is None else (1 << puzzle.count.bit_length()) - 1
-        return cls(prepaid_resource(realm, key), puzzle.algorithm, puzzle.cost, max_stamps, puzzle.bits)
+        resource = prepaid_resource(realm, key) if subject is None else subject_resource(realm, subject)
+        return cls(resource, puzzle.algorithm, puzzle.cost, max_stamps, puzzle.bits)
+
+    def for_subject(self, subject: str) -> PrepaidTerms:
+        """Return the terms for another subject of the same realm."""
+        realm, _, _ = self.resource.rpartition("/")
+        return replace(self, resource=subject_resource(realm, subject))
 
     def accepts_stamps_of(self, other: PrepaidTerms) -> bool:
         """Return whether stamps that were minted for the other terms are good for these."""

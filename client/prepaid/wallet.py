@@ -96,7 +96,7 @@ class Wallet:
         """Remember the terms for prepaid stamps that a 402 states."""
         if reply.realm is None:
             return
-        terms = PrepaidTerms.of_challenge(reply.realm, self._key, challenge.puzzle)
+        terms = PrepaidTerms.of_challenge(reply.realm, self._key, challenge.puzzle, reply.subject)
         with self._lock.get():
             endpoint = self._endpoints.get(_name(url)) or Endpoint(terms)
             self._store(url, endpoint.after_challenge(terms, reply))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from calpow.client.caller import Caller
 from calpow.client.errors import ChallengeExpired, HeadersDropped
 from calpow.client.prepaid.wallet import Wallet
 from calpow.client.protocol.budget import Budget
@@ -78,10 +79,10 @@ class Exchange:
     Its methods are generators in the manner of httpx's `auth_flow`: they yield what the HTTP library's adapter has to
     do next, and are sent the result. They end when the last reply is the one that the caller gets.
 
-    key: the API key, if there is one.
+    caller: whom the request is of.
     """
 
-    key: str | None = field(repr=False)
+    caller: Caller = field(repr=False)
     url: str
     wallet: Wallet
     budget: Budget
@@ -119,8 +120,8 @@ class Exchange:
         return replace(self, budget=copy.copy(self.budget))
 
     def _headers(self, solution: str | None) -> Mapping[str, str]:
-        headers = {KEY_HEADER: self.key, SOLUTION_HEADER: solution}
-        return {name: value for name, value in headers.items() if value is not None}
+        paid = {} if solution is None else {SOLUTION_HEADER: solution}
+        return {**self.caller.headers(), **paid}
 
     def _prepay(self) -> Generator[Solve, FoundStamps, str | None]:
         """Return the solution to send with the first request, if its price is known."""
@@ -147,8 +148,12 @@ class Exchange:
 
     def _challenge_to_solve(self, reply: Reply) -> Challenge | None:
         """Return the challenge of a reply, after counting it as a refusal if the request bore a solution."""
-        if reply.status == 401 and reply.problem == "identity-missing" and self.key is not None:
-            raise HeadersDropped(f"the API key did not arrive: something on the way drops the header {KEY_HEADER}")
+        header = self.caller.header
+        if reply.status == 401 and reply.problem == "identity-missing" and header is not None:
+            what = "the API key" if header == KEY_HEADER else "the token"
+            raise HeadersDropped(
+                f"{what} did not arrive: something on the way drops the header {header}, or the server takes none"
+            )
         challenge = reply.challenge
         if challenge is None:
             if reply.status == 402 and reply.problem is not None:

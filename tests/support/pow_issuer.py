@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from calpow.puzzle.errors import PuzzleError
-from calpow.puzzle.prepaid import prepaid_resource, read_prepaid
+from calpow.puzzle.prepaid import prepaid_resource, read_prepaid, subject_resource
 from calpow.puzzle.profiles import PuzzleKind
 from calpow.puzzle.puzzle import Puzzle, puzzle_size
 from calpow.puzzle.stamp import leading_zero_bits
@@ -49,6 +49,7 @@ class Issuer:
     ahead: seconds by which its clock is ahead of the true one.
     padding: by how many characters the claims of a challenge are longer than they need be.
     identity: what prepaid stamps have to be minted for; None for the API key.
+    subject: the subject that they have to name instead; None for none.
     spends: whether prepaid stamps are taken for spent.
     passes: how many answers were computed or repeated.
     unsolved: ids of the challenges that were issued and not paid with.
@@ -60,6 +61,7 @@ class Issuer:
     ahead: float = 0.0
     padding: int = 0
     identity: str | None = None
+    subject: str | None = None
     spends: bool = False
     passes: int = 0
     unsolved: set[str] = field(default_factory=set)
@@ -153,6 +155,8 @@ class Issuer:
 
     def _present_stamps(self, solution: Prepaid, key: str) -> PresentedWork:
         resource = prepaid_resource(REALM, key if self.identity is None else self.identity)
+        if self.subject is not None:
+            resource = subject_resource(REALM, self.subject)
         stamps = read_prepaid(solution.stamps, PuzzleKind("hashcash-sha1"), resource)
         if not stamps.is_fresh(self.now()):
             raise Refused("challenge-expired", "a prepaid stamp is good for 10 minutes: mint new ones")

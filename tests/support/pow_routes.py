@@ -3,9 +3,9 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from calpow.puzzle.wire import MAX_TOKEN_LENGTH, NEXT_HEADER, PROBLEM_TYPE, Challenge, www_authenticate
+from calpow.puzzle.wire import MAX_TOKEN_LENGTH, NEXT_HEADER, PROBLEM_TYPE, SUBJECT_HEADER, Challenge, www_authenticate
 from tests.support.pow_issuer import REALM, Refused
 from tests.support.pow_state import PowServer, ReceivedRequest
 
@@ -220,6 +220,20 @@ def fault(server: PowServer, request: ReceivedRequest) -> Response:
     """TorchServe's own 404."""
     text = b'{"code": 404, "type": "ModelNotFoundException", "message": "Model not found:\\n echo\\u001b"}'
     return Response(404, text, {"Content-Type": "application/json"})
+
+
+@route
+def named(server: PowServer, request: ReceivedRequest) -> Response:
+    """As priced, for accounts without a key: every response announces the `subject`."""
+    response = priced(server, request)
+    return replace(response, headers={**response.headers, SUBJECT_HEADER: server.subject or ""})
+
+
+@route
+def rename(server: PowServer, request: ReceivedRequest) -> Response:
+    """Changes the `subject` to the request's body."""
+    server.subject = request.body.decode()
+    return Response(200, b"")
 
 
 @route

@@ -64,6 +64,31 @@ def test_an_empty_variable_is_no_key(server: PowServer, payload: str, monkeypatc
     assert "x-api-key" not in server.requests[0].headers
 
 
+def test_a_token_is_read_from_its_file_before_each_sending(
+    server: PowServer, payload: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("e30.e30.one\n")
+    assert main(["predict", f"{server.url}/paid", payload, "--token-file", str(token)]) == 0
+    token.write_text("e30.e30.two")
+    monkeypatch.setenv("CALPOW_TOKEN_FILE", str(token))
+    assert main(["predict", f"{server.url}/free", payload]) == 0
+    assert [request.headers["pow-identity"] for request in server.requests] == [
+        *("e30.e30.one", "e30.e30.one", "e30.e30.two")
+    ]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff", b"two words\nof a file"])
+def test_a_file_without_a_token_is_refused_in_one_line(
+    server: PowServer, payload: str, tmp_path: Path, content: bytes | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if content is not None:
+        (tmp_path / "token").write_bytes(content)
+    assert main(["predict", f"{server.url}/free", payload, "--token-file", str(tmp_path / "token")]) == 2
+    assert "token" in error_line(capsys.readouterr().err)
+    assert server.requests == []
+
+
 def test_standard_input_is_sent(
     server: PowServer, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:

@@ -77,6 +77,58 @@ def test_without_workers_the_next_request_mints_its_own_stamps(server: PowServer
     assert kinds(server)[2:] == ["prepaid"] * 3
 
 
+TOKENS = """
+    let made = 0;
+    const token = async () => `e30.${made++}.sig`;
+    const outcomes = [];
+    for (let number = 0; number < 4; number++) {
+      const answer = await powFetch(url, { method: "POST", body: String(number), token });
+      outcomes.push(await answer.text());
+      await pause(100);
+    }
+    return outcomes;
+"""
+
+
+def test_a_fresh_token_goes_with_each_sending_and_stamps_name_the_subject_that_the_server_announces(
+    server: PowServer,
+) -> None:
+    server.subject = "Nq0x5cUWkkyQb0hXx1mHqg"
+    assert run_in_node(TOKENS, url=f"{server.url}/named") == ["0", "1", "2", "3"]
+    assert kinds(server) == ["none", "token", "prepaid", "prepaid", "prepaid"]
+    assert [request.headers["pow-identity"] for request in server.requests] == [f"e30.{n}.sig" for n in range(5)]
+    assert {Stamp.parse(stamps[1]).resource for stamps in solutions(server)[2:]} == {f"echo@9f2c41/{server.subject}"}
+    assert not any(request.key for request in server.requests)
+
+
+def test_a_subject_that_changes_costs_one_challenge(server: PowServer) -> None:
+    changing = """
+        const outcomes = [];
+        for (let number = 0; number < 5; number++) {
+          if (number === 2) await fetch(rename, { method: "POST", body: "another" });
+          const answer = await powFetch(url, { method: "POST", body: String(number), token: "e30.e30.sig" });
+          outcomes.push(answer.status);
+        }
+        return outcomes;
+    """
+    server.subject = "first"
+    assert run_in_node(changing, url=f"{server.url}/named", rename=f"{server.url}/rename") == [200] * 5
+    sent = [kind for kind, request in zip(kinds(server), server.requests, strict=True) if request.path == "/named"]
+    assert sent == ["none", "token", "prepaid", "prepaid", "token", "prepaid", "prepaid"]
+
+
+def test_a_key_and_a_token_together_and_a_token_that_cannot_be_sent_are_refused(server: PowServer) -> None:
+    both = """
+        const names = [];
+        for (const options of [{ key: "k", token: "t" }, { token: "a\\nb" }, { token: () => "" }]) {
+          await powFetch(url, { method: "POST", body: "0", ...options }).catch(({ name }) => names.push(name));
+        }
+        return names;
+    """
+    assert run_in_node(both, url=f"{server.url}/named") == ["UnusableKey"] * 3
+    assert server.requests == []
+
+
 def test_stamps_have_the_size_of_the_server_s_own(server: PowServer) -> None:
     server.bits, server.count, server.price = 8, 4, 1024
     queries(server, 3, waiting=300)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calpow.client.auth import perform
+from calpow.client.caller import Caller
 from calpow.client.errors import ClientError, HeadersDropped, TimeLimitExceeded, WorkLimitExceeded
 from calpow.client.prepaid.wallet import Wallet
 from calpow.client.protocol.budget import MAX_WAITS, Budget, RequestLimits
@@ -51,7 +52,7 @@ class Conversation:
 
 def exchange(key: str | None = KEY, wallet: Wallet | None = None, **limits: float) -> Exchange:
     request_limits = RequestLimits(**limits)  # type: ignore[arg-type]
-    return Exchange(key, URL, wallet or Wallet(key, request_limits.max_hashes), Budget(request_limits))
+    return Exchange(Caller(key), URL, wallet or Wallet(key, request_limits.max_hashes), Budget(request_limits))
 
 
 def first_action(reply: Reply) -> Solve | Wait | Send | None:
