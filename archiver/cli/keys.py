@@ -1,12 +1,14 @@
 """`calpow keys`: add API keys, list them and revoke them."""
 
 import sys
+import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 
 import click
 
+from calpow.archiver.cli.option_types import Duration
 from calpow.handler.ledger.ledger import Key
 from calpow.handler.ledger.uri import DEFAULT_URI, URI_VARIABLE, open_ledger, without_password
 
@@ -15,7 +17,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 _EPILOG = """\b
 Example:
   export CALPOW_LEDGER=sqlite:///ledger.db
-  calpow keys add alice
+  calpow keys add alice --expires 30d
   calpow keys list
 """
 _REVOKE_EPILOG = """\b
@@ -46,13 +48,19 @@ def keys() -> None:
 
 @keys.command(epilog=_EPILOG)
 @click.argument("account", metavar="ACCOUNT")
+@click.option(
+    "--expires",
+    type=Duration(),
+    metavar="TIME",
+    help="Refuse the key after this time from now on: 90m, 12h, 30d or 52w (default: never).",
+)
 @ledger_option
-def add(account: str, ledger: str) -> None:
+def add(account: str, expires: float | None, ledger: str) -> None:
     """Make a key for an account and print it, this once.
 
     ACCOUNT is charged for what the key is used for; several keys may share an account.
     """
-    key = open_ledger(ledger).add_key(account)
+    key = open_ledger(ledger).add_key(account, None if expires is None else time.time() + expires)
     print("Only a hash of this key is kept: it cannot be shown again.", file=sys.stderr)
     print(key)
 
@@ -60,7 +68,7 @@ def add(account: str, ledger: str) -> None:
 @keys.command("list", epilog=_EPILOG)
 @ledger_option
 def list_keys(ledger: str) -> None:
-    """List all keys: id, time of creation, valid or revoked, account."""
+    """List all keys: id, time of creation, valid, expired or revoked, account."""
     all_keys = open_ledger(ledger).keys()
     if not all_keys:
         print(f"No keys in {without_password(ledger)}: `calpow keys add ACCOUNT` makes one.", file=sys.stderr)
@@ -78,7 +86,12 @@ def revoke(key_id: str, ledger: str) -> None:
 
 
 def _line(key: Key) -> str:
-    state = "valid" if key.revoked is None else f"revoked {_time(key.revoked)}"
+    if key.revoked is not None:
+        state = f"revoked {_time(key.revoked)}"
+    elif key.expires is None:
+        state = "valid"
+    else:
+        state = f"{'valid until' if key.expires > time.time() else 'expired'} {_time(key.expires)}"
     return f"{key.id}  {_time(key.created)}  {state}  {key.account}"
 
 

@@ -143,7 +143,8 @@ def backup(file: Path, ledger: str) -> None:
     "--revoked",
     type=click.FloatRange(min=0),
     metavar="DAYS",
-    help="Also forget accounts all of whose keys were revoked so many days ago or earlier, whatever they have done.",
+    help="Also forget accounts all of whose keys were revoked or expired so many days ago or earlier, whatever they"
+    " have done.",
 )
 @click.option(
     "--unchanged-since",

@@ -1,8 +1,10 @@
 """Options that several commands share, and types of options."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import click
@@ -48,3 +50,18 @@ class NumberRange(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{value} is not a number.", param, ctx)
         return number
+
+
+class Duration(click.types.StringParamType):
+    """A time in minutes, hours, days or weeks, such as 30d, converted to seconds."""
+
+    name = "duration"
+    _SECONDS = MappingProxyType({"m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0})
+    _FORM = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)([mhdw])", re.ASCII)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the seconds, more than 0."""
+        match = self._FORM.fullmatch(str(value))
+        if match is None or not float(match[1]):
+            self.fail(f"{value!r} is no time such as 90m, 12h, 30d or 52w.", param, ctx)
+        return float(match[1]) * self._SECONDS[match[2]]

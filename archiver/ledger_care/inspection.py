@@ -69,6 +69,8 @@ def key_faults(record: KeyRecord) -> Iterator[str]:
         yield "a key was created in the future"
     if record.revoked is not None and record.revoked < record.created:
         yield "a key was revoked before it was created"
+    if record.expires is not None and not record.expires > record.created:
+        yield "a key expired before it was created"
 
 
 def rule_faults(rule: str) -> Iterator[str]:

@@ -52,10 +52,13 @@ def drop_expired(path: Path) -> int:
 
 
 def without_keys(ledger: Ledger, days: float) -> Iterator[Prunable]:
-    """Yield accounts all of whose keys were revoked so many days ago or earlier. Accounts without any key stay."""
+    """Yield accounts all of whose keys were revoked or expired so many days ago or earlier.
+
+    Accounts without any key stay.
+    """
     limit = time.time() - days * DAY_SECONDS
     keys = ledger.keys()
-    staying = {key.account for key in keys if key.revoked is None or key.revoked > limit}
+    staying = {key.account for key in keys if key.ends is None or key.ends > limit}
     ended = sorted({key.account for key in keys} - staying)
     for model in ledger.models():
         for name in track(ended, f"accounts of {model} without a key", "account"):

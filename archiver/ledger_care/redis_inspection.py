@@ -2,6 +2,7 @@
 
 import re
 import struct
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -17,6 +18,7 @@ from calpow.archiver.ledger_care.inspection import (
 )
 from calpow.archiver.progress import track
 from calpow.handler.errors import LedgerUnavailable
+from calpow.handler.ledger.ledger import KeyRecord
 from calpow.handler.ledger.redis_client import NO_EVICTION, RedisClient
 from calpow.handler.ledger.redis_ledger import RedisLedger
 
@@ -53,7 +55,7 @@ def inspect_redis(uri: str) -> Inspection:
         inspection.find(f"{kinds['account'] - accounts:,} accounts are in no list, or came meanwhile: verify again")
     inspection.counts |= {
         "keys": kinds["key"],
-        "valid keys": sum(record.revoked is None for record in records),
+        "valid keys": sum(record.revoked is None and not _has_expired(record) for record in records),
         "rules": kinds["rule"],
         "accounts": accounts,
         "samples": samples,
@@ -62,6 +64,10 @@ def inspect_redis(uri: str) -> Inspection:
         "signing secrets": len(secrets),
     }
     return inspection
+
+
+def _has_expired(record: KeyRecord) -> bool:
+    return record.expires is not None and record.expires <= time.time()
 
 
 def _server_faults(client: RedisClient) -> Iterator[str]:

@@ -28,7 +28,7 @@ _PATIENCE_SECONDS = 5.0
 _MOST_PROBLEMS = 20
 _NUMBER = struct.Struct("<q")
 
-_KEYS = "SELECT id, digest, account, created, revoked FROM keys"
+_KEYS = "SELECT id, digest, account, created, revoked, expires FROM keys"
 _ACCOUNTS = """SELECT model, account, cost_micro, queries, wealth, digests, sketches, new_digests, new_sketches, version
     FROM accounts LEFT JOIN old_samples USING (model, account) ORDER BY model, account"""
 _FAULTY_ROWS = {
@@ -43,7 +43,7 @@ _FAULTY_ROWS = {
 }
 _COUNTS = {
     "keys": "SELECT count(*) FROM keys",
-    "valid keys": "SELECT count(*) FROM keys WHERE revoked IS NULL",
+    "valid keys": "SELECT count(*) FROM keys WHERE revoked IS NULL AND (expires IS NULL OR expires > :now)",
     "rules": "SELECT count(*) FROM rules",
     "accounts": "SELECT count(*) FROM accounts WHERE version > 0",
     "samples": "SELECT coalesce(sum(queries), 0) FROM accounts",

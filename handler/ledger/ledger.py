@@ -236,12 +236,19 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """An API key as the ledger lists it, without its text. Times are in seconds since the epoch."""
+    """An API key as the ledger lists it, without its text. Times are in seconds since the epoch, None for never."""
 
     id: str
     account: str
     created: float
     revoked: float | None
+    expires: float | None = None
+
+    @property
+    def ends(self) -> float | None:
+        """The time from which on the key is refused; None for one that is good until it is revoked."""
+        times = [time for time in (self.revoked, self.expires) if time is not None]
+        return min(times) if times else None
 
 
 class KeyRecord(NamedTuple):
@@ -252,6 +259,7 @@ class KeyRecord(NamedTuple):
     account: str
     created: float
     revoked: float | None
+    expires: float | None = None
 
 
 class Ledger(Protocol):
@@ -282,14 +290,14 @@ class Ledger(Protocol):
     def secrets(self) -> tuple[Secret, ...]:
         """Return the signing secrets, oldest first. The first one, 32 random bytes, is created with the ledger."""
 
-    def add_key(self, account: str) -> str:
-        """Create a key for an account and return it in clear. The ledger keeps only its SHA-256.
+    def add_key(self, account: str, expires: float | None = None) -> str:
+        """Create a key for an account, good until it expires, and return it in clear.
 
-        Raises LedgerError when `account` is not a valid name.
+        The ledger keeps only its SHA-256. Raises LedgerError when `account` is not a valid name.
         """
 
     def keys(self) -> tuple[Key, ...]:
-        """Return all keys, including revoked ones, oldest first."""
+        """Return all keys, including revoked and expired ones, oldest first."""
 
     def revoke_key(self, key_id: str) -> None:
         """Revoke a key. Revoking it again changes nothing. Raises LedgerError when there is no such key."""
@@ -307,7 +315,7 @@ class Ledger(Protocol):
         """
 
     def account_of(self, key: str) -> str | None:
-        """Return the account that a key belongs to, or None when the key is unknown or revoked."""
+        """Return the account that a key belongs to, or None when the key is unknown, revoked or expired."""
 
     def holders(self, model: str, presented: Sequence[tuple[Identity, Sequence[str]]]) -> list[KeyHolder | None]:
         """Return the account of each identity, given with the ids of its request; None as for `account_of`."""

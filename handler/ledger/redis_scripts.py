@@ -170,9 +170,13 @@ ADD_KEY = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 redis.call('HSET', KEYS[1], 'digest', ARGV[1], 'account', ARGV[2], 'created', ARGV[3])
 if ARGV[4] ~= '' then redis.call('HSET', KEYS[1], 'revoked', ARGV[4]) end
+if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'expires', ARGV[5]) end
 return 1
 """
-"""KEYS: the key's record. ARGV: digest, account, time of creation and of revocation, if any. 0 where it is there."""
+"""KEYS: the key's record. ARGV: digest, account, times of creation, revocation and expiry, the latter two if any.
+
+Returns 0 where it is there.
+"""
 
 REVOKE_KEY = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end

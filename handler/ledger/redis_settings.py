@@ -40,11 +40,11 @@ class RedisSettings:
         self._keep(Script(redis_scripts.ROTATE, [self._key("secrets")], [_packed_secret(secret)]).command)
         return secret
 
-    def add_key(self, account: str) -> str:
+    def add_key(self, account: str, expires: float | None = None) -> str:
         """Create a key and return it in clear."""
         check_account(account)
         key = ApiKey.generate()
-        while not self._is_added(KeyRecord(key.id, key.digest, account, time.time(), None)):
+        while not self._is_added(KeyRecord(key.id, key.digest, account, time.time(), None, expires)):
             key = ApiKey.generate()
         return key.text
 
@@ -60,7 +60,7 @@ class RedisSettings:
     def key_records(self) -> tuple[KeyRecord, ...]:
         """Return all keys with their digests, oldest first."""
         ids = self._members(self._key("keys"))
-        fields = ("digest", "account", "created", "revoked")
+        fields = ("digest", "account", "created", "revoked", "expires")
         records = []
         for start in range(0, len(ids), PAGE):
             page = ids[start : start + PAGE]
@@ -70,7 +70,10 @@ class RedisSettings:
 
     def keys(self) -> tuple[Key, ...]:
         """Return all keys, oldest first."""
-        return tuple(Key(record.id, record.account, record.created, record.revoked) for record in self.key_records())
+        return tuple(
+            Key(record.id, record.account, record.created, record.revoked, record.expires)
+            for record in self.key_records()
+        )
 
     def revoke_key(self, key_id: str) -> None:
         """Revoke a key."""
@@ -146,15 +149,17 @@ class RedisSettings:
         return self._keep(self._addition(record).command) == [1]
 
     def _addition(self, record: KeyRecord) -> Script:
-        revoked = "" if record.revoked is None else repr(record.revoked)
-        arguments: list[Value] = [record.digest, record.account, repr(record.created), revoked]
+        times = ["" if time is None else repr(time) for time in (record.revoked, record.expires)]
+        arguments: list[Value] = [record.digest, record.account, repr(record.created), *times]
         return Script(redis_scripts.ADD_KEY, [self._key("key", record.id)], arguments)
 
     def _accounts_of(self, keys: Sequence[str]) -> list[str | None]:
         presented = [ApiKey.read(key) for key in keys]
         ids = [key.id for key in presented if key is not None]
         found = iter(
-            self._redis.calls([("HMGET", self._key("key", name), "digest", "account", "revoked") for name in ids])
+            self._redis.calls(
+                [("HMGET", self._key("key", name), "digest", "account", "revoked", "expires") for name in ids]
+            )
         )
         return [None if key is None else _account_of(key, next(found)) for key in presented]
 
@@ -178,14 +183,17 @@ def _read_secret(text: bytes) -> Secret:
 
 
 def _read_key(name: str, row: Sequence[Any]) -> KeyRecord:
-    digest, account, created, revoked = row
-    return KeyRecord(name, digest, account.decode(), float(created), None if revoked is None else float(revoked))
+    digest, account, created, *times = row
+    revoked, expires = (None if time is None else float(time) for time in times)
+    return KeyRecord(name, digest, account.decode(), float(created), revoked, expires)
 
 
 def _account_of(key: ApiKey, record: Sequence[bytes | None]) -> str | None:
-    """Return the account of a key, from the record of its id; None where the record is of another key or revoked."""
-    digest, account, revoked = record
+    """Return the account of a key, from the record of its id; None where that is another's, revoked or expired."""
+    digest, account, revoked, expires = record
     if digest is None or account is None or not key.matches(digest) or revoked is not None:
+        return None
+    if expires is not None and float(expires) <= time.time():
         return None
     return account.decode()
 

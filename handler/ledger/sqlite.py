@@ -5,6 +5,7 @@ methods for keys write is on the disk as well; a power failure may lose the last
 """
 
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -44,7 +45,7 @@ from calpow.handler.ledger.sqlite_rows import (
     read_rule,
     unpacked,
 )
-from calpow.handler.ledger.sqlite_settings import SqliteSettings
+from calpow.handler.ledger.sqlite_settings import GOOD_KEY, SqliteSettings
 
 _MODELS = "SELECT DISTINCT model FROM accounts ORDER BY model"
 _SUMMARIES = """SELECT account, cost_micro, queries, wealth, owed, version FROM accounts
@@ -82,7 +83,7 @@ _HOLDER_FROM = """SELECT NULL, cost_micro, queries, wealth, digests, sketches, n
     UNION ALL
         SELECT uses.id, outcomes.solution, digest, settled, price, work, rest, credit, NULL, NULL, NULL, NULL, NULL
         FROM json_each(?) JOIN uses ON uses.id = value JOIN outcomes ON outcomes.solution = uses.solution"""
-_HOLDER_OF_KEY = _HOLDER_FROM.format("SELECT account, digest FROM keys WHERE id = ? AND revoked IS NULL")
+_HOLDER_OF_KEY = _HOLDER_FROM.format(GOOD_KEY)
 _HOLDER_BY_NAME = _HOLDER_FROM.format("SELECT ? AS account, NULL AS digest")
 # An id is spent once the solution that used it last has an outcome. Ids are written when they are used, and a
 # settlement adds the outcome alone.
@@ -117,11 +118,12 @@ class SqliteLedger(SqliteSettings):
 
     def holders(self, model: str, presented: Sequence[tuple[Identity, Sequence[str]]]) -> list[KeyHolder | None]:
         """Return the account of each identity, or None."""
+        now = time.time()
         keys = [None if identity.key is None else ApiKey.read(identity.key) for identity, _ in presented]
         selects = [
             (_HOLDER_BY_NAME, (identity.account, model, listed(tuple(ids))))
             if identity.key is None
-            else (_HOLDER_OF_KEY, ("" if key is None else key.id, model, listed(tuple(ids))))
+            else (_HOLDER_OF_KEY, ("" if key is None else key.id, now, model, listed(tuple(ids))))
             for key, (identity, ids) in zip(keys, presented, strict=True)
         ]
         found = self._file.queries(selects)

@@ -51,6 +51,7 @@ _OUTCOMES = """CREATE TABLE outcomes (
         price INTEGER NOT NULL, work INTEGER NOT NULL, rest INTEGER NOT NULL,
         credit BLOB NOT NULL, expires REAL NOT NULL
     ) WITHOUT ROWID"""
+_KEYS_EXPIRE = "ALTER TABLE keys ADD COLUMN expires REAL"
 _RULES = "CREATE TABLE rules (account TEXT PRIMARY KEY, rule TEXT NOT NULL) WITHOUT ROWID"
 _MODES = "CREATE TABLE modes (model TEXT PRIMARY KEY, mode TEXT NOT NULL) WITHOUT ROWID"
 _TABLES = (
@@ -59,6 +60,7 @@ _TABLES = (
     """CREATE TABLE keys (
         id TEXT PRIMARY KEY, digest BLOB NOT NULL, account TEXT NOT NULL, created REAL NOT NULL, revoked REAL
     ) WITHOUT ROWID""",
+    _KEYS_EXPIRE,  # as in an upgraded file, so that both have the same tables
     _RULES,
     _MODES,
     *_ACCOUNTS,
@@ -133,5 +135,16 @@ def _upgrade_from_4(connection: sqlite3.Connection) -> None:
         connection.execute(table)
 
 
-_UPGRADES = {1: _upgrade_from_1, 2: _upgrade_from_2, 3: _upgrade_from_3, 4: _upgrade_from_4}
-SCHEMA = Schema(APPLICATION_ID, 5, _create, _UPGRADES)
+def _upgrade_from_5(connection: sqlite3.Connection) -> None:
+    """Add the time when a key expires; those of before do not expire."""
+    connection.execute(_KEYS_EXPIRE)
+
+
+_UPGRADES = {
+    1: _upgrade_from_1,
+    2: _upgrade_from_2,
+    3: _upgrade_from_3,
+    4: _upgrade_from_4,
+    5: _upgrade_from_5,
+}
+SCHEMA = Schema(APPLICATION_ID, 6, _create, _UPGRADES)

@@ -13,14 +13,15 @@ from calpow.handler.ledger.ledger import Key, KeyRecord, Rule, Secret
 from calpow.handler.ledger.sqlite_file import SqliteFile
 from calpow.handler.ledger.sqlite_schema import SCHEMA
 
-_KEY_RECORDS = "SELECT id, digest, account, created, revoked FROM keys ORDER BY created, id"
-_RESTORE_KEY = "INSERT OR IGNORE INTO keys VALUES (?, ?, ?, ?, ?)"
+_KEY_RECORDS = "SELECT id, digest, account, created, revoked, expires FROM keys ORDER BY created, id"
+_RESTORE_KEY = "INSERT OR IGNORE INTO keys VALUES (?, ?, ?, ?, ?, ?)"
 _ADD_SECRET = "INSERT INTO secrets VALUES (?, ?)"  # noqa: S105  # a statement
 _DROP_OLD_SECRETS = """DELETE FROM secrets
     WHERE rowid NOT IN (SELECT rowid FROM secrets ORDER BY rowid DESC LIMIT 2)"""
-_FIND_KEY = "SELECT account, digest FROM keys WHERE id = ? AND revoked IS NULL"
-_LIST_KEYS = "SELECT id, account, created, revoked FROM keys ORDER BY created, id"
-_ADD_KEY = "INSERT INTO keys (id, digest, account, created) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
+GOOD_KEY = "SELECT account, digest FROM keys WHERE id = ? AND revoked IS NULL AND (expires IS NULL OR expires > ?)"
+_LIST_KEYS = "SELECT id, account, created, revoked, expires FROM keys ORDER BY created, id"
+_ADD_KEY = """INSERT INTO keys (id, digest, account, created, expires) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (id) DO NOTHING"""
 _REVOKE_KEY = "UPDATE keys SET revoked = coalesce(revoked, ?) WHERE id = ?"
 
 _RULES = "SELECT rule FROM rules WHERE account IN (?, ?)"
@@ -46,17 +47,19 @@ class SqliteSettings:
         """Return the signing secrets, oldest first."""
         return tuple(Secret(*row) for row in self._file.query("SELECT id, value FROM secrets ORDER BY rowid"))
 
-    def add_key(self, account: str) -> str:
+    def add_key(self, account: str, expires: float | None = None) -> str:
         """Create a key and return it in clear."""
         check_account(account)
         key = ApiKey.generate()
-        while not self._is_added(key, account):  # Of a million keys, one in 4,300 has the id of an earlier one.
+        while not self._is_added(
+            key, account, expires
+        ):  # Of a million keys, one in 4,300 has the id of an earlier one.
             key = ApiKey.generate()
         return key.text
 
-    def _is_added(self, key: ApiKey, account: str) -> bool:
+    def _is_added(self, key: ApiKey, account: str, expires: float | None) -> bool:
         """Add a key and return True; return False where another key has its id."""
-        row = (key.id, key.digest, account, time.time())
+        row = (key.id, key.digest, account, time.time(), expires)
         return self._file.write(lambda connection: connection.execute(_ADD_KEY, row), durable=True).rowcount == 1
 
     def keys(self) -> tuple[Key, ...]:
@@ -95,7 +98,7 @@ class SqliteSettings:
         presented = ApiKey.read(key)
         if presented is None:
             return None
-        for account, digest in self._file.query(_FIND_KEY, (presented.id,)):
+        for account, digest in self._file.query(GOOD_KEY, (presented.id, time.time())):
             if presented.matches(digest):
                 return str(account)
         return None

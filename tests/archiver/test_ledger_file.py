@@ -36,7 +36,7 @@ def other(tmp_path: Path) -> Ledger:
 
 
 def test_keys_rules_modes_and_accounts_are_taken_over(ledger: Ledger, other: Ledger, tmp_path: Path) -> None:
-    key, revoked = ledger.add_key("ada"), ledger.add_key("ada")
+    key, revoked = ledger.add_key("ada", 2e9), ledger.add_key("ada")
     ledger.revoke_key(revoked.split("_")[1])
     file = tmp_path / "export.jsonl"
     assert export_ledger(ledger, file) == Counts(2, 2)

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
+import grpc
 import pytest
 import requests
 
 from calpow.archiver.packaging import ArchiveOrder, build
 from calpow.archiver.server import Server, served
+from calpow.client import PowAuth
+from calpow.client.grpc import PowInterceptor
 from calpow.handler.ledger.ledger import Rule
 from calpow.handler.ledger.uri import open_ledger
 from calpow.puzzle.prepaid import subject_resource
@@ -19,6 +22,7 @@ from calpow.puzzle.profiles import DEFAULT_PROFILE, PROFILES
 from calpow.puzzle.solving.solver import solve
 from calpow.puzzle.wire import Challenge, find_realm, format_prepaid, format_solution
 from tests.support import grpc_wire
+from tests.support.grpc_stubs import generate
 from tests.support.guarded import TIMEOUT, Protected
 from tests.support.identity_provider import Provider
 
@@ -172,6 +176,24 @@ def test_stamps_that_name_the_announced_subject_buy_an_answer_in_one_round_trip(
     assert site.post(paid).status_code == 200
 
 
+def test_clients_with_tokens_pay_beforehand_by_http_and_by_grpc(
+    site: Site, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    numbers = iter(range(100))
+    auth = PowAuth(token=lambda: site.provider.token(sub="client", jti=str(next(numbers))))
+    answers = [
+        requests.post(site.server.url(CLOSED), data=f"0.{n},0,0,0", auth=auth, timeout=TIMEOUT) for n in range(1, 5)
+    ]
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert [len(answer.history) for answer in answers] == [1, 0, 0, 0]
+    stubs = generate(tmp_path_factory.mktemp("stubs"))
+    with grpc.insecure_channel(site.server.grpc) as channel:
+        paying = grpc.intercept_channel(channel, PowInterceptor(token=site.provider.token(sub="client")))
+        for number in range(5, 8):
+            stubs.stub(paying).Predictions(stubs.request(CLOSED, b"0.%d,0,0,0" % number), timeout=TIMEOUT)
+    assert site.queries("jwt:client") == 7
+
+
 def test_everybody_shares_one_account_where_the_owner_allows_it(site: Site) -> None:
     assert site.pay({}, OPEN).status_code == 200
     assert site.pay({"PoW-Account": "ada", "PoW-Proxy-Secret": SECRET}, OPEN, b"0.2,0.2,0.2,0.2").status_code == 200
@@ -238,6 +260,18 @@ def test_a_revoked_key_is_refused_by_every_worker_with_the_next_request(site: Si
     assert {site.post({"X-Api-Key": key}).status_code for _ in range(8)} == {402}
     ledger.revoke_key(key.split("_")[1])
     assert {site.post({"X-Api-Key": key}).status_code for _ in range(8)} == {401}
+
+
+def test_a_key_that_expires_is_refused_by_every_worker_from_then_on(site: Site) -> None:
+    expires = time.time() + 2.0
+    key = open_ledger(site.uri).add_key("passing", expires)
+    seen: list[tuple[float, float, int]] = []
+    while not seen or seen[-1][0] < expires + 1.0:
+        sent = time.time()
+        status = site.post({"X-Api-Key": key}).status_code
+        seen.append((sent, time.time(), status))
+    assert {status for _, ended, status in seen if ended < expires} == {402}
+    assert {status for sent, _, status in seen if sent > expires} == {401}
 
 
 def test_neither_tokens_nor_secrets_are_logged(site: Site) -> None:

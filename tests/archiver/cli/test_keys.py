@@ -2,6 +2,7 @@
 
 import re
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,24 @@ def test_the_list_shows_ids_and_accounts_and_no_key(uri: str) -> None:
     time = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
     assert re.fullmatch(rf"[0-9a-f]+  {time}  valid  ada\n[0-9a-f]+  {time}  valid  bob the builder\n", listed)
     assert all(key.split("_")[1] in listed and key.strip().split("_")[2] not in listed for key in added)
+
+
+def test_a_key_expires_after_the_time_that_is_given_and_the_list_shows_when(uri: str) -> None:
+    for words, seconds in (("30d", 30 * 86_400), ("90m", 5400), ("1.5h", 5400), ("2w", 14 * 86_400)):
+        run("add", words, "--expires", words, "--ledger", uri)
+        key = next(key for key in open_ledger(uri).key_records() if key.account == words)
+        assert key.expires == pytest.approx(key.created + seconds, abs=5)
+    past = open_ledger(uri).add_key("late", time.time() - 1)
+    assert open_ledger(uri).account_of(past) is None
+    listed = run("list", "--ledger", uri).stdout.splitlines()
+    states = [line.split("  ")[2].rpartition(" ")[0] for line in listed]
+    assert states == ["valid until"] * 4 + ["expired"]
+
+
+@pytest.mark.parametrize("time", ["", "30", "d", "0d", "-1d", "30 d", "30D", "1e3d", "1y", "2026-12-31", "nan"])
+def test_a_time_that_is_none_is_refused(uri: str, time: str) -> None:
+    result = run("add", "ada", "--expires", time, "--ledger", uri, exit_code=2)
+    assert "30d" in result.output
 
 
 def test_a_revoked_key_is_refused_and_shown_as_such(uri: str) -> None:

@@ -72,7 +72,7 @@ def test_accounts_whose_keys_were_all_revoked_long_ago_are_forgotten(uri: str) -
     ledger = open_ledger(uri)
     for account in ("ada", "bob", "eve", "token"):
         settle(ledger, account=account)
-    revoked(ledger, "ada")
+    ledger.add_key("ada", time.time() - 60)
     revoked(ledger, "bob")
     ledger.add_key("bob")  # has another key
     revoked(ledger, "eve")

@@ -1,6 +1,7 @@
 """API keys lead to their accounts until they are revoked; deployment and secrets are made once."""
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,6 +88,23 @@ def test_a_revoked_key_is_refused_at_once_everywhere(uri: str, ledger: Ledger) -
     assert worker.account_of(kept) == "ada"
 
 
+def test_a_key_that_expires_is_refused_from_then_on_everywhere(
+    uri: str, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, now = open_ledger(uri), time.time()
+    key, lasting = ledger.add_key("ada", now + 60), ledger.add_key("ada")
+    for moment, account in ((now, "ada"), (now + 59.9, "ada"), (now + 60.1, None), (now + 1e9, None)):
+        monkeypatch.setattr(time, "time", lambda moment=moment: moment)
+        assert worker.account_of(key) == account
+        (holder,) = worker.holders(MODEL, [(Identity(key), [])])
+        assert (None if holder is None else holder.name) == account
+        assert worker.account_of(lasting) == "ada"
+    first, second = ledger.keys()
+    assert (first.expires, first.ends, second.expires, second.ends) == (now + 60, now + 60, None, None)
+    ledger.revoke_key(key.split("_")[1])
+    assert ledger.keys()[0].ends == now + 60
+
+
 def test_the_time_of_the_first_revocation_stays(ledger: Ledger) -> None:
     key_id = ledger.add_key("ada").split("_")[1]
     ledger.revoke_key(key_id)
@@ -111,10 +129,10 @@ def test_an_account_needs_a_name_that_can_be_written_down(ledger: Ledger, name: 
 
 
 def test_another_ledger_takes_over_keys_which_then_work_there(ledger: Ledger, tmp_path: Path) -> None:
-    key, revoked = ledger.add_key("ada"), ledger.add_key("bob")
+    key, revoked = ledger.add_key("ada", 2e9), ledger.add_key("bob")
     ledger.revoke_key(revoked.split("_")[1])
     records = ledger.key_records()
-    assert [record.account for record in records] == ["ada", "bob"]
+    assert [(record.account, record.expires) for record in records] == [("ada", 2e9), ("bob", None)]
     other = open_ledger(f"sqlite:///{tmp_path}/other.db")
     for _ in range(2):
         other.restore_keys(records)

@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import struct
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from calpow.handler.ledger.api_key import ApiKey
 from calpow.handler.ledger.history import History
 from calpow.handler.ledger.ledger import Account, Admission, Identity, Key, KeyHolder, Standing
 from calpow.handler.ledger.sqlite_file import Schema, SqliteFile
+from calpow.handler.ledger.sqlite_freeze import freeze, thaw
 from calpow.handler.ledger.sqlite_schema import APPLICATION_ID, SCHEMA
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledgers import (
@@ -54,6 +56,15 @@ CREATE INDEX stamps_spent ON stamps (spent);
 CREATE INDEX challenges_open ON challenges (model, account, digest, expires) WHERE state = 0;
 CREATE INDEX challenges_held ON challenges (holder) WHERE state = 1;
 CREATE INDEX challenges_expires ON challenges (expires);
+"""
+# The table that was another one until version 5, word for word.
+KEYS_5 = """
+ALTER TABLE keys RENAME TO new_keys;
+CREATE TABLE keys (
+        id TEXT PRIMARY KEY, digest BLOB NOT NULL, account TEXT NOT NULL, created REAL NOT NULL, revoked REAL
+    ) WITHOUT ROWID;
+INSERT INTO keys SELECT id, digest, account, created, revoked FROM new_keys;
+DROP TABLE new_keys;
 """
 SECRET = bytes(range(32))
 KEPT, REVOKED = ApiKey.generate(), ApiKey.generate()
@@ -251,7 +262,7 @@ def path_2(tmp_path: Path) -> Path:
     ledger.deployment()
     spend(ledger, use("spent"))
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(VERSION_2)
+        connection.executescript(VERSION_2 + KEYS_5)
         outcome = ("spent", "d", NOW, 8, 8, 0, NOW + 900)
         connection.execute("INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)", outcome)
         connection.execute("INSERT INTO accounts VALUES (?, 'ada', 5, 9, 7, -3, 4, 11, ?)", (MODEL, NOW))
@@ -307,7 +318,7 @@ def test_of_version_3_everything_is_kept(tmp_path: Path) -> None:
     key, outcome = ledger.add_key("ada"), spend(ledger, use("spent"))
     wealth, digests, sketches = struct.pack("<2q", 3, -(2**40)), b"d" * 16, b"s" * 32
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(VERSION_3)
+        connection.executescript(VERSION_3 + KEYS_5)
         row = (MODEL, "ada", 5, 7, -3, 4, 10, NOW, wealth, digests, sketches)
         connection.execute(f"INSERT INTO accounts VALUES ({', '.join('?' * len(row))})", row)
         connection.execute("PRAGMA user_version = 3")
@@ -323,13 +334,34 @@ def test_of_version_3_everything_is_kept(tmp_path: Path) -> None:
     assert schema(path) == schema(tmp_path / "new.db")
 
 
+def test_keys_of_version_5_stay_good_and_do_not_expire_and_a_frozen_file_stays_frozen(tmp_path: Path) -> None:
+    path = tmp_path / "fifth.db"
+    ledger = open_ledger(f"sqlite:///{path}")
+    key = ledger.add_key("ada")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(KEYS_5)
+        connection.execute("PRAGMA user_version = 5")
+        connection.commit()
+    fifth = SqliteFile(path, replace(SCHEMA, version=5, upgrades={}))
+    freeze(fifth, "moved")
+    upgraded = open_ledger(f"sqlite:///{path}")
+    assert upgraded.account_of(key) == "ada"
+    assert upgraded.keys()[0].expires is None
+    with pytest.raises(LedgerUnavailable, match="moved"):
+        upgraded.add_key("bob")
+    assert thaw(SqliteFile(path, SCHEMA))
+    upgraded.add_key("bob", NOW)
+    open_ledger(f"sqlite:///{tmp_path}/new.db").deployment()
+    assert schema(path) == schema(tmp_path / "new.db")
+
+
 def test_of_version_4_everything_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "fourth.db"
     ledger = open_ledger(f"sqlite:///{path}")
     key, outcome = ledger.add_key("ada"), spend(ledger, use("spent"))
     state = ledger.account(MODEL, "ada")
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript("DROP TABLE rules; DROP TABLE modes")
+        connection.executescript(f"DROP TABLE rules; DROP TABLE modes; {KEYS_5}")
         connection.execute("PRAGMA user_version = 4")
         connection.commit()
     for _ in range(2):
