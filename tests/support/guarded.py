@@ -48,8 +48,12 @@ def protect(
     victim: Path,
     teachers: Path,
     profile: str = DEFAULT_PROFILE,
+    odd_from: float = 1e300,
 ) -> Protected:
-    """Package a victim with teachers that fit it; every answer takes 200 hashes of work, whatever was asked before."""
+    """Package a victim with teachers that fit it; an answer takes 200 hashes of work.
+
+    It takes more after samples whose privacy cost exceeds `odd_from`; none does by default.
+    """
     card = Ensemble.load(teachers, "cpu").card
     calibration_file = folder / f"{name}.json"
     calibration(
@@ -61,7 +65,7 @@ def protect(
         scores=(
             ScoreSpec(ScoreName.pate, {"sigma": card.teachers / 25, "delta": 1e-5, "teachers": float(card.teachers)}),
         ),
-        evidence=dataclasses.replace(EVIDENCE, tests=(flat_test(card.classes, 1e300),)),
+        evidence=dataclasses.replace(EVIDENCE, tests=(flat_test(card.classes, odd_from),)),
         puzzle=PROFILES[profile].kind,
         floor_seconds=0.0002,
     ).save(calibration_file)
