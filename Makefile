@@ -25,12 +25,13 @@ ON_OLDEST := tests/oldest tests/e2e/test_own_models.py tests/handler/leakage --i
   -m "not timing and not long" -k "not float16 and not exported and not compiled" -W ignore::UserWarning
 OLDEST_PYTHON ?= $(or $(shell command -v python3.11 || command -v python3.10),$(PYTHON))
 
-.PHONY: help demo serve results pictures check test test-long test-oldest lint style types contracts javascript unit clean
+.PHONY: help demo serve bench results pictures check test test-long test-oldest lint style types contracts javascript unit clean
 
 help:
 	@echo "make demo       protect a model, let an honest user and attackers query it, compare (a few minutes)"
 	@echo "make serve      the same model, left running, with a page to draw on and curl lines to paste"
 	@echo "make pictures   refresh docs/pictures with a headless Chromium: the demo's report and page"
+	@echo "make bench      speed: beside an unprotected server, by stage, as everything grows, beside peers (twelve minutes)"
 	@echo "make results    the paper's tables and figures again, into docs/results (CALPOW_TRACES: its recorded attacks)"
 	@echo "make check      make lint and the unit tests, without any server: under a minute"
 	@echo "make test       all tests, against real servers: ten to thirteen minutes on two cores (COVERAGE=1 measures coverage)"
@@ -61,6 +62,14 @@ serve: $(LISTING)
 
 pictures: $(LISTING)
 	$(BIN)/python -m benchmarks.pictures
+
+# Speed beside an unprotected TorchServe, by stage, growing, and beside peers; wants `make demo` first and an idle machine.
+bench: $(LISTING)
+	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.added_time
+	-$(BIN)/python -m benchmarks.growth
+	$(BIN)/python -m benchmarks.ledgers
+	$(BIN)/python -m benchmarks.peers
 
 # QUICK=1: fewer repetitions.
 results: $(LISTING)
