@@ -2,6 +2,7 @@
 
 import heapq
 import tempfile
+import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,12 +16,13 @@ from calpow.handler.config import CALIBRATION_FILE
 from calpow.handler.ledger.api_key import group_of
 from calpow.handler.ledger.history import MICRO, History
 from calpow.handler.ledger.ledger import Account, AccountSummary, Ledger, Rule
+from calpow.handler.ledger.limits import NO_LIMITS, AccountLimits, Usage, day_of
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
 from calpow.handler.policy.calibration_file import load_policy
 
-HEADINGS = ("model", "account", "rule", "members", "samples", "new", "cost", "evidence", "floors", "owed")
+HEADINGS = ("model", "account", "rule", "limits", "members", "samples", "new", "cost", "evidence", "floors", "owed")
 # Headings of texts; the others are of numbers, which end below one another.
-_TEXTS = 3
+_TEXTS = 4
 # The number of samples by model and account.
 Samples = Mapping[tuple[str, str], int]
 
@@ -29,7 +31,7 @@ Samples = Mapping[tuple[str, str], int]
 class AccountRow:
     """An account for one model.
 
-    members: the number of accounts of a group; None for an account that is no group.
+    limits: the operator's, in words. members: the number of accounts of a group; None for an account that is no group.
     samples: those that were priced. new: those since an earlier time; None where there was none.
     cost: the sum of their costs by the first score. evidence: the log wealth of the bet that has won most.
     floors: the price of its next sample, in floors, by its own past or its group's; None where the policy is not known.
@@ -46,6 +48,7 @@ class AccountRow:
     owed: int
     new: int | None = None
     members: int | None = None
+    limits: str = ""
 
     def cells(self) -> tuple[str, ...]:
         """Return the row as texts below HEADINGS."""
@@ -58,6 +61,7 @@ class AccountRow:
             self.model,
             self.account,
             rule,
+            self.limits,
             members,
             f"{self.samples:,}",
             new,
@@ -176,6 +180,32 @@ def rows_of(ledger: Ledger, name: str, models: Iterable[str], policy: Calibrated
     return rows
 
 
+def limits_in_words(limits: AccountLimits, usage: Usage | None = None) -> str:
+    """Return limits as `calpow account limit` takes them, and what was used of them where that is given."""
+    today = 0 if usage is None else usage.on(day_of(time.time())).today
+
+    def used(samples: int) -> str:
+        return "" if usage is None else f" ({samples} used)"
+
+    words = []
+    if limits.free is not None:
+        words.append(f"free {limits.free}/day{used(min(today, limits.free))}")
+    if limits.budget is not None:
+        words.append(f"budget {limits.budget}{used(0 if usage is None else usage.total)}")
+    if limits.day_budget is not None:
+        words.append(f"budget {limits.day_budget}/day{used(today)}")
+    if limits.ceiling_seconds is not None:
+        words.append(f"ceiling {limits.ceiling_seconds:g}s")
+    if limits.ceiling_floors is not None:
+        words.append(f"ceiling {limits.ceiling_floors:g}floors")
+    return ", ".join(words)
+
+
+def _limits(ledger: Ledger, model: str, name: str) -> str:
+    limits = ledger.limits_of(name)
+    return "" if limits == NO_LIMITS else limits_in_words(limits, ledger.account(model, name).usage)
+
+
 def table(rows: Sequence[AccountRow]) -> str:
     """Return rows as text below their headings; columns without any text are left out."""
     cells = [HEADINGS, *(row.cells() for row in rows)]
@@ -221,4 +251,5 @@ def _row(
         evidence=max(summary.wealth, default=0) / MICRO,
         floors=None if policy is None else _floors(summary, group, policy),
         owed=summary.owed,
+        limits=_limits(ledger, model, summary.name),
     )

@@ -1,7 +1,8 @@
 """Export of a ledger: JSON lines that another ledger takes over, of whatever kind both are.
 
-Keys (hashes only), rules, modes and accounts are exported. Spent solutions and signing secrets are not: the other
-ledger is a new deployment, in which nothing that was signed or minted for this one is worth anything. Decision 0013.
+Keys (hashes only), rules, limits, modes and accounts are exported. Spent solutions and signing secrets are not: the
+other ledger is a new deployment, in which nothing that was signed or minted for this one is worth anything. Decision
+0013.
 """
 
 import base64
@@ -16,6 +17,7 @@ from calpow.archiver.errors import LedgerFileError
 from calpow.archiver.progress import track
 from calpow.handler.ledger.history import History
 from calpow.handler.ledger.ledger import KeyRecord, Ledger, Rule, Settlement
+from calpow.handler.ledger.limits import AccountLimits, Usage
 
 FORMAT = {"calpow-ledger": 1}
 # Accounts that are written at once.
@@ -62,6 +64,8 @@ def import_ledger(ledger: Ledger, path: Path) -> Counts:
     for kind, value in entries:
         if kind == "rule":
             ledger.set_rule(value[0], value[1])
+        elif kind == "limits":
+            ledger.set_limits(*value)
         elif kind == "mode":
             ledger.set_mode(*value)
     for start in track(range(0, len(accounts), _AT_ONCE), "accounts", "hundred"):
@@ -84,13 +88,16 @@ def _entries(ledger: Ledger) -> Iterator[tuple[str, object]]:
         yield "key", record._asdict() | {"digest": record.digest.hex()}
     for account, rule in ledger.rules().items():
         yield "rule", [account, rule.value]
+    for account, limits in ledger.limits().items():
+        yield "limits", {"account": account, **limits._asdict()}
     for model, mode in ledger.modes().items():
         yield "mode", [model, mode]
     for model in ledger.models():
         for summary in track(ledger.summaries(model), f"accounts of {model}", "account"):
             state = ledger.account(model, summary.name)
             history = {name: _packed(value) for name, value in asdict(state.history).items()}
-            yield "account", {"model": model, "name": summary.name, "owed": state.owed, "history": history}
+            entry = {"model": model, "name": summary.name, "owed": state.owed, "usage": state.usage, "history": history}
+            yield "account", entry
 
 
 def _packed(value: object) -> object:
@@ -127,13 +134,31 @@ def _parse_account(value: Mapping[str, Any]) -> tuple[str, Settlement]:
         tuple(map(int, past["wealth"])),
         *(base64.b64decode(past[name], validate=True) for name in _SAMPLES),
     )
-    return str(value["model"]), Settlement(str(value["name"]), 0, history, int(value["owed"]), ())
+    # Exports of before there were limits have no usage.
+    usage = Usage(*map(int, value.get("usage", (past["queries"], 0, 0))))
+    return str(value["model"]), Settlement(str(value["name"]), 0, history, int(value["owed"]), (), usage=usage)
+
+
+def _parse_limits(value: Mapping[str, Any]) -> tuple[str, AccountLimits]:
+    account, limits = str(value["account"]), {name: value[name] for name in AccountLimits._fields}
+    if len(value) != len(limits) + 1 or not all(_is_limit(name, limit) for name, limit in limits.items()):
+        raise ValueError
+    return account, AccountLimits(**limits)
+
+
+def _is_limit(name: str, limit: object) -> bool:
+    """Return whether a value is one that a limit can have: samples are integers, ceilings positive numbers."""
+    if limit is None:
+        return True
+    kinds = (int, float) if name.startswith("ceiling") else (int,)
+    return isinstance(limit, kinds) and not isinstance(limit, bool) and 0 <= limit < 2**53
 
 
 _PARSERS: Mapping[str, Callable[[Any], object]] = {
     "format": dict,
     "key": _parse_key,
     "rule": lambda value: (str(value[0]), Rule(value[1])),
+    "limits": _parse_limits,
     "mode": lambda value: (str(value[0]), str(value[1])),
     "account": _parse_account,
 }

@@ -45,7 +45,7 @@ def fill(path: Path, model: str, accounts: int, bets: int, queries: int | None =
             count = counts[place]
             new = count % RECENT
             samples = rng.randbytes(new * DIGEST_BYTES), rng.randbytes(new * SKETCH_BYTES)
-            yield model, names[place], count * MICRO // 10, count, 0, count, 0, 0.0, wealth, *samples
+            yield model, names[place], count * MICRO // 10, count, 0, count, 0, 0.0, wealth, *samples, count, 0, 0
 
     def old_samples() -> Iterator[Row]:
         for name, count in zip(names, counts, strict=True):
@@ -56,7 +56,7 @@ def fill(path: Path, model: str, accounts: int, bets: int, queries: int | None =
 
     with _filling(path) as connection:
         _insert(connection, "keys", 5, keys(), accounts)
-        _insert(connection, "accounts", 11, account_rows(), accounts)
+        _insert(connection, "accounts", 14, account_rows(), accounts)
         _insert(connection, "old_samples", 4, old_samples(), accounts)
     return names
 

@@ -12,7 +12,7 @@ COMMANDS = (
     ("report", "calpow.archiver.cli.report:report", "Show what a calibration means for users and attackers."),
     ("archive", "calpow.archiver.cli.archive:archive", "Package a victim and its parts into a protected .mar."),
     ("keys", "calpow.archiver.cli.keys:keys", "Add API keys, list them and revoke them."),
-    ("account", "calpow.archiver.cli.account:account", "Show what accounts pay, forgive, block and trust them."),
+    ("account", "calpow.archiver.cli.account:account", "Show what accounts pay, forgive, block and limit them."),
     ("ledger", "calpow.archiver.cli.ledger:ledger", "Move, verify, prune and back up a ledger, renew its secret."),
     ("mode", "calpow.archiver.cli.mode:mode", "Show and change whether a model's users are asked for work."),
     ("top", "calpow.archiver.cli.top:top", "Watch the accounts that stand highest, live."),

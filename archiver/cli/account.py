@@ -1,4 +1,4 @@
-"""`calpow account`: show what accounts pay, forgive them, block them and trust them."""
+"""`calpow account`: show what accounts pay, forgive them, block, trust and limit them."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -8,11 +8,14 @@ from typing import Any, TypeVar
 
 import click
 
-from calpow.archiver.account_table import AccountRow, Snapshot, read_policy, rows_of, table
+from calpow.archiver.account_table import AccountRow, Snapshot, limits_in_words, read_policy, rows_of, table
 from calpow.archiver.cli.keys import ledger_option
+from calpow.archiver.cli.limit_values import Ceiling, SampleCount, samples, samples_a_day
+from calpow.archiver.cli.limit_values import ceiling as read_ceiling
 from calpow.archiver.errors import AccountError
 from calpow.handler.ledger.api_key import group_of
 from calpow.handler.ledger.ledger import Account, Ledger, Rule, Settlement
+from calpow.handler.ledger.limits import AccountLimits
 from calpow.handler.ledger.uri import open_ledger, without_password
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -25,6 +28,15 @@ Example:
   export CALPOW_LEDGER=sqlite:///ledger.db
   calpow account list --policy model_store/digits.mar
   calpow account forgive ada
+"""
+
+
+_LIMIT_EPILOG = """\b
+Example:
+  export CALPOW_LEDGER=sqlite:///ledger.db
+  calpow keys add acme/ada
+  calpow account limit acme --free 100/day --budget 10000 --budget 500/day --ceiling 30s
+  calpow account limit acme --free none
 """
 
 
@@ -64,7 +76,7 @@ def _new_option(command: _Command) -> _Command:
 
 @click.group(epilog=_EPILOG, no_args_is_help=False)
 def account() -> None:
-    """Show what accounts pay, forgive them, block them and trust them.
+    """Show what accounts pay, forgive them, block, trust and limit them.
 
     An honest user who is locked out, because his queries looked like a thief's, can be forgiven; one whose inputs will
     always differ can be trusted. Workers see every change with the next request. Accounts named TENANT/USER belong to
@@ -161,24 +173,78 @@ def allow(name: str, ledger: str) -> None:
         print(f"{name} has no rule of its own, but its group {group_of(name)} is {rule.value}.", file=sys.stderr)
 
 
-def _set_rule(uri: str, name: str, rule: Rule, new: bool = False) -> Rule:
-    """Set the rule for an account or a group, and return the one that holds for it.
+@account.command(epilog=_LIMIT_EPILOG)
+@click.argument("name", metavar="ACCOUNT")
+@click.option(
+    "--free",
+    type=samples_a_day,
+    metavar="N/day",
+    help="The first N samples of a day (UTC) cost no work, as long as they are ordinary.",
+)
+@click.option(
+    "--budget",
+    type=samples,
+    metavar="N|N/day",
+    multiple=True,
+    help="No more than N samples are answered, in all or a day; may be given for both.",
+)
+@click.option(
+    "--ceiling",
+    type=read_ceiling,
+    metavar="Ns|Nfloors",
+    help="No sample is asked for more work than this, in seconds of the reference client or in floors.",
+)
+@_new_option
+@ledger_option
+def limit(
+    name: str, free: SampleCount | None, budget: Sequence[SampleCount], ceiling: Ceiling | None, new: bool, ledger: str
+) -> None:
+    """Limit an account or a group, or show its limits; `none` takes one away.
 
-    Raises AccountError for one that is not known, unless it is `new`: the name may be mistyped.
+    Each limit is for every model by itself. A group's hold for its members together, beside their own.
     """
+    opened = open_ledger(ledger)
+    limits = _limited(opened.limits_of(name), free, budget, ceiling)
+    if free is not None or budget or ceiling is not None:
+        _check_known(opened, name, new)
+        opened.set_limits(name, limits)
+    print(f"{name}: {limits_in_words(limits) or 'no limits'}", file=sys.stderr)
+
+
+def _limited(
+    limits: AccountLimits, free: SampleCount | None, budgets: Sequence[SampleCount], ceiling: Ceiling | None
+) -> AccountLimits:
+    """Return limits with those that options change."""
+    if free is not None:
+        limits = limits._replace(free=free.samples)
+    for budget in budgets:
+        change = {"day_budget" if budget.a_day else "budget": budget.samples}
+        limits = limits._replace(**change)
+    if ceiling is not None:
+        limits = limits._replace(ceiling_seconds=ceiling.seconds, ceiling_floors=ceiling.floors)
+    return limits
+
+
+def _set_rule(uri: str, name: str, rule: Rule, new: bool = False) -> Rule:
+    """Set the rule for an account or a group, and return the one that holds for it. Raises AccountError."""
     ledger = open_ledger(uri)
+    _check_known(ledger, name, new)
+    ledger.set_rule(name, rule)
+    return ledger.rule(name)
+
+
+def _check_known(ledger: Ledger, name: str, new: bool) -> None:
+    """Raise AccountError for an account that is not known, unless it is `new`: the name may be mistyped."""
     if not new and not _is_known(ledger, name):
         raise AccountError(
             f"there is no account {name!r}, neither of a key nor among those that have queried: the name may be"
             " mistyped; --new is for one that has not queried yet"
         )
-    ledger.set_rule(name, rule)
-    return ledger.rule(name)
 
 
 def _is_known(ledger: Ledger, name: str) -> bool:
     """Return whether an account has a key or a rule, or has queried a model, or a member of a group has."""
-    accounts = {key.account for key in ledger.keys()} | set(ledger.rules())  # noqa: SIM118  # no mapping
+    accounts = {key.account for key in ledger.keys()} | set(ledger.rules()) | set(ledger.limits())  # noqa: SIM118  # no mapping
     if name in accounts or name in map(group_of, accounts):
         return True
     return any(ledger.account(model, name).version for model in ledger.models())

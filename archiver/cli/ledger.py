@@ -57,7 +57,7 @@ def ledger() -> None:
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @ledger_option
 def export_command(file: Path, ledger: str) -> None:
-    """Write keys (hashes only), rules, modes and accounts to FILE, while workers go on.
+    """Write keys (hashes only), rules, limits, modes and accounts to FILE, while workers go on.
 
     Spent solutions and secrets are not exported: a ledger that takes the file over refuses what was signed for this
     one. What accounts do after the export is not in it.

@@ -117,6 +117,12 @@ class Issuer:
         except PuzzleError as error:
             return Refused(problems.INVALID_SOLUTION, type(error).__name__)
 
+    def unpaid(self) -> Solved:
+        """Return the solution of a request of free samples, which needs no work: an id of its own, and no stamp."""
+        ids = (secrets.token_hex(16),)
+        expires = self._clock() + RETRY_SECONDS + REMEMBERED_SECONDS
+        return Solved(solution_name(ids), ids, (), self._kind.algorithm, None, 0, 0, expires, is_open=True)
+
     def challenge(self, problem: Problem, account: str, step: int, rest: Rest | None = None) -> Problem:
         """Return `problem` with a challenge of a step's work, which builds on earlier work when `rest` is given.
 

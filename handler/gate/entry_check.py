@@ -1,6 +1,6 @@
 """Checks of a request before the victim runs: who sends it, whether it is allowed, and whether it presents the work."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from calpow.handler.errors import UnknownIdentity
 from calpow.handler.gate import problems
@@ -10,7 +10,8 @@ from calpow.handler.gate.interface import Allowance, Answer, AnyRequest, Purpose
 from calpow.handler.gate.problems import Problem
 from calpow.handler.gate.refusals import Refusals, too_large
 from calpow.handler.identity.identification import Identification, log_unknown
-from calpow.handler.ledger.ledger import Identity, KeyHolder, Ledger, Rule
+from calpow.handler.ledger.ledger import Account, Identity, KeyHolder, Ledger, Rule
+from calpow.handler.ledger.limits import day_of
 from calpow.handler.policy.tariff import TooLarge
 
 UNKNOWN_KEY = UnknownIdentity("an API key is unknown, revoked or expired")
@@ -27,6 +28,7 @@ class EntryCheck:
         refusals: Refusals,
         allowance: Allowance,
         identification: Identification,
+        clock: Callable[[], float],
     ) -> None:
         self._model = model
         self._ledger = ledger
@@ -35,6 +37,7 @@ class EntryCheck:
         self._allowance = allowance
         self._identification = identification
         self._missing = Refused(problems.identity_missing(identification.ways), "no identity")
+        self._clock = clock
 
     def account_of(self, request: Request) -> str | Refused:
         """Return the name of the account that sends a request. Raises LedgerUnavailable."""
@@ -112,8 +115,11 @@ class EntryCheck:
     ) -> Checked[AnyRequest, Answer] | Refused:
         """Compare the presented work with the account's price: first its claims, then its ids, then its digests."""
         case, solved, account = presented.case, presented.work, holder.name
-        request, state = case.request, holder.standing.account
+        request, state = case.request, holder.standing.account.on(day_of(self._clock()))
         if isinstance(solved, Refused):
+            if request.solution is None and self._is_free(request, account, state):
+                unpaid = self._issuer.unpaid()
+                return Checked(case, account, holder.rule, state, unpaid, asked=0, seen_spent=False)
             return self._refusals.with_challenge(solved, request, account, state)
         mismatch = self._issuer.mismatch(solved, request, account)
         if mismatch is not None:
@@ -124,6 +130,9 @@ class EntryCheck:
         if not solved.is_open:
             expired = Refused(problems.CHALLENGE_EXPIRED, "the solution has expired")
             return self._refusals.with_challenge(expired, request, account, state, solved)
+        exhausted = self._refusals.exhausted(account, state, request.samples, solved)
+        if exhausted is not None:
+            return exhausted
         asked = self._refusals.asked(request, state, solved)
         if isinstance(asked, TooLarge):
             return too_large(account, asked)
@@ -133,6 +142,11 @@ class EntryCheck:
         if solved.hashes < asked:
             return self._refusals.for_missing_work(account, solved, asked)
         return Checked(case, account, holder.rule, state, solved, asked, seen_spent=False)
+
+    def _is_free(self, request: Request, account: str, state: Account) -> bool:
+        """Return whether a request needs no work."""
+        free = state.free_samples > 0 and self._refusals.asked(request, state) == 0
+        return free and self._refusals.exhausted(account, state, request.samples) is None
 
 
 def _unknown_key() -> Refused:

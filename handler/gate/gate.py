@@ -30,6 +30,7 @@ from calpow.handler.gate.refusals import Refusals
 from calpow.handler.gate.settler import Settler
 from calpow.handler.identity.identification import API_KEYS, Identification
 from calpow.handler.ledger.ledger import Admission, Ledger, Rule, Use, UseResult
+from calpow.handler.ledger.limits import day_of
 from calpow.handler.metrics.tally import ENTRY, LEDGER_ERRORS, PASS, SETTLEMENT, USE, Tally
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
 from calpow.handler.policy.tariff import Tariff
@@ -62,7 +63,7 @@ class Gate:
         self._tariff = Tariff(policy)
         self._issuer = Issuer(model, ledger, policy.puzzle, self._tariff, clock)
         self._refusals = Refusals(self._issuer, self._tariff, allowance, clock)
-        self._entry = EntryCheck(model, ledger, self._issuer, self._refusals, allowance, identification)
+        self._entry = EntryCheck(model, ledger, self._issuer, self._refusals, allowance, identification, clock)
         self._settler = Settler(model, ledger, self._tariff, self._refusals, allowance, tally, clock)
 
     @property
@@ -173,7 +174,7 @@ class Gate:
             self._count_failure(admitted)
             return Released(result.answer, None)
         if admitted.is_repeat:
-            state = self._ledger.account(self._model, account)
+            state = self._ledger.account(self._model, account).on(day_of(self._clock()))
             return Released(result.answer, self._tariff.announced(state))
         if admitted.checked.rule is Rule.TRUSTED:
             charges = [self._policy.ordinary_charge(identity) for identity in samples.identities]
@@ -186,6 +187,8 @@ class Gate:
         if admitted.is_repeat or problem is problems.PRICING_UNAVAILABLE:
             return
         solved = admitted.checked.solved
+        if not solved.hashes:
+            self._settler.count_free(admitted.checked)
         self._ledger.fail(self._model, admitted.checked.account, solved.ids, expires=solved.expires, now=self._clock())
 
 

@@ -56,6 +56,12 @@ _WANTED = {
 ACCOUNT_BLOCKED = Problem(
     "account-blocked", 403, "Account blocked", "The operator has blocked this account: ask him for the reason."
 )
+BUDGET_EXHAUSTED = Problem(
+    "budget-exhausted",
+    403,
+    "Budget exhausted",
+    "The operator allows this account so many samples, in all or a day, and fewer are left than the request holds.",
+)
 LEDGER_UNAVAILABLE = Problem(
     "ledger-unavailable",
     503,

@@ -34,12 +34,29 @@ class Refusals:
     def with_challenge(
         self, refusal: Refused, request: Request, account: str, state: Account, solved: Solved | None = None
     ) -> Refused:
-        """Return `refusal` with a challenge for the account's price; 413 when no challenge may ask for it."""
+        """Return `refusal` with a challenge for the account's price; 413 when no challenge may ask for it.
+
+        Whoever has no budget left is told so instead, and asked for no work.
+        """
+        exhausted = self.exhausted(account, state, request.samples, solved)
+        if exhausted is not None:
+            return exhausted
         asked = self.asked(request, state, solved)
         if isinstance(asked, TooLarge):
             return too_large(account, asked)
+        asked = max(asked, self._tariff.floor)
         problem = self._issuer.challenge(refusal.problem, account, asked)
         return Refused(problem, f"account {account}, asked for {asked} hashes: {refusal.reason}")
+
+    def exhausted(self, account: str, state: Account, samples: int, solved: Solved | None = None) -> Refused | None:
+        """Return the refusal of samples that the budget of an account or its group does not cover, or None.
+
+        The samples of a withheld answer, for whose rest a solution pays, are counted already.
+        """
+        left = None if state.is_plain else state.samples_left
+        if left is None or samples <= left or (solved is not None and solved.withheld is not None):
+            return None
+        return Refused(problems.BUDGET_EXHAUSTED, f"account {account}: {samples} samples asked for, {left} left")
 
     def for_missing_work(self, account: str, solved: Solved, asked: int) -> Refused:
         """Refuse valid work that is not enough. It is not spent, and the challenge asks for the rest."""

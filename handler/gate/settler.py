@@ -10,7 +10,7 @@ from typing import Generic
 from calpow.handler.errors import LedgerUnavailable
 from calpow.handler.gate import problems
 from calpow.handler.gate.audit import Settling
-from calpow.handler.gate.case import Answered
+from calpow.handler.gate.case import Answered, Checked
 from calpow.handler.gate.challenges import LONGEST_EXPIRY_SECONDS, REMEMBERED_SECONDS
 from calpow.handler.gate.interface import Allowance, Answer, AnyRequest, Decision, Refused, Released
 from calpow.handler.gate.refusals import Refusals
@@ -25,6 +25,7 @@ from calpow.handler.ledger.ledger import (
     Spending,
     settlement_of,
 )
+from calpow.handler.ledger.limits import day_of
 from calpow.handler.metrics.tally import (
     ABOVE_FLOOR,
     CONFLICTS,
@@ -111,6 +112,15 @@ class Settler:
             for answered in group.answers:
                 answered.case.decide(Refused(problems.LEDGER_UNAVAILABLE, reason))
 
+    def count_free(self, checked: Checked[AnyRequest, Answer]) -> None:
+        """Count the samples of a request that paid nothing and whose pass failed. Raises LedgerUnavailable."""
+        account, samples = checked.account, checked.case.request.samples
+        for _ in range(MOST_CONFLICTS):
+            state = self._ledger.account(self._model, account).on(day_of(self._clock()))
+            change = settlement_of(account, state, state.counted(samples))
+            if self._ledger.settle(self._model, [change], now=self._clock()) == [True]:
+                return
+
     def _settle_once(self, unsettled: Iterable[Unsettled[AnyRequest, Answer]]) -> list[Unsettled[AnyRequest, Answer]]:
         """Settle accounts that have not changed since they were read; return the others."""
         planned = PlannedStates()
@@ -131,6 +141,7 @@ class Settler:
         """Read an account anew, and decide on those requests whose solution another use has spent meanwhile."""
         ids = [name for answered in group.answers for name in answered.checked.solved.ids]
         standing = self._ledger.standing(self._model, group.account, ids)
+        state = standing.account.on(day_of(self._clock()))
         remaining = []
         for answered in group.answers:
             outcome = next(
@@ -139,8 +150,8 @@ class Settler:
             if outcome is None:
                 remaining.append(answered)
             else:
-                answered.case.advance(self._overtaken, answered, standing.account, outcome)
-        return Unsettled(group.account, standing.account, remaining)
+                answered.case.advance(self._overtaken, answered, state, outcome)
+        return Unsettled(group.account, state, remaining)
 
     def _overtaken(self, answered: Answered[AnyRequest, Answer], state: Account, outcome: Outcome) -> Decision[Answer]:
         """Decide after another use of an id was settled first: the same request has the same outcome."""
@@ -169,8 +180,12 @@ class Settler:
             states.plan(group.account, state)
         return Plan(group, planned, state, settlement_of(group.account, before, state, spendings))
 
-    def _settled(self, answered: Answered[AnyRequest, Answer], state: Account) -> Settled:
+    def _settled(self, answered: Answered[AnyRequest, Answer], state: Account) -> Settled | Refused:
+        """Settle an answer, unless the budget is used up meanwhile, or it holds more samples than could be counted."""
         checked, withheld = answered.checked, answered.admitted.result.withheld
+        exhausted = self._refusals.exhausted(checked.account, state, len(answered.charges), checked.solved)
+        if exhausted is not None:
+            return exhausted
         if withheld is not None:
             return settle_rest(self._tariff, state, answered.charges, withheld, checked.solved.hashes)
         factor = self._allowance.price_factor(checked.case.request.purpose)

@@ -42,11 +42,11 @@ def settle(
     price of several odd ones where the account is dear. Decision 0002.
     """
     after, price = tariff.price(account, charges, factor)
-    due = account.owed + price
+    after, due = after.counted(len(charges)), tariff.owed(account) + price
     most = min(asked, ceil(max(tariff.next(after), len(charges) * tariff.floor) * factor))
     if due - hashes > most:
         unanswered, credit = tariff.unanswered(account, charges)
-        return Settled(unanswered, price, hashes, due - hashes, credit)
+        return Settled(unanswered.counted(len(charges)), price, hashes, due - hashes, credit)
     return Settled(_owing(tariff, after, due - hashes), price, hashes, 0)
 
 
@@ -54,7 +54,7 @@ def settle_rest(tariff: Tariff, account: Account, charges: Sequence[Charge], wit
     """Return the settlement of a withheld answer, whose samples are counted and priced already, for `hashes` more."""
     work = withheld.work + hashes
     after = _answered(account, [charge.identity for charge in charges], withheld.credit)
-    return Settled(_owing(tariff, after, account.owed + withheld.price - work), withheld.price, work, 0)
+    return Settled(_owing(tariff, after, tariff.owed(account) + withheld.price - work), withheld.price, work, 0)
 
 
 def _answered(account: Account, identities: Sequence[SampleIdentity], credit: tuple[int, ...]) -> Account:
@@ -69,4 +69,4 @@ def _answered(account: Account, identities: Sequence[SampleIdentity], credit: tu
 
 def _owing(tariff: Tariff, account: Account, owed: int) -> Account:
     """Return an account that owes work; its credit is one next sample at most: work cannot be banked. Decision 0006."""
-    return account._replace(owed=max(owed, -tariff.next(account)))
+    return account.owing(max(owed, -tariff.next(account)))

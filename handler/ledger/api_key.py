@@ -46,6 +46,8 @@ def group_of(name: str) -> str | None:
 
     The group is itself an account, of that name. A name without a tenant or without a user has no group.
     """
+    if "/" not in name:
+        return None
     tenant, _, user = name.partition("/")
     return tenant if user and tenant and not tenant[-1].isspace() else None
 

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from calpow.handler.ledger.api_key import group_of
 from calpow.handler.ledger.history import NO_HISTORY, History
+from calpow.handler.ledger.limits import NO_LIMITS, NO_USAGE, AccountLimits, Usage
 
 MOST_USES = 5
 """Largest number of uses of one id: passes of the victim and repeated answers together. Decision 0003."""
@@ -30,12 +31,63 @@ class Account(NamedTuple):
     `owed` is the work that the account owes for earlier answers, in hashes. It is negative when the account paid more
     than was due. `version` counts the changes of the account and is 0 for an account that the ledger has never seen.
     `group` is the state of its group, an account whose history all members share; None for one without a group.
+    `usage` counts its samples, and `limits` are those that the operator has set for it.
     """
 
     history: History
     owed: int
     version: int
     group: "Account | None" = None
+    usage: Usage = NO_USAGE
+    limits: AccountLimits = NO_LIMITS
+
+    # Accounts are made anew several times for each answer: `_replace` takes four times as long.
+    def with_history(self, history: History) -> "Account":
+        """Return the account with another history."""
+        return Account(history, self.owed, self.version, self.group, self.usage, self.limits)
+
+    def owing(self, owed: int) -> "Account":
+        """Return the account with another debt."""
+        return Account(self.history, owed, self.version, self.group, self.usage, self.limits)
+
+    def on(self, day: int) -> "Account":
+        """Return the account, and its group, on a day."""
+        group = None if self.group is None else self.group.on(day)
+        usage = self.usage.on(day)
+        if usage is self.usage and group is self.group:
+            return self
+        return Account(self.history, self.owed, self.version, group, usage, self.limits)
+
+    def counted(self, samples: int) -> "Account":
+        """Return the account, and its group, with more samples in their usage."""
+        group = None if self.group is None else self.group.counted(samples)
+        return Account(self.history, self.owed, self.version, group, self.usage.plus(samples), self.limits)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it has neither a group nor limits, as most accounts."""
+        return self.group is None and self.limits is NO_LIMITS
+
+    @property
+    def limited(self) -> "tuple[Account, ...]":
+        """Those of the account and its group that have limits."""
+        if self.group is None or self.group.limits is NO_LIMITS:
+            return () if self.limits is NO_LIMITS else (self,)
+        return (self.group,) if self.limits is NO_LIMITS else (self, self.group)
+
+    @property
+    def free_samples(self) -> int:
+        """How many of the next samples are free, where their evidence lets them: what both still allow."""
+        left = [one.limits.free - one.usage.today for one in self.limited if one.limits.free is not None]
+        return max(0, min(left)) if left else 0
+
+    @property
+    def samples_left(self) -> int | None:
+        """How many samples the budgets of the account and its group leave, or None where they have none."""
+        limited = self.limited
+        left = [one.limits.budget - one.usage.total for one in limited if one.limits.budget is not None]
+        left += [one.limits.day_budget - one.usage.today for one in limited if one.limits.day_budget is not None]
+        return max(0, min(left)) if left else None
 
 
 AccountChange = Callable[[Account], Account]
@@ -185,6 +237,7 @@ class Settlement(NamedTuple):
 
     `keeps_old` says that the `digests` and `sketches` of the history are those of that version, and need no writing.
     `group` is the change of its group's account, which is written with it or not at all; None leaves that as it is.
+    `usage` is None where it stays as it is.
     """
 
     account: str
@@ -194,6 +247,7 @@ class Settlement(NamedTuple):
     spendings: tuple[Spending, ...]
     keeps_old: bool = False
     group: "Settlement | None" = None
+    usage: Usage | None = None
 
 
 def settlement_of(name: str, before: Account, after: Account, spendings: Sequence[Spending] = ()) -> Settlement:
@@ -203,7 +257,8 @@ def settlement_of(name: str, before: Account, after: Account, spendings: Sequenc
         group = settlement_of(group_of(name) or "", before.group, after.group)
     old, new = before.history, after.history
     keeps_old = old.digests is new.digests and old.sketches is new.sketches
-    return Settlement(name, before.version, new, after.owed, tuple(spendings), keeps_old, group)
+    usage = None if after.usage is before.usage else after.usage
+    return Settlement(name, before.version, new, after.owed, tuple(spendings), keeps_old, group, usage)
 
 
 class PlannedStates:
@@ -214,16 +269,18 @@ class PlannedStates:
 
     def latest(self, name: str, read: Account) -> Account:
         """Return an account, and its group, as planned, or as read where nothing is planned."""
-        own = self._states.get(name, read)
-        if read.group is None:
-            return own
-        return own._replace(group=self._states.get(group_of(name) or "", read.group))
+        own = self._one(name, read)
+        return own if read.group is None else own._replace(group=self._one(group_of(name) or "", read.group))
 
     def plan(self, name: str, after: Account) -> None:
         """Plan a change of an account to a state, and of its group with it."""
-        self._states[name] = after._replace(version=after.version + 1, group=None)
+        self._states[name] = after
         if after.group is not None:
-            self._states[group_of(name) or ""] = after.group._replace(version=after.group.version + 1)
+            self._states[group_of(name) or ""] = after.group
+
+    def _one(self, name: str, read: Account) -> Account:
+        planned = self._states.get(name)
+        return read if planned is None else planned._replace(version=planned.version + 1, group=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,9 +325,9 @@ class Ledger(Protocol):
     Each method is one atomic operation whose changes every process sees at once. A method that raises
     LedgerUnavailable has changed nothing. Times are in seconds since the epoch, work is in expected hashes.
 
-    What a method has written survives the end of every process. Keys, rules and modes survive a power failure as well.
-    It may lose other changes of the last second: accounts are then as they were before, and solutions that were spent
-    in it can be spent once more. Decision 0051.
+    What a method has written survives the end of every process. Keys, rules, limits and modes survive a power failure
+    as well. It may lose other changes of the last second: accounts are then as they were before, and solutions that
+    were spent in it can be spent once more. Decision 0051.
 
     Accounts whose names begin with `TENANT/` are members of a group, the account `TENANT`. What a method returns of a
     member holds its group's state, and what is written of a member is written with its group's or not at all.
@@ -328,6 +385,15 @@ class Ledger(Protocol):
 
     def rules(self) -> Mapping[str, Rule]:
         """Return the rules that operators have set, by account."""
+
+    def limits_of(self, account: str) -> AccountLimits:
+        """Return the limits that the operator has set for an account, without those of its group."""
+
+    def set_limits(self, account: str, limits: AccountLimits) -> None:
+        """Set the limits of an account; NO_LIMITS takes them away. Raises LedgerError for what is no valid name."""
+
+    def limits(self) -> Mapping[str, AccountLimits]:
+        """Return the limits that operators have set, by account."""
 
     def mode(self, model: str) -> str | None:
         """Return the mode that an operator has set for a model; None where it is the archive's."""

@@ -33,6 +33,7 @@ from calpow.handler.ledger.ledger import (
     UseResult,
     settlement_of,
 )
+from calpow.handler.ledger.limits import NO_LIMITS, NO_USAGE, Usage, read_limits
 from calpow.handler.ledger.redis_client import Script, Value
 from calpow.handler.ledger.redis_settings import PAGE, RedisSettings, read_rule
 
@@ -95,9 +96,8 @@ class RedisLedger(RedisSettings):
 
     def _accounts(self, model: str, names: Sequence[str]) -> list[Account]:
         """Return the states of accounts, with those of their groups."""
-        wanted = [name for account in names for name in _with_group(account)]
-        found = iter(self._redis.calls([self._account_command(model, name) for name in wanted]))
-        return [_read_accounts([next(found) for _ in _with_group(account)]) for account in names]
+        asked: list[tuple[str, Sequence[str]]] = [(name, ()) for name in names]
+        return [standing.account for _, standing in self._standings(model, asked)]
 
     def standing(self, model: str, account: str, ids: Sequence[str]) -> Standing:
         """Return the state of an account and the outcomes of those of the ids that are spent."""
@@ -155,9 +155,6 @@ class RedisLedger(RedisSettings):
             self._settlement(model, changed[account])  # raises where a number is too large
         return changed
 
-    def _account_command(self, model: str, account: str) -> tuple[Value, ...]:
-        return ("HMGET", self._of(account, "account", model), "s", "n", "o", "v")
-
     def _standings(self, model: str, asked: Sequence[tuple[str, Sequence[str]]]) -> list[tuple[Rule, Standing]]:
         """Return the rules and standings of accounts, each with the ids of its requests."""
         found = self._redis.scripts(
@@ -168,17 +165,17 @@ class RedisLedger(RedisSettings):
                         *(
                             self._of(name, *part)
                             for name in _with_group(account)
-                            for part in (("account", model), ("rule",))
+                            for part in (("account", model), ("rule",), ("limits",))
                         ),
                         *(self._of(account, "id", name) for name in ids),
                     ],
-                    [2 * len(_with_group(account))],
+                    [3 * len(_with_group(account))],
                 )
                 for account, ids in asked
             ]
         )
         return [
-            (_rule(states), Standing(_read_accounts([row for row, _ in states]), self._outcomes(account, ids, spent)))
+            (_rule(states), Standing(_read_accounts(states), self._outcomes(account, ids, spent)))
             for (account, ids), (states, spent) in zip(asked, found, strict=True)
         ]
 
@@ -230,12 +227,13 @@ def _fields(change: Settlement) -> list[Value]:
     sums = _packed((history.cost_micro, history.queries, change.owed, *history.wealth))
     new = _joined(history.new_digests, history.new_sketches)
     old = b"" if change.keeps_old else _joined(history.digests, history.sketches)
-    return [str(change.before), str(change.before + 1), sums, new, old, int(change.keeps_old)]
+    usage = b"" if change.usage is None else _packed(change.usage)
+    return [str(change.before), str(change.before + 1), sums, new, old, int(change.keeps_old), usage]
 
 
 def _rule(states: Sequence[Sequence[Any]]) -> Rule:
     """Return the rule for an account, from its own and its group's."""
-    own, *group = [read_rule(rule) for _, rule in states]
+    own, *group = [read_rule(rule) for _, rule, _ in states]
     return own.with_group(*group) if group else own
 
 
@@ -246,18 +244,19 @@ def _spends_once(settlement: Settlement) -> bool:
 
 
 def _read_accounts(rows: Sequence[Sequence[Any]]) -> Account:
-    """Return an account from its row and, if it has a group, that of the group."""
+    """Return an account from its state and, if it has a group, that of the group."""
     own, *group = map(_read_account, rows)
     return own._replace(group=group[0]) if group else own
 
 
-def _read_account(row: Sequence[Any]) -> Account:
-    sums, new, old, version = row
+def _read_account(state: Sequence[Any]) -> Account:
+    (sums, new, old, version, usage), _, stated = state
+    limits = NO_LIMITS if stated is None else read_limits(stated)
     if sums is None:
-        return NEW_ACCOUNT
+        return NEW_ACCOUNT._replace(limits=limits)
     cost_micro, queries, owed, *wealth = _numbers(sums)
     history = History(cost_micro, queries, tuple(wealth), *_parted(old or _joined(b"", b"")), *_parted(new))
-    return Account(history, owed, int(version))
+    return Account(history, owed, int(version), None, NO_USAGE if usage is None else Usage(*_numbers(usage)), limits)
 
 
 def _read_outcome(solution: str, row: Sequence[bytes]) -> Outcome:

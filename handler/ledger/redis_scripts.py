@@ -6,7 +6,7 @@ exact are bytes that the client has packed; Lua compares versions and rests as t
 
 Fields of an id: `n` uses, `x` the solution that spent it, `e` when it may be forgotten. Of an outcome: `d` the digest
 of the request, `t` the time of the settlement, `r` the rest, `b` everything in bytes, `e` as above. Of an account: `v`
-the version, `s` the sums and the wealth, `n` the new samples, `o` the old ones.
+the version, `s` the sums and the wealth, `n` the new samples, `o` the old ones, `u` the usage.
 """
 
 _KEEP = """
@@ -20,15 +20,16 @@ end
 
 READ = """
 local states, spent, first = {}, {}, tonumber(ARGV[1])
-for i = 1, first, 2 do
-  states[(i + 1) / 2] = {redis.call('HMGET', KEYS[i], 's', 'n', 'o', 'v'), redis.call('GET', KEYS[i + 1])}
+for i = 1, first, 3 do
+  local fields = redis.call('HMGET', KEYS[i], 's', 'n', 'o', 'v', 'u')
+  states[(i + 2) / 3] = {fields, redis.call('GET', KEYS[i + 1]), redis.call('GET', KEYS[i + 2])}
 end
 for i = first + 1, #KEYS do spent[i - first] = redis.call('HGET', KEYS[i], 'x') end
 return {states, spent}
 """
-"""KEYS: the account and its rule, its group and the group's rule if it has one, ids. ARGV: how many come before ids.
+"""KEYS: the account, its rule and its limits, the same of its group if it has one, ids. ARGV: how many come before ids.
 
-Returns the fields and the rule of the account and of its group, and what spent each id.
+Returns the fields, the rule and the limits of the account and of its group, and what spent each id.
 """
 
 ADMIT = (
@@ -82,9 +83,9 @@ SETTLE = (
     + """
 local rows = tonumber(ARGV[1])
 for i = 1, rows do
-  if (redis.call('HGET', KEYS[i], 'v') or '0') ~= ARGV[6 * i - 4] then return 0 end
+  if (redis.call('HGET', KEYS[i], 'v') or '0') ~= ARGV[7 * i - 5] then return 0 end
 end
-local place, key = 6 * rows + 2, rows + 1
+local place, key = 7 * rows + 2, rows + 1
 while place < #ARGV do
   for i = 1, tonumber(ARGV[place]) do
     if redis.call('HEXISTS', KEYS[key + i], 'x') == 1 then return 0 end
@@ -93,11 +94,12 @@ while place < #ARGV do
   place = place + 7
 end
 for i = 1, rows do
-  local at = 6 * i - 4
+  local at = 7 * i - 5
   redis.call('HSET', KEYS[i], 'v', ARGV[at + 1], 's', ARGV[at + 2], 'n', ARGV[at + 3])
   if ARGV[at + 5] == '0' then redis.call('HSET', KEYS[i], 'o', ARGV[at + 4]) end
+  if ARGV[at + 6] ~= '' then redis.call('HSET', KEYS[i], 'u', ARGV[at + 6]) end
 end
-place, key = 6 * rows + 2, rows + 1
+place, key = 7 * rows + 2, rows + 1
 while place < #ARGV do
   local ids, solution, digest = tonumber(ARGV[place]), ARGV[place + 1], ARGV[place + 2]
   local expires = tonumber(ARGV[place + 6])
@@ -120,9 +122,10 @@ return 1
 )
 """KEYS: the account and its group if that changes, then of each spending its outcome and its ids.
 
-ARGV: 1, or 2 with a group; of each the version before and after, sums, new and old samples, 1 where the old ones stay;
-then of each spending the number of its ids, the solution's name, digest, time, rest and bytes of the outcome, and when
-all may be forgotten. Returns 1 where it was written. An outcome is remembered as long as the last of its ids.
+ARGV: 1, or 2 with a group; of each the version before and after, sums, new and old samples, 1 where the old ones stay,
+and the usage; then of each spending the number of its ids, the solution's name, digest, time, rest and bytes of the
+outcome, and when all may be forgotten. Returns 1 where it was written. An outcome is remembered as long as the last of
+its ids.
 """
 
 FAIL = (

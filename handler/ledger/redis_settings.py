@@ -1,5 +1,6 @@
-"""What operators set in the ledger in Redis: keys, secrets, rules and modes."""
+"""What operators set in the ledger in Redis: keys, secrets, rules, limits and modes."""
 
+import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from calpow.handler.errors import LedgerError
 from calpow.handler.ledger import redis_scripts
 from calpow.handler.ledger.api_key import ApiKey, check_account, group_of
 from calpow.handler.ledger.ledger import Key, KeyRecord, Rule, Secret
+from calpow.handler.ledger.limits import NO_LIMITS, AccountLimits, read_limits
 from calpow.handler.ledger.redis_client import RedisClient, Script, Value
 
 # Keys, members or accounts that are read at once. More would hold up the server, and with it all workers.
@@ -101,6 +103,26 @@ class RedisSettings:
         """Set the operator's rule for an account."""
         check_account(account)
         self._keep(("SET", self._of(account, "rule"), rule.value), ("HSET", self._key("rules"), account, rule.value))
+
+    def limits_of(self, account: str) -> AccountLimits:
+        """Return the limits that the operator has set for an account."""
+        limits = self._redis.call("GET", self._of(account, "limits"))
+        return NO_LIMITS if limits is None else read_limits(limits)
+
+    def limits(self) -> Mapping[str, AccountLimits]:
+        """Return the limits that operators have set, by account."""
+        found = self._redis.call("HGETALL", self._key("limits"))
+        return {account.decode(): read_limits(limits) for account, limits in sorted(found.items())}
+
+    def set_limits(self, account: str, limits: AccountLimits) -> None:
+        """Set the limits of an account."""
+        check_account(account)
+        if limits == NO_LIMITS:
+            self._redis.call("DEL", self._of(account, "limits"))
+            self._redis.call("HDEL", self._key("limits"), account)
+        else:
+            self._redis.call("SET", self._of(account, "limits"), json.dumps(limits))
+            self._redis.call("HSET", self._key("limits"), account, json.dumps(limits))
 
     def mode(self, model: str) -> str | None:
         """Return the mode that an operator has set for a model, or None."""

@@ -16,7 +16,6 @@ from calpow.handler.ledger.ledger import (
     FAILURE_SECONDS,
     MOST_FAILURES,
     MOST_USES,
-    NEW_ACCOUNT,
     RETRY_SECONDS,
     Account,
     AccountChange,
@@ -34,7 +33,6 @@ from calpow.handler.ledger.ledger import (
 )
 from calpow.handler.ledger.sqlite_file import Row
 from calpow.handler.ledger.sqlite_rows import (
-    account_of_rows,
     first_row,
     listed,
     outcome_row,
@@ -53,41 +51,43 @@ _SUMMARIES = """SELECT account, cost_micro, queries, wealth, owed, version FROM 
 # Accounts that are read at once.
 _PAGE = 1_000
 
-_ACCOUNT = """SELECT cost_micro, queries, wealth, digests, sketches, new_digests, new_sketches, owed, version
-    FROM accounts LEFT JOIN old_samples USING (model, account) WHERE model = ? AND account = ?"""
+_STATE = """cost_micro, queries, wealth, digests, sketches, new_digests, new_sketches, owed, version,
+        answered, day, today, limits"""
 # One row, also of an account that the ledger has never seen.
-_GROUP = """SELECT cost_micro, queries, wealth, digests, sketches, new_digests, new_sketches, owed, version, rule
+_ACCOUNT = f"""SELECT {_STATE}, rule
     FROM (SELECT ? AS model, ? AS account) LEFT JOIN accounts USING (model, account)
-        LEFT JOIN old_samples USING (model, account) LEFT JOIN rules USING (account)"""
+        LEFT JOIN old_samples USING (model, account) LEFT JOIN limits USING (account) LEFT JOIN rules USING (account)"""  # noqa: S608
 _VERSION = "SELECT version FROM accounts WHERE model = ? AND account = ?"
 _CHANGE_ACCOUNT = """UPDATE accounts SET cost_micro = ?, queries = ?, wealth = ?, new_digests = ?, new_sketches = ?,
+        answered = coalesce(?, answered), day = coalesce(?, day), today = coalesce(?, today),
         owed = ?, version = version + 1 WHERE model = ? AND account = ? AND version = ?"""
 _SET_OLD_SAMPLES = "REPLACE INTO old_samples VALUES (?, ?, ?, ?)"
-_ADD_ACCOUNT = "INSERT OR IGNORE INTO accounts VALUES (?, ?, 0, 0, 0, 0, 0, 0, x'', x'', x'')"
+_ADD_ACCOUNT = "INSERT OR IGNORE INTO accounts VALUES (?, ?, 0, 0, 0, 0, 0, 0, x'', x'', x'', 0, 0, 0)"
 _DROP_ACCOUNT = "DELETE FROM accounts WHERE model = ? AND account = ? AND version = ?"
 _DROP_OLD_SAMPLES = "DELETE FROM old_samples WHERE model = ? AND account = ?"
 _FAILURES = "SELECT failures, failing_since FROM accounts WHERE model = ? AND account = ?"
-_SET_FAILURES = """INSERT INTO accounts VALUES (?, ?, 0, 0, 0, 0, ?, ?, x'', x'', x'')
+_SET_FAILURES = """INSERT INTO accounts VALUES (?, ?, 0, 0, 0, 0, ?, ?, x'', x'', x'', 0, 0, 0)
     ON CONFLICT DO UPDATE SET failures = excluded.failures, failing_since = excluded.failing_since"""
 
 # Ids are passed as one JSON list, so that the text of a statement is the same for any number of them.
-_STANDING = """SELECT NULL, cost_micro, queries, wealth, digests, sketches, new_digests, new_sketches, owed, version
-        FROM accounts LEFT JOIN old_samples USING (model, account) WHERE model = ? AND account = ?
-    UNION ALL SELECT uses.id, outcomes.solution, digest, settled, price, work, rest, credit, NULL, NULL
+_SPENT = """SELECT uses.id, outcomes.solution, digest, settled, price, work, rest, credit,
+            NULL, NULL, NULL, NULL, NULL, NULL
         FROM json_each(?) JOIN uses ON uses.id = value JOIN outcomes ON outcomes.solution = uses.solution"""
-_HOLDER_FROM = """SELECT NULL, cost_micro, queries, wealth, digests, sketches, new_digests, new_sketches, owed, version,
-            holder.account, holder.digest, rule
-        FROM ({}) AS holder LEFT JOIN rules USING (account)
+_STANDING = f"""SELECT NULL, {_STATE}
+        FROM (SELECT ? AS model, ? AS account) LEFT JOIN accounts USING (model, account)
+            LEFT JOIN old_samples USING (model, account) LEFT JOIN limits USING (account)
+    UNION ALL {_SPENT}"""  # noqa: S608
+# `{}` is a SELECT of the account and of the digest of its key.
+_HOLDER_FROM = f"""SELECT NULL, {_STATE}, holder.account, holder.digest, rule
+        FROM ({{}}) AS holder LEFT JOIN rules USING (account) LEFT JOIN limits USING (account)
             LEFT JOIN accounts ON accounts.model = ? AND accounts.account = holder.account
             LEFT JOIN old_samples ON old_samples.model = accounts.model AND old_samples.account = accounts.account
-    UNION ALL
-        SELECT uses.id, outcomes.solution, digest, settled, price, work, rest, credit, NULL, NULL, NULL, NULL, NULL
-        FROM json_each(?) JOIN uses ON uses.id = value JOIN outcomes ON outcomes.solution = uses.solution"""
+    UNION ALL {_SPENT.replace("FROM json_each", ", NULL, NULL, NULL FROM json_each")}"""  # noqa: S608
 _HOLDER_OF_KEY = _HOLDER_FROM.format(GOOD_KEY)
 _HOLDER_BY_NAME = _HOLDER_FROM.format("SELECT ? AS account, NULL AS digest")
 # An id is spent once the solution that used it last has an outcome. Ids are written when they are used, and a
 # settlement adds the outcome alone.
-_STATE = """SELECT coalesce(max(uses), 0), count(outcomes.solution), min(outcomes.solution), max(outcomes.solution)
+_USED = """SELECT coalesce(max(uses), 0), count(outcomes.solution), min(outcomes.solution), max(outcomes.solution)
     FROM json_each(?) JOIN uses ON uses.id = value LEFT JOIN outcomes ON outcomes.solution = uses.solution"""
 _USES = """SELECT coalesce(sum(uses.solution = ?), 0), count(outcomes.solution),
         coalesce(min(uses.expires), 0), coalesce(max(uses.expires), 0)
@@ -134,7 +134,7 @@ class SqliteLedger(SqliteSettings):
         groups = list({name for holder in holders if holder is not None and (name := group_of(holder.name))})
         if not groups:
             return holders
-        found = self._file.queries([(_GROUP, (model, name)) for name in groups])
+        found = self._file.queries([(_ACCOUNT, (model, name)) for name in groups])
         rows = dict(zip(groups, [row for (row,) in found], strict=True))
         return [None if holder is None else _with_group(holder, rows) for holder in holders]
 
@@ -163,8 +163,8 @@ class SqliteLedger(SqliteSettings):
 
     def account(self, model: str, account: str) -> Account:
         """Return the state of an account."""
-        own = account_of_rows(self._file.query(_ACCOUNT, (model, account)))
-        return self._in_group(model, account, own)
+        ((*row, _),) = self._file.query(_ACCOUNT, (model, account))
+        return self._in_group(model, account, read_account(row))
 
     def _in_group(self, model: str, account: str, own: Account) -> Account:
         """Return an account with the state of its group, if it has one."""
@@ -174,9 +174,8 @@ class SqliteLedger(SqliteSettings):
     def standing(self, model: str, account: str, ids: Sequence[str]) -> Standing:
         """Return the state of an account and the outcomes of those of the ids that are spent."""
         rows = self._file.query(_STANDING, (model, account, listed(tuple(ids))))
-        known = bool(rows) and rows[0][0] is None
-        state = read_account(rows[0][1:]) if known else NEW_ACCOUNT
-        return Standing(self._in_group(model, account, state), read_outcomes(rows[known:]))
+        state = self._in_group(model, account, read_account(rows[0][1:]))
+        return Standing(state, read_outcomes(rows[1:]))
 
     def admit(self, uses: Sequence[Use], *, now: float) -> list[UseResult]:
         """Count uses and return for each whether its request may run."""
@@ -222,7 +221,7 @@ def _admit(connection: sqlite3.Connection, use: Use, now: float) -> UseResult:
     ids = listed(use.ids)
     if withheld is None and _is_first(connection, use, ids):
         return UseResult(Admission.FRESH)
-    used, spent, first, last = connection.execute(_STATE, (ids,)).fetchone()
+    used, spent, first, last = connection.execute(_USED, (ids,)).fetchone()
     if spent == 0:
         if used >= MOST_USES:
             return UseResult(Admission.EXHAUSTED)
@@ -330,7 +329,7 @@ def _with_group(holder: KeyHolder, groups: Mapping[str, Row]) -> KeyHolder:
         return holder
     *state, rule = groups[group]
     standing, account = holder.standing, holder.standing.account
-    account = account._replace(group=NEW_ACCOUNT if state[-1] is None else read_account(state))
+    account = account._replace(group=read_account(state))
     return KeyHolder(holder.name, standing._replace(account=account), holder.rule.with_group(read_rule(rule)))
 
 
@@ -341,13 +340,12 @@ def _read_holder(key: ApiKey | None, rows: Sequence[Row]) -> KeyHolder | None:
     *account, name, digest, rule = rows[0][1:]
     if digest is not None and (key is None or not key.matches(digest)):
         return None
-    state = NEW_ACCOUNT if account[-1] is None else read_account(account)
-    return KeyHolder(name, Standing(state, read_outcomes(rows[1:])), read_rule(rule))
+    return KeyHolder(name, Standing(read_account(account), read_outcomes(rows[1:])), read_rule(rule))
 
 
 def _state(connection: sqlite3.Connection, model: str, account: str) -> Account:
-    own = account_of_rows(connection.execute(_ACCOUNT, (model, account)).fetchall())
-    group = group_of(account)
+    *row, _ = connection.execute(_ACCOUNT, (model, account)).fetchone()
+    own, group = read_account(row), group_of(account)
     return own if group is None else own._replace(group=_state(connection, model, group))
 
 
@@ -366,7 +364,10 @@ def _change_account(connection: sqlite3.Connection, model: str, change: Settleme
     if not change.before:
         connection.execute(_ADD_ACCOUNT, (model, name))
     past = (history.cost_micro, history.queries, packed(history.wealth), history.new_digests, history.new_sketches)
-    written = connection.execute(_CHANGE_ACCOUNT, (*past, change.owed, model, name, change.before)).rowcount == 1
+    usage = change.usage or (None, None, None)
+    written = (
+        connection.execute(_CHANGE_ACCOUNT, (*past, *usage, change.owed, model, name, change.before)).rowcount == 1
+    )
     if written and not change.keeps_old:
         connection.execute(_SET_OLD_SAMPLES, (model, name, history.digests, history.sketches))
     if written and change.group is not None:

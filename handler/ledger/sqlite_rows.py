@@ -7,22 +7,21 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from calpow.handler.ledger.history import History
-from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account, Outcome, Rule
+from calpow.handler.ledger.history import NO_HISTORY, History
+from calpow.handler.ledger.ledger import Account, Outcome, Rule
+from calpow.handler.ledger.limits import NO_LIMITS, NO_USAGE, Usage, read_limits
 from calpow.handler.ledger.sqlite_file import Row, Value
 
 
-def account_of_rows(rows: Sequence[Row]) -> Account:
-    """Return the account of the one row that it has, or a new one."""
-    return read_account(rows[0]) if rows else NEW_ACCOUNT
-
-
 def read_account(row: Sequence[Any]) -> Account:
-    """Return an account from its row."""
-    cost_micro, queries, wealth, digests, sketches, *new, owed, version = row
+    """Return an account from its row, whose parts but the limits are empty for one that the ledger has never seen."""
+    cost_micro, queries, wealth, digests, sketches, *new, owed, version, answered, day, today, limits = row
+    limited = NO_LIMITS if limits is None else read_limits(limits)
+    if version is None:
+        return Account(NO_HISTORY, 0, 0, None, NO_USAGE, limited)
     # An account without old samples has no row of them.
     history = History(cost_micro, queries, unpacked(wealth), digests or b"", sketches or b"", *new)
-    return Account(history, owed, version)
+    return Account(history, owed, version, None, Usage(answered, day, today), limited)
 
 
 def outcome_row(outcome: Outcome, expires: float) -> tuple[Value, ...]:

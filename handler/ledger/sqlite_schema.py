@@ -22,6 +22,11 @@ _ACCOUNTS = (
         model TEXT, account TEXT, digests BLOB NOT NULL, sketches BLOB NOT NULL, PRIMARY KEY (model, account)
     ) WITHOUT ROWID""",
 )
+# Since version 7: samples that were answered, in all and on one day. Columns are added, also to a new file, so that an
+# upgraded one has the same tables, and that one that is frozen stays so (sqlite_freeze.py).
+_USAGE = tuple(
+    f"ALTER TABLE accounts ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0" for column in ("answered", "day", "today")
+)
 # Of version 3, to which version 2 is upgraded first.
 _ACCOUNTS_3 = """CREATE TABLE accounts (
         model TEXT, account TEXT,
@@ -53,6 +58,8 @@ _OUTCOMES = """CREATE TABLE outcomes (
     ) WITHOUT ROWID"""
 _KEYS_EXPIRE = "ALTER TABLE keys ADD COLUMN expires REAL"
 _RULES = "CREATE TABLE rules (account TEXT PRIMARY KEY, rule TEXT NOT NULL) WITHOUT ROWID"
+# `limits` is a JSON list, of which every request reads one value instead of five.
+_LIMITS = "CREATE TABLE limits (account TEXT PRIMARY KEY, limits TEXT NOT NULL) WITHOUT ROWID"
 _MODES = "CREATE TABLE modes (model TEXT PRIMARY KEY, mode TEXT NOT NULL) WITHOUT ROWID"
 _TABLES = (
     "CREATE TABLE deployment (id TEXT NOT NULL)",
@@ -62,8 +69,10 @@ _TABLES = (
     ) WITHOUT ROWID""",
     _KEYS_EXPIRE,  # as in an upgraded file, so that both have the same tables
     _RULES,
+    _LIMITS,
     _MODES,
     *_ACCOUNTS,
+    *_USAGE,
     _USES,
     _OUTCOMES,
 )
@@ -140,11 +149,18 @@ def _upgrade_from_5(connection: sqlite3.Connection) -> None:
     connection.execute(_KEYS_EXPIRE)
 
 
+def _upgrade_from_6(connection: sqlite3.Connection) -> None:
+    """Add the limits of operators, of which there are none yet, and count samples from now on."""
+    for statement in (_LIMITS, *_USAGE):
+        connection.execute(statement)
+
+
 _UPGRADES = {
     1: _upgrade_from_1,
     2: _upgrade_from_2,
     3: _upgrade_from_3,
     4: _upgrade_from_4,
     5: _upgrade_from_5,
+    6: _upgrade_from_6,
 }
-SCHEMA = Schema(APPLICATION_ID, 6, _create, _UPGRADES)
+SCHEMA = Schema(APPLICATION_ID, 7, _create, _UPGRADES)

@@ -1,5 +1,6 @@
-"""What operators set in the SQLite ledger: keys, secrets, rules and modes. What is written is on the disk."""
+"""What operators set in the SQLite ledger: keys, secrets, rules, limits and modes. What is written is on the disk."""
 
+import json
 import secrets
 import sqlite3
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from calpow.handler.errors import LedgerError
 from calpow.handler.ledger.api_key import ApiKey, check_account, group_of
 from calpow.handler.ledger.ledger import Key, KeyRecord, Rule, Secret
+from calpow.handler.ledger.limits import NO_LIMITS, AccountLimits, read_limits
 from calpow.handler.ledger.sqlite_file import SqliteFile
 from calpow.handler.ledger.sqlite_schema import SCHEMA
 
@@ -27,6 +29,10 @@ _REVOKE_KEY = "UPDATE keys SET revoked = coalesce(revoked, ?) WHERE id = ?"
 _RULES = "SELECT rule FROM rules WHERE account IN (?, ?)"
 _LIST_RULES = "SELECT account, rule FROM rules ORDER BY account"
 _SET_RULE = "REPLACE INTO rules VALUES (?, ?)"
+_LIMITS = "SELECT limits FROM limits WHERE account = ?"
+_LIST_LIMITS = "SELECT * FROM limits ORDER BY account"
+_SET_LIMITS = "REPLACE INTO limits VALUES (?, ?)"
+_DROP_LIMITS = "DELETE FROM limits WHERE account = ?"
 _MODE = "SELECT mode FROM modes WHERE model = ?"
 _LIST_MODES = "SELECT model, mode FROM modes ORDER BY model"
 _SET_MODE = "REPLACE INTO modes VALUES (?, ?)"
@@ -116,6 +122,27 @@ class SqliteSettings:
         """Set the operator's rule for an account."""
         check_account(account)
         self._file.write(lambda connection: connection.execute(_SET_RULE, (account, rule.value)), durable=True)
+
+    def limits_of(self, account: str) -> AccountLimits:
+        """Return the limits that the operator has set for an account."""
+        rows = self._file.query(_LIMITS, (account,))
+        return read_limits(rows[0][0]) if rows else NO_LIMITS
+
+    def limits(self) -> Mapping[str, AccountLimits]:
+        """Return the limits that operators have set, by account."""
+        return {str(account): read_limits(limits) for account, limits in self._file.query(_LIST_LIMITS)}
+
+    def set_limits(self, account: str, limits: AccountLimits) -> None:
+        """Set the limits of an account."""
+        check_account(account)
+
+        def change(connection: sqlite3.Connection) -> None:
+            if limits == NO_LIMITS:
+                connection.execute(_DROP_LIMITS, (account,))
+            else:
+                connection.execute(_SET_LIMITS, (account, json.dumps(limits)))
+
+        self._file.write(change, durable=True)
 
     def mode(self, model: str) -> str | None:
         """Return the mode that an operator has set for a model, or None."""

@@ -125,7 +125,7 @@ class Evidence:
         """
         own, group = account.history, account.group
         if group is None:
-            return account._replace(history=self.after(own, charge))
+            return account.with_history(self.after(own, charge))
         shared = group.history
         if own.holds(charge.identity) or shared.holds(charge.identity):
             own, shared = (replace(history, wealth=self.adopt(history)) for history in (own, shared))

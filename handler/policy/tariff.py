@@ -11,7 +11,7 @@ from itertools import accumulate, pairwise, zip_longest
 from math import ceil, sqrt
 
 from calpow.handler.ledger.history import Charge, History
-from calpow.handler.ledger.ledger import Account
+from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
 from calpow.puzzle.puzzle import Puzzle
 
@@ -47,31 +47,56 @@ class Tariff:
         self._dearest = max(self._cheapest, dearest)
         self.floor = self._steps[self._cheapest]
         self.longest = self._steps[-1]
+        # An answer asks three times for the price after it.
+        self._latest: tuple[History | None, int] = (None, 0)
+        self._entry = self.next(NEW_ACCOUNT)
 
     def after(self, account: Account) -> int:
         """Return the price of a sample whose effect is already in the past of its account and of its group."""
-        return self._step(_dearer(self._policy.work, account))
+        if account.is_plain:
+            return self._step(self._policy.work(account.history))
+        return self._capped(account, self._step(_dearer(self._policy.work, account)))
 
     def next(self, account: Account) -> int:
-        """Return the price of one more sample, from the past of the account or of its group: the dearer of both."""
-        return self._step(_dearer(self._policy.next_work, account))
+        """Return the price of one more sample, from the past of the account or of its group: the dearer of both.
+
+        It is no more than an operator's ceiling for one of both.
+        """
+        if account.is_plain:
+            history, price = self._latest
+            if history is not account.history:
+                price = self._step(self._policy.next_work(account.history))
+                self._latest = (account.history, price)
+            return price
+        return self._capped(account, self._step(_dearer(self._policy.next_work, account)))
 
     def asked(self, account: Account, samples: int, factor: float) -> int | TooLarge:
         """Return the work to ask for before `samples` samples are scored: their price from the past, and what is owed.
 
         It is what so many ordinary samples cost, or the price of the next sample if that is more: what one sample after
         another would be asked for. `factor` multiplies the price: it is that of the request's purpose. The work for one
-        predicted sample is the longest challenge's at most; what is owed beyond that stays owed.
+        predicted sample is the longest challenge's at most, and the ceiling's for each sample; what is owed beyond that
+        stays owed. Free samples, which are predictions, are left out. For nothing but these, it is 0.
         """
+        most, owed = self.longest, account.owed
+        if not account.is_plain:
+            most, owed = ceil(samples * factor * self._ceiling(account)), self.owed(account)
+            samples -= self._free_now(account, samples, factor)
+        if not samples:
+            return self.at_least(owed) if owed > 0 else 0
         price = self.next(account) * factor
         if price > self.longest:
             return TooLarge(0)
         if samples > 1:
-            payable, cost = self._ordinary(account, samples, (self.longest - account.owed) / factor)
+            payable, cost = self._ordinary(account, samples, (self.longest - owed) / factor)
             if payable < samples:
                 return TooLarge(max(1, payable))
             price = max(price, cost * factor)
-        return self.at_least(max(ceil(price) + account.owed, self.floor))
+        return self.at_least(max(min(ceil(price) + owed, most), self.floor))
+
+    def owed(self, account: Account) -> int:
+        """Return the work that an account owes, without what is beyond an operator's ceiling."""
+        return self._capped(account, account.owed)
 
     def payable(self, account: Account) -> int:
         """Return how many samples one challenge can pay for at the account's price now, at least 1.
@@ -102,13 +127,14 @@ class Tariff:
         """Add samples to an account and its group one by one; return both and the sum of the prices after every sample.
 
         A sample that the account, or another member of its group, was answered before reveals nothing, and costs the
-        floor.
+        floor. A free sample costs nothing where it leaves the account, and its group, no dearer than a new account.
         """
-        price = 0
-        for charge in charges:
+        price, free = 0, 0 if account.is_plain else self._free(account, factor)
+        for number, charge in enumerate(charges):
             queries = account.history.queries
             account = self._policy.evidence.charged(account, charge)
-            price += self.floor if account.history.queries == queries else self.after(account)
+            if number >= free or self._step(_dearer(self._policy.work, account)) > self._entry:
+                price += self.floor if account.history.queries == queries else self.after(account)
         return account, ceil(price * factor)
 
     def unanswered(self, before: Account, charges: Sequence[Charge]) -> tuple[Account, tuple[int, ...]]:
@@ -136,7 +162,7 @@ class Tariff:
         """
         number, total, price = 0, 0, self.floor
         for work in self._ordinary_works(account):
-            price = self._step(work)
+            price = self._capped(account, self._step(work))
             if number == samples or total + price > most:
                 return number, total
             number, total = number + 1, total + price
@@ -154,6 +180,32 @@ class Tariff:
         for pair in zip_longest(own, self._policy.ordinary_works(account.group.history)):
             last = (last[0] if pair[0] is None else pair[0], last[1] if pair[1] is None else pair[1])
             yield max(last)
+
+    def _free(self, account: Account, factor: float) -> int:
+        """Return how many samples of a request an operator lets go free, if they are ordinary enough."""
+        return account.free_samples if factor <= 1 else 0
+
+    def _free_now(self, account: Account, samples: int, factor: float) -> int:
+        """Return how many of so many samples are free by the past of the account and its group."""
+        free = min(samples, self._free(account, factor))
+        return free if free and self._step(_dearer(self._policy.next_work, account)) <= self._entry else 0
+
+    def _ceiling(self, account: Account) -> int:
+        """Return the most work for one sample of an account: the least ceiling of the account and its group."""
+        ceiling = self.longest
+        for limits in [one.limits for one in account.limited]:
+            works = [
+                self._policy.solver.work(limits.ceiling_seconds) if limits.ceiling_seconds is not None else None,
+                self._floor * limits.ceiling_floors if limits.ceiling_floors is not None else None,
+            ]
+            for work in works:
+                if work is not None:
+                    place = bisect_right(self._steps, work * (1 + _ROUNDING)) - 1
+                    ceiling = min(ceiling, self._steps[max(self._cheapest, place)])
+        return ceiling
+
+    def _capped(self, account: Account, work: int) -> int:
+        return min(work, self._ceiling(account)) if account.limited else work
 
     def _step(self, work: float) -> int:
         nearest = bisect_left(self._bounds, work)

@@ -11,7 +11,8 @@ from calpow.archiver.cli.ledger import ledger as command
 from calpow.archiver.errors import LedgerFileError
 from calpow.archiver.ledger_file import Counts, export_ledger, import_ledger
 from calpow.handler.ledger.history import History
-from calpow.handler.ledger.ledger import Ledger, Rule
+from calpow.handler.ledger.ledger import Ledger, Rule, settlement_of
+from calpow.handler.ledger.limits import AccountLimits
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledgers import MODEL, NOW, settlement, spend, use
 
@@ -48,6 +49,28 @@ def test_keys_rules_modes_and_accounts_are_taken_over(ledger: Ledger, other: Led
         list(ledger.summaries(model)) for model in ledger.models()
     ]
     assert (other.account_of(key), other.account_of(revoked)) == ("ada", None)
+
+
+def test_groups_limits_and_what_was_used_of_them_are_taken_over(ledger: Ledger, other: Ledger, tmp_path: Path) -> None:
+    before = ledger.account(MODEL, "acme/ada")
+    after = before.on(20_000).counted(3)
+    assert ledger.settle(MODEL, [settlement_of("acme/ada", before, after)], now=NOW) == [True]
+    ledger.set_limits("acme", AccountLimits(7, None, 500, None, 2.5))
+    ledger.set_limits("acme/ada", AccountLimits(ceiling_seconds=30))
+    export_ledger(ledger, tmp_path / "export.jsonl")
+    import_ledger(other, tmp_path / "export.jsonl")
+    assert other.limits() == ledger.limits()
+    assert other.account(MODEL, "acme/ada") == ledger.account(MODEL, "acme/ada")
+
+
+@pytest.mark.parametrize("limits", [{"free": -1}, {"free": 1.5}, {"budget": True}, {"budget": "7"}, {"floors": 7}, {}])
+def test_limits_that_are_none_are_refused(other: Ledger, tmp_path: Path, limits: dict[str, object]) -> None:
+    entry = {"account": "ada", **(AccountLimits()._asdict() | limits if limits else {})}
+    file = tmp_path / "export.jsonl"
+    file.write_text(json.dumps({"format": {"calpow-ledger": 1}}) + "\n" + json.dumps({"limits": entry}))
+    with pytest.raises(LedgerFileError, match="line 2"):
+        import_ledger(other, file)
+    assert dict(other.limits()) == {}
 
 
 def test_an_export_holds_no_key_and_no_secret_and_is_its_owners_alone(ledger: Ledger, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from calpow.handler.gate.gate import Gate
 from calpow.handler.gate.interface import Released
 from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account, Settlement
+from calpow.handler.ledger.limits import day_of
 from calpow.handler.ledger.sqlite import SqliteLedger
 from calpow.handler.policy.tariff import Tariff
 from calpow.puzzle.prepaid import prepaid_resource
@@ -75,7 +76,7 @@ class AuditedLedger(SqliteLedger):
         return written
 
     def _audit(self, books: Books, settlement: Settlement) -> None:
-        history, owed = books.account.history, books.account.owed
+        history, owed, usage = books.account.history, books.account.owed, books.account.usage
         for spending in settlement.spendings:
             outcome = spending.outcome
             samples = scored_text(self.texts[outcome.digest])
@@ -86,6 +87,7 @@ class AuditedLedger(SqliteLedger):
                 assert outcome.rest == 0
                 history = history.answered(samples.identities, credit)
             else:
+                usage = usage.on(day_of(outcome.settled)).plus(len(charges))
                 past, price, peaks = history, 0, self._policy.evidence.adopt(history)
                 for charge in charges:
                     history = self._policy.evidence.after(history, charge)
@@ -105,7 +107,8 @@ class AuditedLedger(SqliteLedger):
             books.prices += price
             books.last = price
         assert (settlement.before, settlement.history, settlement.owed) == (books.account.version, history, owed)
-        books.account = Account(history, owed, settlement.before + 1)
+        assert settlement.usage in (None, usage)
+        books.account = Account(history, owed, settlement.before + 1, usage=usage)
 
 
 @dataclass

@@ -16,9 +16,11 @@ from calpow.archiver.account_table import Snapshot
 from calpow.archiver.cli.account import account
 from calpow.archiver.cli.top import top
 from calpow.archiver.errors import AccountError, FolderError
+from calpow.client.cli.main import main
 from calpow.handler.errors import CalibrationError
 from calpow.handler.ledger.history import History
 from calpow.handler.ledger.ledger import Ledger, Rule, Settlement, settlement_of
+from calpow.handler.ledger.limits import AccountLimits
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.calibrations import EVIDENCE, calibration
 from tests.support.terminals import read_until, terminal
@@ -249,3 +251,58 @@ class TestTop:
                 read_until(ours, "digits: 3 accounts")
                 process.send_signal(signal.SIGINT)
                 assert process.wait(20) == 0
+
+
+class TestLimits:
+    """`calpow account limit`."""
+
+    def test_limits_are_set_shown_changed_and_taken_away(self, uri: str) -> None:
+        ledger = open_ledger(uri)
+        assert "eve: no limits" in run("limit", "eve").stderr
+        options = ("--free", "100/day", "--budget", "10000", "--budget", "500/day", "--ceiling", "30s")
+        assert "free 100/day" in run("limit", "eve", *options).stderr
+        assert ledger.limits_of("eve") == AccountLimits(100, 10_000, 500, 30.0, None)
+        run("limit", "eve", "--ceiling", "20floors", "--free", "0/day", "--budget", "none/day")
+        assert ledger.limits_of("eve") == AccountLimits(0, 10_000, None, None, 20.0)
+        for command in (("show", "eve"), ("list",)):
+            assert "free 0/day (0 used), budget 10000 (0 used), ceiling 20floors" in run(*command).stdout
+        assert run("limit", "eve").stderr == "eve: free 0/day, budget 10000, ceiling 20floors\n"
+        run("limit", "eve", "--free", "none", "--budget", "none", "--ceiling", "none")
+        assert dict(ledger.limits()) == {}
+        assert "limits" not in run("list").stdout.splitlines()[0]
+
+    def test_a_group_is_limited_by_its_name(self, uri: str) -> None:
+        open_ledger(uri).add_key("acme/ada")
+        run("limit", "acme", "--budget", "7")
+        assert open_ledger(uri).account(MODEL, "acme/ada").samples_left == 7
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ("--free", "100"),
+            ("--free", "-1/day"),
+            ("--free", "1.5/day"),
+            ("--free", "100/hour"),
+            ("--free", "100/day/day"),
+            ("--free", "9999999999999999/day"),
+            ("--budget", "many"),
+            ("--budget", "10 000"),
+            ("--budget", "1e6"),
+            ("--budget", "٣"),
+            ("--ceiling", "30"),
+            ("--ceiling", "0s"),
+            ("--ceiling", "0.5floors"),
+            ("--ceiling", "infs"),
+            ("--ceiling", "30m"),
+            ("--ceiling", ""),
+        ],
+    )
+    def test_nonsense_is_refused_in_one_line(
+        self, uri: str, words: tuple[str, str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["account", "limit", "eve", *words]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+        assert dict(open_ledger(uri).limits()) == {}
+
+    def test_a_mistyped_account_is_refused(self, uri: str) -> None:
+        assert "'evee'" in str(refused("limit", "evee", "--free", "1/day"))

@@ -15,6 +15,7 @@ from calpow.archiver.calibration.samples import Floats, Ints
 from calpow.handler.gate.interface import PassResult, PricedSamples
 from calpow.handler.leakage.score import ScoredSamples
 from calpow.handler.leakage.specs import ScoreName, ScoreSpec, VictimShape
+from calpow.handler.ledger.limits import AccountLimits
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
 from tests.support.calibrations import calibrated_policy, identity
 from tests.support.gate_harness import (
@@ -35,6 +36,7 @@ SPECS = (ScoreSpec(ScoreName.energy, {}), ScoreSpec(ScoreName.norm, {}))
 STRANGE = (2.5, 2.5)
 ACCOUNTS, STOLEN, FILLERS = 100, 200, 6
 HONEST_USERS, HONEST_QUERIES = 20, 2_000
+FREE = 100
 
 pytestmark = [pytest.mark.training, pytest.mark.slow]
 
@@ -87,13 +89,14 @@ class Market:
         keys = [self.harness.ledger.add_key(name) for name in names]
         for key, text in zip(itertools.cycle(keys), queries, strict=False):
             solution = None
-            while decision_type(decision := self._send(key, text, solution)) != "answered":
+            while decision_type(decision := self.send(key, text, solution)) != "answered":
                 solution = claim_work(challenge_of(decision))
         prices, paid = (after - start for after, start in zip(self._totals(), before, strict=True))
         owed = sum(self.harness.account(name).owed for name in names)
         return Bill(prices / FLOOR_HASHES, paid / FLOOR_HASHES, owed / FLOOR_HASHES)
 
-    def _send(self, key: str, text: str, solution: str | None) -> TextDecision:
+    def send(self, key: str, text: str, solution: str | None = None) -> TextDecision:
+        """Return the decision on a request."""
         return self.harness.gate.answer([self.harness.request(text, solution, key)], _run)[0]
 
     def _totals(self) -> tuple[int, int]:
@@ -139,3 +142,26 @@ def test_a_tenant_of_twenty_honest_users_pays_what_they_would_without_a_group(ma
     alone = market.bill([f"user{number}" for number in range(HONEST_USERS)], honest)
     assert tenant.prices < 1.05 * alone.prices
     assert tenant.prices < 1.5 * HONEST_QUERIES
+
+
+def test_free_samples_serve_honest_users_and_hardly_a_thief(market: Market) -> None:
+    """A thief who stops where he is asked for work has less than one strange answer in ten free ones."""
+    honest, strange = market.honest(7), market.strange(8)
+
+    def free(name: str, payloads: Iterator[str]) -> list[bool]:
+        """Return of payloads which were answered without work, until one was not, as a thief would, and that one."""
+        key, answered = market.harness.ledger.add_key(name), []
+        market.harness.ledger.set_limits(name, AccountLimits(free=FREE))
+        for text in itertools.islice(payloads, FREE):
+            answered.append(decision_type(market.send(key, text)) == "answered")
+            if not answered[-1]:
+                break
+        return answered
+
+    users = [free(f"user{number}", honest) for number in range(20)]
+    assert sum(map(sum, users)) > 0.8 * FREE * len(users)
+    for fillers in (0, 5, 10, 20):
+        cycle = itertools.cycle([honest] * fillers + [strange])
+        thieves = [free(f"thief{fillers}.{number}", (next(source) for source in cycle)) for number in range(20)]
+        stolen = sum(sum(answers[fillers :: fillers + 1]) for answers in thieves)
+        assert stolen < 0.1 * FREE * len(thieves)

@@ -20,6 +20,7 @@ from calpow.handler.ledger.ledger import (
     Ledger,
     Rule,
 )
+from calpow.handler.ledger.limits import AccountLimits
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledgers import (
     MODEL,
@@ -49,6 +50,8 @@ OPERATIONS: dict[str, Callable[[Ledger], object]] = {
     "account_of": lambda ledger: ledger.account_of("cp_00000000_" + "0" * 48),
     "holders": lambda ledger: ledger.holders(MODEL, [(Identity("cp_00000000_" + "0" * 48), ["x"])]),
     "rule": lambda ledger: ledger.rule("ada"),
+    "limits": lambda ledger: ledger.limits_of("ada"),
+    "set_limits": lambda ledger: ledger.set_limits("ada", AccountLimits(free=1)),
     "set_rule": lambda ledger: ledger.set_rule("ada", Rule.BLOCKED),
     "mode": lambda ledger: ledger.mode(MODEL),
     "set_mode": lambda ledger: ledger.set_mode(MODEL, "observe"),
@@ -175,7 +178,7 @@ def test_what_expired_at_once_is_cleared_away_little_by_little(ledger: Ledger, p
     assert count(path, "outcomes") == 1
 
 
-DURABLE = {"add_key", "revoke_key", "restore_keys", "rotate_secret", "set_rule", "set_mode"}
+DURABLE = {"add_key", "revoke_key", "restore_keys", "rotate_secret", "set_rule", "set_limits", "set_mode"}
 WRITING = {*DURABLE, "admit", "settle", "fail", "charge"}
 
 
@@ -303,7 +306,7 @@ def test_another_programs_database_is_left_alone(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("version", [0, 7, 9])
+@pytest.mark.parametrize("version", [0, 8, 9])
 def test_a_ledger_of_another_schema_is_refused(ledger: Ledger, path: Path, version: int) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA user_version = {version}")

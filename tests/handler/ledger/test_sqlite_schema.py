@@ -13,7 +13,7 @@ import pytest
 from calpow.handler.errors import LedgerUnavailable
 from calpow.handler.ledger.api_key import ApiKey
 from calpow.handler.ledger.history import History
-from calpow.handler.ledger.ledger import Account, Admission, Identity, Key, KeyHolder, Standing
+from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account, Admission, Identity, Key, KeyHolder, Rule, Standing
 from calpow.handler.ledger.sqlite_file import Schema, SqliteFile
 from calpow.handler.ledger.sqlite_freeze import freeze, thaw
 from calpow.handler.ledger.sqlite_schema import APPLICATION_ID, SCHEMA
@@ -25,6 +25,7 @@ from tests.support.ledgers import (
     admit,
     charge_once,
     fail,
+    on_history,
     outcomes,
     run_children,
     settle,
@@ -238,6 +239,7 @@ VERSION_2 = """
 DROP TABLE accounts;
 DROP TABLE old_samples;
 DROP TABLE rules;
+DROP TABLE limits;
 DROP TABLE modes;
 DROP TABLE outcomes;
 CREATE TABLE accounts (
@@ -299,6 +301,7 @@ VERSION_3 = """
 DROP TABLE accounts;
 DROP TABLE old_samples;
 DROP TABLE rules;
+DROP TABLE limits;
 DROP TABLE modes;
 CREATE TABLE accounts (
         model TEXT, account TEXT,
@@ -339,7 +342,7 @@ def test_keys_of_version_5_stay_good_and_do_not_expire_and_a_frozen_file_stays_f
     ledger = open_ledger(f"sqlite:///{path}")
     key = ledger.add_key("ada")
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(KEYS_5)
+        connection.executescript(VERSION_6 + KEYS_5)
         connection.execute("PRAGMA user_version = 5")
         connection.commit()
     fifth = SqliteFile(path, replace(SCHEMA, version=5, upgrades={}))
@@ -355,18 +358,54 @@ def test_keys_of_version_5_stay_good_and_do_not_expire_and_a_frozen_file_stays_f
     assert schema(path) == schema(tmp_path / "new.db")
 
 
+# What version 6 did not have.
+VERSION_6 = """
+DROP TABLE limits;
+ALTER TABLE accounts DROP COLUMN answered;
+ALTER TABLE accounts DROP COLUMN day;
+ALTER TABLE accounts DROP COLUMN today;
+"""
+
+
 def test_of_version_4_everything_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "fourth.db"
     ledger = open_ledger(f"sqlite:///{path}")
     key, outcome = ledger.add_key("ada"), spend(ledger, use("spent"))
     state = ledger.account(MODEL, "ada")
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(f"DROP TABLE rules; DROP TABLE modes; {KEYS_5}")
+        connection.executescript(f"{VERSION_6} DROP TABLE rules; DROP TABLE modes; {KEYS_5}")
         connection.execute("PRAGMA user_version = 4")
         connection.commit()
     for _ in range(2):
         upgraded = open_ledger(f"sqlite:///{path}")
         (holder,) = upgraded.holders(MODEL, [(Identity(key), ["spent"])])
         assert holder == KeyHolder("ada", Standing(state, {"spent": outcome}))
+    open_ledger(f"sqlite:///{tmp_path}/new.db").deployment()
+    assert schema(path) == schema(tmp_path / "new.db")
+
+
+def test_of_version_6_everything_is_kept_and_a_frozen_file_stays_frozen(tmp_path: Path) -> None:
+    path = tmp_path / "sixth.db"
+    ledger = open_ledger(f"sqlite:///{path}")
+    key, outcome = ledger.add_key("acme/ada"), spend(ledger, use("spent"))
+    ledger.set_rule("acme/ada", Rule.TRUSTED)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(VERSION_6)
+        row = (MODEL, "acme/ada", 5, 7, -3, 4, 10, NOW, struct.pack("<2q", 3, -(2**40)), b"d" * 8, b"s" * 16)
+        connection.execute(f"INSERT INTO accounts VALUES ({', '.join('?' * len(row))})", row)
+        connection.execute("PRAGMA user_version = 6")
+        connection.commit()
+    freeze(SqliteFile(path, replace(SCHEMA, version=6, upgrades={})), "moved")
+    with pytest.raises(LedgerUnavailable, match="moved"):
+        open_ledger(f"sqlite:///{path}").charge(MODEL, {"acme/ada": on_history(charge_once)})
+    assert thaw(SqliteFile(path, SCHEMA))
+    history = History(5, 7, (3, -(2**40)), b"", b"", b"d" * 8, b"s" * 16)
+    for _ in range(2):
+        upgraded = open_ledger(f"sqlite:///{path}")
+        state = Account(history, -3, 4, NEW_ACCOUNT)
+        holder = KeyHolder("acme/ada", Standing(state, {"spent": outcome}), Rule.TRUSTED)
+        assert upgraded.holders(MODEL, [(Identity(key), ["spent"])]) == [holder]
+        assert dict(upgraded.limits()) == {}
+    fail(upgraded, "another", account="acme/ada")
     open_ledger(f"sqlite:///{tmp_path}/new.db").deployment()
     assert schema(path) == schema(tmp_path / "new.db")
