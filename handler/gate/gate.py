@@ -184,11 +184,13 @@ class Gate:
 
     def _count_failure(self, admitted: Admitted[AnyRequest, Answer], problem: Problem | None = None) -> None:
         """Count a failed pass: its work stays unspent, unless the account fails too often by its own fault."""
-        if admitted.is_repeat or problem is problems.PRICING_UNAVAILABLE:
+        if admitted.is_repeat:
             return
         solved = admitted.checked.solved
         if not solved.hashes:
             self._settler.count_free(admitted.checked)
+        if problem is problems.PRICING_UNAVAILABLE:
+            return
         self._ledger.fail(self._model, admitted.checked.account, solved.ids, expires=solved.expires, now=self._clock())
 
 

@@ -185,6 +185,8 @@ class Settler:
         checked, withheld = answered.checked, answered.admitted.result.withheld
         exhausted = self._refusals.exhausted(checked.account, state, len(answered.charges), checked.solved)
         if exhausted is not None:
+            if not checked.solved.hashes:
+                self.count_free(checked)
             return exhausted
         if withheld is not None:
             return settle_rest(self._tariff, state, answered.charges, withheld, checked.solved.hashes)

@@ -101,11 +101,28 @@ class TestFreeSamples:
         limit(harness, free=100)
         assert harness.challenge("1.0", explains=True).puzzle.expected_hashes >= 9 * FLOOR_HASHES
 
-    def test_a_free_pass_that_fails_counts(self, harness: GateHarness) -> None:
+    @pytest.mark.parametrize(
+        ("text", "problem"), [("?", "bad-payload"), ("!", "answered"), ("*", "pricing-unavailable")]
+    )
+    def test_a_free_pass_that_fails_counts(self, harness: GateHarness, text: str, problem: str) -> None:
         limit(harness, free=5)
-        assert [decision_type(harness.ask("?")) for _ in range(5)] == ["bad-payload"] * 5
-        assert decision_type(harness.ask("?")) == "pow-required"
+        assert [decision_type(harness.ask(text)) for _ in range(5)] == [problem] * 5
+        assert decision_type(harness.ask(text)) == "pow-required"
         assert harness.pass_count == 5
+
+    def test_a_free_pass_beyond_the_budget_counts(self, harness: GateHarness) -> None:
+        """Nobody has passes for nothing by hiding more samples than are left."""
+        limit(harness, free=100, budget=3)
+        decisions = [decision_type(harness.ask(payload_of(4), counted=False)) for _ in range(10)]
+        assert decisions == ["budget-exhausted"] * 10
+        assert harness.pass_count == 3
+
+    def test_hidden_samples_beyond_the_free_ones_are_paid_before_the_answer_leaves(self, harness: GateHarness) -> None:
+        limit(harness, free=3)
+        rest = rest_challenge(harness.ask(payload_of(5), counted=False))
+        assert rest.puzzle.expected_hashes == pytest.approx(2 * FLOOR_HASHES, rel=0.1)
+        assert decision_type(harness.ask(payload_of(5), claim_work(rest), counted=False)) == "answered"
+        assert harness.account().usage.today == 5
 
     def test_a_group_and_a_member_each_allow_what_they_allow(self, harness: GateHarness) -> None:
         keys = [harness.ledger.add_key(name) for name in ("acme/ada", "acme/bob")]
