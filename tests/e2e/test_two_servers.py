@@ -10,6 +10,7 @@ import requests
 
 from calpow.archiver.server import Server, served
 from calpow.client import PowAuth
+from calpow.handler.ledger.limits import AccountLimits
 from calpow.handler.ledger.uri import open_ledger
 from calpow.puzzle.solving.solver import solve
 from calpow.puzzle.wire import Challenge, format_solution
@@ -21,6 +22,7 @@ pytestmark = [pytest.mark.server, pytest.mark.long]
 MODEL = "vector"
 REPLAYS = 200
 CLIENTS, QUERIES = 8, 100
+FREE, BUDGET = 30, 80
 
 
 @dataclass(frozen=True)
@@ -102,3 +104,32 @@ def test_a_revoked_key_is_refused_by_both_servers_at_once(site: Site) -> None:
     assert statuses() == [402, 402]
     ledger.revoke_key(key.split("_")[1])
     assert statuses() == [401, 401]
+
+
+def test_members_of_a_group_share_its_free_samples_and_its_budget_on_both_servers(site: Site) -> None:
+    ledger = open_ledger(site.uri)
+    keys = [ledger.add_key(f"acme/user{number}") for number in range(CLIENTS)]
+    ledger.set_limits("acme", AccountLimits(free=FREE, budget=BUDGET))
+
+    def ask(number: int) -> requests.Response:
+        headers = {"X-Api-Key": keys[number % CLIENTS]}
+        # One payload for all: what a colleague was answered is ordinary for everybody.
+        return requests.post(site.servers[number % 2].url(MODEL), data=payload(1), headers=headers, timeout=TIMEOUT)
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        responses = list(pool.map(ask, range(2 * FREE)))
+    assert [response.status_code for response in responses].count(200) == FREE
+    assert {response.status_code for response in responses} <= {200, 402, 503}
+    with requests.Session() as session:
+        session.auth = PowAuth(keys[0])
+        statuses = [
+            session.post(site.servers[number % 2].url(MODEL), data=payload(1), timeout=TIMEOUT).status_code
+            for number in range(BUDGET)
+        ]
+    answered = statuses.count(200)
+    assert statuses == [200] * answered + [403] * (BUDGET - answered)
+    group = ledger.account(MODEL, "acme")
+    assert group.usage.total == BUDGET
+    assert 0 < answered <= BUDGET - FREE
+    refused = ask(0)
+    assert refused.json()["type"] == "urn:calpow:problem:budget-exhausted"
