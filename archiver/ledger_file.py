@@ -17,7 +17,7 @@ from calpow.archiver.errors import LedgerFileError
 from calpow.archiver.progress import track
 from calpow.handler.ledger.history import History
 from calpow.handler.ledger.ledger import KeyRecord, Ledger, Rule, Settlement
-from calpow.handler.ledger.limits import AccountLimits, Usage
+from calpow.handler.ledger.limits import NO_USAGE, AccountLimits, Usage
 
 FORMAT = {"calpow-ledger": 1}
 # Accounts that are written at once.
@@ -135,7 +135,7 @@ def _parse_account(value: Mapping[str, Any]) -> tuple[str, Settlement]:
         *(base64.b64decode(past[name], validate=True) for name in _SAMPLES),
     )
     # Exports of before there were limits have no usage.
-    usage = Usage(*map(int, value.get("usage", (past["queries"], 0, 0))))
+    usage = Usage(*map(int, value.get("usage", NO_USAGE)))
     return str(value["model"]), Settlement(str(value["name"]), 0, history, int(value["owed"]), (), usage=usage)
 
 

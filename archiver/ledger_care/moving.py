@@ -52,7 +52,7 @@ def _copy_accounts(source: Ledger, target: Ledger, copied: dict[tuple[str, str],
                 state = source.account(model, summary.name)
                 before = target.account(model, summary.name).version if (model, summary.name) in copied else 0
                 copied[model, summary.name] = state.version
-                waiting.append(Settlement(summary.name, before, state.history, state.owed, ()))
+                waiting.append(Settlement(summary.name, before, state.history, state.owed, (), usage=state.usage))
             if len(waiting) == _AT_ONCE:
                 _write(target, model, waiting)
         _write(target, model, waiting)
@@ -65,9 +65,11 @@ def _write(target: Ledger, model: str, waiting: list[Settlement]) -> None:
 
 
 def _copy_settings(source: Ledger, target: Ledger) -> None:
-    """Copy rules and modes, and then the keys: nobody has one before everything else is there."""
+    """Copy rules, limits and modes, and then the keys: nobody has one before everything else is there."""
     for account, rule in source.rules().items():
         target.set_rule(account, rule)
+    for account, limits in source.limits().items():
+        target.set_limits(account, limits)
     for model, mode in source.modes().items():
         target.set_mode(model, mode)
     target.restore_keys(source.key_records())
@@ -79,6 +81,7 @@ def _compare(source: Ledger, target: Ledger, name: str) -> None:
     same = (
         source.key_records() == target.key_records()
         and source.rules() == target.rules()
+        and source.limits() == target.limits()
         and source.modes() == target.modes()
         and all(ours == theirs for ours, theirs in pairs)
     )

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from calpow.archiver.ledger_care.sqlite_inspection import reading
 from calpow.archiver.ledger_file import exported_accounts
 from calpow.archiver.progress import progress, track
+from calpow.handler.ledger.api_key import group_of
 from calpow.handler.ledger.expired_rows import ExpiredRows
 from calpow.handler.ledger.ledger import Account, Ledger, Rule
 from calpow.handler.ledger.sqlite_file import SqliteFile
@@ -54,11 +55,13 @@ def drop_expired(path: Path) -> int:
 def without_keys(ledger: Ledger, days: float) -> Iterator[Prunable]:
     """Yield accounts all of whose keys were revoked or expired so many days ago or earlier.
 
-    Accounts without any key stay.
+    Accounts without any key stay, and so do those with limits, whose samples are still counted, and the groups of
+    accounts that stay.
     """
     limit = time.time() - days * DAY_SECONDS
     keys = ledger.keys()
-    staying = {key.account for key in keys if key.ends is None or key.ends > limit}
+    staying = {key.account for key in keys if key.ends is None or key.ends > limit} | set(ledger.limits())
+    staying |= {group for name in staying if (group := group_of(name))}
     ended = sorted({key.account for key in keys} - staying)
     for model in ledger.models():
         for name in track(ended, f"accounts of {model} without a key", "account"):
@@ -68,15 +71,15 @@ def without_keys(ledger: Ledger, days: float) -> Iterator[Prunable]:
 
 
 def unchanged_since(ledger: Ledger, export: Path) -> Iterator[Prunable]:
-    """Yield accounts that are as in an earlier export, with nothing held against them and no rule of an operator.
+    """Yield accounts that are as in an earlier export, with nothing held against them, no rule and no limit.
 
     Raises LedgerFileError for a file that is no export.
     """
-    rules = ledger.rules()
+    rules, limits = ledger.rules(), ledger.limits()
     for model, exported in track(exported_accounts(export), "accounts of the export", "account"):
         state = ledger.account(model, exported.account)
         is_as_before = (state.history, state.owed) == (exported.history, exported.owed)
-        has_rule = rules.get(exported.account, Rule.PRICED) is not Rule.PRICED
+        has_rule = exported.account in limits or rules.get(exported.account, Rule.PRICED) is not Rule.PRICED
         if state.version and is_as_before and _is_harmless(state) and not has_rule:
             yield Prunable(model, exported.account, state.version)
 

@@ -14,7 +14,8 @@ from calpow.archiver.errors import LedgerFileError
 from calpow.archiver.ledger_care import moving
 from calpow.archiver.ledger_care.sqlite_inspection import inspect_sqlite
 from calpow.handler.errors import LedgerUnavailable
-from calpow.handler.ledger.ledger import Admission, Ledger, Rule
+from calpow.handler.ledger.ledger import Admission, Ledger, Rule, settlement_of
+from calpow.handler.ledger.limits import AccountLimits
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledger_child import charged, charged_account, history_of
 from tests.support.ledgers import MODEL, admit, fail, settle, spend, spending, use
@@ -42,6 +43,7 @@ def changes(ledger: Ledger) -> None:
         lambda: ledger.add_key("ada"),
         lambda: ledger.revoke_key(ledger.keys()[0].id),
         lambda: ledger.set_rule("ada", Rule.BLOCKED),
+        lambda: ledger.set_limits("ada", AccountLimits(budget=7)),
         lambda: ledger.set_mode(MODEL, "off"),
         ledger.rotate_secret,
         lambda: admit(ledger, use("new")),
@@ -64,13 +66,17 @@ def test_everything_is_in_the_new_ledger_and_the_old_one_refuses_every_change(ol
     spend(ledger, use("spent"))
     ledger.set_rule("eve", Rule.BLOCKED)
     ledger.set_mode(MODEL, "enforce")
+    ledger.set_limits("ada", AccountLimits(budget=7))
+    state = ledger.account(MODEL, "ada")
+    assert ledger.settle(MODEL, [settlement_of("ada", state, state.counted(5))], now=0) == [True]
     assert "1 keys, 251 accounts" in move(old, new)
     moved = open_ledger(new)
     assert moved.account_of(key) == "ada"
     assert (moved.rules(), moved.modes(), moved.models()) == (ledger.rules(), ledger.modes(), ledger.models())
     for name in ("ada", "account7", "account249"):
         before, after = ledger.account(MODEL, name), moved.account(MODEL, name)
-        assert (after.history, after.owed) == (before.history, before.owed)
+        assert (after.history, after.owed, after.usage) == (before.history, before.owed, before.usage)
+    assert moved.account(MODEL, "ada").samples_left == 2
     assert moved.deployment() != ledger.deployment()
     assert {secret.value for secret in moved.secrets()}.isdisjoint(secret.value for secret in ledger.secrets())
     changes(ledger)

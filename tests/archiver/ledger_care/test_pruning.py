@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from calpow.archiver.cli.ledger import ledger as command
 from calpow.handler.ledger.history import History
 from calpow.handler.ledger.ledger import NEW_ACCOUNT, Ledger, Rule
+from calpow.handler.ledger.limits import AccountLimits
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledgers import MODEL, admit, outcomes, settle, settlement, spend, use
 from tests.support.redis_servers import RedisServer
@@ -87,20 +88,37 @@ def test_accounts_whose_keys_were_all_revoked_long_ago_are_forgotten(uri: str) -
     assert names(ledger) == {"ada", "bob", "token"}
 
 
+def test_a_group_stays_with_its_members_and_so_does_what_is_limited(uri: str) -> None:
+    """Whose budget is forgotten has it anew."""
+    ledger = open_ledger(uri)
+    for account in ("acme", "acme/ada", "acme/bob", "ada", "firm", "firm/eve"):
+        settle(ledger, account=account)
+        revoked(ledger, account)
+    ledger.add_key("acme/ada")
+    ledger.set_limits("ada", AccountLimits(budget=7))
+    forgotten = "".join(f"{MODEL}  {name}\n" for name in ("acme/bob", "firm", "firm/eve"))
+    assert prune(uri, "--revoked", "0").stdout == forgotten
+    assert names(ledger) == {"acme", "acme/ada", "ada"}
+
+
 def test_accounts_that_are_as_in_an_export_and_have_nothing_held_against_them_are_forgotten(
     uri: str, tmp_path: Path
 ) -> None:
     ledger, export = open_ledger(uri), str(tmp_path / "export.jsonl")
-    for account, owed in (("idle", 0), ("paid too much", -7), ("owes", 1), ("trusted", 0), ("busy", 0)):
+    for account, owed in (
+        *(("idle", 0), ("paid too much", -7), ("owes", 1)),
+        *(("trusted", 0), ("limited", 0), ("busy", 0)),
+    ):
         assert ledger.settle(MODEL, [settlement(account=account, history=FLOOR, owed=owed)], now=0) == [True]
     settle(ledger, account="suspect")  # has wealth
     ledger.set_rule("trusted", Rule.TRUSTED)
+    ledger.set_limits("limited", AccountLimits(budget=7))
     assert CliRunner().invoke(command, ["export", export, "--ledger", uri]).exit_code == 0
     settle(ledger, account="busy", change=lambda past: History(6, 2, past.wealth, past.digests, past.sketches))
     assert ledger.settle(MODEL, [settlement(account="later", history=FLOOR)], now=0) == [True]
     forgotten = f"{MODEL}  idle\n{MODEL}  paid too much\n"
     assert prune(uri, "--unchanged-since", export).stdout == forgotten
-    assert names(ledger) == {"owes", "trusted", "busy", "suspect", "later"}
+    assert names(ledger) == {"owes", "trusted", "limited", "busy", "suspect", "later"}
 
 
 def test_an_account_that_comes_back_meanwhile_is_kept(uri: str) -> None:

@@ -311,7 +311,7 @@ def test_a_ledger_of_another_schema_is_refused(ledger: Ledger, path: Path, versi
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA user_version = {version}")
     before = path.read_bytes()
-    refuses(open_ledger(f"sqlite:///{path}"), f"schema {version}", "reads 6")
+    refuses(open_ledger(f"sqlite:///{path}"), f"schema {version}", "reads 7")
     assert path.read_bytes() == before
 
 
