@@ -113,7 +113,7 @@ class PassRunner:
             with self._victim.effects.trial():
                 calls = self._victim.predict(preprocessed).calls
         except Exception as error:
-            log.error("an explanation cannot be priced", type(error).__name__)
+            log.error("an explanation cannot be priced", f"request {request.id}: {type(error).__name__}")
             return problems.PRICING_UNAVAILABLE
         return self._price(calls, request)
 
@@ -129,9 +129,9 @@ class PassRunner:
         except BadPayload as error:
             return problems.bad_payload(str(error))
         except (VictimError, PricingUnavailable) as error:
-            log.error("pricing unavailable, refusing", error)
+            log.error("pricing unavailable, refusing", f"request {request.id}: {error}")
         except Exception as error:
-            log.error("pricing unavailable, refusing", type(error).__name__)
+            log.error("pricing unavailable, refusing", f"request {request.id}: {type(error).__name__}")
         return problems.PRICING_UNAVAILABLE
 
 
@@ -158,12 +158,12 @@ def _unseen(done: Pass, request: TorchServeRequest) -> Problem | None:
         failure = classify_failure(done.error, "read")
         if isinstance(failure, BadPayload):
             return problems.bad_payload(str(failure))
-        log.error("out of resources, refusing", failure)
+        log.error("out of resources, refusing", f"request {request.id}: {failure}")
         return problems.PRICING_UNAVAILABLE
     status = done.status(0)
     if request.says_describe:
         return DESCRIPTION_WITH_INPUT
     if 400 <= status < 500:
         return problems.bad_payload(f"the model refuses this payload, with its own status {status}")
-    log.error("refusing", "the victim answered without a call of its model that could be seen")
+    log.error("refusing", f"request {request.id}: the victim answered without a call of its model that could be seen")
     return problems.PRICING_UNAVAILABLE

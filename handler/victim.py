@@ -197,7 +197,10 @@ class Victim:
                 failure = error
         if failure is not None:
             if recording.begun:
-                log.warning(f"the victim failed with {type(failure).__name__}", _formatted(failure))
+                names = ", ".join(name for name, _ in requests)
+                log.warning(
+                    f"the victim failed with {type(failure).__name__}", f"request {names}\n{_formatted(failure)}"
+                )
             if not self.keeps_frames:
                 forget_frames(failure)
         return Pass(answers, failure, recording, processors, socket.sent, self._preprocess.take())

@@ -21,7 +21,7 @@ _Call = Any  # a grpc.aio.Call; grpc has no types
 _Continuation = Callable[[Any, Any], Awaitable[_Call]]
 
 
-def aio_interceptors(key: str | None, **options: Any) -> list[Any]:
+def aio_interceptors(key: str | None = None, **options: Any) -> list[Any]:
     """Return the interceptors for `grpc.aio.insecure_channel(target, interceptors=...)`.
 
     grpc.aio has one for each kind of call; together they do what PowInterceptor does, and take its arguments. The work

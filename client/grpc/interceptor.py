@@ -22,8 +22,8 @@ class PowInterceptor(
 ):
     """Proof-of-work authentication for gRPC: `grpc.intercept_channel(channel, PowInterceptor(key))`.
 
-    PowInterceptor sends the API key with each call of TorchServe's Predictions and StreamPredictions, and does the work
-    that the server asks for; other calls pass unchanged. Every answer announces the work of the next one.
+    PowInterceptor sends the API key or token with each call of TorchServe's Predictions and StreamPredictions, and does
+    the work that the server asks for; other calls pass unchanged. Every answer announces the work of the next one.
     PowInterceptor does it beforehand, which saves a round trip: it mints stamps before it sends a request and, from the
     second request to a model on, in a background thread while the client waits or is idle. Use one PowInterceptor for
     many requests to a server, since it remembers what answers cost; any number of threads can share it.

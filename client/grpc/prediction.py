@@ -45,7 +45,7 @@ class Prediction:
         self._reply: Reply | None = None
 
     def next_request(self, headers: Mapping[str, str]) -> Any:
-        """Return a copy of the request with these headers as entries of its input map."""
+        """Return a copy of the request with these headers as entries of its input map, in the place of its own."""
         request = type(self._request)()
         request.CopyFrom(self._request)
         for name in [name for name in request.input if name.lower() in _OUR_ENTRIES]:
