@@ -38,7 +38,7 @@ def fill(path: Path, model: str, accounts: int, bets: int, queries: int | None =
 
     def keys() -> Iterator[Row]:
         for number, name in enumerate(names):
-            yield f"{number * (2**32 // accounts):08x}", rng.randbytes(32), name, CREATED, None
+            yield f"{number * (2**32 // accounts):08x}", rng.randbytes(32), name, CREATED, None, None
 
     def account_rows() -> Iterator[Row]:
         for place in order:
@@ -55,7 +55,7 @@ def fill(path: Path, model: str, accounts: int, bets: int, queries: int | None =
                 yield model, name, rng.randbytes(digests), rng.randbytes(sketches)
 
     with _filling(path) as connection:
-        _insert(connection, "keys", 5, keys(), accounts)
+        _insert(connection, "keys", 6, keys(), accounts)
         _insert(connection, "accounts", 14, account_rows(), accounts)
         _insert(connection, "old_samples", 4, old_samples(), accounts)
     return names
