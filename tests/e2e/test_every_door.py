@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import grpc
 import pytest
@@ -25,6 +26,20 @@ from tests.support.victims import build as victims
 pytestmark = pytest.mark.server
 
 MODEL = "telling"
+WORKFLOW = "flow"
+SPECIFICATION = f"""
+models:
+  min-workers: 1
+  max-workers: 1
+  batch-size: 1
+  max-batch-delay: 10
+  retry-attempts: 1
+  timeout-ms: 20000
+  last:
+    url: {MODEL}.mar
+dag:
+  first: [last]
+"""
 VECTOR = b"0.1,0.9,0.3,0.2"
 # What the victim puts into every answer and stream, and into its description.
 SECRET = b"the victim's own words"
@@ -75,13 +90,34 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         "enable_model_api": "true",
         "allowed_urls": "file://.*",
         "grpc_management_port": str(port),
+        "workflow_store": str(_write_workflow(folder / "workflows")),
     }
     environment = {"CALPOW_LEDGER": uri, "PASSES": str(folder / "passes"), "TS_OPEN_INFERENCE_PROTOCOL": "oip"}
     stubs = {name: generate(folder, name) for name in ("inference", "management", "open_inference_grpc")}
     with served({MODEL: guarded}, properties=properties, environment=environment) as server:
         (server.home / "store" / f"{MODEL}2.mar").symlink_to(newer)
         _manage(server, "POST", f"/models?url={MODEL}2.mar&model_name={MODEL}&initial_workers=1&synchronous=true")
+        assert _manage(server, "POST", f"/workflows?url={WORKFLOW}.war") == 200
         yield House(server, open_ledger(uri), folder / "passes", f"127.0.0.1:{port}", stubs)
+
+
+# TorchServe calls it without data when it loads it.
+STEPS = """
+def first(data, context):
+    return data and [next(iter(row.values()), b"") for row in data]
+"""
+
+
+def _write_workflow(store: Path) -> Path:
+    """Write a workflow of a function and the protected model, as torch-workflow-archiver does."""
+    store.mkdir()
+    names = {"workflowName": WORKFLOW, "specFile": "spec.yaml", "handler": "steps.py"}
+    manifest = {"workflow": names, "archiverVersion": "0.2.15", "createdOn": "today"}
+    with ZipFile(store / f"{WORKFLOW}.war", "w") as archive:
+        archive.writestr("WAR-INF/MANIFEST.json", json.dumps(manifest))
+        archive.writestr("spec.yaml", SPECIFICATION)
+        archive.writestr("steps.py", STEPS)
+    return store
 
 
 def _manage(server: Server, method: str, path: str) -> int:
@@ -108,7 +144,6 @@ HTTP_DOORS = [
     ("POST", f"/v2/models/{MODEL}/infer"),
     ("POST", f"/v2/models/{MODEL}/explain"),
     ("POST", f"/v2/models/{MODEL}/versions/2.0/infer"),
-    ("POST", f"/wfpredict/{MODEL}"),
     ("OPTIONS", f"/predictions/{MODEL}"),
 ]
 DESCRIPTIONS = [f"/models/{MODEL}", f"/models/{MODEL}/2.0", f"/models/{MODEL}/all"]
@@ -151,6 +186,13 @@ def test_no_door_of_http_answers(house: House, credentials: Callable[[House], di
     assert [order for order, answer in zip(orders, answers, strict=True) if SECRET in answer] == []
     assert [order for order, answer in zip(orders, answers, strict=True) if answer[:3] in (b"500", b"503")] == []
     assert sum(b"urn:calpow:problem:" in answer for answer in answers) >= len(orders) / 2
+    assert house.passed() == before
+
+
+def test_a_workflow_leads_to_the_gate(house: House) -> None:
+    before, key = house.passed(), house.ledger.add_key("visitor")
+    assert b"identity-missing" in house.http("POST", f"/wfpredict/{WORKFLOW}", {})
+    assert b"pow-required" in house.http("POST", f"/wfpredict/{WORKFLOW}", {"X-Api-Key": key})
     assert house.passed() == before
 
 
