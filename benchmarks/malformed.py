@@ -78,6 +78,7 @@ def assail(server: Server, model: str, ledger: Ledger, requests: int = REQUESTS,
     offer = _offer(server, model, key)
     outcome = Outcome()
     (pid,) = before = server.worker_pids(model)
+    said = len(server.log())
     begun = time.perf_counter()
     warm = max(1, round(requests * WARM_SHARE))
     for part, (first, last) in enumerate(((0, warm), (warm, requests))):
@@ -94,7 +95,7 @@ def assail(server: Server, model: str, ledger: Ledger, requests: int = REQUESTS,
         outcome.warm, outcome.end = (resident, resident) if part == 0 else (outcome.warm, resident)
     outcome.seconds = time.perf_counter() - begun
     outcome.restarts = server.worker_pids(model) != before
-    outcome.failures = len(_FRAME_OF_GATE.findall(server.log()))
+    outcome.failures = len(_FRAME_OF_GATE.findall(server.log()[said:]))
     return outcome
 
 
