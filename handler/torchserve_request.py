@@ -10,6 +10,7 @@ from itertools import islice
 
 from calpow.handler.gate.input_digest import TRANSPORT_HEADERS, request_digest
 from calpow.handler.gate.interface import Purpose
+from calpow.handler.gate.probes import payload_digest
 from calpow.handler.identity.credentials import CREDENTIAL_HEADERS, Credentials
 from calpow.handler.image_header import image_pixels
 from calpow.puzzle.wire import KEY_HEADER, REPLY_ENTRY, SOLUTION_HEADER, WHOLE_REPLY
@@ -28,6 +29,8 @@ _EXPLAIN, _DESCRIBE = "explain", "describe"
 _CLIENT_HEADERS = frozenset(("accept", "accept-encoding", "accept-language", "content-type", "host", "user-agent"))
 _EMPTY_FORM = "application/x-www-form-urlencoded"
 _INPUTLESS = _UNDIGESTED | _CLIENT_HEADERS | {_EXPLAIN, _DESCRIBE}
+# The names that TorchServe gives to a body that is no form.
+_BARE_BODIES = ({"body"}, {"data"})
 # Beginnings of images in base64: PNG, JPEG, GIF, BMP, WebP, TIFF and big TIFF in both orders; a data URL.
 _ENCODED = ("iVBORw0KGgo", "/9j/", "R0lGOD", "Qk", "UklGR", "SUkq", "SUkr", "TU0AK", "data:image/")
 # Values of parsed JSON that are looked at for encoded images.
@@ -144,6 +147,18 @@ class TorchServeRequest:
     def holds_one_file(self) -> bool:
         """Whether its body is a single part of plain bytes, which a handler reads as one sample."""
         return len(self.row) == 1 and isinstance(next(iter(self.row.values())), bytes | bytearray)
+
+    @property
+    def payload_digest(self) -> str:
+        """Digest of the payload of a prediction whose body is that alone, with a client's usual headers; else empty."""
+        # TorchServe says of every request whether it is one for an explanation, and names the body among its headers.
+        present = {name for name, value in self.headers.items() if value and (name, value) != (_EXPLAIN, "False")}
+        parts = {name for name, value in self.properties.items() if not isinstance(value, str)}
+        is_usual = present <= _UNDIGESTED | _CLIENT_HEADERS and parts <= self.row.keys()
+        if self.purpose is not Purpose.predict or not is_usual or self.row.keys() not in _BARE_BODIES:
+            return ""
+        (payload,) = self.row.values()
+        return payload_digest(payload)
 
     @property
     def purpose_and_version(self) -> str:

@@ -1,15 +1,18 @@
 """`calpow keys`: add API keys, list them and revoke them."""
 
+import json
 import sys
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from calpow.archiver.cli.option_types import Duration
-from calpow.handler.ledger.ledger import Key
+from calpow.archiver.cli.option_types import FILE, Duration
+from calpow.handler.gate.probes import probe_account
+from calpow.handler.ledger.ledger import Key, Rule
 from calpow.handler.ledger.uri import DEFAULT_URI, URI_VARIABLE, open_ledger, without_password
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -47,22 +50,46 @@ def keys() -> None:
 
 
 @keys.command(epilog=_EPILOG)
-@click.argument("account", metavar="ACCOUNT")
+@click.argument("account", metavar="[ACCOUNT]", required=False)
 @click.option(
     "--expires",
     type=Duration(),
     metavar="TIME",
     help="Refuse the key after this time from now on: 90m, 12h, 30d or 52w (default: never).",
 )
+@click.option(
+    "--probe",
+    type=FILE,
+    metavar="FILE",
+    help="Make a key for probes: it gets the answer to this payload, as `calpow predict` sends it, and to no other.",
+)
 @ledger_option
-def add(account: str, expires: float | None, ledger: str) -> None:
+def add(account: str | None, expires: float | None, probe: Path | None, ledger: str) -> None:
     """Make a key for an account and print it, this once.
 
-    ACCOUNT is charged for what the key is used for; several keys may share an account.
+    ACCOUNT is charged for what the key is used for; several keys may share an account. A key for probes has an account
+    of its own, which pays the floor and collects no evidence.
     """
-    key = open_ledger(ledger).add_key(account, None if expires is None else time.time() + expires)
+    if (account is None) == (probe is None):
+        raise click.UsageError("name an ACCOUNT, or a --probe FILE", click.get_current_context())
+    opened = open_ledger(ledger)
+    if probe is not None:
+        account = probe_account(read_probe(probe))
+        opened.set_rule(account, Rule.PROBE)
+    key = opened.add_key(account or "", None if expires is None else time.time() + expires)
     print("Only a hash of this key is kept: it cannot be shown again.", file=sys.stderr)
     print(key)
+
+
+def read_probe(file: Path) -> object:
+    """Return a file's payload as a server receives it from `calpow predict`: parsed, where it is JSON."""
+    content = file.read_bytes()
+    if file.suffix.lower() != ".json":
+        return content
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise click.UsageError(f"{file} holds no JSON: {error}", click.get_current_context()) from error
 
 
 @keys.command("list", epilog=_EPILOG)

@@ -7,6 +7,7 @@ from calpow.handler.gate import problems
 from calpow.handler.gate.case import Case, Checked, Presented
 from calpow.handler.gate.challenges import Issuer, is_solved
 from calpow.handler.gate.interface import Allowance, Answer, AnyRequest, Purpose, Refused, Request
+from calpow.handler.gate.probes import is_probe
 from calpow.handler.gate.problems import Problem
 from calpow.handler.gate.refusals import Refusals, too_large
 from calpow.handler.identity.identification import Identification, log_unknown
@@ -47,7 +48,10 @@ class EntryCheck:
         account = identity.account if identity.key is None else self._ledger.account_of(identity.key)
         if account is None:
             return _unknown_key()
-        return _blocked(account) if self._ledger.rule(account) is Rule.BLOCKED else account
+        rule = self._ledger.rule(account)
+        if rule is Rule.PROBE:
+            return _only_a_probe(account)
+        return _blocked(account) if rule is Rule.BLOCKED else account
 
     def check(self, cases: Sequence[Case[AnyRequest, Answer]]) -> list[Checked[AnyRequest, Answer]]:
         """Return the requests that may be admitted, and decide on the others. The ledger is read once for all of them.
@@ -88,6 +92,8 @@ class EntryCheck:
             presented.case.subject = self._issuer.subject(account)
         if holder.rule is Rule.BLOCKED:
             return _blocked(account)
+        if holder.rule is Rule.PROBE and not is_probe(account, request.payload_digest):
+            return _only_a_probe(account)
         if request.purpose is Purpose.explain and not self._allowance.explanation_factor:
             return Refused(problems.EXPLANATION_REFUSED, f"account {account}: explanations are not given")
         excess = self._excess(request)
@@ -152,6 +158,10 @@ class EntryCheck:
 def _unknown_key() -> Refused:
     log_unknown(UNKNOWN_KEY)
     return Refused(problems.IDENTITY_UNKNOWN, str(UNKNOWN_KEY))
+
+
+def _only_a_probe(account: str) -> Refused:
+    return Refused(problems.PROBE_ONLY, f"account {account} is for a probe alone")
 
 
 def _blocked(account: str) -> Refused:

@@ -176,7 +176,7 @@ class Gate:
         if admitted.is_repeat:
             state = self._ledger.account(self._model, account).on(day_of(self._clock()))
             return Released(result.answer, self._tariff.announced(state))
-        if admitted.checked.rule is Rule.TRUSTED:
+        if admitted.checked.rule in (Rule.TRUSTED, Rule.PROBE):
             charges = [self._policy.ordinary_charge(identity) for identity in samples.identities]
         else:
             charges = self._policy.charges(samples.scores, samples.labels, samples.identities)

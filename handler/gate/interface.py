@@ -51,6 +51,13 @@ class Request(Protocol):
         """Pixels of the images in the body together, as far as their headers can be read without decoding them."""
 
     @property
+    def payload_digest(self) -> str:
+        """Digest of the payload of a prediction, as `calpow.handler.gate.probes` takes it.
+
+        It is empty where the victim may read anything but the payload. The gate reads it only for a probe key.
+        """
+
+    @property
     def digest(self) -> str:
         """Exact digest of everything that the victim may read; empty when the payload is nested too deep.
 

@@ -62,6 +62,9 @@ BUDGET_EXHAUSTED = Problem(
     "Budget exhausted",
     "The operator allows this account so many samples, in all or a day, and fewer are left than the request holds.",
 )
+PROBE_ONLY = Problem(
+    "probe-only", 403, "Probe key", "This key gets the answer to the payload that it was made for, and nothing else."
+)
 LEDGER_UNAVAILABLE = Problem(
     "ledger-unavailable",
     503,

@@ -133,6 +133,9 @@ class Rule(Enum):
     TRUSTED = "trusted"
     """Every sample counts as an ordinary one: the account comes down to the floor and stays there."""
 
+    PROBE = "probe"
+    """Nothing is answered but the payload that the account is named for; that counts as an ordinary sample."""
+
     BLOCKED = "blocked"
     """Nothing is answered."""
 

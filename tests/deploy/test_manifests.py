@@ -26,6 +26,7 @@ KUBERNETES = ("1.27", "1.37")
 IN_IMAGE = Path("/etc/calpow")
 # Of the image, and of those who run it; TorchServe's own settings begin with TS_.
 ENVIRONMENT = {
+    "CALPOW_KEY",
     "HOME",
     "JAVA_HOME",
     "OMP_NUM_THREADS",
@@ -177,7 +178,8 @@ def test_torchserve_knows_every_setting() -> None:
 def deployed_files() -> list[Path]:
     """Return the files of deploy/ that set variables of the environment."""
     return [
-        DEPLOY / name for name in ("Dockerfile", "calpow.service", "serve.sh", "ready.py", "kubernetes/server.yaml")
+        DEPLOY / name
+        for name in ("Dockerfile", "calpow.service", "serve.sh", "ready.py", "answers.sh", "kubernetes/server.yaml")
     ]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from calpow.handler.gate.interface import Purpose
+from calpow.handler.gate.probes import payload_digest
 from calpow.handler.torchserve_request import TorchServeRequest, count_entries
 from tests.support.pictures import png
 
@@ -148,3 +149,34 @@ def test_the_digest_tells_purpose_and_version_apart() -> None:
         TorchServeRequest.read("id", row, {"Accept": "*/*"}, version="1.1", counted=True).digest,
     }
     assert len(digests) == 3
+
+
+def test_the_payload_of_a_prediction_is_known_where_the_victim_sees_nothing_else() -> None:
+    ours = {"X-Api-Key": "k", "PoW-Solution": "s"}
+    by_torchserve = {"body": {"content-type": "text/csv"}, "explain": "False", "url_path": ""}
+    usual = {"User-Agent": "calpow", "Host": "h", "Content-Length": "1", **ours, **by_torchserve}
+    assert read({"body": b"x"}, usual).payload_digest == payload_digest(b"x")
+    assert read({"data": b"x"}, {"Content-Type": "image/png"}).payload_digest == payload_digest(b"x")
+    assert read({"body": {"a": [1]}}, {"Content-Type": "application/json"}).payload_digest == payload_digest({"a": [1]})
+    grpc = TorchServeRequest.read("id", {"data": b"x", "X-Api-Key": b"k"}, {}, version="1.0", counted=True)
+    assert grpc.payload_digest == payload_digest(b"x")
+
+
+@pytest.mark.parametrize(
+    ("row", "properties"),
+    [
+        ({"body": b"x"}, {"explain": "True"}),
+        ({"body": b"x"}, {"describe": "True"}),
+        ({"body": b"x"}, {"X-Vector": "1,2"}),
+        ({"body": b"x"}, {"Cookie": "1,2"}),
+        ({"body": b"x"}, {"url_path": "1/2"}),
+        ({"body": b"x"}, {"more": {"content-type": "text/plain"}}),
+        ({"body": b"x", "more": b"y"}, {}),
+        ({"picture": b"x"}, {}),
+        ({}, {}),
+    ],
+)
+def test_a_request_with_anything_beside_its_payload_has_no_payload_of_a_probe(
+    row: Mapping[str, object], properties: Mapping[str, object]
+) -> None:
+    assert read(row, properties).payload_digest == ""

@@ -6,6 +6,7 @@ from functools import cached_property
 
 from calpow.handler.gate import problems
 from calpow.handler.gate.interface import PassResult, PricedSamples, Purpose
+from calpow.handler.gate.probes import payload_digest
 from calpow.handler.identity.credentials import Credentials
 from tests.support.calibrations import identity
 
@@ -37,6 +38,11 @@ class TextRequest:
     def pixels(self) -> int:
         """None: a text has no images."""
         return 0
+
+    @property
+    def payload_digest(self) -> str:
+        """Digest of the text of a prediction."""
+        return payload_digest(self.text.encode()) if self.purpose is Purpose.predict else ""
 
     @cached_property
     def digest(self) -> str:

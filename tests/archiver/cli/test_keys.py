@@ -1,5 +1,6 @@
 """`calpow keys`: what the operator types, and what the workers then know."""
 
+import json
 import re
 import stat
 import time
@@ -10,6 +11,8 @@ from click.testing import CliRunner, Result
 
 from calpow.archiver.cli.keys import keys
 from calpow.handler.errors import LedgerError
+from calpow.handler.gate.probes import probe_account
+from calpow.handler.ledger.ledger import Rule
 from calpow.handler.ledger.uri import open_ledger
 
 
@@ -103,3 +106,23 @@ def test_half_a_command_is_refused(arguments: list[str]) -> None:
 @pytest.mark.parametrize("arguments", [[], ["add"], ["list"], ["revoke"]])
 def test_every_help_ends_with_an_example(arguments: list[str]) -> None:
     assert "Example" in run(*arguments, "--help").stdout
+
+
+@pytest.mark.parametrize(("name", "payload"), [("digit.png", b"\x89PNG"), ("row.json", {"a": [1, 2.5]})])
+def test_a_probe_key_has_an_account_of_its_own_for_the_payload(
+    uri: str, tmp_path: Path, name: str, payload: object
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(payload if isinstance(payload, bytes) else json.dumps(payload, indent=2).encode())
+    key = run("add", "--probe", str(file), "--ledger", uri).stdout.strip()
+    ledger = open_ledger(uri)
+    assert ledger.account_of(key) == probe_account(payload)
+    assert ledger.rules() == {probe_account(payload): Rule.PROBE}
+
+
+@pytest.mark.parametrize("words", [["ada", "--probe", "p.json"], ["--probe", "p.json"], ["--probe", "absent"]])
+def test_a_probe_takes_one_readable_file_and_no_account(uri: str, tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "p.json").write_text("{")
+    words = [str(tmp_path / word) if word.endswith((".json", "absent")) else word for word in words]
+    run("add", *words, "--ledger", uri, exit_code=2)
+    assert open_ledger(uri).keys() == ()
