@@ -141,7 +141,8 @@ class Rule(Enum):
 
     def with_group(self, group: "Rule") -> "Rule":
         """Return the rule that holds for a member of a group: nobody is answered of whom one of both is blocked."""
-        return next((rule for rule in (Rule.BLOCKED, Rule.TRUSTED) if rule in (self, group)), Rule.PRICED)
+        strictest_first = (Rule.BLOCKED, Rule.PROBE, Rule.TRUSTED)
+        return next((rule for rule in strictest_first if rule in (self, group)), Rule.PRICED)
 
 
 class Identity(NamedTuple):

@@ -14,7 +14,7 @@ from calpow.handler.ledger.ledger import Ledger, Rule
 from calpow.handler.ledger.redis_ledger import RedisLedger
 from calpow.handler.ledger.uri import open_ledger
 from calpow.puzzle.errors import CalpowError
-from tests.support.ledger_child import history_of
+from tests.support.ledger_child import charged_account, history_of
 from tests.support.ledgers import MODEL, admit, settlement, spending, use
 from tests.support.redis_servers import RedisServer, redis_binary, redis_server
 
@@ -32,6 +32,7 @@ def fill(ledger: Ledger) -> None:
     admit(ledger, paid, use("c", expires=now + 600), now=now)
     change = settlement(spending(paid, settled=now), history=history_of(40), owed=-3)
     assert ledger.settle(MODEL, [change, settlement(account="bob", history=history_of(3))], now=now) == [True, True]
+    ledger.charge(MODEL, {"acme/ann": charged_account, "acme/bob": charged_account})
     ledger.fail(MODEL, "zoe", ["z"], expires=now + 600, now=now)
 
 
@@ -55,7 +56,7 @@ def test_a_file_in_use_is_whole_and_counted(file: Path) -> None:
     before = file.read_bytes(), Path(f"{file}-wal").read_bytes()
     verified = verify(f"sqlite:///{file}", 0)
     assert verified.stdout == ""
-    counts = "3 keys, 2 valid keys, 1 rules, 2 accounts, 43 samples, 3 ids, 0 expired ids, 1 spent solutions, 1 signing"
+    counts = "3 keys, 2 valid keys, 1 rules, 5 accounts, 47 samples, 3 ids, 0 expired ids, 1 spent solutions, 1 signing"
     assert counts in verified.stderr
     assert (file.read_bytes(), Path(f"{file}-wal").read_bytes()) == before
 
@@ -125,7 +126,7 @@ def test_a_redis_in_use_is_whole_and_counted(redis: RedisServer) -> None:
     before = {name: client.dump(name) for name in client.keys("*")}
     verified = verify(uri, 0)
     assert verified.stdout == ""
-    assert "2 keys, 1 valid keys, 1 rules, 2 accounts, 43 samples, 3 ids, 1 spent solutions, 1 sign" in verified.stderr
+    assert "2 keys, 1 valid keys, 1 rules, 5 accounts, 47 samples, 3 ids, 1 spent solutions, 1 sign" in verified.stderr
     assert {name: client.dump(name) for name in client.keys("*")} == before
 
 
@@ -135,7 +136,7 @@ def damages(uri: str, redis: RedisServer) -> dict[str, Callable[[], object]]:
     prefix = uri.partition("prefix=")[2].partition("&")[0]
     ids = [name.decode() for name in client.keys(f"{prefix}:*:id:*")]
     (secret,) = client.lrange(f"{prefix}:secrets", 0, -1)
-    (account, _) = sorted(client.keys(f"{prefix}:*:account:{MODEL}"), key=lambda name: -client.memory_usage(name))
+    account, *_ = sorted(client.keys(f"{prefix}:*:account:{MODEL}"), key=lambda name: -client.memory_usage(name))
     (key,) = [name for name in client.keys(f"{prefix}:key:*") if client.hget(name, "account") == b"ada"]
     return {
         "a key is none of the ledger's": lambda: client.set(f"{prefix}:stray", 1),

@@ -64,16 +64,17 @@ def test_everything_is_in_the_new_ledger_and_the_old_one_refuses_every_change(ol
     for number in range(250):
         settle(ledger, account=f"account{number}", change=charged, owed=number)
     spend(ledger, use("spent"))
+    ledger.charge(MODEL, {"acme/ann": charged_account, "acme/bob": charged_account})
     ledger.set_rule("eve", Rule.BLOCKED)
     ledger.set_mode(MODEL, "enforce")
     ledger.set_limits("ada", AccountLimits(budget=7))
     state = ledger.account(MODEL, "ada")
     assert ledger.settle(MODEL, [settlement_of("ada", state, state.counted(5))], now=0) == [True]
-    assert "1 keys, 251 accounts" in move(old, new)
+    assert "1 keys, 254 accounts" in move(old, new)
     moved = open_ledger(new)
     assert moved.account_of(key) == "ada"
     assert (moved.rules(), moved.modes(), moved.models()) == (ledger.rules(), ledger.modes(), ledger.models())
-    for name in ("ada", "account7", "account249"):
+    for name in ("ada", "account7", "account249", "acme", "acme/ann"):
         before, after = ledger.account(MODEL, name), moved.account(MODEL, name)
         assert (after.history, after.owed, after.usage) == (before.history, before.owed, before.usage)
     assert moved.account(MODEL, "ada").samples_left == 2
