@@ -16,7 +16,7 @@ from calpow.handler.gate.gate import Gate
 from calpow.handler.gate.interface import Allowance, PassResult, PricedSamples, Purpose, Released
 from calpow.handler.leakage.specs import ScoreName, ScoreSpec, VictimShape
 from calpow.handler.ledger.history import DIGEST_BYTES, SKETCH_BYTES, SampleIdentity
-from calpow.handler.ledger.sqlite import SqliteLedger
+from calpow.handler.ledger.sqlite.sqlite_ledger import SqliteLedger
 from calpow.handler.metrics.tally import Tally
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
 from calpow.handler.policy.evidence import Evidence, ScoreTest

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from calpow.archiver.progress import track
 from calpow.handler.ledger.history import DIGEST_BYTES, DIGESTS, MICRO, RECENT, SKETCH_BYTES, SKETCHES
-from calpow.handler.ledger.sqlite import SqliteLedger
-from calpow.handler.ledger.sqlite_file import Value
+from calpow.handler.ledger.sqlite.sqlite_file import Value
+from calpow.handler.ledger.sqlite.sqlite_ledger import SqliteLedger
 
 SEED = 14
 CHUNK = 10_000

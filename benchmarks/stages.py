@@ -39,7 +39,7 @@ from calpow.handler.gate.tokens import Signer
 from calpow.handler.leakage.gnmax.accountant import Accountant
 from calpow.handler.leakage.scores.votes import VoteScore
 from calpow.handler.leakage.teachers.ensemble import Ensemble
-from calpow.handler.ledger.sqlite import SqliteLedger
+from calpow.handler.ledger.sqlite.sqlite_ledger import SqliteLedger
 from calpow.handler.ledger.uri import URI_VARIABLE, open_ledger
 from calpow.handler.model_archive import read_manifest, unpack
 from calpow.handler.policy.calibration_file import load_policy

@@ -14,9 +14,9 @@ from calpow.archiver.ledger_care.moving import move_ledger
 from calpow.archiver.ledger_care.pruning import count_expired, drop_expired, unchanged_since, without_keys
 from calpow.archiver.ledger_care.sqlite_inspection import inspect_sqlite
 from calpow.archiver.ledger_file import export_ledger, import_ledger
-from calpow.handler.ledger.sqlite_file import SqliteFile
-from calpow.handler.ledger.sqlite_freeze import thaw
-from calpow.handler.ledger.sqlite_schema import SCHEMA
+from calpow.handler.ledger.sqlite.sqlite_file import SqliteFile
+from calpow.handler.ledger.sqlite.sqlite_freeze import thaw
+from calpow.handler.ledger.sqlite.sqlite_schema import SCHEMA
 from calpow.handler.ledger.uri import is_redis, open_ledger, sqlite_path, without_password
 
 _EPILOG = """\b

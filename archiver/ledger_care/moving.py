@@ -8,10 +8,10 @@ from calpow.archiver.errors import LedgerFileError
 from calpow.archiver.ledger_file import Counts
 from calpow.archiver.progress import announce, track
 from calpow.handler.ledger.ledger import AccountSummary, Ledger, Settlement
-from calpow.handler.ledger.sqlite import SqliteLedger
-from calpow.handler.ledger.sqlite_file import SqliteFile
-from calpow.handler.ledger.sqlite_freeze import freeze, thaw
-from calpow.handler.ledger.sqlite_schema import SCHEMA
+from calpow.handler.ledger.sqlite.sqlite_file import SqliteFile
+from calpow.handler.ledger.sqlite.sqlite_freeze import freeze, thaw
+from calpow.handler.ledger.sqlite.sqlite_ledger import SqliteLedger
+from calpow.handler.ledger.sqlite.sqlite_schema import SCHEMA
 
 # Accounts that are written at once.
 _AT_ONCE = 100

@@ -13,10 +13,10 @@ from calpow.archiver.ledger_care.sqlite_inspection import reading
 from calpow.archiver.ledger_file import exported_accounts
 from calpow.archiver.progress import progress, track
 from calpow.handler.ledger.api_key import group_of
-from calpow.handler.ledger.expired_rows import ExpiredRows
 from calpow.handler.ledger.ledger import Account, Ledger, Rule
-from calpow.handler.ledger.sqlite_file import SqliteFile
-from calpow.handler.ledger.sqlite_schema import SCHEMA
+from calpow.handler.ledger.sqlite.expired_rows import ExpiredRows
+from calpow.handler.ledger.sqlite.sqlite_file import SqliteFile
+from calpow.handler.ledger.sqlite.sqlite_schema import SCHEMA
 
 DAY_SECONDS = 86_400.0
 # Rows of the file that one transaction looks at: workers wait for some milliseconds at most.

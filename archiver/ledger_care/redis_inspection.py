@@ -19,8 +19,8 @@ from calpow.archiver.ledger_care.inspection import (
 from calpow.archiver.progress import track
 from calpow.handler.errors import LedgerUnavailable
 from calpow.handler.ledger.ledger import KeyRecord
-from calpow.handler.ledger.redis_client import NO_EVICTION, RedisClient
-from calpow.handler.ledger.redis_ledger import RedisLedger
+from calpow.handler.ledger.redis.redis_client import NO_EVICTION, RedisClient
+from calpow.handler.ledger.redis.redis_ledger import RedisLedger
 
 # Of the names that follow the prefix: one part of each of the kinds that the ledger keeps.
 _KINDS = re.compile(

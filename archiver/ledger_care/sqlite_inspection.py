@@ -20,8 +20,8 @@ from calpow.archiver.ledger_care.inspection import (
 from calpow.archiver.progress import announce, track
 from calpow.handler.ledger.history import History
 from calpow.handler.ledger.ledger import MOST_USES, KeyRecord
-from calpow.handler.ledger.sqlite_freeze import is_frozen
-from calpow.handler.ledger.sqlite_schema import SCHEMA
+from calpow.handler.ledger.sqlite.sqlite_freeze import is_frozen
+from calpow.handler.ledger.sqlite.sqlite_schema import SCHEMA
 
 _PATIENCE_SECONDS = 5.0
 # Problems that SQLite lists of a damaged file before it stops.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from calpow.handler.errors import LedgerError
 from calpow.handler.ledger.ledger import Ledger
-from calpow.handler.ledger.sqlite import SqliteLedger
+from calpow.handler.ledger.sqlite.sqlite_ledger import SqliteLedger
 
 DEFAULT_URI = "sqlite:///~/.calpow/ledger.db"
 URI_VARIABLE = "CALPOW_LEDGER"
@@ -67,7 +67,7 @@ def _open_redis(uri: str) -> Ledger:
     """Return a ledger in Redis. The client is imported here: whoever has no such ledger need not have it."""
     if find_spec("redis") is None:
         raise LedgerError("a ledger in Redis needs the package redis: pip install 'calpow[redis]', on every node")
-    from calpow.handler.ledger.redis_ledger import RedisLedger
+    from calpow.handler.ledger.redis.redis_ledger import RedisLedger
 
     return RedisLedger(uri)
 

@@ -8,7 +8,7 @@ from benchmarks.growth import MOST_RATIO, Row, table
 from benchmarks.growth_answers import MODEL, Site, Size, policy, times_in_turns
 from benchmarks.growth_ledgers import add_expired, add_keys, fill
 from calpow.handler.ledger.history import DIGEST_BYTES, DIGESTS, SKETCH_BYTES, SKETCHES
-from calpow.handler.ledger.sqlite import SqliteLedger
+from calpow.handler.ledger.sqlite.sqlite_ledger import SqliteLedger
 from tests.support.ledgers import NOW, use
 
 BETS = 6

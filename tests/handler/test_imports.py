@@ -13,7 +13,7 @@ HANDLER, PUZZLE = (Path(str(module.__file__)).parent for module in (torchserve, 
 # TorchServe brings Pillow.
 WORKER = {"numpy", "torch", "ts", "PIL"}
 # Only this module, which is imported for a ledger in Redis alone, needs redis-py.
-REDIS = HANDLER / "ledger" / "redis_client.py"
+REDIS = HANDLER / "ledger" / "redis" / "redis_client.py"
 # Only these, which are imported where tokens identify accounts, need PyJWT.
 JWT = {HANDLER / "identity" / name for name in ("key_set.py", "token_verifier.py")}
 # An extra of the client, which the gate does not import.
@@ -58,7 +58,7 @@ def test_the_gate_imports_no_solver() -> None:
 
 
 def test_redis_is_imported_for_a_ledger_in_redis_only() -> None:
-    importers = [file for file in gate_files() if "calpow.handler.ledger.redis_client" in imported(file)]
+    importers = [file for file in gate_files() if "calpow.handler.ledger.redis.redis_client" in imported(file)]
     assert {file.name for file in importers} == {"redis_ledger.py", "redis_settings.py"}
     program = (
         "import sys; from calpow.handler import torchserve; from calpow.handler.ledger.uri import open_ledger;"

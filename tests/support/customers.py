@@ -12,7 +12,7 @@ from calpow.handler.gate.gate import Gate
 from calpow.handler.gate.interface import Released
 from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account, Settlement
 from calpow.handler.ledger.limits import day_of
-from calpow.handler.ledger.sqlite import SqliteLedger
+from calpow.handler.ledger.sqlite.sqlite_ledger import SqliteLedger
 from calpow.handler.policy.tariff import Tariff
 from calpow.puzzle.prepaid import prepaid_resource
 from calpow.puzzle.wire import Challenge, format_prepaid

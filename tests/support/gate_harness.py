@@ -14,7 +14,7 @@ from calpow.handler.gate.audit import AuditFile
 from calpow.handler.gate.gate import Gate
 from calpow.handler.gate.interface import Allowance, Decision, Purpose, Refused, Released
 from calpow.handler.ledger.ledger import Account, Ledger, Settlement
-from calpow.handler.ledger.sqlite import SqliteLedger
+from calpow.handler.ledger.sqlite.sqlite_ledger import SqliteLedger
 from calpow.handler.ledger.uri import open_ledger
 from calpow.handler.metrics.tally import Tally
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
@@ -203,7 +203,7 @@ def trust_stamps(monkeypatch: pytest.MonkeyPatch) -> None:
 def skip_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make ledgers return before their writes are on the disk."""
     monkeypatch.setattr(
-        "calpow.handler.ledger.sqlite_file._set_durable",
+        "calpow.handler.ledger.sqlite.sqlite_file._set_durable",
         lambda connection, durable: connection.execute("PRAGMA synchronous = OFF"),
     )
 

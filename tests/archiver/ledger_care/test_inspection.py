@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from calpow.archiver.cli.ledger import ledger as command
 from calpow.handler.ledger.ledger import Ledger, Rule
-from calpow.handler.ledger.redis_ledger import RedisLedger
+from calpow.handler.ledger.redis.redis_ledger import RedisLedger
 from calpow.handler.ledger.uri import open_ledger
 from calpow.puzzle.errors import CalpowError
 from tests.support.ledger_child import charged_account, history_of

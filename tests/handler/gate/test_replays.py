@@ -14,7 +14,7 @@ import pytest
 
 from calpow.handler.gate.gate import Gate
 from calpow.handler.ledger.ledger import MOST_USES, Admission, Settlement, Use, UseResult
-from calpow.handler.ledger.sqlite import SqliteLedger
+from calpow.handler.ledger.sqlite.sqlite_ledger import SqliteLedger
 from calpow.handler.policy.solver_fit import SolverFit
 from calpow.puzzle.prepaid import prepaid_resource, stamp_id
 from calpow.puzzle.wire import Challenge, Prepaid, format_prepaid, parse_solution

@@ -210,7 +210,7 @@ def test_what_is_written_is_on_the_disk_once_a_second_if_not_at_once(
     path: Path, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [1000.0]
-    monkeypatch.setattr("calpow.handler.ledger.sqlite_file.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("calpow.handler.ledger.sqlite.sqlite_file.time.monotonic", lambda: clock[0])
     statements = listen_to_sqlite(monkeypatch)
     ledger = open_ledger(f"sqlite:///{path}")
     written = []

@@ -14,9 +14,9 @@ from calpow.handler.errors import LedgerUnavailable
 from calpow.handler.ledger.api_key import ApiKey
 from calpow.handler.ledger.history import History
 from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account, Admission, Identity, Key, KeyHolder, Rule, Standing
-from calpow.handler.ledger.sqlite_file import Schema, SqliteFile
-from calpow.handler.ledger.sqlite_freeze import freeze, thaw
-from calpow.handler.ledger.sqlite_schema import APPLICATION_ID, SCHEMA
+from calpow.handler.ledger.sqlite.sqlite_file import Schema, SqliteFile
+from calpow.handler.ledger.sqlite.sqlite_freeze import freeze, thaw
+from calpow.handler.ledger.sqlite.sqlite_schema import APPLICATION_ID, SCHEMA
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledgers import (
     MODEL,

@@ -37,12 +37,12 @@ def stopping(function, before=None, after=None):
 
 
 if FOLDER:  # in a worker, whose ledger stops as well
-    from calpow.handler.ledger import sqlite
+    from calpow.handler.ledger.sqlite import sqlite_ledger
 
-    ledger = sqlite.SqliteLedger
+    ledger = sqlite_ledger.SqliteLedger
     ledger.admit = stopping(ledger.admit, before="admitting", after="admitted")
     ledger.settle = stopping(ledger.settle, before="settling", after="settled")
-    sqlite._settle = stopping(sqlite._settle, after="in the transaction")
+    sqlite_ledger._settle = stopping(sqlite_ledger._settle, after="in the transaction")
 
 
 def read(row):

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from calpow.handler.ledger.api_key import ApiKey, group_of
-from calpow.handler.ledger.expired_rows import ExpiredRows
 from calpow.handler.ledger.ledger import (
     FAILURE_SECONDS,
     MOST_FAILURES,
@@ -31,8 +30,9 @@ from calpow.handler.ledger.ledger import (
     UseResult,
     settlement_of,
 )
-from calpow.handler.ledger.sqlite_file import Row
-from calpow.handler.ledger.sqlite_rows import (
+from calpow.handler.ledger.sqlite.expired_rows import ExpiredRows
+from calpow.handler.ledger.sqlite.sqlite_file import Row
+from calpow.handler.ledger.sqlite.sqlite_rows import (
     first_row,
     listed,
     outcome_row,
@@ -43,7 +43,7 @@ from calpow.handler.ledger.sqlite_rows import (
     read_rule,
     unpacked,
 )
-from calpow.handler.ledger.sqlite_settings import GOOD_KEY, SqliteSettings
+from calpow.handler.ledger.sqlite.sqlite_settings import GOOD_KEY, SqliteSettings
 
 _MODELS = "SELECT DISTINCT model FROM accounts ORDER BY model"
 _SUMMARIES = """SELECT account, cost_micro, queries, wealth, owed, version FROM accounts

@@ -3,7 +3,7 @@
 import secrets
 import sqlite3
 
-from calpow.handler.ledger.sqlite_file import Schema
+from calpow.handler.ledger.sqlite.sqlite_file import Schema
 
 APPLICATION_ID = 0x43504F57  # "CPOW"
 

@@ -10,7 +10,7 @@ from typing import Any
 from calpow.handler.ledger.history import NO_HISTORY, History
 from calpow.handler.ledger.ledger import Account, Outcome, Rule
 from calpow.handler.ledger.limits import NO_LIMITS, NO_USAGE, Usage, read_limits
-from calpow.handler.ledger.sqlite_file import Row, Value
+from calpow.handler.ledger.sqlite.sqlite_file import Row, Value
 
 
 def read_account(row: Sequence[Any]) -> Account:

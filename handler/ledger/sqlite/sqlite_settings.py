@@ -12,8 +12,8 @@ from calpow.handler.errors import LedgerError
 from calpow.handler.ledger.api_key import ApiKey, check_account, group_of
 from calpow.handler.ledger.ledger import Key, KeyRecord, Rule, Secret
 from calpow.handler.ledger.limits import NO_LIMITS, AccountLimits, read_limits
-from calpow.handler.ledger.sqlite_file import SqliteFile
-from calpow.handler.ledger.sqlite_schema import SCHEMA
+from calpow.handler.ledger.sqlite.sqlite_file import SqliteFile
+from calpow.handler.ledger.sqlite.sqlite_schema import SCHEMA
 
 _KEY_RECORDS = "SELECT id, digest, account, created, revoked, expires FROM keys ORDER BY created, id"
 _RESTORE_KEY = "INSERT OR IGNORE INTO keys VALUES (?, ?, ?, ?, ?, ?)"

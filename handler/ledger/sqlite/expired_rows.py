@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from calpow.handler.ledger.sqlite_file import SqliteFile
+from calpow.handler.ledger.sqlite.sqlite_file import SqliteFile
 
 # So many ids are added before rows are looked at, and so many rows of each table are looked at for each of them. A
 # table then holds at most a third more than what has not expired.

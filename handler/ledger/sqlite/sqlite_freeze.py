@@ -5,7 +5,7 @@ Triggers do, so that a worker that has had the file open for days is refused in 
 
 import sqlite3
 
-from calpow.handler.ledger.sqlite_file import SqliteFile
+from calpow.handler.ledger.sqlite.sqlite_file import SqliteFile
 
 _PREFIX = "frozen"
 _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite~_%' ESCAPE '~'"

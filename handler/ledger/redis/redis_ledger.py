@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from calpow.handler.errors import LedgerUnavailable
-from calpow.handler.ledger import redis_scripts
 from calpow.handler.ledger.api_key import group_of
 from calpow.handler.ledger.history import History
 from calpow.handler.ledger.ledger import (
@@ -34,8 +33,9 @@ from calpow.handler.ledger.ledger import (
     settlement_of,
 )
 from calpow.handler.ledger.limits import NO_LIMITS, NO_USAGE, Usage, read_limits
-from calpow.handler.ledger.redis_client import Script, Value
-from calpow.handler.ledger.redis_settings import PAGE, RedisSettings, read_rule
+from calpow.handler.ledger.redis import redis_scripts
+from calpow.handler.ledger.redis.redis_client import Script, Value
+from calpow.handler.ledger.redis.redis_settings import PAGE, RedisSettings, read_rule
 
 # Attempts to charge an account that other workers keep changing.
 MOST_CONFLICTS = 32

@@ -1,0 +1,1 @@
+"""The ledger in Redis or Valkey, alone or as a cluster, for several machines."""
