@@ -81,7 +81,7 @@ def log_unknown(error: UnknownIdentity) -> None:
 def _token_verifier(settings: JwtSettings | None) -> TokenVerifier:
     if settings is None:
         raise GateMisconfigured(f"the identity jwt needs the settings `jwt` in the file that {PATH_VARIABLE} names")
-    missing = "the identity jwt needs PyJWT: pip install 'PyJWT[crypto]>=2.10' (or 'calpow[jwt]'), on every node"
+    missing = "the identity jwt needs PyJWT: pip install 'PyJWT[crypto]>=2.10.1' (or 'calpow[jwt]'), on every node"
     if find_spec("jwt") is None or find_spec("cryptography") is None:
         raise GateMisconfigured(missing)
     try:

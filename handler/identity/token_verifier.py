@@ -109,7 +109,8 @@ def _verified(token: str, keys: KeySet, settings: JwtSettings) -> Accepted | Rej
             key,
             algorithms=[algorithm],
             audience=settings.audience,
-            issuer=settings.issuer,
+            # A list: PyJWT 2.10.0 accepts any part of an issuer that is given as text (CVE-2024-53861).
+            issuer=[settings.issuer],
             # Times are compared at every use, also of a token that was verified before.
             options={
                 "require": ["exp", "iss", "aud"],
