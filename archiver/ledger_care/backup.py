@@ -24,7 +24,9 @@ def back_up(ledger: Path, copy: Path) -> None:
     part = copy.with_name(f"{copy.name}.part")
     try:
         with reading(ledger) as source:
-            os.close(os.open(part, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
+            # New, because a file that is there keeps its owner and its mode, and a link leads elsewhere.
+            part.unlink(missing_ok=True)
+            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             with contextlib.closing(sqlite3.connect(part)) as target:
                 _copy(source, target)
         _sync(part)
