@@ -56,13 +56,15 @@ def without_keys(ledger: Ledger, days: float) -> Iterator[Prunable]:
     """Yield accounts all of whose keys were revoked or expired so many days ago or earlier.
 
     Accounts without any key stay, and so do those with limits, whose samples are still counted, and the groups of
-    accounts that stay.
+    accounts that stay or that have no key, because a token or a proxy may name them.
     """
     limit = time.time() - days * DAY_SECONDS
     keys = ledger.keys()
     staying = {key.account for key in keys if key.ends is None or key.ends > limit} | set(ledger.limits())
-    staying |= {group for name in staying if (group := group_of(name))}
-    ended = sorted({key.account for key in keys} - staying)
+    known = {key.account for key in keys}
+    without = {summary.name for model in ledger.models() for summary in ledger.summaries(model)} - known
+    staying |= {group for name in staying | without if (group := group_of(name))}
+    ended = sorted(known - staying)
     for model in ledger.models():
         for name in track(ended, f"accounts of {model} without a key", "account"):
             state = ledger.account(model, name)

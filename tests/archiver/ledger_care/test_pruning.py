@@ -101,6 +101,16 @@ def test_a_group_stays_with_its_members_and_so_does_what_is_limited(uri: str) ->
     assert names(ledger) == {"acme", "acme/ada", "ada"}
 
 
+def test_a_group_stays_with_members_whom_tokens_name(uri: str) -> None:
+    """Such members have no key, and query on after the group's own key is revoked."""
+    ledger = open_ledger(uri)
+    for account in ("acme", "acme/ada"):
+        settle(ledger, account=account)
+    revoked(ledger, "acme")
+    assert prune(uri, "--revoked", "0").stdout == ""
+    assert names(ledger) == {"acme", "acme/ada"}
+
+
 def test_accounts_that_are_as_in_an_export_and_have_nothing_held_against_them_are_forgotten(
     uri: str, tmp_path: Path
 ) -> None:
