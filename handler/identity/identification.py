@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 from calpow.handler.errors import GateMisconfigured, UnknownIdentity
 from calpow.handler.identity.account_name import ANONYMOUS_ACCOUNT
 from calpow.handler.identity.credentials import Credentials
-from calpow.handler.identity.identity_settings import DEFAULT_PROXY, PATH_VARIABLE, IdentitySettings, JwtSettings
+from calpow.handler.identity.identity_settings import (
+    DEFAULT_PROXY,
+    PATH_VARIABLE,
+    IdentitySettings,
+    JwtSettings,
+    check_apart,
+)
 from calpow.handler.identity.trusted_proxy import TrustedProxy
 from calpow.handler.identity.ways import IdentityWay
 from calpow.handler.ledger.ledger import Identity
@@ -51,6 +57,8 @@ class Identification:
                 tokens = _token_verifier(settings.jwt)
             if IdentityWay.proxy in ways:
                 proxy = TrustedProxy(settings.proxy or DEFAULT_PROXY, environment)
+            if tokens is not None and proxy is not None and settings.jwt is not None:
+                check_apart(settings.jwt.prefix, (settings.proxy or DEFAULT_PROXY).prefix)
         return cls(ways, tokens, proxy)
 
     def identify(self, credentials: Credentials) -> Identity | None:

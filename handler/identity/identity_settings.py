@@ -140,3 +140,15 @@ def _check_prefix(prefix: str, name: str) -> None:
         account_name(prefix, None, "x")
     except UnknownIdentity as error:
         raise GateMisconfigured(f"{PATH_VARIABLE}: {name} cannot begin a name: {error.detail}") from error
+
+
+def check_apart(first: str, second: str) -> None:
+    """Raise GateMisconfigured for prefixes of tokens and of a proxy one of which begins the other.
+
+    After `""`, the subject `proxy:bob` would be the proxy's `bob`. Equal ones are meant: both name the same accounts.
+    """
+    if first != second and (first.startswith(second) or second.startswith(first)):
+        raise GateMisconfigured(
+            f"{PATH_VARIABLE}: jwt.prefix {first!r} and proxy.prefix {second!r} begin alike, so that a name by one way"
+            " can be another's by the other: make them differ, or make them the same"
+        )

@@ -1,5 +1,6 @@
 """Identification: the first way that is shown decides, and what proves nothing names nobody."""
 
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -94,7 +95,7 @@ def test_a_proxy_names_tenants_only_where_the_settings_say_so_and_then_always(pr
     def named(name: str, **section: object) -> str | None:
         settings = str(provider.settings_file(proxy=section))
         environment = {"CALPOW_IDENTITY": settings, "CALPOW_PROXY_SECRET": SECRET}
-        identity = identify(environment, account=name, secret=SECRET)
+        identity = identify(environment, IdentityWay.proxy, account=name, secret=SECRET)
         return None if identity is None else identity.account
 
     names = ["bob", "acme/bob", "a/b/c", "100%"]
@@ -154,3 +155,22 @@ def test_pyjwt_is_named_where_it_is_missing(provider: Provider, monkeypatch: pyt
     monkeypatch.setattr(identification, "find_spec", lambda name: None)
     with pytest.raises(GateMisconfigured, match=r"pip install 'PyJWT\[crypto\]"):
         Identification.load([IdentityWay.jwt], {"CALPOW_IDENTITY": str(provider.settings_file())})
+
+
+@pytest.mark.parametrize(
+    ("tokens", "proxy"), [("", None), ("", {"prefix": "p:"}), ("jwt:", {"prefix": ""}), ("p:", {"prefix": "p:q:"})]
+)
+def test_no_subject_of_a_token_can_be_a_user_of_the_proxy(
+    provider: Provider, tokens: str, proxy: dict[str, str] | None
+) -> None:
+    path = provider.settings_file(proxy=proxy)
+    document = json.loads(path.read_text())
+    document["jwt"]["prefix"] = tokens
+    path.write_text(json.dumps(document))
+    environment = {"CALPOW_IDENTITY": str(path), "CALPOW_PROXY_SECRET": SECRET}
+    with pytest.raises(GateMisconfigured, match="begin alike"):
+        Identification.load((IdentityWay.jwt, IdentityWay.proxy), environment)
+    Identification.load((IdentityWay.proxy,), environment)
+    document["proxy"] = {"prefix": tokens}
+    path.write_text(json.dumps(document))
+    Identification.load((IdentityWay.jwt, IdentityWay.proxy), environment)
