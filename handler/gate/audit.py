@@ -42,21 +42,29 @@ class Event(Enum):
     """The rest of an answer whose line says `withheld` was paid. Samples and price are those of that line."""
     uncharged = "uncharged"
     """Answered without a charge: a retry that repeats an answer, or the victim's own failure."""
+    unknown = "unknown"
+    """Refused because the ledger failed while the answer was charged: it may have written the charge."""
     refused = "refused"
 
 
 class Settling(NamedTuple):
-    """Settlement of one request: its samples, and price, work and rest in hashes. `pays_rest`: see Event.rest_paid."""
+    """Settlement of one request: its samples, and price, work and rest in hashes.
+
+    pays_rest: see Event.rest_paid. is_doubtful: see Event.unknown.
+    """
 
     samples: int
     price: int
     work: int
     rest: int
     pays_rest: bool
+    is_doubtful: bool = False
 
     @property
     def event(self) -> Event:
         """The kind of its line."""
+        if self.is_doubtful:
+            return Event.unknown
         if self.rest:
             return Event.withheld
         return Event.rest_paid if self.pays_rest else Event.charged
@@ -75,7 +83,7 @@ class AuditLine(NamedTuple):
 
     def text(self) -> str:
         """Return the line as JSON, without its end."""
-        samples, price, work, rest, _ = self.settling or (0, 0, 0, 0, False)
+        samples, price, work, rest, *_ = self.settling or (0, 0, 0, 0)
         members = {
             "at": round(self.at, 3),
             "request": self.request,

@@ -56,10 +56,15 @@ class Case(Generic[AnyRequest, Answer]):
             log_refusal(decision, self.request.id)
 
     def audit_line(self, model: str, now: float) -> AuditLine | None:
-        """Return the line of the audit; None for a request that presented no work, or of nobody."""
+        """Return the line of the audit; None for a request that presented no work, or of nobody.
+
+        What is no solution presents none: its lines would cost the sender nothing, and fill the disk.
+        """
         if self.account is None or not self.request.solution:
             return None
         problem = self.decision.problem.type if isinstance(self.decision, Refused) else None
+        if problem == problems.MALFORMED_SOLUTION.type:
+            return None
         if self.settling is not None:
             event = self.settling.event
         else:

@@ -127,7 +127,12 @@ class Settler:
         plans = [plan for group in unsettled if (plan := self._plan(group, planned)).answers]
         if not plans:
             return []
-        written = self._ledger.settle(self._model, [plan.settlement for plan in plans], now=self._clock())
+        try:
+            written = self._ledger.settle(self._model, [plan.settlement for plan in plans], now=self._clock())
+        except LedgerUnavailable:
+            for plan in plans:
+                _doubt(plan)
+            raise
         changed = []
         for plan, is_written in zip(plans, written, strict=True):
             if is_written:
@@ -205,10 +210,10 @@ class Settler:
     def _count(self, answered: Answered[AnyRequest, Answer], outcome: Outcome) -> None:
         """Count the work of an answer; its price, once, when its samples are priced."""
         self._tally.add(PAID, answered.checked.solved.hashes)
-        samples, pays_rest = len(answered.charges), answered.admitted.result.withheld is not None
-        answered.case.settling = Settling(samples, outcome.price, outcome.work, outcome.rest, pays_rest)
-        if pays_rest:
+        answered.case.settling = settling = _settling(answered, outcome)
+        if settling.pays_rest:
             return
+        samples = settling.samples
         self._tally.add(SAMPLES, samples)
         self._tally.add(PRICED, outcome.price)
         if outcome.price > samples * self._tariff.floor * self._allowance.price_factor(answered.case.request.purpose):
@@ -226,6 +231,17 @@ class Settler:
             log.error("calpow: ledger unavailable, no challenge for a withheld answer: %s", error)
             self._tally.add(LEDGER_ERRORS)
             return Refused(problems.LEDGER_UNAVAILABLE, f"account {account}: answer withheld, challenge not signed")
+
+
+def _settling(answered: Answered[AnyRequest, Answer], outcome: Outcome) -> Settling:
+    pays_rest = answered.admitted.result.withheld is not None
+    return Settling(len(answered.charges), outcome.price, outcome.work, outcome.rest, pays_rest)
+
+
+def _doubt(plan: Plan[AnyRequest, Answer]) -> None:
+    """Note for the audit that a ledger which failed may have written a settlement: a reply may be lost."""
+    for answered, spending in zip(plan.answers, plan.settlement.spendings, strict=True):
+        answered.case.settling = _settling(answered, spending.outcome)._replace(is_doubtful=True)
 
 
 def _by_account(answers: Iterable[Answered[AnyRequest, Answer]]) -> list[Unsettled[AnyRequest, Answer]]:

@@ -105,7 +105,8 @@ class RedisLedger(RedisSettings):
 
     def admit(self, uses: Sequence[Use], *, now: float) -> list[UseResult]:
         """Count uses and return for each whether its request may run."""
-        found = self._redis.scripts([self._admission(use, now) for use in uses])
+        # A repeat leaves without a settlement: replicas must have the one that it repeats.
+        found = self._redis.keep([self._admission(use, now).command for use in uses])
         return [_read_result(use, result) for use, result in zip(uses, found, strict=True)]
 
     def settle(self, model: str, settlements: Sequence[Settlement], *, now: float) -> list[bool]:

@@ -3,15 +3,18 @@
 import json
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from calpow.handler.errors import GateMisconfigured
+from calpow.handler.errors import GateMisconfigured, LedgerUnavailable
 from calpow.handler.gate import audit as module
 from calpow.handler.gate.audit import AuditFile, AuditLine, Event, Settling
 from calpow.handler.gate.gate import Gate
+from calpow.handler.ledger.ledger import Settlement
+from calpow.handler.ledger.sqlite.sqlite_ledger import SqliteLedger
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.gate_harness import MODEL, START, GateHarness, challenge_of, payload_of, solution
 
@@ -75,6 +78,37 @@ def test_a_retry_is_not_charged_and_another_request_is_refused(
     ]
 
 
+class LosingLedger(SqliteLedger):
+    """A ledger that writes its first settlement, and whose reply is lost."""
+
+    lost = False
+
+    def settle(self, model: str, settlements: Sequence[Settlement], *, now: float) -> list[bool]:
+        written = super().settle(model, settlements, now=now)
+        if not self.lost:
+            self.lost = True
+            raise LedgerUnavailable("the reply is lost")
+        return written
+
+
+def test_a_charge_whose_reply_is_lost_is_not_passed_over(harness: GateHarness, file: Path) -> None:
+    audit = AuditFile(file)
+    gate = harness.worker_on(LosingLedger(harness.path), audit)
+    paid = harness.pay("1.0")
+    for _ in range(2):
+        harness.ask("1.0", paid, gate=gate)
+    unknown, retry = lines((gate, audit), file)
+    assert (unknown["event"], unknown["problem"], unknown["samples"]) == ("unknown", "ledger-unavailable", 1)
+    assert unknown["price"] > 0
+    assert (retry["event"], retry["price"]) == ("uncharged", 0)
+
+
+def test_what_is_no_solution_leaves_no_line(harness: GateHarness, audited: tuple[Gate, AuditFile], file: Path) -> None:
+    for solution_text in ("x", "prepaid", "prepaid 1:1:1", "a.b.c stamp"):
+        harness.ask("1.0", solution_text, gate=audited[0])
+    assert lines(audited, file) == []
+
+
 def test_a_withheld_answer_is_charged_once(harness: GateHarness, audited: tuple[Gate, AuditFile], file: Path) -> None:
     text = payload_of(8)
     asked = challenge_of(harness.ask(text, counted=False, gate=audited[0]))
@@ -93,7 +127,7 @@ def test_no_key_token_stamp_or_payload_is_in_it(
     paid = harness.pay("1.0#payload")
     harness.ask("1.0#payload", paid, gate=audited[0])
     harness.ask("1.0#payload", "prepaid garbage", gate=audited[0])
-    assert len(lines(audited, file)) == 2
+    assert len(lines(audited, file)) == 1
     text = file.read_text()
     assert not any(part in text for part in (harness.key, *paid.split(), "payload", "garbage"))
 
