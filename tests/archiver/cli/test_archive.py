@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,8 @@ def test_a_calibration_that_keeps_nobody_off_unless_that_is_accepted(
     assert result.endswith(f"guards victim.mar and needs torch >= {OLDEST_TORCH}")
     assert serve.endswith(f"--model-store {tmp_path} --models out=out.mar")
     assert (tmp_path / "out.mar").is_file()
+    tokens = ("--accept-weak", "--force", "--identity", "anonymous", "--identity", "jwt")
+    assert main([str(word) for word in (*named, *tokens)]) == 0
+    assert "calpow keys add" not in capsys.readouterr().out, "nobody there has a key"
+    with zipfile.ZipFile(tmp_path / "out.mar") as archive:
+        assert json.loads(archive.read("calpow.json"))["identity"] == ["jwt", "anonymous"]
