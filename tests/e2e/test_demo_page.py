@@ -202,7 +202,7 @@ def test_an_unknown_key_is_explained(demo: Page) -> None:
     demo.value("document.getElementById('key').value = 'cp_wrong'")
     draw(demo, SEVEN)
 
-    assert ask(demo).startswith("401: This API key is not known here")
+    assert ask(demo).startswith("401: This key or token is not known here")
 
 
 def test_an_unreachable_model_is_explained(demo: Page) -> None:

@@ -131,4 +131,4 @@ def test_only_a_page_s_request_is_told_which_headers_it_may_read(site: Site, pag
     response = requests.post(site.server.url("eager"), data=site.picture, headers=headers, timeout=30)
 
     exposed = {name.strip() for name in response.headers.get("Access-Control-Expose-Headers", "").split(",")}
-    assert exposed == ({"PoW-Next", "WWW-Authenticate", "Date", "Retry-After"} if page else {""})
+    assert exposed == ({"PoW-Next", "PoW-Subject", "WWW-Authenticate", "Date", "Retry-After"} if page else {""})
