@@ -118,8 +118,9 @@ Draw = Callable[["Axes", Replays], None]
 
 def _drawn(setting: Setting, text: str, draw: Draw, left_out: Sequence[str] = ()) -> Findings:
     """Return the findings of a figure with an axis for each dataset."""
+    # By name, so that an attack has the same colour on every axis.
     recorded = {
-        dataset: {name: steps for name, steps in replays(setting, dataset).items() if name not in left_out}
+        dataset: {name: steps for name, steps in sorted(replays(setting, dataset).items()) if name not in left_out}
         for dataset in DATASETS
     }
 
