@@ -86,7 +86,8 @@ def test_the_torch_of_these_tests_is_the_oldest_that_archives_name() -> None:
 def test_every_module_of_ours_can_be_imported() -> None:
     for room in (calpow.puzzle, calpow.handler, calpow.archiver, calpow.client):
         for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
-            if not module.name.endswith("__main__"):
+            # The adapter of ART needs an extra that is for researchers, and no torch.
+            if not module.name.endswith(("__main__", "client.art")):
                 importlib.import_module(module.name)
 
 
