@@ -95,7 +95,7 @@ $(OLDEST)/installed: pyproject.toml tests/oldest/constraints.txt
 	$(OLDEST_PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 12) and "The oldest torch needs Python 3.10 or 3.11: make OLDEST_PYTHON=python3.11 ...")'
 	$(OLDEST_PYTHON) -m venv $(OLDEST)
 	@echo "Installing the oldest torch into $(OLDEST): a minute or two, and 5 GB."
-	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check -c tests/oldest/constraints.txt -e '.[owner,httpx,jwt,redis]' hypothesis 'pytest<9.2' pytest-xdist
+	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check -c tests/oldest/constraints.txt -e '.[owner,grpc,httpx,jwt,redis]' hypothesis 'pytest<9.2' pytest-xdist
 	@touch $@
 
 test-oldest: $(LISTING) $(OLDEST)/installed
