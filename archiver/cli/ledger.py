@@ -163,12 +163,13 @@ def prune(revoked: float | None, export: Path | None, dry_run: bool, ledger: str
     Each one is printed. A file in SQLite does not shrink: what comes next takes the room.
     """
     opened = open_ledger(ledger)
+    # First: an export that cannot be read leaves everything as it is.
+    prunable = [] if export is None else list(unchanged_since(opened, export))
     if not is_redis(ledger):  # Redis forgets them by itself
         path = sqlite_path(ledger)
         expired = count_expired(path) if dry_run else drop_expired(path)
         print(f"{expired:,} expired ids and solutions{' would be' if dry_run else ''} deleted.", file=sys.stderr)
-    prunable = [] if revoked is None else list(without_keys(opened, revoked))
-    prunable += [] if export is None else list(unchanged_since(opened, export))
+    prunable += [] if revoked is None else list(without_keys(opened, revoked))
     forgotten = 0
     for model, name, version in dict.fromkeys(prunable):
         if dry_run or opened.forget(model, name, version):

@@ -31,7 +31,9 @@ def back_up(ledger: Path, copy: Path) -> None:
                 _copy(source, target)
         _sync(part)
         part.rename(copy)
-    except (OSError, sqlite3.Error) as problem:
+    except OSError as problem:
+        raise LedgerFileError(f"{ledger} cannot be copied to {copy}: {problem.strerror}") from problem
+    except sqlite3.Error as problem:
         raise LedgerFileError(f"{ledger} cannot be copied to {copy}: {problem}") from problem
     finally:
         for left in (part, Path(f"{part}-journal"), Path(f"{part}-wal"), Path(f"{part}-shm")):

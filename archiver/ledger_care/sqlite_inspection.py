@@ -80,6 +80,8 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """Yield a connection to a ledger that can only read. Raises LedgerFileError where there is no ledger."""
     if not path.exists():
         raise LedgerFileError(f"there is no ledger {path}")
+    if path.is_dir():
+        raise LedgerFileError(f"{path} is a folder: name the ledger's file in it")
     with contextlib.closing(
         sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_PATIENCE_SECONDS, isolation_level=None)
     ) as connection:

@@ -141,6 +141,8 @@ class RedisClient:
 
     def _line(self, error: Exception) -> str:
         """Return an error in one line without the password: old servers quote a HELLO that they do not know."""
+        if isinstance(error, redis.AuthenticationError):  # the servers' own messages tell of HELLO
+            return "it asks for a password, or refuses the one in the URI"
         message = _IN_A_SCRIPT.sub("", " ".join(str(error).split()))
         if self._password and self._password in message:
             message = "it quoted the password"

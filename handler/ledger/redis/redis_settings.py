@@ -45,6 +45,7 @@ class RedisSettings:
     def add_key(self, account: str, expires: float | None = None) -> str:
         """Create a key and return it in clear."""
         check_account(account)
+        self._begin()
         key = ApiKey.generate()
         while not self._is_added(KeyRecord(key.id, key.digest, account, time.time(), None, expires)):
             key = ApiKey.generate()
@@ -52,12 +53,18 @@ class RedisSettings:
 
     def restore_keys(self, records: Sequence[KeyRecord]) -> None:
         """Add keys of another ledger."""
+        self._begin()
         for record in records:
             check_account(record.account)
         for start in range(0, len(records), PAGE):
             page = records[start : start + PAGE]
             self._redis.call("SADD", self._key("keys"), *(record.id for record in page))
             self._keep(*(self._addition(record).command for record in page))
+
+    def _begin(self) -> None:
+        """Name the deployment and make its first secret, which a new ledger has with its first key, as a file has."""
+        self.deployment()
+        self.secrets()
 
     def key_records(self) -> tuple[KeyRecord, ...]:
         """Return all keys with their digests, oldest first."""

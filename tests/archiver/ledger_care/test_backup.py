@@ -102,6 +102,7 @@ def test_a_backup_that_cannot_be_made_is_an_error_in_one_line_and_leaves_no_file
     result = back_up(uri, copy)
     assert isinstance(result.exception, LedgerFileError)
     assert why in str(result.exception)
+    assert "Errno" not in str(result.exception)
     assert "\n" not in str(result.exception)
     assert not list(tmp_path.glob("*.part*"))
     assert copy.exists() == (why == "is there already")

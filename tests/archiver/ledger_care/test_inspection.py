@@ -119,6 +119,18 @@ def test_what_is_no_ledger_is_an_error_in_one_line(tmp_path: Path, content: byte
     assert path.exists() == (content is not None)
 
 
+def test_a_folder_is_no_ledger(tmp_path: Path) -> None:
+    result = CliRunner().invoke(command, ["verify", "--ledger", f"sqlite:///{tmp_path}"])
+    assert isinstance(result.exception, CalpowError)
+    assert "is a folder" in str(result.exception)
+
+
+def test_a_redis_that_no_worker_has_used_is_whole_from_its_first_key_on(redis: RedisServer) -> None:
+    uri = redis.uri()
+    open_ledger(uri).add_key("ada")
+    assert verify(uri, 0).stdout == ""
+
+
 def test_a_redis_in_use_is_whole_and_counted(redis: RedisServer) -> None:
     uri = redis.uri()
     fill(open_ledger(uri))

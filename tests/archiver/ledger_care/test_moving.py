@@ -71,6 +71,7 @@ def test_everything_is_in_the_new_ledger_and_the_old_one_refuses_every_change(ol
     state = ledger.account(MODEL, "ada")
     assert ledger.settle(MODEL, [settlement_of("ada", state, state.counted(5))], now=0) == [True]
     assert "1 keys, 254 accounts" in move(old, new)
+    assert CliRunner().invoke(command, ["verify", "--ledger", new]).stdout == ""
     moved = open_ledger(new)
     assert moved.account_of(key) == "ada"
     assert (moved.rules(), moved.modes(), moved.models()) == (ledger.rules(), ledger.modes(), ledger.models())

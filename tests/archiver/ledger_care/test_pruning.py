@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from calpow.archiver.cli.ledger import ledger as command
+from calpow.archiver.errors import LedgerFileError
 from calpow.handler.ledger.history import History
 from calpow.handler.ledger.ledger import NEW_ACCOUNT, Ledger, Rule
 from calpow.handler.ledger.limits import AccountLimits
@@ -56,6 +57,15 @@ def test_what_has_expired_is_deleted_and_what_has_not_stays(tmp_path: Path) -> N
     connection.close()
     assert set(outcomes(ledger, "new")) == {"new"}
     assert names(ledger) == {"ada"}
+
+
+def test_what_is_no_export_is_refused_before_anything_is_deleted(tmp_path: Path) -> None:
+    uri, picture = f"sqlite:///{tmp_path}/ledger.db", tmp_path / "digit.png"
+    picture.write_bytes(b"\x89PNG")
+    spend(open_ledger(uri), use("old", expires=time.time() - 1), now=time.time() - 60)
+    result = CliRunner().invoke(command, ["prune", "--unchanged-since", str(picture), "--ledger", uri])
+    assert isinstance(result.exception, LedgerFileError)
+    assert "2 expired ids and solutions would be deleted" in prune(uri, "--dry-run").stderr
 
 
 def test_many_expired_rows_are_deleted_in_several_transactions(tmp_path: Path) -> None:

@@ -274,6 +274,7 @@ def test_a_password_opens_the_ledger_and_is_in_no_message(tmp_path: Path) -> Non
         for credentials in ("", ":wr0ng-word@"):
             with pytest.raises(LedgerUnavailable) as refused:
                 open_ledger(server.uri().replace("redis://", f"redis://{credentials}")).models()
+            assert "asks for a password, or refuses the one in the URI" in str(refused.value)
             assert "word" not in str(refused.value).replace("password", "")
             assert "\n" not in str(refused.value)
 
