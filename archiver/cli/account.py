@@ -99,7 +99,7 @@ def list_accounts(model: str | None, policy: Path | None, top: int, ledger: str)
     known = None if policy is None else read_policy(policy)
     highest = Snapshot.take(opened, models_of(opened, model), known).highest(top)
     if not highest:
-        print(f"No account in {without_password(ledger)} has sent a query yet.", file=sys.stderr)
+        print(f"No account in {without_password(ledger)} has sent {a_query(model)} yet.", file=sys.stderr)
         return
     print(table(highest))
 
@@ -253,6 +253,11 @@ def _is_known(ledger: Ledger, name: str) -> bool:
 def models_of(ledger: Ledger, model: str | None) -> Sequence[str]:
     """Return the model that an operator names, or all that have accounts."""
     return ledger.models() if model is None else [model]
+
+
+def a_query(model: str | None) -> str:
+    """Return "a query", with the model that an operator names."""
+    return "a query" if model is None else f"a query to {model}"
 
 
 def _rows_of(ledger: Ledger, name: str, model: str | None, policy: Path | None) -> list[AccountRow]:

@@ -19,8 +19,8 @@ Example:
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("model", metavar="[MODEL", required=False)
-@click.argument("mode", metavar="MODE]", required=False, type=click.Choice([*(mode.value for mode in Mode), PACKAGED]))
+@click.argument("model", metavar="[MODEL]", required=False)
+@click.argument("mode", metavar="[MODE]", required=False, type=click.Choice([*(mode.value for mode in Mode), PACKAGED]))
 @ledger_option
 def mode(model: str | None, mode: str | None, ledger: str) -> None:
     """Show the modes that were set, or set that of MODEL, by its name in TorchServe.

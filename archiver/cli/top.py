@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from calpow.archiver.account_table import Samples, Snapshot, read_policy, table
-from calpow.archiver.cli.account import model_option, models_of, policy_option
+from calpow.archiver.cli.account import a_query, model_option, models_of, policy_option
 from calpow.archiver.cli.keys import ledger_option
 from calpow.archiver.joint_rises import JointRises
 from calpow.handler.ledger.uri import open_ledger
@@ -45,17 +45,19 @@ def top(model: str | None, policy: Path | None, seconds: float, ledger: str) -> 
             snapshot = Snapshot.take(opened, models_of(opened, model), known)
             rises.add(snapshot.evidence)
             if not sys.stdout.isatty():
-                print(_page(snapshot, MOST_PRINTED, None, []))
+                print(_page(snapshot, model, MOST_PRINTED, None, []))
                 return
             click.clear()
-            print(_page(snapshot, shutil.get_terminal_size().lines, before, rises.groups()), flush=True)
+            print(_page(snapshot, model, shutil.get_terminal_size().lines, before, rises.groups()), flush=True)
             before = snapshot.samples
             time.sleep(seconds)
 
 
-def _page(snapshot: Snapshot, lines: int, before: Samples | None, groups: Sequence[Sequence[str]]) -> str:
+def _page(
+    snapshot: Snapshot, model: str | None, lines: int, before: Samples | None, groups: Sequence[Sequence[str]]
+) -> str:
     """Return the totals, below them as many accounts as there are lines for, and the groups that rise together."""
-    totals = snapshot.totals() or "no account has sent a query yet"
+    totals = snapshot.totals() or f"no account has sent {a_query(model)} yet"
     shown = [f"rising together: {', '.join(group)}" for group in groups[:MOST_GROUPS]]
     rows = snapshot.highest(max(1, lines - totals.count("\n") - 4 - len(shown)), before)
     return "\n".join([totals, *(["", table(rows)] if rows else []), *shown])

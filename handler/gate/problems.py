@@ -60,7 +60,7 @@ BUDGET_EXHAUSTED = Problem(
     "budget-exhausted",
     403,
     "Budget exhausted",
-    "The operator allows this account so many samples, in all or a day, and fewer are left than the request holds.",
+    "The request holds more samples than the operator's budget leaves this account, in all or for today (UTC).",
 )
 PROBE_ONLY = Problem(
     "probe-only", 403, "Probe key", "This key gets the answer to the payload that it was made for, and nothing else."

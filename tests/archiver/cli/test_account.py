@@ -193,6 +193,11 @@ def test_an_empty_ledger_says_so(tmp_path: Path) -> None:
     assert "No account in" in result.stderr
 
 
+def test_a_model_that_nobody_has_asked_is_named(uri: str) -> None:
+    assert "has sent a query to letter yet" in run("list", "--model", "letter").stderr
+    assert CliRunner().invoke(top, ["--model", "letter"]).stdout == "no account has sent a query to letter yet\n"
+
+
 class TestTop:
     """`calpow top`, which shows the same live."""
 

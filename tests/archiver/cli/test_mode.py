@@ -34,7 +34,7 @@ def test_a_mode_is_set_shown_and_taken_back(uri: str) -> None:
 
 def test_another_mode_is_refused(uri: str) -> None:
     assert (
-        "'perhaps' is not one of 'enforce', 'observe', 'off', 'packaged'"
+        "Invalid value for '[MODE]': 'perhaps' is not one of 'enforce', 'observe', 'off', 'packaged'"
         in run("digits", "perhaps", exit_code=2).stderr
     )
     assert open_ledger(uri).modes() == {}
