@@ -102,7 +102,8 @@ def thaw_command(ledger: str) -> None:
     if is_redis(ledger):
         raise LedgerFileError("a ledger in Redis is never frozen")
     was_frozen = thaw(SqliteFile(sqlite_path(ledger), SCHEMA))
-    print(f"{ledger} takes changes{'' if was_frozen else ', as it did before'}.", file=sys.stderr)
+    after = ". Start no worker with the ledger that it had moved to" if was_frozen else ", as it did before"
+    print(f"{ledger} takes changes{after}.", file=sys.stderr)
 
 
 @ledger.command(epilog=_VERIFY_EPILOG)

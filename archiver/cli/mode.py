@@ -42,3 +42,5 @@ def mode(model: str | None, mode: str | None, ledger: str) -> None:
         return
     opened.set_mode(model, None if mode == PACKAGED else mode)
     print(f"{model}: {mode} within two seconds, on every node with this ledger.", file=sys.stderr)
+    if model not in opened.models():
+        print(f"No account has queried a model {model} yet: is this its name in TorchServe?", file=sys.stderr)

@@ -7,6 +7,7 @@ from click.testing import CliRunner, Result
 
 from calpow.archiver.cli.mode import mode
 from calpow.handler.ledger.uri import open_ledger
+from tests.support.ledgers import MODEL, settle
 
 
 @pytest.fixture
@@ -30,6 +31,12 @@ def test_a_mode_is_set_shown_and_taken_back(uri: str) -> None:
     assert run().stdout == run("digits").stdout == "digits  observe\n"
     run("digits", "packaged")
     assert open_ledger(uri).mode("digits") is None
+
+
+def test_a_model_that_nobody_has_queried_may_be_mistyped(uri: str) -> None:
+    settle(open_ledger(uri))
+    assert "is this its name" in run("digit", "observe").stderr
+    assert "is this its name" not in run(MODEL, "observe").stderr
 
 
 def test_another_mode_is_refused(uri: str) -> None:
