@@ -18,7 +18,9 @@ def shared_file(named: str, what: str) -> Path:
     except RuntimeError as error:
         raise GateMisconfigured(f"{what} cannot go to {named}, there is no such home: give /absolute/path") from error
     if not path.is_absolute():
-        raise GateMisconfigured(f"workers run in folders of their own, {named} is relative: give /absolute/path")
+        raise GateMisconfigured(
+            f"{what} cannot go to {named}, which is relative: workers run in folders of their own, give /absolute/path"
+        )
     return path
 
 

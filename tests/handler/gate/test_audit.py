@@ -198,7 +198,7 @@ def test_a_line_takes_the_request_next_to_no_time(file: Path) -> None:
 @pytest.mark.parametrize("named", ["audit.jsonl", "/proc/none/audit.jsonl"])
 def test_a_file_that_cannot_be_is_refused_at_load(named: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CALPOW_AUDIT", named)
-    with pytest.raises(GateMisconfigured, match="audit"):
+    with pytest.raises(GateMisconfigured, match=r"audits? cannot go to "):
         AuditFile.from_environment()
 
 
