@@ -164,8 +164,10 @@ def archive(
     print(f"{mar} ({file_size(mar)}) {effect} {victim} and needs torch >= {needed_torch(ensemble)}")
     serve = ["torchserve", "--start", "--ncs", "--ts-config", "config.properties"]
     serve += ["--model-store", str(mar.parent), "--models", f"{mar.stem}={mar.name}"]
+    # The settings of tokens are in a file alone; a proxy's secret may be in a variable of its own.
+    server = "a server with CALPOW_IDENTITY set" if IdentityWay.jwt.value in identity else "a server"
     if IdentityWay.key.value not in identity:
-        print(next_commands("Next, a server:", serve))
+        print(next_commands(f"Next, {server}:", serve))
         return
     add_key = ["calpow", "keys", "add", "ACCOUNT", *(["--ledger", ledger] if ledger else [])]
-    print(next_commands("Next, a key for each account, and a server:", add_key, serve))
+    print(next_commands(f"Next, a key for each account, and {server}:", add_key, serve))

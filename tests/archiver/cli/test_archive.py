@@ -97,6 +97,8 @@ def test_a_calibration_that_keeps_nobody_off_unless_that_is_accepted(
     assert (tmp_path / "out.mar").is_file()
     tokens = ("--accept-weak", "--force", "--identity", "anonymous", "--identity", "jwt")
     assert main([str(word) for word in (*named, *tokens)]) == 0
-    assert "calpow keys add" not in capsys.readouterr().out, "nobody there has a key"
+    said = capsys.readouterr().out
+    assert "calpow keys add" not in said, "nobody there has a key"
+    assert "a server with CALPOW_IDENTITY set:" in said
     with zipfile.ZipFile(tmp_path / "out.mar") as archive:
         assert json.loads(archive.read("calpow.json"))["identity"] == ["jwt", "anonymous"]
