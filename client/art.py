@@ -49,7 +49,7 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Spending:
+class QueryCosts:
     """Cost of an attack so far.
 
     queries: the answers that it got. hashes: the expected hashes of all stamps that were sent for them. seconds: from
@@ -106,12 +106,12 @@ class ProtectedClassifier(BlackBoxClassifier):  # type: ignore[misc]  # art has 
         self._auth = _LimitedAuth(key, max_hashes=max_hashes, max_seconds=max_seconds)
         self._session = Session()
         self._session.auth = self._auth
-        self._spent = Spending()
+        self._spent = QueryCosts()
         self._samples: list[Floats] = []
         self._answers: list[Floats] = []
 
     @property
-    def spent(self) -> Spending:
+    def spent(self) -> QueryCosts:
         """The cost of all answers so far."""
         return self._spent
 

@@ -28,7 +28,7 @@ class Request(Protocol):
 
     @property
     def credentials(self) -> Credentials:
-        """What it shows of its identity."""
+        """The headers that state its identity."""
 
     @property
     def solution(self) -> str | None:

@@ -1,4 +1,4 @@
-"""What a request shows of its identity, not verified yet."""
+"""The headers of a request that state its identity, not verified yet."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -77,7 +77,7 @@ class Account(NamedTuple):
 
     @property
     def free_samples(self) -> int:
-        """How many of the next samples are free, where their evidence lets them: what both still allow."""
+        """The number of the next samples that are free, where their evidence lets them: what both still allow."""
         left = [one.limits.free - one.usage.today for one in self.limited if one.limits.free is not None]
         return max(0, min(left)) if left else 0
 

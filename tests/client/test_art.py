@@ -16,7 +16,7 @@ from torch import nn
 from torch.optim import Adam
 
 from calpow.client import AnswerUnreadable, ClientError, TimeLimitExceeded, WorkLimitExceeded
-from calpow.client.art import ProtectedClassifier, Spending
+from calpow.client.art import ProtectedClassifier, QueryCosts
 from calpow.puzzle.installation import install_command
 from tests.support.guarded import Site
 from tests.support.pow_server import PowServer
@@ -38,7 +38,7 @@ def victim_of(server: PowServer, path: str = "paid", **options: Any) -> Protecte
 
 def test_every_sample_is_paid_for_and_counted(server: PowServer) -> None:
     victim = victim_of(server)
-    assert victim.spent == Spending(0, 0, 0.0)
+    assert victim.spent == QueryCosts(0, 0, 0.0)
     np.testing.assert_array_equal(victim.predict(SAMPLES), SAMPLES)
     assert victim.spent.queries == 3
     assert victim.spent.hashes == 3 * (server.count << server.bits)

@@ -73,7 +73,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 
 def test_the_program_steals_and_says_what_it_spent(shop: Shop) -> None:
     printed = shop.run("thief")
-    spent = re.search(r"Spending\(queries=200, hashes=(\d+), seconds=[\d.]+\)", printed)
+    spent = re.search(r"QueryCosts\(queries=200, hashes=(\d+), seconds=[\d.]+\)", printed)
     assert spent, printed
     assert int(spent[1]) >= 200 * 200
     assert shop.ledger.account("digits", "thief").history.queries == 200
@@ -82,7 +82,7 @@ def test_the_program_steals_and_says_what_it_spent(shop: Shop) -> None:
 def test_the_program_trains_on_what_it_could_pay_for(shop: Shop) -> None:
     printed = shop.run("poor", "10_000")
     assert "more than the limit" in printed
-    spent = re.search(r"Spending\(queries=(\d+), hashes=(\d+)", printed)
+    spent = re.search(r"QueryCosts\(queries=(\d+), hashes=(\d+)", printed)
     assert spent, printed
     assert 20 <= int(spent[1]) <= 60
     assert int(spent[2]) <= 11_000

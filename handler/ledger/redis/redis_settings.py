@@ -1,4 +1,4 @@
-"""What operators set in the ledger in Redis: keys, secrets, rules, limits and modes."""
+"""The part of the ledger in Redis that operators set: keys, secrets, rules, limits and modes."""
 
 import json
 import secrets

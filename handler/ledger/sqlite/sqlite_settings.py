@@ -1,4 +1,4 @@
-"""What operators set in the SQLite ledger: keys, secrets, rules, limits and modes. What is written is on the disk."""
+"""The part of the SQLite ledger that operators set: keys, secrets, rules, limits and modes."""
 
 import json
 import secrets
