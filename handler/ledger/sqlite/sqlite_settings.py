@@ -1,4 +1,7 @@
-"""The part of the SQLite ledger that operators set: keys, secrets, rules, limits and modes."""
+"""The part of the SQLite ledger that operators set: keys, secrets, rules, limits and modes.
+
+Each change of it is on the disk when its method returns.
+"""
 
 import json
 import secrets
