@@ -25,7 +25,7 @@ def one_thread() -> Iterator[None]:
 
 
 def test_a_batch_of_64_takes_a_fraction_of_the_formulas_time() -> None:
-    """The goal is 100 microseconds (measured 52 to 75); a ratio holds on a busy machine too."""
+    """The goal is 100 microseconds (measured 52 to 64); a ratio holds on a busy machine too."""
     splits = [[TEACHERS - rest, rest - last, last] for rest in range(0, TEACHERS // 2, 8) for last in range(0, rest, 8)]
     votes = torch.tensor(splits[:64])
     accountant = Accountant.epsilon_at(DELTA, SIGMA, TEACHERS)
@@ -37,4 +37,4 @@ def test_a_batch_of_64_takes_a_fraction_of_the_formulas_time() -> None:
         return time.perf_counter() - start
 
     pairs = [(seconds(lambda rows: gnmax_epsilon(rows, SIGMA, DELTA)), seconds(accountant.costs)) for _ in range(20)]
-    assert min(direct for direct, _ in pairs) > 3 * min(tables for _, tables in pairs)
+    assert min(direct for direct, _ in pairs) > 4 * min(tables for _, tables in pairs)

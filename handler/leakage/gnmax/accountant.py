@@ -55,22 +55,24 @@ class Accountant:
 
     def cost(self, votes: list[int], absent: int = 0) -> float:
         """Return the cost of the vote counts of one query, each at most `teachers`; `absent` further ones are zero."""
-        log_q = self._log_q(votes, absent)
+        # `rdp.log_q` without its upper limit, above which every cost is the highest anyway.
+        table = self._terms
+        *others, top = sorted(votes)
+        terms = [table[top - count] for count in others]
+        if absent:
+            of_none = table[top]
+            terms.append(of_none + math.log(absent) if self._in_logs else of_none * absent)
+        if self._in_logs:
+            largest = max(terms)
+            log_q = largest + math.log(math.fsum([math.exp(term - largest) for term in terms]))
+        else:
+            log_q = math.log(math.fsum(terms))
         middle, constant, linear, square, cube = self._rows[bisect_left(self._ends, log_q)]
         offset = log_q - middle
         value = constant + offset * (linear + offset * (square + offset * cube))
-        return min(max(value, 0.0), self.highest)
-
-    def _log_q(self, votes: list[int], absent: int) -> float:
-        """Return `rdp.log_q` without its upper limit, above which every cost is the highest anyway."""
-        *others, top = sorted(votes)
-        terms = [self._terms[top - count] for count in others]
-        of_none = self._terms[top]
-        if not self._in_logs:
-            return math.log(math.fsum(terms) + absent * of_none)
-        largest = max(terms, default=of_none)
-        total = math.fsum([math.exp(term - largest) for term in terms])
-        return largest + math.log(total + absent * math.exp(of_none - largest))
+        if value >= self.highest:
+            return self.highest
+        return value if value > 0.0 else 0.0
 
 
 def _fit(orders: Tensor, surcharge: float, sigma: float, most: float) -> Cubics:
