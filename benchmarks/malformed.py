@@ -40,8 +40,8 @@ _TYPE = re.compile(rb'"type": ?"urn:calpow:problem:([a-z-]+)"')
 
 
 @dataclass
-class Outcome:
-    """What became of the requests.
+class RequestCounts:
+    """Counts of the requests by their outcome.
 
     results: how many had which result: the status and the problem, `silence` where the connection was closed, or the
         code of gRPC's error.
@@ -72,11 +72,11 @@ class Outcome:
         self.faults += bool(problem) and document == b"5"
 
 
-def assail(server: Server, model: str, ledger: Ledger, requests: int = REQUESTS, seed: int = 0) -> Outcome:
+def assail(server: Server, model: str, ledger: Ledger, requests: int = REQUESTS, seed: int = 0) -> RequestCounts:
     """Send malformed requests to a protected model, over keep-alive connections, and say what became of them."""
     key = ledger.add_key("malformed")
     offer = _offer(server, model, key)
-    outcome = Outcome()
+    outcome = RequestCounts()
     (pid,) = before = server.worker_pids(model)
     said = len(server.log())
     begun = time.perf_counter()
@@ -111,8 +111,8 @@ def _offer(server: Server, model: str, key: str) -> Offer:
     return Offer(model, urlsplit(server.inference).netloc, key, challenge["token"], challenge["id"], realm)
 
 
-def _send(server: Server, numbers: Sequence[int], malformer: Malformer) -> Outcome:
-    outcome = Outcome()
+def _send(server: Server, numbers: Sequence[int], malformer: Malformer) -> RequestCounts:
+    outcome = RequestCounts()
     connection = Connection(server.inference)
     with grpc.insecure_channel(server.grpc) as channel:
         predict = channel.unary_unary(_PREDICTIONS)
@@ -125,7 +125,7 @@ def _send(server: Server, numbers: Sequence[int], malformer: Malformer) -> Outco
     return outcome
 
 
-def _send_by_http(connection: Connection, sent: bytes, outcome: Outcome) -> None:
+def _send_by_http(connection: Connection, sent: bytes, outcome: RequestCounts) -> None:
     try:
         answer = connection.ask(sent)
     except (BadAnswer, OSError):
@@ -135,14 +135,14 @@ def _send_by_http(connection: Connection, sent: bytes, outcome: Outcome) -> None
     outcome.count(answer.status, answer.body)
 
 
-def _send_by_grpc(predict: Callable[..., bytes], sent: bytes, outcome: Outcome) -> None:
+def _send_by_grpc(predict: Callable[..., bytes], sent: bytes, outcome: RequestCounts) -> None:
     try:
         outcome.count(0, predict(sent, timeout=30))
     except grpc.RpcError as error:
         outcome.results[f"gRPC {error.code().name}"] += 1
 
 
-def report(outcome: Outcome) -> list[str]:
+def report(outcome: RequestCounts) -> list[str]:
     """Return the lines of a report."""
     total = sum(outcome.results.values())
     lines = [f"{total:,} malformed requests in {outcome.seconds:,.0f} s, {total / outcome.seconds:,.0f} a second"]

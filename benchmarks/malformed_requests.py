@@ -89,7 +89,7 @@ _ENTRIES = [*_NAMES, "", "\u00e9", "a" * 3_000, "\x00"]
 
 @dataclass(frozen=True)
 class Offer:
-    """What a client knows that has asked a model once: its key, and the challenge that it got."""
+    """Knowledge of a client that has asked a model once: its key, and the challenge that it got."""
 
     model: str
     host: str

@@ -1,1 +1,1 @@
-"""What an operator does to keep a ledger in order: verification, pruning, backups."""
+"""Maintenance of a ledger by an operator: verification, pruning, backups, moves."""

@@ -1,4 +1,4 @@
-"""What a verification finds in a ledger, and the checks that hold for every kind of ledger."""
+"""Findings of a verification of a ledger, and the checks that hold for every kind of ledger."""
 
 import re
 import time

@@ -56,7 +56,7 @@ class GatedVictim:
 
     @property
     def bill(self) -> Bill:
-        """What the account has paid."""
+        """The prices of all answers, their privacy cost, and when PRADA raised, so far."""
         prices = {name: np.array(paid) for name, paid in self._prices.items()}
         return Bill(prices, self._history.cost_micro / MICRO, self._prada.raised)
 

@@ -27,7 +27,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class Setting:
-    """Where an exhibit finds its data, and how thorough it is.
+    """Settings of a run.
 
     traces: folder of the paper's recorded attacks; None where they are not at hand. quick: fewer repetitions.
     """

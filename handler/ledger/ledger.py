@@ -83,7 +83,7 @@ class Account(NamedTuple):
 
     @property
     def samples_left(self) -> int | None:
-        """How many samples the budgets of the account and its group leave, or None where they have none."""
+        """The number of samples that the budgets of the account and its group leave; None where they have none."""
         limited = self.limited
         left = [one.limits.budget - one.usage.total for one in limited if one.limits.budget is not None]
         left += [one.limits.day_budget - one.usage.today for one in limited if one.limits.day_budget is not None]

@@ -76,7 +76,7 @@ class _Intercepted:
 
 @dataclass
 class Watch(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]  # grpc has no types
-    """What PowInterceptor sends. The first `lost` answers do not arrive."""
+    """The requests that PowInterceptor sends. The first `lost` answers do not arrive."""
 
     lost: int = 0
     sent: list[Any] = field(default_factory=list)

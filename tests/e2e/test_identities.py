@@ -1,4 +1,4 @@
-"""Who sends a request: keys, tokens, a trusted proxy and nobody, on a running TorchServe, by HTTP and by gRPC."""
+"""A running TorchServe identifies requests by keys, tokens, a trusted proxy or not at all, by HTTP and by gRPC."""
 
 import json
 import time

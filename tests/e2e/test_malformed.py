@@ -2,14 +2,14 @@
 
 import pytest
 
-from benchmarks.malformed import REQUESTS, Outcome, assail
+from benchmarks.malformed import REQUESTS, RequestCounts, assail
 from tests.support.guarded import Site
 
 # What the worker's allocator may still take after the first fifth.
 MOST_GROWTH = 24 << 20
 
 
-def check(outcome: Outcome) -> None:
+def check(outcome: RequestCounts) -> None:
     assert outcome.answered == 0
     assert outcome.faults == 0
     assert outcome.failures == 0

@@ -1,4 +1,4 @@
-"""Who never pays delays those who do by little: a payer beside a flood of first contacts."""
+"""A flood of first contacts that never pay delays a payer by little."""
 
 from pathlib import Path
 

@@ -165,7 +165,7 @@ class TestGroups:
         assert [row.floors for row in highest] == [pytest.approx(139.5, abs=0.1)] * 4
 
     def test_totals_count_what_members_drew_once(self, tenant: Ledger) -> None:
-        """What `acme/ada` drew before there were groups is not in the group's sums."""
+        """Samples that `acme/ada` drew before there were groups are not in the group's sums."""
         totals = Snapshot.take(tenant, [MODEL], None).totals()
         assert totals.startswith("digits: 4 accounts, 1 group, 1,219 samples, cost 14 in all")
 

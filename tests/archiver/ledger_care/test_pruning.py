@@ -99,7 +99,7 @@ def test_accounts_whose_keys_were_all_revoked_long_ago_are_forgotten(uri: str) -
 
 
 def test_a_group_stays_with_its_members_and_so_does_what_is_limited(uri: str) -> None:
-    """Whose budget is forgotten has it anew."""
+    """An account whose count is forgotten could use its budget once more."""
     ledger = open_ledger(uri)
     for account in ("acme", "acme/ada", "acme/bob", "ada", "firm", "firm/eve"):
         settle(ledger, account=account)

@@ -54,7 +54,7 @@ def policy() -> CalibratedPolicy:
 
 @dataclass
 class Bill:
-    """What answers cost in all, in floors: `prices`, what was `paid` for them, and what is still `owed`."""
+    """Sums over answers, in floors: their `prices`, the work `paid` for them, and the work still `owed`."""
 
     prices: float
     paid: float

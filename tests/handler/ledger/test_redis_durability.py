@@ -1,4 +1,4 @@
-"""What Redis may lose: settlements that were acknowledged before a server was killed, counted afterwards.
+"""Redis loses what the documents say: settlements are counted before and after a server is killed.
 
 `kill -9` takes a process away and leaves what it gave to the operating system. What a power failure takes as well is
 not tried here.
