@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from calpow.puzzle.prepaid import prepaid_resource
+from tests.support.grpc_wire import field
 
 Body = tuple[bytes, str]  # and its media type
 
@@ -124,8 +125,8 @@ class Malformer:
         entries = [(name.encode(), value) for name, value in fields]
         if self._random.random() < 0.05:
             entries.append((b"\xff\xfe", b"no UTF-8"))
-        message = _field(1, self._offer.model.encode())
-        message += b"".join(_field(3, _field(1, name) + _field(2, value)) for name, value in entries)
+        message = field(1, self._offer.model.encode())
+        message += b"".join(field(3, field(1, name) + field(2, value)) for name, value in entries)
         return self._changed(message) if self._random.random() < 0.05 else message
 
     def _fields(self, names: Sequence[str]) -> list[tuple[str, bytes]]:
@@ -204,16 +205,3 @@ class Malformer:
 
 def _encoded(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _field(number: int, value: bytes) -> bytes:
-    """A field of protobuf that has a length."""
-    return _varint(number << 3 | 2) + _varint(len(value)) + value
-
-
-def _varint(value: int) -> bytes:
-    out = b""
-    while value > 0x7F:
-        out += bytes([value & 0x7F | 0x80])
-        value >>= 7
-    return out + bytes([value])

@@ -71,6 +71,21 @@ class BasePowAuth:
         return as_library_error(error, self._library_error, request=request, response=response)
 
 
+class AsyncPowAuth(BasePowAuth):
+    """BasePowAuth for an event loop, off which the work is done."""
+
+    async def _next_send_async(self, actions: Actions, reply: Reply | None = None) -> Send | None:
+        """Do as `_next_send` does."""
+        action = next_action(actions, reply)
+        while isinstance(action, Solve | Wait):
+            action = next_action(actions, await self._perform_async(action))
+        return action
+
+    async def _perform_async(self, action: Solve | Wait) -> FoundStamps | None:
+        """Solve a puzzle in a thread, or wait; return the result of the action. It ends when the task is cancelled."""
+        raise NotImplementedError
+
+
 def perform(
     action: Solve | Wait,
     progress: Callable[[Progress], None] | None = None,

@@ -35,10 +35,10 @@ except ModuleNotFoundError as error:
         f"calpow.client.httpx needs {error.name}: {install_command('httpx')}", name=error.name
     ) from error
 
-from calpow.client.auth import BasePowAuth, perform
+from calpow.client.auth import AsyncPowAuth, perform
 from calpow.client.caller import IDENTITY_HEADERS
 from calpow.client.errors import ClientError
-from calpow.client.protocol.exchange import Actions, FoundStamps, Send, Solve, Wait, next_action
+from calpow.client.protocol.exchange import FoundStamps, Solve, Wait
 from calpow.client.protocol.origin import same_origin
 from calpow.client.reply import Reply, needs_body
 from calpow.client.streams import rewinding_stream
@@ -48,7 +48,7 @@ _HEADERS_EVENT = "send_request_headers.started"
 _Trace = Callable[[str, dict[str, Any]], Any]
 
 
-class PowAuth(BasePowAuth, httpx.Auth):
+class PowAuth(AsyncPowAuth, httpx.Auth):
     """Proof-of-work authentication for httpx: `httpx.Client(auth=PowAuth(key))`, and the same with AsyncClient.
 
     PowAuth sends the API key or token, and does the work that a server asks for with status 402. The request is then
@@ -119,12 +119,6 @@ class PowAuth(BasePowAuth, httpx.Auth):
                 reply = flow.receive(response)
                 send = await self._next_send_async(actions, reply) if reply is not None else None
             flow.finish()
-
-    async def _next_send_async(self, actions: Actions, reply: Reply | None = None) -> Send | None:
-        action = next_action(actions, reply)
-        while isinstance(action, Solve | Wait):
-            action = next_action(actions, await self._perform_async(action))
-        return action
 
     async def _perform_async(self, action: Solve | Wait) -> FoundStamps | None:
         if isinstance(action, Wait):

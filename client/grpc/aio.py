@@ -10,12 +10,11 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from calpow.client.auth import BasePowAuth, perform
+from calpow.client.auth import AsyncPowAuth, perform
 from calpow.client.errors import ClientError
 from calpow.client.grpc.failures import PowRpcError
 from calpow.client.grpc.prediction import Prediction, is_prediction
-from calpow.client.protocol.exchange import Actions, FoundStamps, Send, Solve, Wait, next_action
-from calpow.client.reply import Reply
+from calpow.client.protocol.exchange import FoundStamps, Solve, Wait
 
 _Call = Any  # a grpc.aio.Call; grpc has no types
 _Continuation = Callable[[Any, Any], Awaitable[_Call]]
@@ -31,7 +30,7 @@ def aio_interceptors(key: str | None = None, **options: Any) -> list[Any]:
     return [_Unary(auth), _ServerStream(auth)]
 
 
-class _AioAuth(BasePowAuth):
+class _AioAuth(AsyncPowAuth):
     """The exchanges of requests by asyncio, shared by the interceptors of a channel."""
 
     _library_error = PowRpcError
@@ -57,12 +56,6 @@ class _AioAuth(BasePowAuth):
             error.request = prediction.sent
             raise
         return call
-
-    async def _next_send_async(self, actions: Actions, reply: Reply | None = None) -> Send | None:
-        action = next_action(actions, reply)
-        while isinstance(action, Solve | Wait):
-            action = next_action(actions, await self._perform_async(action))
-        return action
 
     async def _perform_async(self, action: Solve | Wait) -> FoundStamps | None:
         if isinstance(action, Wait):

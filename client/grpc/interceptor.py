@@ -53,13 +53,7 @@ class PowInterceptor(
         if not is_prediction(client_call_details.method):
             return continuation(client_call_details, request)
 
-        def send(message: Any) -> tuple[_Call, Any]:
-            call = continuation(client_call_details, message)
-            try:
-                return call, call.result()
-            except grpc.RpcError:
-                return call, None
-
+        send = _sender(continuation, client_call_details, lambda call: call.result())
         return self._exchange_over(send, Prediction(request))
 
     def intercept_unary_stream(
@@ -69,14 +63,8 @@ class PowInterceptor(
         if not is_prediction(client_call_details.method):
             return continuation(client_call_details, request)
 
-        def send(message: Any) -> tuple[_Call, Any]:
-            call = continuation(client_call_details, message)
-            try:
-                return call, next(call, None)
-            except grpc.RpcError:
-                return call, None
-
         prediction = Prediction(request)
+        send = _sender(continuation, client_call_details, lambda call: next(call, None))
         call = self._exchange_over(send, prediction)
         return call if prediction.message is None else _AnsweredStream(prediction.message, call)
 
@@ -100,6 +88,21 @@ class PowInterceptor(
         except ClientError as error:
             raise self._as_library_error(error, prediction.sent, prediction.message) from error.__cause__
         return call
+
+
+def _sender(
+    continuation: Callable[[Any, Any], _Call], details: Any, first_message: Callable[[_Call], Any]
+) -> Callable[[Any], tuple[_Call, Any]]:
+    """Return a function that sends a request, and returns the call and its first message, None if it failed."""
+
+    def send(message: Any) -> tuple[_Call, Any]:
+        call = continuation(details, message)
+        try:
+            return call, first_message(call)
+        except grpc.RpcError:
+            return call, None
+
+    return send
 
 
 class _AnsweredStream:

@@ -10,8 +10,8 @@ TIMEOUT = 30.0
 
 def predict(target: str, model: str, entries: dict[str, bytes], *, stream: bool = False) -> bytes:
     """PredictionsRequest(model_name=1, input=3 as a map) -> PredictionResponse.prediction=1."""
-    pairs = b"".join(_field(3, _field(1, name.encode()) + _field(2, value)) for name, value in entries.items())
-    request = _field(1, model.encode()) + pairs
+    pairs = b"".join(field(3, field(1, name.encode()) + field(2, value)) for name, value in entries.items())
+    request = field(1, model.encode()) + pairs
     with grpc.insecure_channel(target) as channel:
         if stream:
             answers = channel.unary_stream(STREAM)(request, timeout=TIMEOUT)
@@ -21,19 +21,21 @@ def predict(target: str, model: str, entries: dict[str, bytes], *, stream: bool 
 
 def infer(target: str, model: str, payload: bytes) -> bytes:
     """KServe v2 ModelInfer with one BYTES tensor; the raw ModelInferResponse. Raises grpc.RpcError."""
-    contents = _field(8, payload)
-    tensor = _field(1, b"input") + _field(2, b"BYTES") + _varint(3 << 3) + _varint(1) + _field(5, contents)
-    request = _field(1, model.encode()) + _field(3, b"an id") + _field(5, tensor)
+    contents = field(8, payload)
+    tensor = field(1, b"input") + field(2, b"BYTES") + varint(3 << 3) + varint(1) + field(5, contents)
+    request = field(1, model.encode()) + field(3, b"an id") + field(5, tensor)
     with grpc.insecure_channel(target) as channel:
         answer: bytes = channel.unary_unary(INFER)(request, timeout=TIMEOUT)
         return answer
 
 
-def _field(number: int, value: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(value)) + value
+def field(number: int, value: bytes) -> bytes:
+    """Return a field of protobuf that has a length."""
+    return varint(number << 3 | 2) + varint(len(value)) + value
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """Return a number as protobuf writes it."""
     out = b""
     while value > 0x7F:
         out += bytes([value & 0x7F | 0x80])
