@@ -11,8 +11,8 @@ from calpow.handler.gate.problems import Problem
 from calpow.handler.leakage.meter import Meter
 from calpow.handler.leakage.recording import Call
 from calpow.handler.leakage.sample_identity import SampleIdentifier
+from calpow.handler.logs.rate_limited_log import RateLimitedLog
 from calpow.handler.policy.calibrated_policy import BatchRows
-from calpow.handler.rate_limited_log import RateLimitedLog
 from calpow.handler.torchserve_request import TorchServeRequest
 from calpow.handler.victim import HeldAnswer, Pass, Victim
 from calpow.handler.victim_failures import classify_failure

@@ -21,9 +21,9 @@ from ts.utils.util import PredictionException
 
 from calpow.handler.errors import VictimError
 from calpow.handler.leakage.recording import Recording, follow_model
+from calpow.handler.logs.rate_limited_log import RateLimitedLog
 from calpow.handler.model_archive import read_manifest, unpack
 from calpow.handler.preprocess_watch import PreprocessWatch
-from calpow.handler.rate_limited_log import RateLimitedLog
 from calpow.handler.torchserve_request import Row
 from calpow.handler.victim_effects import VictimEffects, own_modules
 from calpow.handler.victim_failures import VictimFailure, forget_frames

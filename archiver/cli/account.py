@@ -10,9 +10,9 @@ import click
 
 from calpow.archiver.account_table import AccountRow, Snapshot, limits_in_words, read_policy, rows_of, table
 from calpow.archiver.cli.keys import ledger_option
-from calpow.archiver.cli.limit_values import Ceiling, SampleCount, samples, samples_a_day
-from calpow.archiver.cli.limit_values import ceiling as read_ceiling
 from calpow.archiver.errors import AccountError
+from calpow.archiver.limit_values import Ceiling, SampleCount, samples, samples_a_day
+from calpow.archiver.limit_values import ceiling as read_ceiling
 from calpow.handler.ledger.api_key import group_of
 from calpow.handler.ledger.ledger import Account, Ledger, Rule, Settlement
 from calpow.handler.ledger.limits import AccountLimits

@@ -18,8 +18,8 @@ from calpow.client.cli.file_sender import STANDARD_INPUT, FileSender
 from calpow.client.cli.options import PartName, PositiveInteger, work_limits
 from calpow.client.cli.progress_bars import FilesBar, stamps_bar
 from calpow.client.cli.results import Result, ResultWriter, continued_results
-from calpow.client.cli.token_file import TokenFile
 from calpow.client.requests import PowAuth, reason_in
+from calpow.client.token_file import TokenFile
 
 _HELP = """Send files to a protected model, do the work it asks for, and print the answers.
 

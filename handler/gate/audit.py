@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from calpow.handler.errors import GateMisconfigured
-from calpow.handler.line_file import append_lines, shared_file
-from calpow.handler.rate_limited_log import RateLimitedLog
+from calpow.handler.logs.line_file import append_lines, shared_file
+from calpow.handler.logs.rate_limited_log import RateLimitedLog
 
 PATH_VARIABLE = "CALPOW_AUDIT"
 # Lines that wait while the file cannot be written. Those beyond are lost, and their number is logged.

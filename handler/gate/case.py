@@ -16,7 +16,7 @@ from calpow.handler.gate.challenges import Solved
 from calpow.handler.gate.interface import Answer, AnyRequest, Decision, Refused, Released
 from calpow.handler.ledger.history import Charge
 from calpow.handler.ledger.ledger import Account, Admission, Identity, Rule, UseResult
-from calpow.handler.rate_limited_log import RateLimitedLog
+from calpow.handler.logs.rate_limited_log import RateLimitedLog
 from calpow.puzzle.wire import SUBJECT_HEADER
 
 log = logging.getLogger(__name__)

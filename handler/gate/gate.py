@@ -31,10 +31,10 @@ from calpow.handler.gate.settler import Settler
 from calpow.handler.identity.identification import API_KEYS, Identification
 from calpow.handler.ledger.ledger import Admission, Ledger, Rule, Use, UseResult
 from calpow.handler.ledger.limits import day_of
+from calpow.handler.logs.rate_limited_log import RateLimitedLog
 from calpow.handler.metrics.tally import ENTRY, LEDGER_ERRORS, PASS, SETTLEMENT, USE, Tally
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
 from calpow.handler.policy.tariff import Tariff
-from calpow.handler.rate_limited_log import RateLimitedLog
 
 log = RateLimitedLog(logging.getLogger(__name__), "calpow: ")
 

@@ -19,7 +19,7 @@ from calpow.handler.gate.interface import (
     RunVictim,
 )
 from calpow.handler.ledger.ledger import Ledger
-from calpow.handler.rate_limited_log import RateLimitedLog
+from calpow.handler.logs.rate_limited_log import RateLimitedLog
 from calpow.puzzle.errors import CalpowError
 
 # A worker follows a change of the mode after this time at the latest.

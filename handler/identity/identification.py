@@ -20,7 +20,7 @@ from calpow.handler.identity.identity_settings import (
 from calpow.handler.identity.trusted_proxy import TrustedProxy
 from calpow.handler.identity.ways import IdentityWay
 from calpow.handler.ledger.ledger import Identity
-from calpow.handler.rate_limited_log import RateLimitedLog
+from calpow.handler.logs.rate_limited_log import RateLimitedLog
 
 if TYPE_CHECKING:
     from calpow.handler.identity.token_verifier import TokenVerifier

@@ -6,8 +6,8 @@ import logging
 import threading
 from typing import Protocol
 
+from calpow.handler.logs.rate_limited_log import RateLimitedLog
 from calpow.handler.metrics.tally import METRICS, Metric, Tally
-from calpow.handler.rate_limited_log import RateLimitedLog
 
 # TorchServe reads a line of the worker's output for each series that has changed: too many for every answer.
 SECONDS_BETWEEN_REPORTS = 5.0

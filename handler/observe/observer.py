@@ -33,9 +33,9 @@ from calpow.handler.identity.credentials import Credentials
 from calpow.handler.identity.identification import API_KEYS, Identification
 from calpow.handler.ledger.history import Charge
 from calpow.handler.ledger.ledger import Account, Ledger
+from calpow.handler.logs.rate_limited_log import RateLimitedLog
 from calpow.handler.observe.records import ANONYMOUS, Record, append, meter_name
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
-from calpow.handler.rate_limited_log import RateLimitedLog
 
 # A locked ledger holds up the thread for two seconds, which then handles everything that was queued meanwhile.
 MOST_WAITING = 10_000

@@ -16,7 +16,7 @@ from pathlib import Path
 from calpow.handler.errors import DecodingError, RecordError
 from calpow.handler.json_documents import decode
 from calpow.handler.leakage.specs import OutputKind, ScoreSpec
-from calpow.handler.line_file import append_lines, shared_file
+from calpow.handler.logs.line_file import append_lines, shared_file
 
 DEFAULT_PATH = "~/.calpow/records.jsonl"
 PATH_VARIABLE = "CALPOW_RECORDS"

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from calpow.handler.rate_limited_log import SECONDS_BETWEEN_LINES, RateLimitedLog
+from calpow.handler.logs.rate_limited_log import SECONDS_BETWEEN_LINES, RateLimitedLog
 
 
 def test_a_kind_of_warning_is_logged_once_a_minute_with_the_number_of_suppressed_ones(
