@@ -208,7 +208,7 @@ def test_200_simultaneous_replays_within_a_group_buy_one_answer(harness: GateHar
 def test_members_who_query_through_busy_workers_are_all_answered_and_add_up(
     harness: GateHarness, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All workers are busy with one tenant, and none meets eight conflicts for an answer."""
+    """All workers are busy with one tenant, and none meets too many conflicts for an answer."""
     skip_fsync(monkeypatch)
     harness.ledger = open_ledger(uri)
     harness.gate = harness.worker_on(harness.ledger)
