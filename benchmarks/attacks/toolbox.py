@@ -84,7 +84,8 @@ class _Shop:
         return torch.cat(self._queries), torch.cat(self._answers)
 
     def _predict(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        queries = torch.from_numpy(samples)
+        # A copy: what ART passes may be a view of a copy of all images of a class, which would stay in memory with it.
+        queries = torch.from_numpy(samples.copy())
         answers = self._victim.probabilities(queries)
         self._queries.append(queries)
         self._answers.append(answers)
