@@ -2,6 +2,7 @@
 
 python -m benchmarks.flood                    10,000 first contacts in five rounds: a minute
 python -m benchmarks.flood --contacts 2000
+python -m benchmarks.flood --batched          on a server that runs up to eight requests as one batch
 
 One account sends requests without work over 8 connections, back to back, from a process of its own. Meanwhile a payer
 sends one query after another, paid beforehand. His latency is compared with that of the rounds between, when he is
@@ -10,6 +11,7 @@ alone.
 
 import argparse
 import itertools
+import json
 import os
 import statistics
 import tempfile
@@ -21,8 +23,8 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 
-from benchmarks.load import MOST_WITHHELD, prepay
-from benchmarks.speed import HOME, PROTECTED, ROOT, shuffled
+from benchmarks.load import BATCH_DELAY_MILLISECONDS, BATCH_SIZE, MOST_WITHHELD, prepay
+from benchmarks.speed import HOME, PROTECTED, ROOT, batching, shuffled
 from benchmarks.wire import BadAnswer, Connection, burst, request
 from calpow.archiver.server import Server, served
 from calpow.handler.ledger.ledger import Ledger
@@ -154,6 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Serve the demo's model, measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--contacts", type=int, default=CONTACTS)
+    setting = f"batchSize {BATCH_SIZE} and maxBatchDelay {BATCH_DELAY_MILLISECONDS}"
+    parser.add_argument("--batched", action="store_true", help=f"serve the model with {setting}")
     options = parser.parse_args(arguments)
     archive, users = ROOT / "model_store" / f"{PROTECTED}.mar", HOME / "users"
     for path in (archive, users):
@@ -161,7 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parser.error(f"{path} does not exist: run make demo first")
     with tempfile.TemporaryDirectory() as folder:
         uri = f"sqlite:///{folder}/ledger.db"
-        with served({PROTECTED: archive}, environment={URI_VARIABLE: uri}) as server:
+        batched = {"models": json.dumps({PROTECTED: batching(PROTECTED, archive)})} if options.batched else {}
+        with served({PROTECTED: archive}, properties=batched, environment={URI_VARIABLE: uri}) as server:
             figures = measure(server, PROTECTED, open_ledger(uri), shuffled(users), options.contacts)
     print("\n".join(table(figures)))
 
