@@ -46,9 +46,16 @@ ScoreSpecs = Callable[[Iterable[str]], Sequence[ScoreSpec]]
 
 
 def make_timed_meter(
-    model: nn.Module, scores: ScoreSpecs, classes: int = CLASSES, prototypes: int = PROTOTYPES
+    model: nn.Module,
+    scores: ScoreSpecs,
+    classes: int = CLASSES,
+    prototypes: int = PROTOTYPES,
+    teachers: int | None = None,
 ) -> Meter:
-    """Return a meter of an image model of so many classes, with so many prototypes a layer and the usual teachers."""
+    """Return a meter of an image model of so many classes, with so many prototypes a layer, and teachers.
+
+    `teachers` None are as many as there are by default.
+    """
     recorder, example = Recorder(model), ModelInputs.of(torch.rand(1, *MNISTNET_SHAPE))
     tap, depths = find_features(recorder, example), find_depths(recorder, example)
     shown = recorder.replay(example)
@@ -63,40 +70,43 @@ def make_timed_meter(
         token_costs=None,
     )
     axes = references.axes[LAST]
-    teachers_count = most_teachers(classes)
-    heads = Heads(torch.randn(AXES, teachers_count * classes), torch.randn(teachers_count * classes))
+    voters = most_teachers(classes) if teachers is None else teachers
+    heads = Heads(torch.randn(AXES, voters * classes), torch.randn(voters * classes))
     ensemble = Ensemble(
-        _card(classes, teachers_count), HeadVotes(HeadEnsemble(nn.Identity(), heads, classes)), torch.device("cpu")
+        _card(classes, voters), HeadVotes(HeadEnsemble(nn.Identity(), heads, classes)), torch.device("cpu")
     )
-    teachers = Teachers(ensemble.votes, VictimOutput.PROJECTION)
     sources = ScoreSources(classes, OutputKind.logits, references, has_teachers=True)
     shape = VictimShape(classes, MNISTNET_SHAPE, layer=tap.name)
     made = tuple(make_score(spec, sources) for spec in scores(widths))
     needs = functools.reduce(operator.or_, [score.needs for score in made], VictimOutput.PROJECTION)
-    batches = BatchMaker(shape, OutputKind.logits, needs, depths, axes, teachers)
+    batches = BatchMaker(
+        shape, OutputKind.logits, needs, depths, axes, Teachers(ensemble.votes, VictimOutput.PROJECTION)
+    )
     return Meter(recorder, made, RangeCheck(InputRange((0.0,), (1.0,))), batches)
 
 
-PATE = ScoreSpec(ScoreName.pate, {"teachers": TEACHERS, "sigma": 10.0, "delta": 1e-5})
+def pate(teachers: int = TEACHERS) -> ScoreSpec:
+    """Return the paper's score, the privacy cost of so many votes."""
+    return ScoreSpec(ScoreName.pate, {"teachers": teachers, "sigma": 10.0, "delta": 1e-5})
 
 
 def five_scores(layers: Iterable[str]) -> list[ScoreSpec]:
     """Return five scores, which read the output of the network and two depths."""
     distances = [ScoreSpec(ScoreName.mahalanobis, {}, layer) for layer in layers if layer != LAST]
-    return [PATE, ScoreSpec(ScoreName.energy, {}), ScoreSpec(ScoreName.prototypes, {}), *distances]
+    return [pate(), ScoreSpec(ScoreName.energy, {}), ScoreSpec(ScoreName.prototypes, {}), *distances]
 
 
-def every_score(layers: Iterable[str]) -> list[ScoreSpec]:
+def every_score(layers: Iterable[str], teachers: int = TEACHERS) -> list[ScoreSpec]:
     """Return the scores that are computed of images by default."""
-    return [PATE, ScoreSpec(ScoreName.vote_entropy, {"teachers": TEACHERS}), *scores_without_votes(layers)]
-
-
-def scores_without_votes(layers: Iterable[str]) -> list[ScoreSpec]:
-    """Return those of the default scores of images that need no teachers."""
     on_layers = [
         ScoreSpec(name, {}, layer) for layer in layers for name in (ScoreName.prototypes, ScoreName.mahalanobis)
     ]
-    return [*[ScoreSpec(name, {}) for name in (ScoreName.energy, ScoreName.norm, ScoreName.density)], *on_layers]
+    votes = [pate(teachers), ScoreSpec(ScoreName.vote_entropy, {"teachers": teachers})]
+    return [
+        *votes,
+        *[ScoreSpec(name, {}) for name in (ScoreName.energy, ScoreName.norm, ScoreName.density)],
+        *on_layers,
+    ]
 
 
 def _card(classes: int, teachers: int) -> EnsembleCard:

@@ -12,7 +12,6 @@ when the data of an exhibit are missing.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from dataclasses import asdict
@@ -20,12 +19,12 @@ from datetime import date
 from pathlib import Path
 
 from benchmarks.results.cost_times import TABLE_5
-from benchmarks.results.exhibit import DataAbsent, Exhibit, Origin, Setting, write
+from benchmarks.results.exhibit import DataAbsent, Exhibit, Setting, write
 from benchmarks.results.hash_times import FIGURE_2
 from benchmarks.results.index import index
+from benchmarks.results.origin import ROOT, Origin, checked_out_commit
 from benchmarks.results.recorded_attacks import EXHIBITS
 
-ROOT = Path(__file__).resolve().parents[2]
 ALL = {exhibit.name: exhibit for exhibit in (*EXHIBITS, FIGURE_2, TABLE_5)}
 # Origins of the pages that were made, by name.
 ORIGINS = "origins.json"
@@ -49,7 +48,7 @@ def main() -> int:
     parser.add_argument("--traces", type=Path, default=Path(traces) if traces else None, help="folder of the traces")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results", help="(default: docs/results)")
     args = parser.parse_args()
-    setting, commit = Setting(args.traces, args.quick), _commit()
+    setting, commit = Setting(args.traces, args.quick), checked_out_commit()
     made = _made(args.output)
     missing = False
     for name in args.only:
@@ -85,17 +84,6 @@ def _made(folder: Path) -> dict[str, Origin]:
     if not path.is_file():
         return {}
     return {name: Origin(**origin) for name, origin in json.loads(path.read_text("utf-8")).items()}
-
-
-def _commit() -> str:
-    """Return the abbreviated hash of the checked-out commit, with a plus sign where files differ from it."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-        return done.stdout.strip()
-
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs/results")
-    return (git("rev-parse", "--short=10", "HEAD") or "unknown") + ("+" if changed else "")
 
 
 if __name__ == "__main__":

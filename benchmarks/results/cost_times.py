@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 
-from benchmarks.added_time import PATE, ScoreSpecs, every_score, make_timed_meter, sharing_weights
+from benchmarks.added_time import ScoreSpecs, every_score, make_timed_meter, pate, sharing_weights
 from benchmarks.results.exhibit import Exhibit, Findings, Setting, table
 from calpow.archiver.teachers.networks import MNISTNET_SHAPE, mnistnet
 from calpow.handler.leakage.specs import ScoreName, ScoreSpec
@@ -69,7 +69,7 @@ def _passes() -> Mapping[str, Callable[[], object]]:
         "inference": inference,
         "entropy": _priced(plain, inputs, lambda _: [ScoreSpec(ScoreName.entropy, {})]),
         "gap": _priced(plain, inputs, lambda _: [ScoreSpec(ScoreName.gap, {})]),
-        "privacy": _priced(plain, inputs, lambda _: [PATE]),
+        "privacy": _priced(plain, inputs, lambda _: [pate()]),
         "all": _priced(plain, inputs, every_score),
         "networks": voted,
     }

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.results.origin import Origin
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -50,21 +52,6 @@ class Exhibit:
     name: str
     title: str
     run: Callable[[Setting], Findings]
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Origin of findings: the command, the commit, the day and the seconds that it took."""
-
-    command: str
-    commit: str
-    day: str
-    seconds: float
-
-    @property
-    def line(self) -> str:
-        """A sentence for the foot of a page."""
-        return f"Made by `{self.command}` at commit {self.commit} on {self.day}, in {self.seconds:.0f} s."
 
 
 def write(exhibit: Exhibit, findings: Findings, origin: Origin, folder: Path) -> None:

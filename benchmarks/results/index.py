@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from benchmarks.results.exhibit import Exhibit, Origin, table
+from benchmarks.results.exhibit import Exhibit, table
+from benchmarks.results.origin import Origin
 
 # What is not made by `benchmarks.results`: the paper's table or figure, and where it is or why there is none.
 ELSEWHERE: tuple[tuple[str, str, str], ...] = (
@@ -26,4 +27,6 @@ def index(exhibits: Mapping[str, Exhibit], made: Mapping[str, Origin]) -> Iterat
     yield from table(("page", "commit", "day", "took"), rows, texts=3)
     yield ""
     yield from table(("the paper's", "shows", "here"), ELSEWHERE, texts=3)
+    yield ""
+    yield "Not of the paper: [how the time of an answer grows](growth.md), by `python -m benchmarks.growth`."
     yield ""

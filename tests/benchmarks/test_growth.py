@@ -1,12 +1,17 @@
 """The ledgers that growth is measured on are such as the gate itself writes, and answers on them are paid."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from benchmarks.growth import MOST_RATIO, Row, table
-from benchmarks.growth_answers import MODEL, Site, Size, policy, times_in_turns
-from benchmarks.growth_ledgers import add_expired, add_keys, fill
+from benchmarks.growth.curve import Curve, slope, times_in_turns
+from benchmarks.growth.large_ledgers import add_expired, add_keys, fill
+from benchmarks.growth.page import PANELS, findings
+from benchmarks.growth.prepaid_answers import MODEL, PaidGate, Size, policy
+from benchmarks.growth.series import ACCOUNTS, GATE, GATE_SERIES, PAYLOAD, SCORE_SERIES, GateSeries, gate_curve
+from benchmarks.results.exhibit import Exhibit, write
+from benchmarks.results.origin import Origin
 from calpow.handler.ledger.history import DIGEST_BYTES, DIGESTS, SKETCH_BYTES, SKETCHES
 from calpow.handler.ledger.sqlite.sqlite_ledger import SqliteLedger
 from tests.support.ledgers import NOW, use
@@ -58,10 +63,12 @@ def test_expired_records_are_removed_by_answers(path: Path) -> None:
     assert all(count < 1_000 for count in rows_of(ledger))
 
 
-def test_answers_are_paid_and_timed_in_turns(tmp_path: Path) -> None:
-    sites = [Site(tmp_path / f"{place}.db", Size(accounts=3, classes=place + 2)) for place in range(2)]
-    seconds = times_in_turns(sites, 3, "answers")
-    assert [len(column) for column in seconds] == [3, 3]
+@pytest.mark.parametrize("size", [Size(accounts=3), Size(classes=3, requests=4), Size(payload=50_000, parsed=True)])
+def test_answers_are_paid_and_timed(tmp_path: Path, size: Size) -> None:
+    gate = PaidGate(tmp_path / "ledger.db", size)
+    assert gate.seconds() > 0
+    # An answer is charged within the clock: its solution is spent.
+    assert rows_of(SqliteLedger(tmp_path / "ledger.db")) == [2 * size.requests, size.requests]
 
 
 def test_ordinary_samples_leave_an_account_without_wealth() -> None:
@@ -70,12 +77,66 @@ def test_ordinary_samples_leave_an_account_without_wealth() -> None:
     assert len(evidence.tests[0].high) == 4
 
 
-def test_a_ratio_that_is_too_large_is_bold() -> None:
-    fast, slow = Row("fast", [1.0, 1.0], [1.0, 1.0]), Row("slow", [1.0, 1.0], [2 * MOST_RATIO, 2 * MOST_RATIO])
-    *_, first, second = table([fast, slow])
-    assert "| 1.00 |" in first
-    assert "**" not in first
-    assert "**2.40**" in second
+def curve(grows: str, sizes: Sequence[int], time_at: Callable[[int], float]) -> Curve:
+    """Return a curve without any noise."""
+    return Curve(grows, GATE, sizes, [[time_at(size)] * 8 for size in sizes])
+
+
+def test_what_stays_has_the_exponent_0() -> None:
+    flat = curve(ACCOUNTS, (100, 1_000, 10_000), lambda size: 3e-4)
+    assert flat.exponent == pytest.approx(0)
+    assert flat.exponents_of_parts == pytest.approx([0] * 4)
+    assert flat.exponent_of_added is None
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+def test_a_fixed_cost_is_told_apart_from_what_grows(power: float) -> None:
+    grown = curve(PAYLOAD, (1, 1_000, 2_000, 5_000, 10_000), lambda size: 5e-5 + 1e-6 * size**power)
+    assert grown.exponent_of_added == pytest.approx(power, abs=0.01)
+    assert grown.exponent < power
+
+
+def test_a_slope_is_that_of_the_logarithms() -> None:
+    assert slope([(1, 5), (10, 500), (100, 50_000)]) == pytest.approx(2)
+
+
+def test_whose_turn_is_first_alternates() -> None:
+    order: list[str] = []
+
+    def timed(name: str) -> float:
+        order.append(name)
+        return 1.0
+
+    columns = times_in_turns([lambda: timed("a"), lambda: timed("b")], 2, "turns")
+    assert columns == [[1.0, 1.0], [1.0, 1.0]]
+    assert order[-4:] == ["a", "b", "b", "a"]
+
+
+def test_a_quick_run_leaves_out_large_ledgers(tmp_path: Path) -> None:
+    series = GateSeries(ACCOUNTS, "accounts", (10, 20, 1_000_000), 5)
+    assert list(gate_curve(series, tmp_path, quick=True).sizes) == [10, 20]
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_series_has_a_panel_and_at_least_four_sizes() -> None:
+    every = (*GATE_SERIES, *SCORE_SERIES)
+    assert {series.name for series in every} == set(PANELS)
+    assert all(len(series.sizes) >= 4 for series in every)
+
+
+def test_the_page_has_each_exponent_each_number_and_a_picture(tmp_path: Path) -> None:
+    curves = [
+        curve(ACCOUNTS, (10, 100), lambda size: 1e-4 * size**0.3),
+        curve(PAYLOAD, (1, 10, 100), lambda size: 1e-4 * size),
+    ]
+    shown = findings(curves)
+    write(Exhibit("growth", "Growth", lambda _: shown), shown, Origin("python", "abc", "today", 1), tmp_path)
+    page = (tmp_path / "growth.md").read_text()
+    # Accounts should not matter, payloads may.
+    assert "| accounts | gate | 10 | 100 | 200 | 398 | **2.00** | 0.30 |" in page
+    assert "| bytes of a payload | gate | 1 | 100 | 100 | 10,000 | 100.00 | 1.00 | 1.00 to 1.00 | 1.00 |" in page
+    assert len((tmp_path / "growth.csv").read_text().splitlines()) == 1 + 2 + 3
+    assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
 
 
 def rows_of(ledger: SqliteLedger) -> list[int]:

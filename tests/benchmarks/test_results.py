@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.results.exhibit import Exhibit, Findings, Origin, Setting, table, write
+from benchmarks.results.exhibit import Exhibit, Findings, Setting, table, write
+from benchmarks.results.origin import Origin
 from benchmarks.results.recorded_attacks import TABLE_2, figure_8, table_2
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,19 +1,18 @@
-"""Prepaid answers of a gate on a ledger of some size, as `benchmarks.growth` times them."""
+"""Prepaid answers of a gate on a ledger of some size."""
 
 import itertools
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from hashlib import sha256
 from pathlib import Path
 
-from benchmarks.growth_ledgers import SEED, add_expired, add_keys, fill
+from benchmarks.growth.large_ledgers import SEED, add_expired, add_keys, fill
 from benchmarks.wire import BadAnswer
-from calpow.archiver.progress import track
 from calpow.handler.gate.gate import Gate
-from calpow.handler.gate.interface import Allowance, PassResult, PricedSamples, Purpose, Released
+from calpow.handler.gate.interface import Allowance, PassResult, PricedSamples, Released
 from calpow.handler.leakage.specs import ScoreName, ScoreSpec, VictimShape
 from calpow.handler.ledger.history import DIGEST_BYTES, SKETCH_BYTES, SampleIdentity
 from calpow.handler.ledger.sqlite.sqlite_ledger import SqliteLedger
@@ -21,32 +20,42 @@ from calpow.handler.metrics.tally import Tally
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
 from calpow.handler.policy.evidence import Evidence, ScoreTest
 from calpow.handler.policy.joint_oddness import SHARES, OddnessScale
+from calpow.handler.torchserve_request import TorchServeRequest
 from calpow.puzzle.prepaid import prepaid_resource
 from calpow.puzzle.solving.solver import solve
-from calpow.puzzle.wire import format_prepaid
+from calpow.puzzle.wire import KEY_HEADER, SOLUTION_HEADER, format_prepaid
 from tests.support.calibrations import HASHES_PER_SECOND, calibrated_policy
-from tests.support.text_runner import TextRequest
 
 MODEL = "digits"
 KEYS = 1_000
-# Answers whose stamps are minted before the clock of the first one starts.
+# Requests whose stamps are minted before the clock of the first one starts.
 AHEAD = 100
-PAYLOAD_BYTES = 3_000
+BYTES_OF_A_NUMBER = 20  # of JSON
 # A worker computes so many scores of images, and bets on some of them and on the joint oddness of all.
 SCORES, TESTED = 11, (0, 3, 6, None)
 LEVELS, STAKES = (0.3, 0.1, 0.03, 0.01), (0.5, 0.2, 0.05)
 # Two stamps of the fewest bits.
 FLOOR_HASHES = 4
 
+# A row of TorchServe's batch and its properties.
+Incoming = tuple[Mapping[str, object], Mapping[str, object]]
+
 
 @dataclass(frozen=True)
 class Size:
-    """Contents of a ledger, and the classes of the model: `queries` of each account, None for various numbers."""
+    """Size of a ledger, of a model and of its requests.
+
+    queries: of each account, None for various numbers. classes: of the model. requests: in a batch. payload: bytes of
+    each. parsed: whether it is JSON, which TorchServe has parsed.
+    """
 
     accounts: int = 1_000
     queries: int | None = None
     classes: int = 10
     expired: int = 0
+    requests: int = 1
+    payload: int = 3_000
+    parsed: bool = False
 
 
 def policy(classes: int) -> CalibratedPolicy:
@@ -73,58 +82,58 @@ def policy(classes: int) -> CalibratedPolicy:
     )
 
 
-class Site:
+class PaidGate:
     """A gate on a filled ledger file, and users who pay it beforehand."""
 
     def __init__(self, path: Path, size: Size) -> None:
         self._policy = policy(size.classes)
-        self._classes = size.classes
+        self._size = size
         names = fill(path, MODEL, size.accounts, self._policy.evidence.bets, size.queries)
         if size.expired:
             add_expired(path, size.expired)
         self._keys = itertools.cycle(add_keys(path, names, KEYS))
         self._gate = Gate(MODEL, SqliteLedger(path), self._policy, Allowance(256, 10.0), Tally())
         self._rng = random.Random(SEED)
+        self._payload = self._made_payload()
+        self._ahead: deque[Incoming] = deque()
 
-    def requests(self, count: int) -> list[TextRequest]:
-        """Return requests of one new sample each, paid beforehand."""
-        return [self._request() for _ in range(count)]
+    def seconds(self) -> float:
+        """Return the seconds of this thread for the answer to a batch: reading its requests and deciding over them.
 
-    def seconds(self, request: TextRequest) -> float:
-        """Return the seconds of the gate for an answer, without the victim's and the scores'."""
-        priced = PricedSamples(
-            [[self._rng.random() for _ in range(SCORES)]],
-            [self._rng.randrange(self._classes)],
-            [SampleIdentity(self._rng.randbytes(DIGEST_BYTES), self._rng.randbytes(SKETCH_BYTES))],
-        )
-        result = PassResult("an answer", priced)
-        begun = time.perf_counter()
-        (decision,) = self._gate.answer([request], lambda _: [result])
-        seconds = time.perf_counter() - begun
-        if not isinstance(decision, Released):
-            raise BadAnswer(f"a prepaid query was refused: {decision.reason}")
+        The victim's pass and its pricing take no time: every request has one new sample of random scores.
+        """
+        while len(self._ahead) < self._size.requests:
+            self._ahead.extend(self._incoming() for _ in range(AHEAD))
+        batch = [self._ahead.popleft() for _ in range(self._size.requests)]
+        results = [PassResult("an answer", self._priced()) for _ in batch]
+        begun = time.thread_time()
+        requests = [
+            TorchServeRequest.read(f"request-{place}", *incoming, version="1.0", counted=True)
+            for place, incoming in enumerate(batch)
+        ]
+        decisions = self._gate.answer(requests, lambda _: results)
+        seconds = time.thread_time() - begun
+        for decision in decisions:
+            if not isinstance(decision, Released):
+                raise BadAnswer(f"a prepaid query was refused: {decision.reason}")
         return seconds
 
-    def _request(self) -> TextRequest:
+    def _incoming(self) -> Incoming:
         key = next(self._keys)
         puzzle = self._policy.puzzle.puzzle(FLOOR_HASHES, prepaid_resource(self._gate.realm, key))
         stamps = solve(puzzle, date=datetime.now(timezone.utc))
-        payload = self._rng.randbytes(PAYLOAD_BYTES)
-        return TextRequest(
-            key, format_prepaid(stamps), 1, Purpose.predict, "a payload", lambda: sha256(payload).hexdigest()
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(self._size.payload)}
+        payment = {KEY_HEADER: key, SOLUTION_HEADER: format_prepaid(stamps)}
+        return {"body": self._payload}, {**headers, **payment, "explain": "False"}
+
+    def _priced(self) -> PricedSamples:
+        return PricedSamples(
+            [[self._rng.random() for _ in range(SCORES)]],
+            [self._rng.randrange(self._size.classes)],
+            [SampleIdentity(self._rng.randbytes(DIGEST_BYTES), self._rng.randbytes(SKETCH_BYTES))],
         )
 
-
-def times_in_turns(sites: Sequence[Site], answers: int, name: str) -> list[list[float]]:
-    """Return the seconds of answers of each site; they take turns, so that other load affects all alike."""
-    seconds: list[list[float]] = [[] for _ in sites]
-    for number, requests in enumerate(track(_requests(sites, answers), name, "answer", answers)):
-        # Whose turn is first alternates, too: the second finds the caches warm.
-        for place in sorted(range(len(sites)), reverse=bool(number % 2)):
-            seconds[place].append(sites[place].seconds(requests[place]))
-    return seconds
-
-
-def _requests(sites: Sequence[Site], answers: int) -> Iterator[tuple[TextRequest, ...]]:
-    for begun in range(0, answers, AHEAD):
-        yield from zip(*[site.requests(min(AHEAD, answers - begun)) for site in sites], strict=True)
+    def _made_payload(self) -> object:
+        if self._size.parsed:
+            return {"instances": [[self._rng.random() for _ in range(self._size.payload // BYTES_OF_A_NUMBER)]]}
+        return self._rng.randbytes(self._size.payload)

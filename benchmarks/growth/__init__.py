@@ -1,0 +1,1 @@
+"""Time of prepaid answers as a ledger, an account, a model or a request grows."""

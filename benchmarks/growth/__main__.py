@@ -1,0 +1,51 @@
+"""Time of a prepaid answer as a ledger, an account, a model or a request grows: docs/results/growth.md.
+
+python -m benchmarks.growth                  up to 1,000,000 accounts and 10,000,000 expired records: 9 GB of disk
+python -m benchmarks.growth --quick          ledgers of a hundredth of that and fewer answers, in half a minute
+
+Prints the table, and writes it with its picture and its CSV file. Exits with 1 where an answer takes more than 1.2
+times as long at the largest size, though it should take the same: of accounts, queries, expired records and classes.
+"""
+
+import argparse
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+import torch
+
+from benchmarks.growth.page import MOST_RATIO, findings, misses
+from benchmarks.growth.series import curves
+from benchmarks.results.exhibit import Exhibit, write
+from benchmarks.results.origin import ROOT, Origin, checked_out_commit
+
+
+def main() -> int:
+    """Measure all curves and write the page."""
+    description, _, rest = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        prog="benchmarks.growth",
+        description=description,
+        epilog=rest,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--quick", action="store_true", help="smaller ledgers, fewer answers")
+    parser.add_argument("--folder", type=Path, help="on the disk to keep ledgers on (default: the temporary folder)")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results", help="(default: docs/results)")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    begun, commit = time.monotonic(), checked_out_commit()
+    measured = list(curves(args.folder, quick=args.quick))
+    shown = findings(measured)
+    command = f"python -m benchmarks.growth{' --quick' if args.quick else ''}"
+    origin = Origin(command, commit, date.today().isoformat(), time.monotonic() - begun)
+    write(Exhibit("growth", "Growth: the time of a prepaid answer", lambda _: shown), shown, origin, args.output)
+    print("\n".join(shown.text))
+    for curve in filter(misses, measured):
+        print(f"{curve.grows}, {curve.part}: {curve.ratio:.2f}, above {MOST_RATIO}", file=sys.stderr)
+    return 1 if any(map(misses, measured)) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,120 @@
+"""The page of docs/results about growth: a table of exponents, the picture, and the CSV file's rows."""
+
+import statistics
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from benchmarks.growth.curve import Curve
+from benchmarks.growth.series import ACCOUNTS, BATCH, CLASS_COUNT, EXPIRED, PAYLOAD, QUERIES, TEACHERS
+from benchmarks.results.exhibit import Findings, table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# An answer should take no longer for these: the ratio of medians that is still the same.
+SAME_FOR = (ACCOUNTS, QUERIES, EXPIRED, CLASS_COUNT)
+MOST_RATIO = 1.2
+PANELS = (ACCOUNTS, QUERIES, EXPIRED, CLASS_COUNT, TEACHERS, BATCH, PAYLOAD)
+COLUMNS, ROWS = 4, 2
+COLOURS = {"gate": "#1f77b4", "gate, parsed JSON": "#17becf", "scores": "#d95f02", "victim's pass": "#888888"}
+HEADER = ("grows", "part", "from", "to", "us", "us at the end", "ratio", "exponent", "of its parts", "of what is added")
+
+
+def misses(curve: Curve) -> bool:
+    """Return whether an answer takes longer at the largest size, though it should not."""
+    return curve.grows in SAME_FOR and curve.part != "victim's pass" and curve.ratio > MOST_RATIO
+
+
+def findings(curves: Sequence[Curve]) -> Findings:
+    """Return what the page shows."""
+    rows = [
+        (curve.grows, curve.part, size, len(column), *(f"{1e6 * value:.1f}" for value in _quantiles(column)))
+        for curve in curves
+        for size, column in zip(curve.sizes, curve.seconds, strict=True)
+    ]
+    text = [
+        "The time of a prepaid answer with two stamps: *gate* is reading the request and all of the gate's decision,"
+        " the ledger in SQLite included, without the victim's pass and its pricing; *scores* are the eleven scores of"
+        " an image, and *victim's pass* is that of MnistNet beside them. Medians in microseconds of the thread's own"
+        " time, waits for a core or the disk left out. The sizes of a curve take turns, so that other load on the"
+        " machine affects all of them alike.",
+        "",
+        "Most of an answer is a fixed cost, which hides how the rest grows in a line through all sizes. *Exponent* is"
+        " therefore the slope of the last decade alone, of the logarithms of time and size: 0 where time stays, 1 where"
+        " it grows as the size does. Beside it are the lowest and the highest of four consecutive parts of the"
+        " measurements. *Of what is added* is the same slope after the time of the smallest size has been taken off,"
+        " where the largest takes at least half as long again: the exponent that still larger sizes would show. Bold:"
+        f" more than {MOST_RATIO} times as long at the end, where an answer should take the same time.",
+        "",
+        *table(HEADER, [_cells(curve) for curve in curves], texts=2),
+        "",
+        "An account of a thousand queries and one of a million hold the same, their last 1,024 samples. A batch is"
+        " shown as a whole: at 64 requests, the time of each is a 64th. *Parsed JSON* is a payload that TorchServe's"
+        " frontend has parsed. For more than 100 classes there are fewer teachers by default.",
+    ]
+    header = ("grows", "part", "size", "answers", "median_us", "tenth_us", "ninetieth_us")
+    return Findings(text, header, rows, lambda figure: draw(figure, curves))
+
+
+def _cells(curve: Curve) -> tuple[str, ...]:
+    medians, parts = curve.medians, curve.exponents_of_parts
+    added = curve.exponent_of_added
+    return (
+        curve.grows,
+        curve.part,
+        f"{curve.sizes[0]:,}",
+        f"{curve.sizes[-1]:,}",
+        f"{1e6 * medians[0]:,.0f}",
+        f"{1e6 * medians[-1]:,.0f}",
+        f"**{curve.ratio:.2f}**" if misses(curve) else f"{curve.ratio:.2f}",
+        f"{curve.exponent:.2f}",
+        f"{min(parts):.2f} to {max(parts):.2f}",
+        "" if added is None else f"{added:.2f}",
+    )
+
+
+def _quantiles(column: Sequence[float]) -> tuple[float, float, float]:
+    """Return the median, the first and the last decile."""
+    deciles = statistics.quantiles(column, n=10)
+    return statistics.median(column), deciles[0], deciles[-1]
+
+
+def draw(figure: "Figure", curves: Sequence[Curve]) -> None:
+    """Draw a panel for each quantity that grows, all on the same scale of time."""
+    figure.set_size_inches(13, 6.4)
+    panels = [axes for row in figure.subplots(ROWS, COLUMNS, sharey=True) for axes in row]
+    for axes, grows in zip(panels, PANELS, strict=False):
+        _draw_panel(axes, [curve for curve in curves if curve.grows == grows])
+        axes.set_title(grows, loc="left", fontsize=11)
+    for axes in panels[:: len(panels) // ROWS]:
+        axes.set_ylabel("microseconds")
+    legend = panels[-1]
+    legend.axis("off")
+    lines = {line.get_label(): line for axes in panels[:-1] for line in axes.get_lines() if line.get_gid() == "median"}
+    legend.legend(lines.values(), lines.keys(), frameon=False, loc="center left", fontsize=11)
+    notes = "line: median; area: first to last decile\nnumber: exponent of the last decade"
+    legend.text(0.02, 0.08, notes, transform=legend.transAxes, fontsize=9.5)
+
+
+def _draw_panel(axes: "Axes", curves: Sequence[Curve]) -> None:
+    for curve in curves:
+        quantiles = [_quantiles(column) for column in curve.seconds]
+        median, low, high = ([1e6 * value for value in values] for values in zip(*quantiles, strict=True))
+        colour = COLOURS[curve.part]
+        axes.fill_between(curve.sizes, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(curve.sizes, median, "o-", color=colour, markersize=3.5, label=curve.part, gid="median")
+        axes.annotate(
+            f"{curve.exponent:.2f}",
+            (curve.sizes[-1], median[-1]),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            color=colour,
+            fontsize=10,
+            fontweight="bold",
+        )
+    axes.set(xscale="log", yscale="log")
+    axes.margins(x=0.17)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
