@@ -1,105 +1,172 @@
-"""`python -m benchmarks.ledgers [REDIS_URI]`: the ledger's time for one answer, in SQLite and in Redis side by side.
+"""`python -m benchmarks.ledgers [REDIS_URI]`: the ledger's time for one answer, beside bare loops on the same stores.
 
-Beside each stands what its store takes at the least: a commit of one small row, and a SET with a GET. Without a URI, a
-Redis on loopback that keeps nothing on the disk is measured.
+A bare loop makes the same durable writes, without any check: it reads an account's state, stores an id, then stores the
+state, the id's use and the outcome in one transaction. It is what a store takes at the least for three steps, of which
+each must be there before the next. All loops take turns, an answer each. Without a URI, a Redis on loopback that keeps
+nothing on the disk is measured.
 """
 
 import contextlib
+import itertools
 import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import redis
 
+from benchmarks.results.exhibit import table
 from calpow.handler.ledger.history import History
 from calpow.handler.ledger.ledger import Identity, Ledger, Outcome, Settlement, Spending, Use
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.redis_servers import redis_binary, redis_server
 
-MODEL = "digits"
+MODEL, ACCOUNT = "digits", "ada"
 ANSWERS, WARM_UP = 2000, 200
 # As many queries as a steady user has sent, and the bets of a usual calibration.
 PAST = History(10_000_000, 100, (0,) * 30, b"d" * 800, b"s" * 1600)
+# Bytes of an account's numbers and bets, and of an outcome.
+STATE, OUTCOME = b"s" * 300, b"o" * 150
+LIFETIME = 900
 MICRO = 1e6
+STEPS = ("read", "admit", "settle")
 
-Times = dict[str, list[float]]
+# Answers a query, by its number, and returns the seconds of the three steps.
+Answer = Callable[[int], Sequence[float]]
+Times = Mapping[str, Sequence[float]]
 
 
 def main(uri: str | None) -> None:
     """Measure and print one row for each step."""
-    with tempfile.TemporaryDirectory() as folder, _redis(uri, Path(folder)) as redis_uri:
-        sqlite_file = Path(folder) / "ledger.db"
-        columns = [
-            answer_times(open_ledger(f"sqlite:///{sqlite_file}")) | {"store": commit_times(Path(folder) / "bare.db")},
-            answer_times(open_ledger(redis_uri)) | {"store": set_and_get_times(redis_uri)},
-        ]
-    labels = {"read": "read", "admit": "admit", "settle": "settle", "answer": "all three", "store": "bare store"}
-    print(f"{'microseconds, median (p99)':28}{'SQLite':>16}{'Redis':>16}")
-    for name, label in labels.items():
-        print(f"{label:28}" + "".join(f"{_cell(times[name]):>16}" for times in columns))
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        redis_uri = stack.enter_context(_redis(uri, folder))
+        bare = stack.enter_context(contextlib.closing(sqlite3.connect(folder / "bare.db", isolation_level=None)))
+        print("\n".join(rows(times_in_turns(loops(folder, redis_uri, bare), ANSWERS))))
 
 
-def answer_times(ledger: Ledger) -> Times:
-    """Return the seconds of each step of answers to one account, one after another, each paid by one new id."""
-    key = ledger.add_key("ada")
-    ledger.charge(MODEL, {"ada": lambda account: account._replace(history=PAST)})
-    times: Times = {"read": [], "admit": [], "settle": [], "answer": []}
-    for number in range(WARM_UP + ANSWERS):
+def loops(folder: Path, redis_uri: str, bare: sqlite3.Connection) -> Mapping[str, Answer]:
+    """Return the loops by the store and by what stores in it."""
+    return {
+        "SQLite, bare": bare_sqlite(bare),
+        "SQLite, Calpow": ledger_answers(open_ledger(f"sqlite:///{folder / 'ledger.db'}")),
+        "Redis, bare": bare_redis(redis_uri),
+        "Redis, Calpow": ledger_answers(open_ledger(redis_uri)),
+    }
+
+
+def ledger_answers(ledger: Ledger) -> Answer:
+    """Return a function that answers a query of one account, paid by one new id."""
+    key = ledger.add_key(ACCOUNT)
+    ledger.charge(MODEL, {ACCOUNT: lambda account: account._replace(history=PAST)})
+
+    def answer(number: int) -> Sequence[float]:
         now = time.time()
         name = f"{number:032x}"
         marks = [time.perf_counter()]
         (holder,) = ledger.holders(MODEL, [(Identity(key), [name])])
         marks.append(time.perf_counter())
-        ledger.admit([Use("ada", name, (name,), "d" * 64, now + 900)], now=now)
+        ledger.admit([Use(ACCOUNT, name, (name,), "d" * 64, now + LIFETIME)], now=now)
         marks.append(time.perf_counter())
         assert holder is not None
-        spending = Spending((name,), Outcome(name, "d" * 64, now, 8, 8, 0), now + 900)
+        spending = Spending((name,), Outcome(name, "d" * 64, now, 8, 8, 0), now + LIFETIME)
         before = holder.standing.account
-        change = Settlement("ada", before.version, before.history, 0, (spending,), keeps_old=True)
+        change = Settlement(ACCOUNT, before.version, before.history, 0, (spending,), keeps_old=True)
         assert ledger.settle(MODEL, [change], now=now) == [True]
+        return _steps([*marks, time.perf_counter()])
+
+    return answer
+
+
+def bare_sqlite(connection: sqlite3.Connection) -> Answer:
+    """Return a function that stores as much in a SQLite file, as durably as the ledger."""
+    for statement in (
+        "PRAGMA journal_mode = WAL",
+        "PRAGMA synchronous = NORMAL",
+        "CREATE TABLE accounts (name TEXT PRIMARY KEY, version INTEGER, state BLOB) WITHOUT ROWID",
+        "CREATE TABLE uses (id TEXT PRIMARY KEY, spent INTEGER, expires REAL) WITHOUT ROWID",
+        "CREATE TABLE outcomes (id TEXT PRIMARY KEY, outcome BLOB) WITHOUT ROWID",
+    ):
+        connection.execute(statement)
+    connection.execute("INSERT INTO accounts VALUES (?, 0, ?)", (ACCOUNT, STATE))
+
+    def answer(number: int) -> Sequence[float]:
+        name = f"{number:032x}"
+        marks = [time.perf_counter()]
+        connection.execute("SELECT version, state FROM accounts WHERE name = ?", (ACCOUNT,)).fetchall()
         marks.append(time.perf_counter())
-        if number >= WARM_UP:
-            for step, begin, end in zip(("read", "admit", "settle"), marks, marks[1:], strict=False):
-                times[step].append(end - begin)
-            times["answer"].append(marks[-1] - marks[0])
-    return times
+        connection.execute("INSERT INTO uses VALUES (?, 0, ?)", (name, time.time() + LIFETIME))
+        marks.append(time.perf_counter())
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("UPDATE accounts SET version = version + 1, state = ? WHERE name = ?", (STATE, ACCOUNT))
+        connection.execute("UPDATE uses SET spent = 1 WHERE id = ?", (name,))
+        connection.execute("INSERT INTO outcomes VALUES (?, ?)", (name, OUTCOME))
+        connection.execute("COMMIT")
+        return _steps([*marks, time.perf_counter()])
+
+    return answer
 
 
-def commit_times(file: Path) -> list[float]:
-    """Return the seconds of commits of one small row, as durable as those of the ledger."""
-    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("CREATE TABLE rows (id INTEGER PRIMARY KEY, value TEXT)")
-        return _times(lambda number: connection.execute("INSERT INTO rows VALUES (?, 'x')", (number,)))
-
-
-def set_and_get_times(uri: str) -> list[float]:
-    """Return the seconds of a SET and a GET on the server of a ledger's URI."""
+def bare_redis(uri: str) -> Answer:
+    """Return a function that stores as much on the server of a ledger's URI, in as many round trips."""
     client: Any = redis.Redis.from_url(uri.partition("?")[0])
+    prefix = f"bare-{time.time_ns()}"
+    state = f"{prefix}:state"
+    client.set(state, STATE, ex=LIFETIME)
 
-    def store(number: int) -> None:
-        client.set(f"bare:{number % 100}", "x", ex=60)
-        client.get(f"bare:{number % 100}")
+    def answer(number: int) -> Sequence[float]:
+        name = f"{prefix}:{number:032x}"
+        marks = [time.perf_counter()]
+        client.get(state)
+        marks.append(time.perf_counter())
+        client.set(name, 0, ex=LIFETIME, nx=True)
+        marks.append(time.perf_counter())
+        with client.pipeline(transaction=True) as settling:
+            settling.set(state, STATE, ex=LIFETIME).set(name, 1, ex=LIFETIME)
+            settling.set(f"{name}:outcome", OUTCOME, ex=LIFETIME).execute()
+        return _steps([*marks, time.perf_counter()])
 
-    return _times(store)
+    return answer
 
 
-def _times(action: Callable[[int], object]) -> list[float]:
-    times = []
-    for number in range(WARM_UP + ANSWERS):
-        begin = time.perf_counter()
-        action(number)
-        times.append(time.perf_counter() - begin)
-    return times[WARM_UP:]
+def times_in_turns(answers: Mapping[str, Answer], count: int) -> Mapping[str, Times]:
+    """Return the seconds of each step and of all three, by loop; the loops take turns."""
+    measured: dict[str, list[Sequence[float]]] = {name: [] for name in answers}
+    for number in range(WARM_UP + count):
+        for name, answer in answers.items():
+            seconds = answer(number)
+            if number >= WARM_UP:
+                measured[name].append((*seconds, sum(seconds)))
+    return {
+        name: dict(zip((*STEPS, "all three"), zip(*laps, strict=True), strict=True)) for name, laps in measured.items()
+    }
 
 
-def _cell(times: list[float]) -> str:
+def rows(times: Mapping[str, Times]) -> list[str]:
+    """Return the lines of a Markdown table: medians, 99 % quantiles, and what ours takes of a bare loop's time."""
+    names = list(times)
+    header = ["microseconds, median (p99)"]
+    for bare, ours in zip(names[::2], names[1::2], strict=True):
+        header += [bare, ours, "ratio"]
+    lines = []
+    for step in (*STEPS, "all three"):
+        line = [step]
+        for bare, ours in zip(names[::2], names[1::2], strict=True):
+            pair = times[bare][step], times[ours][step]
+            line += [*map(_cell, pair), f"{median(pair[1]) / median(pair[0]):.1f}"]
+        lines.append(line)
+    return table(header, lines)
+
+
+def _steps(marks: Sequence[float]) -> Sequence[float]:
+    return [end - begin for begin, end in itertools.pairwise(marks)]
+
+
+def _cell(times: Sequence[float]) -> str:
     return f"{median(times) * MICRO:.0f} ({sorted(times)[len(times) * 99 // 100] * MICRO:.0f})"
 
 

@@ -11,20 +11,17 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from secrets import token_hex
 from statistics import median
 from typing import TypeVar
 
-import numpy as np
 import torch
 from altcha import v1 as altcha
-from autodp import rdp_bank
 
+from benchmarks.accounting_peers import SIGMA, TEACHERS, accounting
 from calpow.handler.gate.tokens import Claims, Signer
-from calpow.handler.leakage.gnmax.accountant import Accountant
-from calpow.handler.leakage.gnmax.rdp import applies, gnmax_rdp, log_q
 from calpow.handler.ledger.ledger import Secret
 from calpow.puzzle.puzzle import puzzle_size
 from calpow.puzzle.solving.engines import Engine, engines_for
@@ -34,9 +31,6 @@ WORK = 1 << 16
 ALGORITHM = "hashcash-sha1"
 ROUNDS = 15
 CHEAP_TIMES = 200
-TEACHERS, SIGMA, CLASSES = 250, 10.0, 10
-ORDER = 8.0
-ANSWERS = 1_000
 
 R = TypeVar("R")
 
@@ -49,15 +43,6 @@ class Times:
     issue: float | None
     solve: float
     verify: float
-
-
-@dataclass(frozen=True)
-class Accounting:
-    """Microseconds of an answer's cost, and the largest relative difference from the reference formulas."""
-
-    name: str
-    microseconds: float
-    difference: float
 
 
 def ours(engine: Engine) -> Times:
@@ -116,33 +101,6 @@ def hashcashs(program: str) -> Times:
     return Times("Debian's hashcash", None, median(solving), median(verifying))
 
 
-def accounting() -> Iterator[Accounting]:
-    """Time what an answer costs by its votes, Renyi differential privacy at one order, by our tables and by autodp.
-
-    Of answers that theorem 6 bounds: with numpy 2, autodp raises ValueError at others.
-    """
-    rng = np.random.default_rng(0)
-    shares = rng.dirichlet([0.05] * CLASSES, size=ANSWERS)
-    votes = torch.from_numpy(np.stack([rng.multinomial(TEACHERS, share) for share in shares]))
-    order = torch.tensor([ORDER], dtype=torch.float64)
-    votes = votes[applies(log_q(votes, SIGMA), SIGMA, order).flatten()]
-    expected = gnmax_rdp(log_q(votes, SIGMA), SIGMA, order).flatten().numpy()
-    accountant = Accountant.rdp_at(ORDER, SIGMA, TEACHERS)
-    rows = votes.tolist()
-    ways: dict[str, Callable[[], Sequence[float]]] = {
-        "Calpow's tables, from votes": lambda: [accountant.cost(row) for row in rows],
-        "autodp, from log q": lambda: [
-            float(rdp_bank.RDP_depend_pate_gaussian({"sigma": SIGMA, "logq": value}, np.array([ORDER]))[0])
-            for value in logs
-        ],
-    }
-    logs = log_q(votes, SIGMA).flatten().tolist()
-    for name, costs in ways.items():
-        found = np.array(costs())
-        difference = float(np.max(np.abs(found - expected) / np.maximum(expected, 1e-12)))
-        yield Accounting(name, 1e6 * _seconds(costs, 5) / len(votes), difference)
-
-
 def tables() -> Iterator[str]:
     """Yield the lines of both tables."""
     yield f"| puzzles of {WORK:,} expected digests, one core, medians | issue | solve | verify |"
@@ -155,10 +113,11 @@ def tables() -> Iterator[str]:
         issue = "" if times.issue is None else _shown(times.issue)
         yield f"| {times.name} | {issue} | {_shown(times.solve)} | {_shown(times.verify)} |"
     yield ""
-    yield f"| cost of an answer, {TEACHERS} teachers, order {ORDER:g} | microseconds | largest difference |"
-    yield "|---|---:|---:|"
+    yield f"| {TEACHERS} votes, sigma {SIGMA:g} | Calpow, us an answer | autodp | ratio | largest difference |"
+    yield "|---|---:|---:|---:|---:|"
     for way in accounting():
-        yield f"| {way.name} | {way.microseconds:.1f} | {way.difference:.1e} |"
+        ratio = way.autodp / way.ours
+        yield f"| {way.quantity} | {way.ours:.1f} | {way.autodp:,.1f} | {ratio:,.0f} | {way.difference:.0e} |"
 
 
 def _accepted(payload: str) -> None:

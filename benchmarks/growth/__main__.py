@@ -18,7 +18,7 @@ import torch
 from benchmarks.growth.page import MOST_RATIO, findings, misses
 from benchmarks.growth.series import curves
 from benchmarks.results.exhibit import Exhibit, write
-from benchmarks.results.origin import ROOT, Origin, checked_out_commit
+from benchmarks.results.origin import ROOT, Origin, checked_out
 
 
 def main() -> int:
@@ -35,7 +35,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results", help="(default: docs/results)")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    begun, commit = time.monotonic(), checked_out_commit()
+    begun, commit = time.monotonic(), checked_out()
     measured = list(curves(args.folder, quick=args.quick))
     shown = findings(measured)
     command = f"python -m benchmarks.growth{' --quick' if args.quick else ''}"

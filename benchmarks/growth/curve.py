@@ -1,6 +1,7 @@
 """Times of one part of an answer at several sizes, and the exponents with which they grow."""
 
 import math
+import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -102,8 +103,10 @@ def times_in_turns(timed: Sequence[Callable[[], float]], rounds: int, name: str)
         for seconds in timed:
             seconds()
     columns: list[list[float]] = [[] for _ in timed]
-    for number in track(range(rounds), name, "round"):
-        # Whose turn is first alternates, too: one finds the caches warm from its neighbour.
-        for place in sorted(range(len(timed)), reverse=bool(number % 2)):
+    # In another order each round, because a small run after a large one finds the caches cold.
+    order, rng = list(range(len(timed))), random.Random(0)
+    for _ in track(range(rounds), name, "round"):
+        rng.shuffle(order)
+        for place in order:
             columns[place].append(timed[place]())
     return columns

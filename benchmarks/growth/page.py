@@ -17,6 +17,8 @@ SAME_FOR = (ACCOUNTS, QUERIES, EXPIRED, CLASS_COUNT)
 MOST_RATIO = 1.2
 PANELS = (ACCOUNTS, QUERIES, EXPIRED, CLASS_COUNT, TEACHERS, BATCH, PAYLOAD)
 COLUMNS, ROWS = 4, 2
+# Of a label, as a factor on the axis of time.
+LABEL_HEIGHT = 1.3
 COLOURS = {"gate": "#1f77b4", "gate, parsed JSON": "#17becf", "scores": "#d95f02", "victim's pass": "#888888"}
 HEADER = ("grows", "part", "from", "to", "us", "us at the end", "ratio", "exponent", "of its parts", "of what is added")
 
@@ -68,9 +70,9 @@ def _cells(curve: Curve) -> tuple[str, ...]:
         f"{1e6 * medians[0]:,.0f}",
         f"{1e6 * medians[-1]:,.0f}",
         f"**{curve.ratio:.2f}**" if misses(curve) else f"{curve.ratio:.2f}",
-        f"{curve.exponent:.2f}",
-        f"{min(parts):.2f} to {max(parts):.2f}",
-        "" if added is None else f"{added:.2f}",
+        _shown(curve.exponent),
+        f"{_shown(min(parts))} to {_shown(max(parts))}",
+        "" if added is None else _shown(added),
     )
 
 
@@ -104,17 +106,31 @@ def _draw_panel(axes: "Axes", curves: Sequence[Curve]) -> None:
         colour = COLOURS[curve.part]
         axes.fill_between(curve.sizes, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.plot(curve.sizes, median, "o-", color=colour, markersize=3.5, label=curve.part, gid="median")
-        axes.annotate(
-            f"{curve.exponent:.2f}",
-            (curve.sizes[-1], median[-1]),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            color=colour,
-            fontsize=10,
-            fontweight="bold",
-        )
+    _label(axes, curves)
     axes.set(xscale="log", yscale="log")
     axes.margins(x=0.17)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _label(axes: "Axes", curves: Sequence[Curve]) -> None:
+    """Write each curve's exponent at its end, above one another where ends are close."""
+    lowest = 0.0
+    for curve in sorted(curves, key=lambda curve: curve.medians[-1]):
+        place = max(1e6 * curve.medians[-1], lowest)
+        lowest = LABEL_HEIGHT * place
+        axes.annotate(
+            _shown(curve.exponent),
+            (curve.sizes[-1], place),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            color=COLOURS[curve.part],
+            fontsize=10,
+            fontweight="bold",
+        )
+
+
+def _shown(exponent: float) -> str:
+    # Without a minus before zero.
+    return f"{round(exponent, 2) + 0:.2f}"

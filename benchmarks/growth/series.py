@@ -58,7 +58,7 @@ _CLASSES = (10, 30, 100, 300, 1_000)
 _BATCHES = (1, 2, 4, 8, 16, 32, 64)
 _PAYLOADS = (1_000, 10_000, 100_000, 300_000, 1_000_000, 3_000_000, 6_000_000)
 GATE_SERIES = (
-    GateSeries(ACCOUNTS, "accounts", (100, 1_000, 10_000, 100_000, 1_000_000), 3_000),
+    GateSeries(ACCOUNTS, "accounts", (1_000, 10_000, 100_000, 1_000_000), 3_000),
     GateSeries(QUERIES, "queries", (100, 1_000, 10_000, 100_000, 1_000_000), 2_000),
     GateSeries(EXPIRED, "expired", (1_000, 10_000, 100_000, 1_000_000, 10_000_000), 3_000),
     GateSeries(CLASS_COUNT, "classes", _CLASSES, 2_000),

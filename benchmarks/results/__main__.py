@@ -22,9 +22,10 @@ from benchmarks.results.cost_times import TABLE_5
 from benchmarks.results.exhibit import DataAbsent, Exhibit, Setting, write
 from benchmarks.results.hash_times import FIGURE_2
 from benchmarks.results.index import index
-from benchmarks.results.origin import ROOT, Origin, checked_out_commit
+from benchmarks.results.origin import Origin, checked_out
 from benchmarks.results.recorded_attacks import EXHIBITS
 
+ROOT = Path(__file__).resolve().parents[2]
 ALL = {exhibit.name: exhibit for exhibit in (*EXHIBITS, FIGURE_2, TABLE_5)}
 # Origins of the pages that were made, by name.
 ORIGINS = "origins.json"
@@ -48,7 +49,7 @@ def main() -> int:
     parser.add_argument("--traces", type=Path, default=Path(traces) if traces else None, help="folder of the traces")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results", help="(default: docs/results)")
     args = parser.parse_args()
-    setting, commit = Setting(args.traces, args.quick), checked_out_commit()
+    setting, commit = Setting(args.traces, args.quick), checked_out()
     made = _made(args.output)
     missing = False
     for name in args.only:

@@ -1,4 +1,4 @@
-"""Origin of a page of figures: its command, its commit, the day and the time it took."""
+"""Origin of results: the command, the commit, the day and the time."""
 
 import subprocess
 from dataclasses import dataclass
@@ -22,8 +22,11 @@ class Origin:
         return f"Made by `{self.command}` at commit {self.commit} on {self.day}, in {self.seconds:.0f} s."
 
 
-def checked_out_commit() -> str:
-    """Return the abbreviated hash of the checked-out commit, with a plus sign where files differ from it."""
+def checked_out() -> str:
+    """Return the abbreviated hash of the checked-out commit, with a plus sign where files differ from it.
+
+    Results, which commands write, may differ.
+    """
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)

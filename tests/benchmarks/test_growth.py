@@ -100,16 +100,17 @@ def test_a_slope_is_that_of_the_logarithms() -> None:
     assert slope([(1, 5), (10, 500), (100, 50_000)]) == pytest.approx(2)
 
 
-def test_whose_turn_is_first_alternates() -> None:
+def test_all_take_turns_in_another_order_each_round() -> None:
     order: list[str] = []
 
     def timed(name: str) -> float:
         order.append(name)
-        return 1.0
+        return float(len(order))
 
-    columns = times_in_turns([lambda: timed("a"), lambda: timed("b")], 2, "turns")
-    assert columns == [[1.0, 1.0], [1.0, 1.0]]
-    assert order[-4:] == ["a", "b", "b", "a"]
+    columns = times_in_turns([lambda: timed("a"), lambda: timed("b")], 20, "turns")
+    assert [len(column) for column in columns] == [20, 20]
+    rounds = ["".join(order[begin : begin + 2]) for begin in range(0, len(order), 2)]
+    assert set(rounds) == {"ab", "ba"}
 
 
 def test_a_quick_run_leaves_out_large_ledgers(tmp_path: Path) -> None:
