@@ -30,7 +30,7 @@ OLDEST_PYTHON ?= $(or $(shell command -v python3.11 || command -v python3.10),$(
 help:
 	@echo "make demo       protect a model, let an honest user and attackers query it, compare (a few minutes)"
 	@echo "make serve      the same model, left running, with a page to draw on and curl lines to paste"
-	@echo "make pictures   refresh docs/pictures with a headless Chromium: the demo's report and page"
+	@echo "make pictures   refresh docs/pictures: the charts of the evidence, and with a headless Chromium the demo's report and page"
 	@echo "make bench      speed: beside an unprotected server, by stage, as everything grows, beside peers (twelve minutes)"
 	@echo "make results    the paper's tables and figures again, into docs/results (CALPOW_TRACES: its recorded attacks)"
 	@echo "make check      make lint and the unit tests, without any server: under a minute"
@@ -61,6 +61,7 @@ serve: $(LISTING)
 	$(BIN)/python -m benchmarks.demo --serve
 
 pictures: $(LISTING)
+	$(BIN)/python -m benchmarks.evidence
 	$(BIN)/python -m benchmarks.pictures
 
 # Speed beside an unprotected TorchServe, by stage, growing, and beside peers; wants `make demo` first and an idle machine.
