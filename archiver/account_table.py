@@ -1,6 +1,7 @@
 """The accounts of a ledger as an operator sees them: what each has sent, what speaks against it, and what it pays."""
 
 import heapq
+import re
 import tempfile
 import time
 import zipfile
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from calpow.archiver.counting import counted
 from calpow.archiver.errors import FolderError
 from calpow.archiver.model_leakage import leakage_of
 from calpow.handler.config import CALIBRATION_FILE
@@ -23,6 +25,8 @@ from calpow.handler.policy.calibration_file import load_policy
 HEADINGS = ("model", "account", "rule", "limits", "members", "samples", "new", "cost", "evidence", "floors", "owed")
 # Headings of texts; the others are of numbers, which end below one another.
 _TEXTS = 4
+# Names of probes' accounts hold a SHA-256, of which the first digits are shown.
+_PROBE = re.compile(r"(probe:[0-9a-f]{12})[0-9a-f]{52}", re.ASCII)
 # The number of samples by model and account.
 Samples = Mapping[tuple[str, str], int]
 
@@ -59,7 +63,7 @@ class AccountRow:
         members = "" if self.members is None else f"{self.members:,}"
         return (
             self.model,
-            self.account,
+            short_name(self.account),
             rule,
             self.limits,
             members,
@@ -153,10 +157,10 @@ class Snapshot:
         drawn = [max(own.get(name, (0, 0)), members.get(name, (0, 0))) for name in {**own, **members}]
         samples, cost = sum(samples for samples, _ in drawn), sum(cost_micro for _, cost_micro in drawn) / MICRO
         above = sum(any(summary.wealth) for summary in rows)
-        accounts = _counted(len(rows) - len(own.keys() & members.keys()), "account")
-        groups = f", {_counted(len(members), 'group')}" if members else ""
+        accounts = counted(len(rows) - len(own.keys() & members.keys()), "account")
+        groups = f", {counted(len(members), 'group')}" if members else ""
         leakage = leakage_of(self.policy, samples, cost)
-        return f"{model}: {accounts}{groups}, {samples:,} samples, {leakage} in all, {above:,} with evidence"
+        return f"{model}: {accounts}{groups}, {counted(samples, 'sample')}, {leakage} in all, {above:,} with evidence"
 
     def _group(self, model: str, summary: AccountSummary) -> AccountSummary | None:
         return self._summaries.get((model, group_of(summary.name) or ""))
@@ -206,6 +210,12 @@ def _limits(ledger: Ledger, model: str, name: str) -> str:
     return "" if limits == NO_LIMITS else limits_in_words(limits, ledger.account(model, name).usage)
 
 
+def short_name(account: str) -> str:
+    """Return an account's name as tables show it: shortened, where it is a probe's."""
+    match = _PROBE.fullmatch(account)
+    return f"{match[1]}…" if match else account
+
+
 def table(rows: Sequence[AccountRow]) -> str:
     """Return rows as text below their headings; columns without any text are left out."""
     cells = [HEADINGS, *(row.cells() for row in rows)]
@@ -224,10 +234,6 @@ def table(rows: Sequence[AccountRow]) -> str:
 def _summary(name: str, state: Account) -> AccountSummary:
     history = state.history
     return AccountSummary(name, history.cost_micro, history.queries, history.wealth, state.owed, state.version)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _floors(summary: AccountSummary, group: AccountSummary | None, policy: CalibratedPolicy) -> float:

@@ -10,11 +10,14 @@ import binascii
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from calpow.archiver.errors import LedgerFileError
-from calpow.archiver.progress import track
+from calpow.archiver.new_file import new_file
+from calpow.archiver.progress import progress, track
 from calpow.handler.ledger.history import History
 from calpow.handler.ledger.ledger import KeyRecord, Ledger, Rule, Settlement
 from calpow.handler.ledger.limits import NO_USAGE, AccountLimits, Usage
@@ -35,14 +38,14 @@ class Counts:
 
 
 def export_ledger(ledger: Ledger, path: Path) -> Counts:
-    """Write an export, which only this user can read. Raises LedgerUnavailable or LedgerFileError.
+    """Write an export to a new file, which only this user can read. Raises LedgerUnavailable or LedgerFileError.
 
-    Each account is as it was at one time; workers may go on meanwhile.
+    Each account is as it was at one time between the beginning and the end; workers may go on meanwhile. A file that
+    could not be finished is removed.
     """
     counts = dict.fromkeys(("key", "account"), 0)
     try:
-        path.touch(mode=0o600)
-        with path.open("w", encoding="utf-8") as file:
+        with new_file(path) as part, part.open("w", encoding="utf-8") as file:
             for kind, value in _entries(ledger):
                 counts[kind] = counts.get(kind, 0) + 1
                 file.write(json.dumps({kind: value}) + "\n")
@@ -56,29 +59,43 @@ def import_ledger(ledger: Ledger, path: Path) -> Counts:
 
     Raises LedgerFileError for one that has, and for a file that is no export; then nothing is written.
     """
-    entries = _read(path)
+    # Read twice: a file with a wrong line changes nothing, and one of a million accounts need not fit into memory.
+    total = sum(kind == "account" for kind, _ in _read(path))
     if ledger.keys() or ledger.models():
         raise LedgerFileError("the ledger has keys or accounts already: import into a new one")
-    keys = [value for kind, value in entries if kind == "key"]
-    accounts = [value for kind, value in entries if kind == "account"]
-    for kind, value in entries:
-        if kind == "rule":
-            ledger.set_rule(value[0], value[1])
-        elif kind == "limits":
-            ledger.set_limits(*value)
-        elif kind == "mode":
-            ledger.set_mode(*value)
-    for start in track(range(0, len(accounts), _AT_ONCE), "accounts", "hundred"):
-        for model, settlement in accounts[start : start + _AT_ONCE]:
-            ledger.settle(model, [settlement], now=0.0)
+    keys: list[KeyRecord] = []
+    waiting: list[tuple[str, Settlement]] = []
+    with progress("accounts", "account", total) as advance:
+        for kind, value in _read(path):
+            if kind == "key":
+                keys.append(value)
+            elif kind == "rule":
+                ledger.set_rule(*value)
+            elif kind == "limits":
+                ledger.set_limits(*value)
+            elif kind == "mode":
+                ledger.set_mode(*value)
+            elif kind == "account":
+                waiting.append(value)
+                advance(1)
+            if len(waiting) == _AT_ONCE:
+                _write(ledger, path, waiting)
+    _write(ledger, path, waiting)
     # Last: nobody has a key before his account is there.
     ledger.restore_keys(keys)
-    return Counts(len(keys), len(accounts))
+    return Counts(len(keys), total)
 
 
-def exported_accounts(path: Path) -> list[tuple[str, Settlement]]:
-    """Return the accounts of an export: the model of each, and what writes it anew. Raises LedgerFileError."""
-    return [value for kind, value in _read(path) if kind == "account"]
+def _write(ledger: Ledger, path: Path, waiting: list[tuple[str, Settlement]]) -> None:
+    for model, accounts in groupby(waiting, key=itemgetter(0)):
+        if not all(ledger.settle(model, [settlement for _, settlement in accounts], now=0.0)):
+            raise LedgerFileError(f"{path} has an account twice, or the ledger is in use: import into another new one")
+    waiting.clear()
+
+
+def exported_accounts(path: Path) -> Iterator[tuple[str, Settlement]]:
+    """Yield the accounts of an export: the model of each, and what writes it anew. Raises LedgerFileError."""
+    return (value for kind, value in _read(path) if kind == "account")
 
 
 def _entries(ledger: Ledger) -> Iterator[tuple[str, object]]:
@@ -95,6 +112,8 @@ def _entries(ledger: Ledger) -> Iterator[tuple[str, object]]:
     for model in ledger.models():
         for summary in track(ledger.summaries(model), f"accounts of {model}", "account"):
             state = ledger.account(model, summary.name)
+            if not state.version:  # forgotten meanwhile
+                continue
             history = {name: _packed(value) for name, value in asdict(state.history).items()}
             entry = {"model": model, "name": summary.name, "owed": state.owed, "usage": state.usage, "history": history}
             yield "account", entry
@@ -104,22 +123,25 @@ def _packed(value: object) -> object:
     return base64.b64encode(value).decode() if isinstance(value, bytes) else value
 
 
-def _read(path: Path) -> list[tuple[str, Any]]:
-    """Return the lines of an export, parsed and checked. Raises LedgerFileError."""
+def _read(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield the lines of an export, parsed and checked. Raises LedgerFileError."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        with path.open(encoding="utf-8") as lines:
+            first = next(lines, "")
+            if not first or _parsed(first, f"{path}, line 1") != ("format", FORMAT):
+                raise LedgerFileError(f"{path} is no export of a ledger: make one with calpow ledger export")
+            for number, line in enumerate(lines, 2):
+                yield _parsed(line, f"{path}, line {number}")
     except (OSError, UnicodeDecodeError) as problem:
         raise LedgerFileError(f"{path} cannot be read: {problem}") from problem
-    entries = []
-    for number, line in enumerate(lines, 1):
-        try:
-            ((kind, value),) = json.loads(line).items()
-            entries.append((kind, _PARSERS[kind](value)))
-        except (ValueError, TypeError, KeyError, AttributeError, binascii.Error) as problem:
-            raise LedgerFileError(f"{path}, line {number}: this is no line of a ledger's export") from problem
-    if not entries or entries[0] != ("format", FORMAT):
-        raise LedgerFileError(f"{path} is no export of a ledger: make one with calpow ledger export")
-    return entries
+
+
+def _parsed(line: str, where: str) -> tuple[str, Any]:
+    try:
+        ((kind, value),) = json.loads(line).items()
+        return kind, _PARSERS[kind](value)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, binascii.Error) as problem:
+        raise LedgerFileError(f"{where}: this is no line of a ledger's export") from problem
 
 
 def _parse_key(value: Mapping[str, Any]) -> KeyRecord:

@@ -7,13 +7,15 @@ import click
 
 from calpow.archiver.cli.keys import ledger_option
 from calpow.archiver.cli.results import file_size
+from calpow.archiver.counting import counted
 from calpow.archiver.errors import LedgerFileError
 from calpow.archiver.ledger_care.backup import back_up
 from calpow.archiver.ledger_care.inspection import Inspection
 from calpow.archiver.ledger_care.moving import move_ledger
 from calpow.archiver.ledger_care.pruning import count_expired, drop_expired, unchanged_since, without_keys
 from calpow.archiver.ledger_care.sqlite_inspection import inspect_sqlite
-from calpow.archiver.ledger_file import export_ledger, import_ledger
+from calpow.archiver.ledger_file import Counts, export_ledger, import_ledger
+from calpow.archiver.progress import log_notes
 from calpow.handler.ledger.sqlite.sqlite_file import SqliteFile
 from calpow.handler.ledger.sqlite.sqlite_freeze import thaw
 from calpow.handler.ledger.sqlite.sqlite_schema import SCHEMA
@@ -57,13 +59,13 @@ def ledger() -> None:
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @ledger_option
 def export_command(file: Path, ledger: str) -> None:
-    """Write keys (hashes only), rules, limits, modes and accounts to FILE, while workers go on.
+    """Write keys (hashes only), rules, limits, modes and accounts to a new FILE, while workers go on.
 
     Spent solutions and secrets are not exported: a ledger that takes the file over refuses what was signed for this
-    one. What accounts do after the export is not in it.
+    one. Each account is as it was at one time between the beginning and the end of the export.
     """
     counts = export_ledger(open_ledger(ledger), file)
-    print(f"{counts.keys:,} keys, {counts.accounts:,} accounts in {file} ({file_size(file)}).", file=sys.stderr)
+    print(f"{_in_words(counts)} in {file} ({file_size(file)}).", file=sys.stderr)
 
 
 @ledger.command("import", epilog=_EPILOG)
@@ -72,7 +74,7 @@ def export_command(file: Path, ledger: str) -> None:
 def import_command(file: Path, ledger: str) -> None:
     """Take over an export into a ledger that has no key and no account yet."""
     counts = import_ledger(open_ledger(ledger), file)
-    print(f"{counts.keys:,} keys, {counts.accounts:,} accounts are in {without_password(ledger)}.", file=sys.stderr)
+    print(f"{_in_words(counts)} came into {without_password(ledger)}.", file=sys.stderr)
 
 
 @ledger.command(epilog=_MOVE_EPILOG)
@@ -88,7 +90,7 @@ def move(new: str, ledger: str) -> None:
     if is_redis(ledger):
         raise LedgerFileError("only a ledger in SQLite can be moved while workers serve: stop them, export and import")
     counts = move_ledger(sqlite_path(ledger), open_ledger(new), without_password(new))
-    print(f"{counts.keys:,} keys, {counts.accounts:,} accounts are in {without_password(new)}.", file=sys.stderr)
+    print(f"{_in_words(counts)} came into {without_password(new)}.", file=sys.stderr)
     print("Start the workers again with CALPOW_LEDGER set to it: until then, they refuse with 503.", file=sys.stderr)
 
 
@@ -112,11 +114,12 @@ def verify(ledger: str) -> int:
     """Read a whole ledger, and list what is wrong with it.
 
     Nothing is written, and workers go on. The exit code is 1 where something is wrong. Of a server of Redis, settings
-    that may lose spent solutions are found as well.
+    that may lose spent solutions are found as well. A file that was moved is whole: a note says that it was.
     """
     inspection = _inspect(ledger)
-    counts = ", ".join(f"{number:,} {name}" for name, number in inspection.counts.items())
+    counts = ", ".join(counted(number, name.removesuffix("s")) for name, number in inspection.counts.items())
     print(f"{counts or 'Nothing could be counted'} in {without_password(ledger)}.", file=sys.stderr)
+    log_notes(inspection.notes)
     for fault in inspection.faults:
         print(fault)
     return 1 if inspection.faults else 0
@@ -126,15 +129,17 @@ def verify(ledger: str) -> int:
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @ledger_option
 def backup(file: Path, ledger: str) -> None:
-    """Copy a ledger in SQLite to a new FILE, as it is at one time, while workers go on.
+    """Back up a ledger to a new FILE while workers go on.
 
-    The copy has the secrets and the keys' hashes. Never serve with it beside the ledger, and put it back as
-    docs/deploy.md says: it does not know what was spent after it was made.
+    Of a ledger in SQLite, FILE is a copy as it is at one time, with the secrets and the keys' hashes. Never serve with
+    it beside the ledger, and put it back as docs/deploy.md says: it does not know what was spent after it was made. Of
+    a ledger in Redis, FILE is what `calpow ledger export` writes: `calpow ledger import` makes a new ledger of it.
     """
     if is_redis(ledger):
-        raise LedgerFileError(
-            "Redis makes backups of itself: redis-cli --rdb FILE; calpow ledger export takes keys and accounts alone"
-        )
+        counts = export_ledger(open_ledger(ledger), file)
+        print(f"{file} ({file_size(file)}) has {_in_words(counts)} of {without_password(ledger)}.", file=sys.stderr)
+        print(f"To restore it: calpow ledger import {file} --ledger URI, a new one (?prefix=NAME)", file=sys.stderr)
+        return
     back_up(sqlite_path(ledger), file)
     print(f"{file} ({file_size(file)}) is a copy of {ledger}.", file=sys.stderr)
 
@@ -169,14 +174,18 @@ def prune(revoked: float | None, export: Path | None, dry_run: bool, ledger: str
     if not is_redis(ledger):  # Redis forgets them by itself
         path = sqlite_path(ledger)
         expired = count_expired(path) if dry_run else drop_expired(path)
-        print(f"{expired:,} expired ids and solutions{' would be' if dry_run else ''} deleted.", file=sys.stderr)
+        print(f"Expired ids and solutions{' to be' if dry_run else ''} deleted: {expired:,}.", file=sys.stderr)
     prunable += [] if revoked is None else list(without_keys(opened, revoked))
     forgotten = 0
     for model, name, version in dict.fromkeys(prunable):
         if dry_run or opened.forget(model, name, version):
             forgotten += 1
             print(f"{model}  {name}")
-    print(f"{forgotten:,} accounts{' would be' if dry_run else ''} forgotten.", file=sys.stderr)
+    print(f"{counted(forgotten, 'account')}{' would be' if dry_run else ''} forgotten.", file=sys.stderr)
+
+
+def _in_words(counts: Counts) -> str:
+    return f"{counted(counts.keys, 'key')}, {counted(counts.accounts, 'account')}"
 
 
 def _inspect(uri: str) -> Inspection:

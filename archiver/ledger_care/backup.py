@@ -1,12 +1,12 @@
 """A copy of an SQLite ledger as it is at one time, made while workers write."""
 
 import contextlib
-import os
 import sqlite3
 from pathlib import Path
 
 from calpow.archiver.errors import LedgerFileError
 from calpow.archiver.ledger_care.sqlite_inspection import reading
+from calpow.archiver.new_file import new_file
 from calpow.archiver.progress import progress
 
 # Pages of 4 KB that are copied at once.
@@ -19,25 +19,18 @@ def back_up(ledger: Path, copy: Path) -> None:
     The copy is made in one read transaction, so that it is a state between two changes. Workers go on; their log
     grows meanwhile. A copy that could not be finished is removed.
     """
-    if copy.exists():
-        raise LedgerFileError(f"{copy} is there already: name a new file")
-    part = copy.with_name(f"{copy.name}.part")
     try:
-        with reading(ledger) as source:
-            # New, because a file that is there keeps its owner and its mode, and a link leads elsewhere.
-            part.unlink(missing_ok=True)
-            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            with contextlib.closing(sqlite3.connect(part)) as target:
-                _copy(source, target)
-        _sync(part)
-        part.rename(copy)
+        with reading(ledger) as source, new_file(copy) as part:
+            try:
+                with contextlib.closing(sqlite3.connect(part)) as target:
+                    _copy(source, target)
+            finally:
+                for left in ("-journal", "-wal", "-shm"):
+                    Path(f"{part}{left}").unlink(missing_ok=True)
     except OSError as problem:
         raise LedgerFileError(f"{ledger} cannot be copied to {copy}: {problem.strerror}") from problem
     except sqlite3.Error as problem:
         raise LedgerFileError(f"{ledger} cannot be copied to {copy}: {problem}") from problem
-    finally:
-        for left in (part, Path(f"{part}-journal"), Path(f"{part}-wal"), Path(f"{part}-shm")):
-            left.unlink(missing_ok=True)
 
 
 def _copy(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
@@ -53,11 +46,3 @@ def _copy(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
             done = total - remaining
 
         source.backup(target, pages=_PAGES, progress=count, sleep=0)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

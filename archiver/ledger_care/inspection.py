@@ -18,10 +18,11 @@ _AHEAD_SECONDS = 86_400.0
 
 
 class Inspection:
-    """The numbers of what a ledger holds, by name, and its faults, each kind with what it concerns."""
+    """The numbers of what a ledger holds, by name, its faults, each kind with what it concerns, and notes."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
+        self.notes: list[str] = []
         self._found: dict[str, list[str]] = {}
 
     def find(self, fault: str, *where: str) -> None:

@@ -52,7 +52,9 @@ def inspect_redis(uri: str) -> Inspection:
     _check_values(client, inspection)
     accounts, samples = _check_accounts(ledger, client, inspection)
     if kinds["account"] > accounts:
-        inspection.find(f"{kinds['account'] - accounts:,} accounts are in no list, or came meanwhile: verify again")
+        inspection.find(
+            f"the list of accounts lacks {kinds['account'] - accounts:,}, or they came meanwhile: verify again"
+        )
     inspection.counts |= {
         "keys": kinds["key"],
         "valid keys": sum(record.revoked is None and not _has_expired(record) for record in records),
@@ -84,7 +86,7 @@ def _server_faults(client: RedisClient) -> Iterator[str]:
         if disk.get("aof_enabled") == 0:
             yield "the server forgets the last minutes or everything when it is killed: set appendonly yes"
         if past.get("evicted_keys", 0):
-            yield f"the server has evicted {past['evicted_keys']:,} keys: spent solutions among them can be used again"
+            yield f"the server has evicted keys ({past['evicted_keys']:,}): spent work among them is good again"
 
 
 def _check_names(client: RedisClient, inspection: Inspection) -> Mapping[str, int]:

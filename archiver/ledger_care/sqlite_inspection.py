@@ -66,7 +66,7 @@ def inspect_sqlite(path: Path) -> Inspection:
         try:
             connection.execute("BEGIN")
             if is_frozen(connection):
-                inspection.find("the file refuses changes, since `calpow ledger move`")
+                inspection.notes.append("the file refuses changes, since `calpow ledger move`")
             _check_file(connection, inspection)
             if _is_whole(connection):
                 _check_rows(connection, inspection)

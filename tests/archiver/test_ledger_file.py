@@ -14,6 +14,7 @@ from calpow.handler.ledger.history import History
 from calpow.handler.ledger.ledger import Ledger, Rule, settlement_of
 from calpow.handler.ledger.limits import AccountLimits
 from calpow.handler.ledger.uri import open_ledger
+from tests.support.ledger_child import charged_account
 from tests.support.ledgers import MODEL, NOW, settlement, spend, use
 
 PAST = History(-(2**53) - 1, 7, (3, -(2**40)), b"\0d" * 4, b"s" * 16, b"\xffn" * 4, b"t" * 16)
@@ -98,6 +99,27 @@ def test_a_ledger_that_has_keys_or_accounts_takes_nothing_over(ledger: Ledger, o
     with pytest.raises(LedgerFileError, match="import into a new one"):
         import_ledger(other, tmp_path / "export.jsonl")
     assert (other.models(), other.rules()) == ([], {})
+
+
+def test_an_account_that_comes_twice_is_an_error(ledger: Ledger, other: Ledger, tmp_path: Path) -> None:
+    file = tmp_path / "export.jsonl"
+    export_ledger(ledger, file)
+    with file.open("a") as lines:
+        lines.write(file.read_text().splitlines()[-1] + "\n")
+    with pytest.raises(LedgerFileError, match="an account twice"):
+        import_ledger(other, file)
+
+
+def test_more_accounts_than_are_written_at_once_are_taken_over(ledger: Ledger, other: Ledger, tmp_path: Path) -> None:
+    changes = {f"user{number:03}": charged_account for number in range(230)}
+    for model in (MODEL, "letters"):
+        ledger.charge(model, changes)
+    export_ledger(ledger, tmp_path / "export.jsonl")
+    assert import_ledger(other, tmp_path / "export.jsonl") == Counts(0, 462)
+    for model in (MODEL, "letters"):
+        assert [one._replace(version=0) for one in other.summaries(model)] == [
+            one._replace(version=0) for one in ledger.summaries(model)
+        ]
 
 
 @pytest.mark.parametrize(

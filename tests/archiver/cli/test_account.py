@@ -18,6 +18,7 @@ from calpow.archiver.cli.top import top
 from calpow.archiver.errors import AccountError, FolderError
 from calpow.client.cli.main import main
 from calpow.handler.errors import CalibrationError
+from calpow.handler.gate.probes import probe_account
 from calpow.handler.ledger.history import History
 from calpow.handler.ledger.ledger import Ledger, Rule, Settlement, settlement_of
 from calpow.handler.ledger.limits import AccountLimits
@@ -256,6 +257,14 @@ class TestTop:
                 read_until(ours, "digits: 3 accounts")
                 process.send_signal(signal.SIGINT)
                 assert process.wait(20) == 0
+
+
+def test_the_long_name_of_a_probe_is_shortened(uri: str) -> None:
+    name = probe_account(b"payload")
+    add(open_ledger(uri), name, (0,) * EVIDENCE.bets)
+    for words in (("list",), ("show", name)):
+        assert f"{name[:18]}…" in run(*words).stdout
+        assert name not in run(*words).stdout
 
 
 class TestLimits:

@@ -56,7 +56,7 @@ def test_a_file_in_use_is_whole_and_counted(file: Path) -> None:
     before = file.read_bytes(), Path(f"{file}-wal").read_bytes()
     verified = verify(f"sqlite:///{file}", 0)
     assert verified.stdout == ""
-    counts = "3 keys, 2 valid keys, 1 rules, 5 accounts, 47 samples, 3 ids, 0 expired ids, 1 spent solutions, 1 signing"
+    counts = "3 keys, 2 valid keys, 1 rule, 5 accounts, 47 samples, 3 ids, 0 expired ids, 1 spent solution, 1 signing"
     assert counts in verified.stderr
     assert (file.read_bytes(), Path(f"{file}-wal").read_bytes()) == before
 
@@ -138,7 +138,7 @@ def test_a_redis_in_use_is_whole_and_counted(redis: RedisServer) -> None:
     before = {name: client.dump(name) for name in client.keys("*")}
     verified = verify(uri, 0)
     assert verified.stdout == ""
-    assert "2 keys, 1 valid keys, 1 rules, 5 accounts, 47 samples, 3 ids, 1 spent solutions, 1 sign" in verified.stderr
+    assert "2 keys, 1 valid key, 1 rule, 5 accounts, 47 samples, 3 ids, 1 spent solution, 1 sign" in verified.stderr
     assert {name: client.dump(name) for name in client.keys("*")} == before
 
 
@@ -165,7 +165,7 @@ def damages(uri: str, redis: RedisServer) -> dict[str, Callable[[], object]]:
         "an account was answered more": lambda: client.hset(
             account, "s", client.hget(account, "s")[:8] + bytes(8) + client.hget(account, "s")[16:]
         ),
-        "1 accounts are in no list": lambda: client.srem(f"{prefix}:accounts:{MODEL}", "ada"),
+        "the list of accounts lacks 1": lambda: client.srem(f"{prefix}:accounts:{MODEL}", "ada"),
     }
 
 

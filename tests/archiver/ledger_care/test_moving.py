@@ -70,7 +70,7 @@ def test_everything_is_in_the_new_ledger_and_the_old_one_refuses_every_change(ol
     ledger.set_limits("ada", AccountLimits(budget=7))
     state = ledger.account(MODEL, "ada")
     assert ledger.settle(MODEL, [settlement_of("ada", state, state.counted(5))], now=0) == [True]
-    assert "1 keys, 254 accounts" in move(old, new)
+    assert "1 key, 254 accounts" in move(old, new)
     assert CliRunner().invoke(command, ["verify", "--ledger", new]).stdout == ""
     moved = open_ledger(new)
     assert moved.account_of(key) == "ada"
@@ -83,7 +83,9 @@ def test_everything_is_in_the_new_ledger_and_the_old_one_refuses_every_change(ol
     assert {secret.value for secret in moved.secrets()}.isdisjoint(secret.value for secret in ledger.secrets())
     changes(ledger)
     changes(open_ledger(old))
-    assert "refuses changes" in inspect_sqlite(Path(old.removeprefix("sqlite:///"))).faults[0]
+    frozen = inspect_sqlite(Path(old.removeprefix("sqlite:///")))
+    assert frozen.faults == [], "a ledger that was moved is whole"
+    assert "refuses changes" in frozen.notes[0]
 
 
 def test_thawed_it_goes_on(old: str, redis: RedisServer) -> None:

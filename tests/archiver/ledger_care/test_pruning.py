@@ -49,9 +49,9 @@ def test_what_has_expired_is_deleted_and_what_has_not_stays(tmp_path: Path) -> N
     for number in range(6):
         spend(ledger, use(f"old{number}", expires=now - 1), now=now - 60)
     spend(ledger, use("new", expires=now + 600), now=now)
-    assert "12 expired ids and solutions would be deleted" in prune(uri, "--dry-run").stderr
-    assert "12 expired ids and solutions deleted" in prune(uri).stderr
-    assert "0 expired" in prune(uri).stderr
+    assert "Expired ids and solutions to be deleted: 12." in prune(uri, "--dry-run").stderr
+    assert "Expired ids and solutions deleted: 12." in prune(uri).stderr
+    assert "deleted: 0." in prune(uri).stderr
     with sqlite3.connect(tmp_path / "ledger.db") as connection:
         assert connection.execute("SELECT id FROM uses").fetchall() == [("new",)]
     connection.close()
@@ -65,7 +65,7 @@ def test_what_is_no_export_is_refused_before_anything_is_deleted(tmp_path: Path)
     spend(open_ledger(uri), use("old", expires=time.time() - 1), now=time.time() - 60)
     result = CliRunner().invoke(command, ["prune", "--unchanged-since", str(picture), "--ledger", uri])
     assert isinstance(result.exception, LedgerFileError)
-    assert "2 expired ids and solutions would be deleted" in prune(uri, "--dry-run").stderr
+    assert "Expired ids and solutions to be deleted: 2." in prune(uri, "--dry-run").stderr
 
 
 def test_many_expired_rows_are_deleted_in_several_transactions(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_many_expired_rows_are_deleted_in_several_transactions(tmp_path: Path) -
     with sqlite3.connect(tmp_path / "ledger.db") as connection:
         rows = ((f"{number:06}", 1, None, now - 1 if number % 3 else now + 600) for number in range(9000))
         connection.executemany("INSERT INTO uses VALUES (?, ?, ?, ?)", rows)
-    assert "6,000 expired ids and solutions deleted" in prune(uri).stderr
+    assert "Expired ids and solutions deleted: 6,000." in prune(uri).stderr
     assert connection.execute("SELECT count(*), min(expires) > 0 FROM uses").fetchone() == (3000, 1)
     connection.close()
 
