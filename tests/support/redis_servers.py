@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +18,7 @@ from redis.retry import Retry
 from calpow.archiver.server import free_ports
 
 _prefixes = itertools.count()
+_KEEPS_NOTHING = ("--save", "", "--appendonly", "no")
 
 
 @dataclass
@@ -80,7 +81,7 @@ def valkey_binary() -> str:
 def redis_server(binary: str, folder: Path, *options: str) -> Iterator[RedisServer]:
     """Run a server until the end of the block; without options, it keeps nothing on the disk."""
     (port,) = free_ports(1)
-    server = RedisServer(binary, folder, port, options or ("--save", "", "--appendonly", "no"))
+    server = RedisServer(binary, folder, port, options or _KEEPS_NOTHING)
     server.start()
     try:
         yield server
@@ -89,34 +90,47 @@ def redis_server(binary: str, folder: Path, *options: str) -> Iterator[RedisServ
 
 
 @contextlib.contextmanager
-def valkey_cluster(folder: Path, nodes: int = 3) -> Iterator[list[RedisServer]]:
-    """Run a cluster of Valkey whose nodes share all slots."""
+def valkey_cluster(folder: Path, nodes: int = 3, *options: str, replicas: bool = False) -> Iterator[list[RedisServer]]:
+    """Run a cluster of Valkey whose nodes share all slots; with `replicas`, each has one, which come after them."""
     with contextlib.ExitStack() as stack:
         servers: list[RedisServer] = []
-        buses = free_ports(nodes)
+        buses = free_ports(2 * nodes if replicas else nodes)
         for number, bus in enumerate(buses):
             home = folder / str(number)
             home.mkdir()
-            options = ("--cluster-enabled", "yes", "--cluster-port", str(bus), "--save", "", "--appendonly", "no")
-            server = stack.enter_context(redis_server(valkey_binary(), home, *options))
-            first, last = 16384 * number // nodes, 16384 * (number + 1) // nodes - 1
-            _cluster(server, "ADDSLOTSRANGE", first, last)
-            _cluster(server, "SET-CONFIG-EPOCH", number + 1)
+            own = ("--cluster-enabled", "yes", "--cluster-port", str(bus), *(options or _KEEPS_NOTHING))
+            server = stack.enter_context(redis_server(valkey_binary(), home, *own))
+            if number < nodes:
+                first, last = 16384 * number // nodes, 16384 * (number + 1) // nodes - 1
+                _cluster(server, "ADDSLOTSRANGE", first, last)
+                _cluster(server, "SET-CONFIG-EPOCH", number + 1)
             if servers:
                 _cluster(server, "MEET", "127.0.0.1", servers[0].port, buses[0])
             servers.append(server)
-        deadline = time.monotonic() + 30
-        while not all(_is_whole(server) for server in servers):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        _wait_until(lambda: all(_is_whole(server, len(buses)) for server in servers))
+        for primary, replica in zip(servers[:nodes], servers[nodes:], strict=False):
+            _cluster(replica, "REPLICATE", _cluster(primary, "MYID"))
+        _wait_until(lambda: all(has_caught_up(replica) for replica in servers[nodes:]))
         yield servers
 
 
-def _cluster(server: RedisServer, *words: str | int) -> object:
+def has_caught_up(replica: RedisServer) -> bool:
+    """Return whether a replica is connected to its primary and has what that has."""
+    return bool(replica.client().info("replication").get("master_link_status") == "up")
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _cluster(server: RedisServer, *words: str | int) -> Any:
     return server.client().execute_command("CLUSTER", *words)
 
 
-def _is_whole(server: RedisServer) -> bool:
-    """Return whether a node knows nodes for all slots."""
-    info = _cluster(server, "INFO")
-    return (info["cluster_state"] if isinstance(info, dict) else str(info).partition("cluster_state:")[2][:2]) == "ok"
+def _is_whole(server: RedisServer, nodes: int) -> bool:
+    """Return whether a node knows all nodes, and some for all slots."""
+    info = dict(line.split(":") for line in _cluster(server, "INFO").decode().splitlines())
+    return (info["cluster_state"], info["cluster_known_nodes"]) == ("ok", str(nodes))

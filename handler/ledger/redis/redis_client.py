@@ -5,7 +5,7 @@ import math
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 import redis
@@ -29,6 +29,7 @@ _IN_A_SCRIPT = re.compile(r"^Error running script \(call to \w+\): (?:@user_scri
 _SCANNED = 500
 
 Value = bytes | str | int | float
+_Result = TypeVar("_Result")
 
 
 class Script(NamedTuple):
@@ -68,8 +69,6 @@ class RedisClient:
         self._timeout = _seconds(options.pop("timeout", str(DEFAULT_TIMEOUT)))
         self._replicas = _replicas(options.pop("wait", "0"))
         self.is_cluster = options.pop("cluster", "false") == "true"
-        if self.is_cluster and self._replicas:
-            raise LedgerError("a ledger in a cluster cannot wait for replicas: leave wait out of its URI")
         if not parts.hostname:
             raise LedgerError(f"{self._place} is no ledger: give redis://host:port/0 or rediss://host:port/0")
         self._password = options.get("password") or unquote(parts.password or "")
@@ -101,13 +100,41 @@ class RedisClient:
         """
         if not commands or not self._replicas:
             return self.calls(commands)
-        milliseconds = math.ceil(self._timeout * 500)
-        *results, received = self._run([*commands, ("WAIT", self._replicas, milliseconds)])
+        wait = ("WAIT", self._replicas, math.ceil(self._timeout * 500))
+        if self.is_cluster:
+            return [self._received(*self._run_on_its_node(command, wait)) for command in commands]
+        *results, received = self._run([*commands, wait])
+        return self._received(results, received)
+
+    def _received(self, result: _Result, received: int) -> _Result:
+        """Return a result that replicas have received; raise LedgerUnavailable where they are too few."""
         if received < self._replicas:
             raise LedgerUnavailable(
                 f"the ledger {self._place} is unavailable: {received} of {self._replicas} replicas received a change"
             )
-        return results
+        return result
+
+    def _run_on_its_node(self, command: Sequence[Value], wait: Sequence[Value]) -> Sequence[Any]:
+        """Run a command in a cluster, and `wait` over the same connection, and return both results."""
+        key = str(command[3] if command[0] == "EVAL" else command[1])
+        with self._explaining():
+            client = self._connected.get().client(self)
+            try:
+                return self._pair(client, key, command, wait)
+            except redis.exceptions.MovedError:  # it was not run: a replica has taken over, or slots have moved
+                client.nodes_manager.initialize()
+                return self._pair(client, key, command, wait)
+
+    @staticmethod
+    def _pair(client: Any, key: str, *commands: Sequence[Value]) -> Sequence[Any]:
+        pipeline = client.get_redis_connection(client.get_node_from_key(key)).pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        try:
+            return list(pipeline.execute())
+        except (redis.ConnectionError, redis.TimeoutError):
+            client.nodes_manager.initialize()
+            raise
 
     def names(self, pattern: str) -> Iterator[str]:
         """Yield the names of keys that match a pattern, once each unless they come and go. Raises LedgerUnavailable."""

@@ -1,12 +1,15 @@
 """Redis loses what the documents say: settlements are counted before and after a server is killed.
 
-`kill -9` takes a process away and leaves what it gave to the operating system. What a power failure takes as well is
-not tried here.
+`kill -9` takes a process away and leaves what it gave to the operating system. For a power failure, what was written
+after the last `fdatasync` is cut off the file as well.
 """
 
+import os
+import shutil
+import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledger_child import charged, history_of
 from tests.support.ledgers import MODEL, settle, spend, spending, use
-from tests.support.redis_servers import RedisServer, redis_binary, redis_server, valkey_binary
+from tests.support.redis_servers import RedisServer, has_caught_up, redis_binary, redis_server, valkey_binary
 
 pytestmark = pytest.mark.long
 
@@ -25,6 +28,7 @@ ALWAYS = ("--save", "", "--appendonly", "yes", "--appendfsync", "always")
 EVERY_SECOND = ("--save", "", "--appendonly", "yes", "--appendfsync", "everysec")
 SNAPSHOTS = ("--save", "3600 1000000", "--appendonly", "no")
 NOTHING = ("--save", "", "--appendonly", "no")
+NO_REWRITE = ("--auto-aof-rewrite-percentage", "0")
 ACCOUNTS = tuple(f"account{number}" for number in range(4))
 
 
@@ -110,6 +114,55 @@ def test_everysec_loses_two_seconds_at_most_when_the_server_is_killed(tmp_path: 
         assert all(killed - when < 2.5 for when in lost)
 
 
+@pytest.mark.parametrize("seconds", [1.0, 2.3])
+def test_always_loses_nothing_when_the_power_fails(tmp_path: Path, seconds: float) -> None:
+    with power_failure_under_load(tmp_path, ALWAYS, seconds) as (server, load, _):
+        assert load.lost(open_ledger(uri_of(server))) == []
+
+
+@pytest.mark.parametrize("seconds", [1.5, 2.1, 2.8])
+def test_everysec_loses_two_seconds_at_most_when_the_power_fails(tmp_path: Path, seconds: float) -> None:
+    with power_failure_under_load(tmp_path, EVERY_SECOND, seconds) as (server, load, failed):
+        ledger = open_ledger(uri_of(server))
+        lost = load.lost(ledger)
+        print(
+            f"everysec, power failure: {len(lost):,} of {load.settled:,} acknowledged settlements lost,"
+            f" the last {failed - min(lost, default=failed):.2f} s"
+        )
+        assert lost, "the cut took nothing: what it takes is not tested"
+        assert all(failed - when < 2.5 for when in lost)
+        assert settle(ledger, account=ACCOUNTS[0], change=charged), "the server goes on"
+
+
+@contextmanager
+def power_failure_under_load(
+    folder: Path, options: Sequence[str], seconds: float
+) -> Iterator[tuple[RedisServer, Load, float]]:
+    """Kill a server under load, cut off what it had not synced, start it again, and yield it, the load and the time."""
+    sizes, log = folder / "synced", folder / "appendonly.aof"
+    with (
+        redis_server(redis_that_notes_syncs(folder, sizes), folder, *options, *NO_REWRITE) as server,
+        killed_under_load(server, seconds) as (load, failed),
+    ):
+        synced = [line.split() for line in sizes.read_text().splitlines()]
+        os.truncate(log, max(int(size) for inode, size in synced if int(inode) == log.stat().st_ino))
+        server.start()
+        yield server, load, failed
+
+
+def redis_that_notes_syncs(folder: Path, sizes: Path) -> str:
+    """Return a program that is redis-server, but that it notes the sizes of files that it has synced."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    library, program = folder / "synced_sizes.so", folder / "redis-server"
+    source = Path(__file__).parents[2] / "support" / "synced_sizes.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True, timeout=60)
+    program.write_text(f'#!/bin/sh\nexport LD_PRELOAD={library} SYNCED_SIZES={sizes}\nexec {redis_binary()} "$@"\n')
+    program.chmod(0o700)
+    return str(program)
+
+
 def test_snapshots_alone_lose_all_since_the_last_one_when_the_server_is_killed(tmp_path: Path) -> None:
     with redis_server(redis_binary(), tmp_path, *SNAPSHOTS) as server:
         ledger = open_ledger(uri_of(server))
@@ -151,7 +204,7 @@ def replicated(binary: str, folder: Path, *options: str) -> Iterator[tuple[Redis
 
 def caught_up(replica: RedisServer) -> None:
     deadline = time.monotonic() + 30
-    while replica.client().info("replication").get("master_link_status") != "up":
+    while not has_caught_up(replica):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 

@@ -298,7 +298,6 @@ def test_a_read_only_replica_is_unavailable_for_writes(redis: RedisServer, tmp_p
         ("redis://host/0?timeout=inf", "timeout"),
         ("redis://host/0?tiemout=1", "tiemout"),
         ("redis://host/0?wait=many", "number of replicas"),
-        ("redis://host/0?wait=1&cluster=true", "cannot wait"),
         ("redis://host/0?db=first", "db"),
         ("redis://:p/w@host/0", "%2F"),
         ("redis://u:p]w[@host/0", "%5B"),
