@@ -10,6 +10,7 @@ import click
 
 from calpow.archiver.account_table import AccountRow, Snapshot, limits_in_words, read_policy, rows_of, table
 from calpow.archiver.cli.keys import ledger_option
+from calpow.archiver.cli.option_types import AccountName
 from calpow.archiver.errors import AccountError
 from calpow.archiver.limit_values import Ceiling, SampleCount, samples, samples_a_day
 from calpow.archiver.limit_values import ceiling as read_ceiling
@@ -105,7 +106,7 @@ def list_accounts(model: str | None, policy: Path | None, top: int, ledger: str)
 
 
 @account.command(epilog=_EPILOG)
-@click.argument("name", metavar="ACCOUNT")
+@click.argument("name", metavar="ACCOUNT", type=AccountName())
 @model_option
 @policy_option
 @ledger_option
@@ -115,7 +116,7 @@ def show(name: str, model: str | None, policy: Path | None, ledger: str) -> None
 
 
 @account.command(epilog=_EPILOG)
-@click.argument("name", metavar="ACCOUNT")
+@click.argument("name", metavar="ACCOUNT", type=AccountName())
 @model_option
 @ledger_option
 def forgive(name: str, model: str | None, ledger: str) -> None:
@@ -139,7 +140,7 @@ def forgive(name: str, model: str | None, ledger: str) -> None:
 
 
 @account.command(epilog=_EPILOG)
-@click.argument("name", metavar="ACCOUNT")
+@click.argument("name", metavar="ACCOUNT", type=AccountName())
 @_new_option
 @ledger_option
 def block(name: str, new: bool, ledger: str) -> None:
@@ -149,7 +150,7 @@ def block(name: str, new: bool, ledger: str) -> None:
 
 
 @account.command(epilog=_EPILOG)
-@click.argument("name", metavar="ACCOUNT")
+@click.argument("name", metavar="ACCOUNT", type=AccountName())
 @_new_option
 @ledger_option
 def trust(name: str, new: bool, ledger: str) -> None:
@@ -162,7 +163,7 @@ def trust(name: str, new: bool, ledger: str) -> None:
 
 
 @account.command(epilog=_EPILOG)
-@click.argument("name", metavar="ACCOUNT")
+@click.argument("name", metavar="ACCOUNT", type=AccountName())
 @ledger_option
 def allow(name: str, ledger: str) -> None:
     """Price an account's answers like anybody's again, after `block` or `trust`."""
@@ -174,7 +175,7 @@ def allow(name: str, ledger: str) -> None:
 
 
 @account.command(epilog=_LIMIT_EPILOG)
-@click.argument("name", metavar="ACCOUNT")
+@click.argument("name", metavar="ACCOUNT", type=AccountName())
 @click.option(
     "--free",
     type=samples_a_day,

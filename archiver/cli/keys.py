@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from calpow.archiver.cli.option_types import FILE, Duration
+from calpow.archiver.cli.option_types import FILE, AccountName, Duration
 from calpow.handler.gate.probes import probe_account
 from calpow.handler.ledger.ledger import Key, Rule
 from calpow.handler.ledger.uri import DEFAULT_URI, URI_VARIABLE, open_ledger, without_password
@@ -50,7 +50,7 @@ def keys() -> None:
 
 
 @keys.command(epilog=_EPILOG)
-@click.argument("account", metavar="[ACCOUNT]", required=False)
+@click.argument("account", metavar="[ACCOUNT]", required=False, type=AccountName())
 @click.option(
     "--expires",
     type=Duration(),

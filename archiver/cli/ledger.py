@@ -1,5 +1,6 @@
 """`calpow ledger`: move, verify, prune and back up a ledger, and renew its secret."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from calpow.archiver.ledger_care.pruning import count_expired, drop_expired, unc
 from calpow.archiver.ledger_care.sqlite_inspection import inspect_sqlite
 from calpow.archiver.ledger_file import Counts, export_ledger, import_ledger
 from calpow.archiver.progress import log_notes
+from calpow.handler.identity.identity_settings import IdentitySettings
 from calpow.handler.ledger.sqlite.sqlite_file import SqliteFile
 from calpow.handler.ledger.sqlite.sqlite_freeze import thaw
 from calpow.handler.ledger.sqlite.sqlite_schema import SCHEMA
@@ -166,16 +168,18 @@ def prune(revoked: float | None, export: Path | None, dry_run: bool, ledger: str
     """Forget ids and solutions that have expired, and accounts, if asked to, while workers go on.
 
     An account that is forgotten begins at the floor if it comes back, and pays again for samples that it was answered.
-    Each one is printed. A file in SQLite does not shrink: what comes next takes the room.
+    Each one is printed. A file in SQLite does not shrink: what comes next takes the room. Accounts that tokens or a
+    proxy may name are never forgotten for their keys; where their prefixes are not the usual ones, set CALPOW_IDENTITY
+    as for the workers.
     """
-    opened = open_ledger(ledger)
+    opened, prefixes = open_ledger(ledger), IdentitySettings.load(os.environ).prefixes
     # First: an export that cannot be read leaves everything as it is.
     prunable = [] if export is None else list(unchanged_since(opened, export))
     if not is_redis(ledger):  # Redis forgets them by itself
         path = sqlite_path(ledger)
         expired = count_expired(path) if dry_run else drop_expired(path)
         print(f"Expired ids and solutions{' to be' if dry_run else ''} deleted: {expired:,}.", file=sys.stderr)
-    prunable += [] if revoked is None else list(without_keys(opened, revoked))
+    prunable += [] if revoked is None else list(without_keys(opened, revoked, prefixes))
     forgotten = 0
     for model, name, version in dict.fromkeys(prunable):
         if dry_run or opened.forget(model, name, version):

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from calpow.archiver.data.media_types import BODY
+from calpow.handler.ledger.api_key import normal_name
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 # A model archive: a file, or a folder that torch-model-archiver --archive-format no-archive wrote.
@@ -50,6 +51,16 @@ class NumberRange(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{value} is not a number.", param, ctx)
         return number
+
+
+class AccountName(click.types.StringParamType):
+    """The name of an account, converted to the form in which accounts are named."""
+
+    name = "account"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the name. A terminal or a file system may have written its letters in parts."""
+        return normal_name(str(value))
 
 
 class Duration(click.types.StringParamType):

@@ -5,13 +5,14 @@ therefore what cannot query any more, or what has nothing held against it.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from calpow.archiver.ledger_care.sqlite_inspection import reading
 from calpow.archiver.ledger_file import exported_accounts
 from calpow.archiver.progress import progress, track
+from calpow.handler.identity.account_name import ANONYMOUS_ACCOUNT
 from calpow.handler.ledger.api_key import group_of
 from calpow.handler.ledger.ledger import Account, Ledger, Rule
 from calpow.handler.ledger.sqlite.expired_rows import ExpiredRows
@@ -52,16 +53,17 @@ def drop_expired(path: Path) -> int:
     return deleted
 
 
-def without_keys(ledger: Ledger, days: float) -> Iterator[Prunable]:
+def without_keys(ledger: Ledger, days: float, prefixes: Collection[str]) -> Iterator[Prunable]:
     """Yield accounts all of whose keys were revoked or expired so many days ago or earlier.
 
-    Accounts without any key stay, and so do those with limits, whose samples are still counted, and the groups of
-    accounts that stay or that have no key, because a token or a proxy may name them.
+    Accounts without any key stay, and so do those with limits, whose samples are still counted, those that a token or a
+    proxy may name, which have one of the prefixes, and the groups of accounts that stay or that have no key.
     """
     limit = time.time() - days * DAY_SECONDS
     keys = ledger.keys()
     staying = {key.account for key in keys if key.ends is None or key.ends > limit} | set(ledger.limits())
     known = {key.account for key in keys}
+    staying |= {name for name in known if name == ANONYMOUS_ACCOUNT or name.startswith(tuple(prefixes))}
     without = {summary.name for model in ledger.models() for summary in ledger.summaries(model)} - known
     staying |= {group for name in staying | without if (group := group_of(name))}
     ended = sorted(known - staying)

@@ -25,7 +25,8 @@ from calpow.handler.logs.rate_limited_log import RateLimitedLog
 if TYPE_CHECKING:
     from calpow.handler.identity.token_verifier import TokenVerifier
 
-_refusals = RateLimitedLog(logging.getLogger(__name__), "calpow: an identity is refused: ")
+_log = logging.getLogger(__name__)
+_refusals = RateLimitedLog(_log, "calpow: an identity is refused: ")
 
 
 class Identification:
@@ -59,6 +60,8 @@ class Identification:
                 proxy = TrustedProxy(settings.proxy or DEFAULT_PROXY, environment)
             if tokens is not None and proxy is not None and settings.jwt is not None:
                 check_apart(settings.jwt.prefix, (settings.proxy or DEFAULT_PROXY).prefix)
+            if IdentityWay.key in ways:
+                _warn_of_shared_names(settings, ways)
         return cls(ways, tokens, proxy)
 
     def identify(self, credentials: Credentials) -> Identity | None:
@@ -79,6 +82,12 @@ class Identification:
         if self._proxy is not None and credentials.account is not None:
             return Identity(account=self._proxy.account(credentials.account, credentials.secret))
         return Identity(account=ANONYMOUS_ACCOUNT) if IdentityWay.anonymous in self.ways else None
+
+
+def _warn_of_shared_names(settings: IdentitySettings, ways: Collection[IdentityWay]) -> None:
+    for way, prefix in zip((IdentityWay.jwt, IdentityWay.proxy), settings.prefixes, strict=True):
+        if way in ways and not prefix:
+            _log.warning("calpow: %s.prefix is empty: its names are accounts of API keys, too", way.value)
 
 
 def log_unknown(error: UnknownIdentity) -> None:

@@ -70,6 +70,11 @@ class IdentitySettings:
     jwt: JwtSettings | None
     proxy: ProxySettings | None
 
+    @property
+    def prefixes(self) -> tuple[str, str]:
+        """The beginnings of the names of tokens' and of the proxy's accounts."""
+        return (self.jwt.prefix if self.jwt else DEFAULT_JWT_PREFIX), (self.proxy or DEFAULT_PROXY).prefix
+
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> "IdentitySettings":
         """Read the file that the environment names; without one, all settings have their defaults.
@@ -107,9 +112,10 @@ class IdentitySettings:
                 _check_absolute(self.proxy.secret_file, "proxy.secret_file")
 
 
+DEFAULT_JWT_PREFIX = "jwt:"
 DEFAULT_PROXY = ProxySettings(secret_file=None, tenants=False, prefix="proxy:")
 _DEFAULTS: Mapping[str, Mapping[str, object]] = {
-    "jwt": {"leeway_seconds": 30.0, "account_claim": "sub", "tenant_claim": None, "prefix": "jwt:"},
+    "jwt": {"leeway_seconds": 30.0, "account_claim": "sub", "tenant_claim": None, "prefix": DEFAULT_JWT_PREFIX},
     "proxy": {"secret_file": None, "tenants": False, "prefix": DEFAULT_PROXY.prefix},
 }
 

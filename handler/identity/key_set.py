@@ -1,6 +1,7 @@
 """The public keys of an identity provider, as its JWKS file lists them (RFC 7517). Imported for the way `jwt` only."""
 
 import json
+import logging
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -8,6 +9,8 @@ from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
 from calpow.handler.errors import IdentityFileError
+
+log = logging.getLogger(__name__)
 
 LEAST_RSA_BITS = 2048
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
@@ -42,8 +45,9 @@ class KeySet(NamedTuple):
 def read_key_set(content: bytes, algorithms: Collection[str]) -> KeySet:
     """Return the keys of a JWKS file that can verify signatures of one of some asymmetric algorithms.
 
-    Keys for something else and of unknown kinds are left out (RFC 7517, section 5), symmetric ones as well. Raises
-    IdentityFileError where none is left, and for a key that is spoiled, weak or private.
+    Keys for something else and of unknown kinds are left out (RFC 7517, section 5), symmetric ones as well. An empty
+    list says that there are none. Raises IdentityFileError where none of some keys is left, and for a key that is
+    spoiled, weak or private.
     """
     try:
         members = json.loads(content)["keys"]
@@ -52,7 +56,9 @@ def read_key_set(content: bytes, algorithms: Collection[str]) -> KeySet:
     except (ValueError, KeyError, TypeError, RecursionError):
         raise IdentityFileError('it is no JWKS file, {"keys": [...]}') from None
     keys = tuple(key for number, member in enumerate(members) if (key := _read_key(member, number, algorithms)))
-    if not keys:
+    if not members:
+        log.warning("calpow: the JWKS file has no keys: every token is refused")
+    elif not keys:
         raise IdentityFileError(f"it has no key for {', '.join(sorted(algorithms))}")
     return KeySet(keys)
 

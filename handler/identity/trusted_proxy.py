@@ -37,12 +37,21 @@ class TrustedProxy:
         known = self._given if self._file is None else self._file.value()
         if not any(hmac.compare_digest(presented, one) for one in known):
             raise UnknownIdentity("a name came with a wrong secret of the proxy")
+        name = _decoded(name)
         if not self._settings.tenants:
             return account_name(self._settings.prefix, None, name)
         tenant, separator, user = name.partition("/")
         if not separator:  # the account of that name is the tenant's group
             raise UnknownIdentity("a name has no tenant")
         return account_name(self._settings.prefix, tenant, user)
+
+
+def _decoded(name: str) -> str:
+    """Return a name as the proxy wrote it, in UTF-8: TorchServe takes each byte of a header for a character."""
+    try:
+        return name.encode("latin-1").decode("utf-8")
+    except UnicodeError:  # it came by gRPC, or in Latin-1
+        return name
 
 
 def read_secrets(content: bytes) -> tuple[bytes, ...]:

@@ -3,6 +3,7 @@
 import hmac
 import re
 import secrets
+import unicodedata
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -10,6 +11,12 @@ from calpow.handler.errors import LedgerError
 
 _FORM = re.compile(r"cp_([0-9a-f]{8})_[0-9a-f]{48}", re.ASCII)
 _LONGEST_ACCOUNT = 128
+# What Python holds for printable, and no font shows: Unicode's property Default_Ignorable_Code_Point, and the empty
+# pattern of Braille.
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +59,19 @@ def group_of(name: str) -> str | None:
     return tenant if user and tenant and not tenant[-1].isspace() else None
 
 
+def normal_name(name: str) -> str:
+    """Return a name in the form in which accounts are named, Unicode's NFC: `é` is one character, however it came."""
+    return unicodedata.normalize("NFC", name)
+
+
 def check_account(name: str) -> None:
-    """Raise LedgerError unless the name is printable text of one line, without space at its ends."""
+    """Raise LedgerError unless the name is visible text of one line, in the form NFC, without space at its ends."""
     size = len(name.encode("utf-8", "replace"))
     if not 1 <= size <= _LONGEST_ACCOUNT or name != name.strip() or not name.isprintable():
         raise LedgerError(
             f"an account's name has 1 to {_LONGEST_ACCOUNT} bytes of printable text and no space at its ends"
         )
+    if _INVISIBLE.search(name):
+        raise LedgerError("an account's name has no character that shows nothing: two names could look alike")
+    if name != normal_name(name):
+        raise LedgerError("an account's name is in Unicode's form NFC: two names could look alike")

@@ -34,6 +34,7 @@ PAYLOAD = b"0.1,0.2,0.3,0.4"
 CLOSED, OPEN = "closed", "open"
 # A worker looks at its files every second. The other one is for a machine that is busy.
 MOST_SECONDS = 2.0
+Headers = Mapping[str, str] | Mapping[str, bytes | str]
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,10 @@ class Site:
     uri: str
     provider: Provider
 
-    def post(self, headers: Mapping[str, str], model: str = CLOSED, payload: bytes = PAYLOAD) -> requests.Response:
+    def post(self, headers: Headers, model: str = CLOSED, payload: bytes = PAYLOAD) -> requests.Response:
         return requests.post(self.server.url(model), data=payload, headers=headers, timeout=TIMEOUT)
 
-    def pay(self, headers: Mapping[str, str], model: str = CLOSED, payload: bytes = PAYLOAD) -> requests.Response:
+    def pay(self, headers: Headers, model: str = CLOSED, payload: bytes = PAYLOAD) -> requests.Response:
         """Send a request, and do the work that it takes."""
         asked = self.post(headers, model, payload)
         assert asked.status_code == 402, asked.text
@@ -95,6 +96,12 @@ def test_keys_tokens_and_the_proxys_names_have_accounts_of_their_own(site: Site)
     for headers in ways:
         assert site.pay(headers).status_code == 200
     assert [site.queries(name) for name in ("ada", "jwt:ada", "proxy:ada")] == [1, 1, 1]
+
+
+def test_a_proxys_name_in_utf_8_is_one_account_however_its_letters_are_written(site: Site) -> None:
+    for name in (b"jos\xc3\xa9", b"jose\xcc\x81"):
+        assert site.pay({"PoW-Account": name, "PoW-Proxy-Secret": SECRET}).status_code == 200
+    assert site.queries("proxy:jos\u00e9") == 1, "the second one was answered before"
 
 
 def test_forged_tokens_and_names_get_401_and_nothing_runs(site: Site) -> None:

@@ -1,5 +1,6 @@
 """`calpow ledger prune` forgets what has expired, accounts without keys and unchanged ones, and nothing else."""
 
+import json
 import sqlite3
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledgers import MODEL, admit, outcomes, settle, settlement, spend, use
 from tests.support.redis_servers import RedisServer
 
+JWT = {"issuer": "https://login.example.org/", "audience": MODEL, "algorithms": ["RS256"], "jwks": "/etc/jwks.json"}
 FLOOR = History(5, 1, (0, 0), b"a" * 8, b"s" * 16)
 
 
@@ -109,6 +111,22 @@ def test_a_group_stays_with_its_members_and_so_does_what_is_limited(uri: str) ->
     forgotten = "".join(f"{MODEL}  {name}\n" for name in ("acme/bob", "firm", "firm/eve"))
     assert prune(uri, "--revoked", "0").stdout == forgotten
     assert names(ledger) == {"acme", "acme/ada", "ada"}
+
+
+def test_accounts_that_a_token_or_a_proxy_may_name_stay_when_their_keys_end(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is known by both would otherwise be forgiven for giving up the key."""
+    ledger = open_ledger(uri)
+    for account in ("ada", "jwt:ada", "jwt:acme/bob", "proxy:ada", "anonymous", "oidc-ada"):
+        settle(ledger, account=account)
+        revoked(ledger, account)
+    assert prune(uri, "--revoked", "0", "--dry-run").stdout == f"{MODEL}  ada\n{MODEL}  oidc-ada\n"
+    for prefix, forgotten in (("oidc-", ["ada", "jwt:acme/bob", "jwt:ada"]), ("", [])):
+        (tmp_path / "identity.json").write_text(json.dumps({"schema": 1, "jwt": {**JWT, "prefix": prefix}}))
+        monkeypatch.setenv("CALPOW_IDENTITY", str(tmp_path / "identity.json"))
+        expected = "".join(f"{MODEL}  {name}\n" for name in forgotten)
+        assert prune(uri, "--revoked", "0", "--dry-run").stdout == expected
 
 
 def test_a_group_stays_with_members_whom_tokens_name(uri: str) -> None:

@@ -2,8 +2,10 @@
 
 import json
 import logging
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -105,6 +107,37 @@ def test_a_proxy_names_tenants_only_where_the_settings_say_so_and_then_always(pr
     for name in ("acme", "/bob", "acme/", "acme /bob"):
         with pytest.raises(UnknownIdentity):
             named(name, tenants=True)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("name", ["jos\u00e9", "\u0141ukasz", "\u5c71\u7530"])
+def test_a_proxys_name_is_one_account_however_its_letters_are_written(
+    environment: dict[str, str], form: Literal["NFC", "NFD"], name: str
+) -> None:
+    sent = unicodedata.normalize(form, name)
+    by_http = sent.encode().decode("latin-1")  # as TorchServe reads it
+    for account in (sent, by_http):
+        assert identify(environment, account=account, secret=SECRET) == Identity(None, f"proxy:{name}")
+
+
+def test_a_name_that_holds_what_shows_nothing_is_refused(environment: dict[str, str]) -> None:
+    for name in ("a\u200bda", "a\u3164da", "a\u202eda", "a\x1bda"):
+        for account in (name, name.encode().decode("latin-1")):
+            with pytest.raises(UnknownIdentity):
+                identify(environment, account=account, secret=SECRET)
+
+
+def test_names_that_tokens_and_keys_share_are_told_at_load(
+    provider: Provider, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = provider.settings_file()
+    file.write_text(file.read_text().replace('"jwt": {', '"jwt": {"prefix": "", '))
+    settings = {"CALPOW_IDENTITY": str(file)}
+    Identification.load((IdentityWay.key, IdentityWay.jwt), settings)
+    assert "jwt.prefix is empty" in caplog.text
+    caplog.clear()
+    Identification.load((IdentityWay.jwt,), settings)
+    assert caplog.text == ""
 
 
 def test_the_proxys_secret_changes_without_a_restart(

@@ -195,7 +195,7 @@ def test_a_broken_file_keeps_the_last_good_keys_and_is_logged_once(
 ) -> None:
     verifier = TokenVerifier(provider.settings())
     good = provider.path.read_text()
-    for broken in ("", "{", "[]", '{"keys": {}}', '{"keys": []}', '{"keys": [3]}', '{"keys": [{"kty": "RSA"}]}'):
+    for broken in ("", "{", "[]", '{"keys": {}}', '{"keys": [3]}', '{"keys": [{"kty": "RSA"}]}'):
         provider.write(broken)
         for _ in range(3):
             assert verifier.account(provider.token()) == "jwt:ada"
@@ -209,6 +209,31 @@ def test_a_broken_file_keeps_the_last_good_keys_and_is_logged_once(
     provider.write(good)
     assert verifier.account(provider.token()) == "jwt:ada"
     assert "has changed and is in force" in caplog.text
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_empty_list_of_keys_shuts_everybody_out_and_is_logged(
+    provider: Provider, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An operator whose provider is in wrong hands empties the file."""
+    verifier, good = TokenVerifier(provider.settings()), provider.path.read_text()
+    token = provider.token()
+    assert verifier.account(token) == "jwt:ada"
+    provider.write('{"keys": []}')
+    for _ in range(3):
+        assert refusal(verifier, token).kind == "a token's key is not in the JWKS file"
+    assert caplog.text.count("every token is refused") == 1
+    assert refusal(TokenVerifier(provider.settings()), token), "a worker that is started now loads, and refuses"
+    provider.write(good)
+    assert verifier.account(token) == "jwt:ada"
+
+
+def test_names_that_look_alike_are_one_account_and_invisible_ones_none(provider: Provider) -> None:
+    verifier = TokenVerifier(provider.settings())
+    for subject in ("jos\u00e9", "jose\u0301"):
+        assert verifier.account(provider.token(sub=subject)) == "jwt:jos\u00e9"
+    for subject in ("a\u200bda", "a\u3164da", "\u202eada", "ada\u0085"):
+        assert refusal(verifier, provider.token(sub=subject)).kind == "its name cannot be an account's"
 
 
 def test_a_token_without_a_keys_name_is_of_the_only_key_that_it_can_be_of(provider: Provider) -> None:

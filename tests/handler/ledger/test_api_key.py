@@ -121,7 +121,15 @@ def test_a_key_that_does_not_exist_cannot_be_revoked(ledger: Ledger, name: str) 
         ledger.revoke_key(name)
 
 
-@pytest.mark.parametrize("name", ["", " ada", "ada ", "a\nb", "a\x00b", "x" * 200, "\ud800"])
+INVISIBLE = [
+    f"a{character}da" for character in "\u200b\u200d\u202e\u2066\ufeff\u00ad\u034f\u3164\u115f\ufe0f\u2800\U000e0041"
+]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", " ada", "ada ", "a\nb", "a\x00b", "x" * 200, "\ud800", "jose\u0301", "\u212bngstr\u00f6m", *INVISIBLE],
+)
 def test_an_account_needs_a_name_that_can_be_written_down(ledger: Ledger, name: str) -> None:
     with pytest.raises(LedgerError, match="account"):
         ledger.add_key(name)
