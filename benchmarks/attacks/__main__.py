@@ -8,22 +8,27 @@ python -m benchmarks.attacks --domain mnist --attack datafree --answers 2000000 
 Ten attacks on the digits, with 300, 1,000 and 10,000 answers, took half an hour on two busy cores: seconds for most,
 five minutes for knockoff-adaptive with 10,000 answers, some minutes for active learning, which trains ten copies.
 
+Writes DOMAIN-SEED.md and DOMAIN-SEED.csv, and DOMAIN.md with the means over several seeds. With --output
+docs/results/attacks, the pages of the documentation are made of these files by
+python -m benchmarks.attacks.thefts.attack_pages.
+
 Every attack and number of answers is kept in ~/.cache/calpow-range (CALPOW_RANGE), so that a run that was ended goes on
 where it was. The domain's victim has to be there: python -m benchmarks.range.prepare. Exits with 1 when an attack that
 has to cost 100 floors an answer costs less.
 """
 
 import argparse
-import csv
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from benchmarks.attacks.attack_figures import AttackTrial, missed_musts
-from benchmarks.attacks.attack_tables import CSV_HEADER, theft_rows, theft_tables
-from benchmarks.attacks.paper_attacks import paper_attacks
+from benchmarks.attacks.attack_figures import AttackTrial
+from benchmarks.attacks.thefts.attack_kinds import ATTACK_KINDS
+from benchmarks.attacks.thefts.attack_tables import FLOOR_SECONDS, theft_tables
+from benchmarks.attacks.thefts.stolen_copies import DomainTheft, missed_musts
+from benchmarks.attacks.thefts.theft_files import write_theft
 from benchmarks.attacks.thief import FOREIGN
 from benchmarks.range.cache import DataMissing
 from benchmarks.range.catalogue import DOMAINS
@@ -36,13 +41,12 @@ ANSWERS = (300, 1_000, 5_000, 10_000)
 # Divisions by which nothing was chosen.
 UNSEEN = (4,)
 MUST_FLOORS = 100.0
-FLOOR_SECONDS = 1e-3
 
 
 def main() -> int:
     """Run the attacks on one domain and division after another; write the tables of each."""
     description, _, examples = (__doc__ or "").partition("\n\n")
-    attacks = tuple(paper_attacks("digits"))
+    attacks = tuple(ATTACK_KINDS)
     parser = argparse.ArgumentParser(
         prog="benchmarks.attacks",
         description=description,
@@ -64,34 +68,31 @@ def main() -> int:
     missed = False
     for name in args.domain:
         try:
-            for seed in args.seed:
-                missed |= _steal(name, seed, args)
+            thefts = [_steal(name, seed, args) for seed in args.seed]
         except (CalpowError, DataMissing) as problem:
             parser.error(f"{name}: {problem}")
+        if len(thefts) > 1:
+            _write(args.output / f"{name}.md", thefts, args.floor_seconds)
+        for theft in thefts:
+            for row in missed_musts(theft, MUST_FLOORS):
+                print(f"{name} {theft.seed}: {row}, not {MUST_FLOORS:.0f}", file=sys.stderr)
+                missed = True
     return FELL_SHORT if missed else 0
 
 
-def _steal(name: str, seed: int, args: argparse.Namespace) -> bool:
-    """Write the tables of a domain and a division; return whether an attack is too cheap, after it has been named."""
-    trial = AttackTrial(DOMAINS[name](VICTIM_SEED), seed)
-    theft = trial.theft(args.attack, sorted(args.answers))
-    _write(args.output / f"{name}-{seed}", theft_tables(theft, args.floor_seconds), theft_rows(theft))
-    missed = list(missed_musts(theft, MUST_FLOORS))
-    for row in missed:
-        print(f"{name} {seed}: {row}, not {MUST_FLOORS:.0f}", file=sys.stderr)
-    return bool(missed)
+def _steal(name: str, seed: int, args: argparse.Namespace) -> DomainTheft:
+    """Return the copies of a domain and a division, after their tables and their CSV file are written."""
+    theft = AttackTrial(DOMAINS[name](VICTIM_SEED), seed).theft(args.attack, sorted(args.answers))
+    path = write_theft(theft, args.output)
+    _write(path.with_suffix(".md"), [theft], args.floor_seconds)
+    return theft
 
 
-def _write(stem: Path, lines: Iterable[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write tables as STEM.md and rows as STEM.csv, and print the tables."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    text = "\n".join(lines)
+def _write(path: Path, thefts: Sequence[DomainTheft], floor_seconds: float) -> None:
+    """Write and print the tables of divisions of a domain."""
+    text = "\n".join(theft_tables(thefts, floor_seconds))
     print(text, flush=True)
-    stem.with_name(f"{stem.name}.md").write_text(text, "utf-8")
-    with stem.with_name(f"{stem.name}.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(CSV_HEADER)
-        writer.writerows(rows)
+    path.write_text(text, "utf-8")
 
 
 def _listed(attacks: Sequence[str]) -> str:

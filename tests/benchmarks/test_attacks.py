@@ -17,14 +17,17 @@ from benchmarks.attacks.active_learning import (
     smallest_gap,
     smallest_perturbation,
 )
-from benchmarks.attacks.attack_figures import AttackTrial, DomainTheft, missed_musts
-from benchmarks.attacks.attack_tables import theft_rows, theft_tables
+from benchmarks.attacks.attack_figures import AttackTrial
 from benchmarks.attacks.data_free import LATENT, generator_for
 from benchmarks.attacks.gated_victim import GatedVictim
 from benchmarks.attacks.jacobian import slope
 from benchmarks.attacks.mixmatch import mixup
-from benchmarks.attacks.paper_attacks import GENUINE, MADE, STRANGERS, paper_attacks
+from benchmarks.attacks.paper_attacks import paper_attacks
 from benchmarks.attacks.prada import Prada
+from benchmarks.attacks.thefts.attack_kinds import ATTACK_KINDS, GENUINE, MADE, STRANGERS
+from benchmarks.attacks.thefts.attack_tables import theft_tables
+from benchmarks.attacks.thefts.stolen_copies import DomainTheft, missed_musts
+from benchmarks.attacks.thefts.theft_files import read_thefts, write_theft
 from benchmarks.range.copies.copying import RECIPES
 from benchmarks.range.domain import RangeDomain
 from benchmarks.range.domains import optical_digits
@@ -173,7 +176,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Digits]:
 @pytest.mark.training
 @pytest.mark.long
 def test_every_attack_asks_for_as_many_answers_as_it_may_and_yields_a_copy(digits: Digits) -> None:
-    for name, attack in paper_attacks("digits").items():
+    for name, attack in ATTACK_KINDS.items():
         copies = digits.theft.of(name)
         assert [copy.answers for copy in copies] == list(ANSWERS), name
         # So few made-up queries teach nothing, nor do the strangers that are least odd, which are all of one class.
@@ -184,7 +187,7 @@ def test_every_attack_asks_for_as_many_answers_as_it_may_and_yields_a_copy(digit
 @pytest.mark.training
 @pytest.mark.long
 def test_strangers_pay_a_hundred_floors_and_genuine_queries_do_not(digits: Digits) -> None:
-    for name, attack in paper_attacks("digits").items():
+    for name, attack in ATTACK_KINDS.items():
         last = digits.theft.of(name)[-1]
         if attack.data == GENUINE:
             assert last.floors[EVIDENCE] < 3, name
@@ -214,13 +217,16 @@ def test_copies_that_were_stolen_are_not_stolen_again(digits: Digits, monkeypatc
 
 @pytest.mark.training
 @pytest.mark.long
-def test_all_copies_are_in_the_tables_and_the_file(digits: Digits) -> None:
-    lines = [line for line in theft_tables(digits.theft, 1e-3) if line.startswith("| ")]
-    copies, attacks = len(digits.theft.copies), len(paper_attacks("digits"))
-    assert len(lines) == 1 + len(ANSWERS) + copies + 1 + attacks
-    rows = list(theft_rows(digits.theft))
-    assert len(rows) == copies
-    assert {row[2] for row in rows} == set(paper_attacks("digits"))
+def test_all_copies_are_in_the_tables_and_the_file(digits: Digits, tmp_path: Path) -> None:
+    lines = [line for line in theft_tables([digits.theft], 1e-3) if line.startswith("| ")]
+    assert all(any(kind.title in line for line in lines) for kind in ATTACK_KINDS.values())
+    write_theft(digits.theft, tmp_path)
+    (read,) = read_thefts(tmp_path, "digits")
+    assert [copy.attack for copy in read.copies] == [copy.attack for copy in digits.theft.copies]
+
+
+def test_the_attacks_are_those_of_the_tables() -> None:
+    assert list(paper_attacks("digits")) == list(ATTACK_KINDS)
 
 
 def test_prada_raises_at_queries_made_of_earlier_ones_and_not_at_normal_distances() -> None:
