@@ -4,6 +4,7 @@ python -m benchmarks.attacks --domain digits                                    
 python -m benchmarks.attacks --domain digits --attack knockoff-random copycat   two of them
 python -m benchmarks.attacks --domain mnist --answers 1000 5000 10000 --seed 4 5 6
 python -m benchmarks.attacks --domain mnist --attack datafree --answers 2000000 the paper's budget
+python -m benchmarks.attacks --domain digits --costs                            by the scores of its Table 3, too
 
 Ten attacks on the digits, with 300, 1,000 and 10,000 answers, took half an hour on two busy cores: seconds for most,
 five minutes for knockoff-adaptive with 10,000 answers, some minutes for active learning, which trains ten copies.
@@ -27,6 +28,7 @@ import torch
 from benchmarks.attacks.attack_figures import AttackTrial
 from benchmarks.attacks.thefts.attack_kinds import ATTACK_KINDS
 from benchmarks.attacks.thefts.attack_tables import FLOOR_SECONDS, theft_tables
+from benchmarks.attacks.thefts.score_files import write_score_costs
 from benchmarks.attacks.thefts.stolen_copies import DomainTheft, missed_musts
 from benchmarks.attacks.thefts.theft_files import write_theft
 from benchmarks.attacks.thief import FOREIGN
@@ -59,6 +61,8 @@ def main() -> int:
     )
     parser.add_argument("--answers", nargs="+", type=int, default=ANSWERS, help="(default: 300 1000 5000 10000)")
     parser.add_argument("--seed", nargs="+", type=int, default=UNSEEN, help="of the division of the data (default: 4)")
+    costs = "write costs-DOMAIN-SEED.csv, too: the queries by gap, entropy and pkNN; runs the attacks once more"
+    parser.add_argument("--costs", action="store_true", help=costs)
     seconds = f"seconds of the reference client that a floor takes (default: {FLOOR_SECONDS})"
     parser.add_argument("--floor-seconds", type=float, default=FLOOR_SECONDS, help=seconds)
     parser.add_argument("--output", type=Path, default=ROOT / "demo" / "attacks", help="folder of the tables")
@@ -82,8 +86,11 @@ def main() -> int:
 
 def _steal(name: str, seed: int, args: argparse.Namespace) -> DomainTheft:
     """Return the copies of a domain and a division, after their tables and their CSV file are written."""
-    theft = AttackTrial(DOMAINS[name](VICTIM_SEED), seed).theft(args.attack, sorted(args.answers))
+    trial = AttackTrial(DOMAINS[name](VICTIM_SEED), seed)
+    theft = trial.theft(args.attack, sorted(args.answers))
     path = write_theft(theft, args.output)
+    if args.costs:
+        write_score_costs(trial.costs(args.attack, max(args.answers)), args.output)
     _write(path.with_suffix(".md"), [theft], args.floor_seconds)
     return theft
 

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 
 from benchmarks.attacks.gated_victim import GatedVictim
+from benchmarks.attacks.other_scores import ScoreTrial
 from benchmarks.attacks.paper_attacks import PaperAttack, paper_attacks
 from benchmarks.attacks.prada import Prada
 from benchmarks.attacks.thefts.attack_kinds import ATTACK_KINDS
+from benchmarks.attacks.thefts.score_files import ScoreCosts
 from benchmarks.attacks.thefts.stolen_copies import DomainTheft, StolenCopy
 from benchmarks.attacks.thief import thief_of
 from benchmarks.range.cache import folder, whole_file
@@ -64,6 +66,10 @@ class AttackTrial:
             honest={policy: self._honest(policy, counts) for policy in POLICIES},
             copies=copies,
         )
+
+    def costs(self, attacks: Sequence[str], answers: int) -> ScoreCosts:
+        """Return what attacks by name cost up to a number of answers, by the scores of the paper's Table 3."""
+        return ScoreTrial(self._domain, self._seed, self._scored, self._policy).costs(attacks, answers)
 
     def _honest(self, policy: str, counts: Sequence[int]) -> dict[int, float]:
         pool = self._policy.pool(self._scored.fresh)

@@ -11,7 +11,7 @@ from benchmarks.attacks.thefts.attack_tables import spread, theft_tables
 from benchmarks.attacks.thefts.stolen_copies import DomainTheft, StolenCopy, missed_musts
 from benchmarks.attacks.thefts.theft_files import read_theft, read_thefts, write_theft
 
-MEASURED = sorted(FILES.glob("*-*.csv"))
+MEASURED = sorted(path for domain in DOMAINS for path in FILES.glob(f"{domain}-*.csv"))
 
 
 def copy(attack: str, answers: int, accuracy: float, floors: float, prada: int | None = None) -> StolenCopy:

@@ -26,6 +26,7 @@ from benchmarks.attacks.paper_attacks import paper_attacks
 from benchmarks.attacks.prada import Prada
 from benchmarks.attacks.thefts.attack_kinds import ATTACK_KINDS, GENUINE, MADE, STRANGERS
 from benchmarks.attacks.thefts.attack_tables import theft_tables
+from benchmarks.attacks.thefts.score_files import SCORES, read_score_costs, write_score_costs
 from benchmarks.attacks.thefts.stolen_copies import DomainTheft, missed_musts
 from benchmarks.attacks.thefts.theft_files import read_thefts, write_theft
 from benchmarks.range.copies.copying import RECIPES
@@ -223,6 +224,23 @@ def test_all_copies_are_in_the_tables_and_the_file(digits: Digits, tmp_path: Pat
     write_theft(digits.theft, tmp_path)
     (read,) = read_thefts(tmp_path, "digits")
     assert [copy.attack for copy in read.copies] == [copy.attack for copy in digits.theft.copies]
+
+
+@pytest.mark.training
+@pytest.mark.long
+def test_queries_are_priced_by_the_scores_of_table_3_one_by_one(digits: Digits, tmp_path: Path) -> None:
+    costs = digits.trial.costs(("standard", "copycat", "inout"), *ANSWERS)
+    write_score_costs(costs, tmp_path)
+    assert read_score_costs(tmp_path, "digits")[0].bases == costs.bases
+    for name in ("standard", "copycat", "inout"):
+        points, (copy,) = costs.of(name), digits.theft.of(name)
+        assert [point.answers for point in points] == list(range(10, ANSWERS[0] + 1, 10))
+        assert points[-1].sums["pate"] == pytest.approx(copy.privacy, rel=1e-4)
+        # The gate's prices are the nearest quarter of a bit.
+        assert points[-1].floors["pate"] == pytest.approx(copy.floors[PAPER], rel=0.1)
+    for score in SCORES:
+        standard, mixed, strange = (costs.of(name)[-1].sums[score] for name in ("standard", "inout", "copycat"))
+        assert standard < mixed < strange
 
 
 def test_the_attacks_are_those_of_the_tables() -> None:
