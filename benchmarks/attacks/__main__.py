@@ -5,6 +5,7 @@ python -m benchmarks.attacks --domain digits --attack knockoff-random copycat   
 python -m benchmarks.attacks --domain mnist --answers 1000 5000 10000 --seed 4 5 6
 python -m benchmarks.attacks --domain mnist --attack datafree --answers 2000000 the paper's budget
 python -m benchmarks.attacks --domain digits --costs                            by the scores of its Table 3, too
+python -m benchmarks.attacks --domain digits --answers 300 --solve 4000000000   half a minute of solving an attack
 
 Ten attacks on the digits, with 300, 1,000 and 10,000 answers, took half an hour on two busy cores: seconds for most,
 five minutes for knockoff-adaptive with 10,000 answers, some minutes for active learning, which trains ten copies.
@@ -26,6 +27,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.attacks.attack_figures import AttackTrial
+from benchmarks.attacks.solved_work import solve_first, solved_table, write_solved
 from benchmarks.attacks.thefts.attack_kinds import ATTACK_KINDS
 from benchmarks.attacks.thefts.attack_tables import FLOOR_SECONDS, theft_tables
 from benchmarks.attacks.thefts.score_files import write_score_costs
@@ -63,6 +65,8 @@ def main() -> int:
     parser.add_argument("--seed", nargs="+", type=int, default=UNSEEN, help="of the division of the data (default: 4)")
     costs = "write costs-DOMAIN-SEED.csv, too: the queries by gap, entropy and pkNN; runs the attacks once more"
     parser.add_argument("--costs", action="store_true", help=costs)
+    solve = "solve the puzzles of every attack's first answers, up to so many expected hashes; count those beyond"
+    parser.add_argument("--solve", type=int, metavar="HASHES", help=f"{solve} (with the least of --answers)")
     seconds = f"seconds of the reference client that a floor takes (default: {FLOOR_SECONDS})"
     parser.add_argument("--floor-seconds", type=float, default=FLOOR_SECONDS, help=seconds)
     parser.add_argument("--output", type=Path, default=ROOT / "demo" / "attacks", help="folder of the tables")
@@ -91,8 +95,21 @@ def _steal(name: str, seed: int, args: argparse.Namespace) -> DomainTheft:
     path = write_theft(theft, args.output)
     if args.costs:
         write_score_costs(trial.costs(args.attack, max(args.answers)), args.output)
+    if args.solve:
+        _solve(trial, theft, args)
     _write(path.with_suffix(".md"), [theft], args.floor_seconds)
     return theft
+
+
+def _solve(trial: AttackTrial, theft: DomainTheft, args: argparse.Namespace) -> None:
+    """Solve the puzzles of the attacks' first answers; write and print what that took."""
+    works = [
+        solve_first(name, trial.prices(name, min(args.answers)), args.floor_seconds, args.solve) for name in args.attack
+    ]
+    path = write_solved(theft.domain, theft.seed, works, args.output)
+    text = "\n".join(solved_table(theft.domain, theft.seed, works))
+    print(text, flush=True)
+    path.with_suffix(".md").write_text(text, "utf-8")
 
 
 def _write(path: Path, thefts: Sequence[DomainTheft], floor_seconds: float) -> None:

@@ -25,6 +25,7 @@ from benchmarks.range.trials.scored_sets import ScoredDomain, chosen_tolerances,
 from benchmarks.range.victims import accuracy
 from benchmarks.results.origin import checked_out
 from calpow.archiver.calibration.policy_fit.wealth import mean_payments
+from calpow.archiver.calibration.samples import Floats
 from calpow.archiver.progress import announce
 
 # Legitimate users beside the thieves, who draw from what the thief owns.
@@ -70,6 +71,13 @@ class AttackTrial:
     def costs(self, attacks: Sequence[str], answers: int) -> ScoreCosts:
         """Return what attacks by name cost up to a number of answers, by the scores of the paper's Table 3."""
         return ScoreTrial(self._domain, self._seed, self._scored, self._policy).costs(attacks, answers)
+
+    def prices(self, name: str, answers: int) -> Floats:
+        """Return the price of every answer of an attack under our policy, in floors; the attack runs for it."""
+        victim = GatedVictim(self._domain, self._scored, self._policy)
+        thief = thief_of(self._domain, self._halves.fresh.inputs, self._seed)
+        paper_attacks(self._domain.name)[name].run(thief, victim, answers)
+        return victim.bill.prices[EVIDENCE]
 
     def _honest(self, policy: str, counts: Sequence[int]) -> dict[int, float]:
         pool = self._policy.pool(self._scored.fresh)

@@ -1,0 +1,45 @@
+"""The work of an attack's first answers is solved up to a limit, and counted in expected hashes beyond it."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.attacks.solved_work import HEADER, REFERENCE_RATE, SolvedWork, solve_first, solved_table, write_solved
+
+FLOOR = 3_200
+SECONDS = FLOOR / REFERENCE_RATE
+
+
+def test_puzzles_are_solved_up_to_the_limit_and_counted_beyond_it() -> None:
+    work = solve_first("copycat", np.array([1.0, 2.0, 100.0, 1.0]), SECONDS, 3 * FLOOR)
+    assert (work.answers, work.solved) == (4, 2)
+    assert work.expected == pytest.approx(3 * FLOOR, rel=0.1)
+    assert work.all_expected == pytest.approx(104 * FLOOR, rel=0.1)
+    assert work.tried > 0
+    assert work.seconds > 0
+
+
+@pytest.mark.slow
+def test_hashes_tried_are_about_those_expected() -> None:
+    work = solve_first("standard", np.full(400, 1.0), SECONDS, 10**9)
+    assert work.solved == 400
+    # Some 10,000 stamps: one deviation is a hundredth of the sum.
+    assert work.tried / work.expected == pytest.approx(1, abs=0.06)
+
+
+def test_nothing_is_solved_where_the_first_answer_is_beyond_the_limit(tmp_path: Path) -> None:
+    work = solve_first("copycat", np.array([100.0]), SECONDS, FLOOR)
+    assert (work.solved, work.expected, work.tried) == (0, 0, 0)
+    (line,) = [line for line in solved_table("digits", 4, [work]) if line.startswith("| CopyCat")]
+    assert line.split("|")[4:7] == [" 0 ", " 0 ", " 0 "]
+    assert write_solved("digits", 4, [work], tmp_path).name == "solved-digits-4.csv"
+
+
+def test_the_file_holds_all_numbers(tmp_path: Path) -> None:
+    path = write_solved("digits", 4, [SolvedWork("eat", 5, 2, 100, 90, 0.5, 300)], tmp_path)
+    with path.open(newline="") as file:
+        header, row = csv.reader(file)
+    assert tuple(header) == HEADER
+    assert row == ["digits", "4", "eat", "5", "2", "100", "90", "0.5", "300"]
