@@ -18,13 +18,14 @@ class Findings:
     """Findings of one exhibit.
 
     text: paragraphs and tables in Markdown. header, rows: the same numbers for a CSV file. draw: draws the picture
-    on an empty figure; None where there is none.
+    on an empty figure; None where there is none. absent: what is missing of it, a sentence each.
     """
 
     text: Sequence[str]
     header: Sequence[str]
     rows: Sequence[Sequence[object]]
     draw: "Callable[[Figure], None] | None" = None
+    absent: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,12 @@ class Setting:
     """Settings of a run.
 
     traces: folder of the paper's recorded attacks; None where they are not at hand. quick: fewer repetitions.
+    attacks: folder of the CSV files of ours.
     """
 
     traces: Path | None
     quick: bool
+    attacks: Path
 
 
 class DataAbsent(Exception):
