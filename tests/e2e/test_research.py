@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import torch
 from art.attacks.extraction import CopycatCNN, KnockoffNets
 from art.estimators.classification import PyTorchClassifier
 from numpy.typing import NDArray
-from torch import Tensor
 
 from benchmarks.digits import attacks
 from benchmarks.digits import victim as digits_victim
@@ -24,14 +22,10 @@ from benchmarks.digits.model import DigitNet
 from calpow.archiver.server import Server, served
 from calpow.archiver.victim.victim_archive import open_victim
 from calpow.client.art import ProtectedClassifier
-from calpow.handler.leakage.meter import Artefacts, make_meter
-from calpow.handler.leakage.sample_identity import SampleIdentifier
-from calpow.handler.leakage.teachers.ensemble import Ensemble
-from calpow.handler.ledger.history import NO_HISTORY, History
 from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.uri import open_ledger
-from calpow.handler.policy.calibration_file import load_policy
 from tests.support.guarded import Protected, protect, train_teachers
+from tests.support.in_process import charged_here
 
 pytestmark = [pytest.mark.server, pytest.mark.training, pytest.mark.long]
 
@@ -86,21 +80,6 @@ def test_the_program_trains_on_what_it_could_pay_for(shop: Shop) -> None:
     assert spent, printed
     assert 20 <= int(spent[1]) <= 60
     assert int(spent[2]) <= 11_000
-
-
-def charged_here(protected: Protected, images: Tensor) -> History:
-    """Return the history of an account that sends these images, by a worker's parts in this process."""
-    policy = load_policy(protected.calibration)
-    identifier = SampleIdentifier(bytes.fromhex(policy.victim_sha256), policy.input_range)
-    with open_victim(protected.victim) as opened:
-        artefacts = Artefacts(Ensemble.load(protected.teachers, "cpu"))
-        shape, output = policy.shape, policy.output
-        meter = make_meter(opened.recorder, shape, output, policy.scores, policy.input_range, artefacts)
-        call = opened.recorder.ask(images)
-        scored = meter.price_calls([call])
-        identities = identifier.identities([call], [len(images)], "test")
-    charges = policy.charges(scored.costs.tolist(), scored.labels.tolist(), identities)
-    return reduce(policy.evidence.after, charges, NO_HISTORY)
 
 
 def png(sample: NDArray[np.float32]) -> bytes:
