@@ -27,7 +27,7 @@ from benchmarks.range.trials.scored_sets import ScoredDomain
 from benchmarks.range.victims import QUERY_BATCH
 from benchmarks.results.origin import checked_out
 from calpow.archiver.calibration.calibrator import CLASS_MIX_BUDGET
-from calpow.archiver.calibration.policy_fit.paper_fit import FittedPaper, fit_paper, paper_multiples
+from calpow.archiver.calibration.policy_fit.paper_fit import QUERIES, FittedPaper, fit_paper, paper_multiples
 from calpow.archiver.calibration.samples import Floats, Samples
 from calpow.archiver.calibration.score_setup import score_specs
 from calpow.archiver.progress import announce
@@ -91,7 +91,7 @@ class ScoreTrial:
             seed=self._seed,
             commit=checked_out(),
             bases={name: fit.policy.base for name, fit in self._rules.items()},
-            points=(self._honest(answers), *(point for name in attacks for point in self._points(name, answers))),
+            points=(self._honest(), *(point for name in attacks for point in self._points(name, answers))),
         )
 
     def _fitted(self) -> Iterator[FittedPaper]:
@@ -105,9 +105,10 @@ class ScoreTrial:
             )
             yield fit_paper(samples, CLASS_MIX_BUDGET, CAP, np.random.default_rng(self._seed))
 
-    def _honest(self, answers: int) -> ScorePoint:
-        sums = {name: fit.policy.slope * answers for name, fit in self._rules.items()}
-        return honest_point(answers, sums, {name: fit.payment for name, fit in self._rules.items()})
+    def _honest(self) -> ScorePoint:
+        """Return the point of a legitimate user with as many queries as the rule is fitted to."""
+        sums = {name: fit.policy.slope * QUERIES for name, fit in self._rules.items()}
+        return honest_point(QUERIES, sums, {name: fit.payment for name, fit in self._rules.items()})
 
     def _points(self, name: str, answers: int) -> list[ScorePoint]:
         """Return the points of an attack, from the cache if they are there."""

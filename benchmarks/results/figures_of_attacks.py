@@ -51,8 +51,8 @@ FIGURES = (
         (ACCURACY, *COSTS, BARGAIN),
         "EntropyRev and WorstCase lower the cost of strangers; their copies are worse than those of random queries.",
         "the same at few answers, where the cheapest strangers are all alike and teach little: their copies are worst"
-        " where they are cheapest. After thousands the pool is half spent, and they have the cost and the copies of"
-        " random queries. Under our policy, all of them pay the same: a stranger of low entropy is as odd.",
+        " where they are cheapest. Later, as their pool is used up, they have the cost and the copies of random"
+        " queries. Under our policy, all of them pay the same: a stranger of low entropy is as odd.",
     ),
     AttackFigure(
         "figure-7",

@@ -173,8 +173,8 @@ def table_3(setting: Setting) -> Findings:
         "Every score separates strangers from genuine queries here as there: gap and entropy by a factor of tens, since"
         " a victim is sure of most genuine inputs. Private kNN costs more an answer here (250 voters and the same noise"
         " as for teachers; the paper does not state its own), so that the rule needs no larger a, which the paper's"
-        " does. WorstCase is cheap in the paper by gap and entropy; here the cheapest strangers of the pool are used up"
-        " before the end.",
+        " does. WorstCase is cheap in the paper by gap and entropy; here it costs what CopyCat does at the end, where"
+        " both have sent the whole pool of the digits' strangers.",
     ]
     names = ("domain", "attack", "queries", "answers", *SCORES, *(f"times_{score}" for score in SCORES))
     return Findings(text, names, rows, absent=absent)
