@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.attacks.thefts.attack_kinds import ATTACK_KINDS
+from benchmarks.attacks.thefts.attack_kinds import ATTACK_KINDS, GENUINE, MOVED
 from benchmarks.attacks.thefts.attack_pages import DOMAINS, FILES, PAGE, domain_page, with_tables
 from benchmarks.attacks.thefts.attack_tables import spread, theft_tables
 from benchmarks.attacks.thefts.stolen_copies import DomainTheft, StolenCopy, missed_musts
@@ -96,3 +96,35 @@ def test_a_measured_division_has_each_attack_at_rising_numbers_of_answers(path: 
 def test_a_page_without_a_domains_section_is_refused() -> None:
     with pytest.raises(ValueError, match="no section of digits"):
         with_tables("# Attacks\n", {"digits": [FIRST]})
+
+
+DIGITS = [read_theft(path) for path in MEASURED if path.stem.startswith("digits-")]
+MUST = [name for name, kind in ATTACK_KINDS.items() if kind.must]
+
+
+@pytest.mark.skipif(not DIGITS, reason="no attacks on the digits are measured")
+def test_what_the_page_says_of_the_digits_is_so() -> None:
+    for measured in DIGITS:
+        for name in MUST:
+            copies = measured.of(name)
+            assert all(copy.floors["evidence"] > 1_500 for copy in copies)
+            assert copies[-1].floors["paper"] > 800
+        short = {copy.attack: copy for copy in measured.copies if copy.answers == 1_000}
+        assert all(3.8 < short[name].floors["paper"] < 6 for name in MUST)
+        assert all(0.73 < short[name].accuracy < 0.93 for name in MUST if name != "datafree")
+        cheap = [copy.floors for name in ("inout", "jacobian") for copy in measured.of(name)]
+        assert all(1 <= floors["paper"] < 26 and floors["evidence"] > 1_300 for floors in cheap)
+        assert measured.alarmed == 0
+
+
+@pytest.mark.skipif(not DIGITS, reason="no attacks on the digits are measured")
+def test_a_good_copy_of_the_digits_costs_who_has_no_data_thousands_of_times_as_much() -> None:
+    for measured in DIGITS:
+        for name, kind in ATTACK_KINDS.items():
+            found = measured.reaching(name, 0.9)
+            if found is None:
+                assert name in ("datafree", "eat")
+                continue
+            times = found.total("evidence") / measured.honest_total("evidence", found.answers)
+            least, most = {GENUINE: (0.9, 1.1), MOVED: (1_200, 1_300)}.get(kind.data, (2_500, 2_900))
+            assert least < times < most, name

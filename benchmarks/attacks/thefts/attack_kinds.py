@@ -19,8 +19,8 @@ class AttackKind:
 
     @property
     def row(self) -> str:
-        """The name of its row in a table."""
-        return f"{self.title}, {self.data}"
+        """Its name with what its queries are made of."""
+        return f"{self.title.partition(' (')[0]}, {self.data}"
 
 
 ATTACK_KINDS: Mapping[str, AttackKind] = {
@@ -30,12 +30,12 @@ ATTACK_KINDS: Mapping[str, AttackKind] = {
     "gap": AttackKind("Gap", GENUINE),
     "greedy": AttackKind("Greedy", GENUINE),
     "deepfool": AttackKind("DeepFool", GENUINE),
-    "entropyrev-in": AttackKind("EntropyRev", GENUINE),
-    "entropyrev-out": AttackKind("EntropyRev", STRANGERS),
-    "worstcase-in": AttackKind("WorstCase", GENUINE),
-    "worstcase-out": AttackKind("WorstCase", STRANGERS),
-    "worstcase-in-privacy": AttackKind("WorstCase by privacy", GENUINE),
-    "worstcase-out-privacy": AttackKind("WorstCase by privacy", STRANGERS),
+    "entropyrev-in": AttackKind("EntropyRev (genuine)", GENUINE),
+    "entropyrev-out": AttackKind("EntropyRev (strange)", STRANGERS),
+    "worstcase-in": AttackKind("WorstCase (genuine)", GENUINE),
+    "worstcase-out": AttackKind("WorstCase (strange)", STRANGERS),
+    "worstcase-in-privacy": AttackKind("WorstCase by privacy (genuine)", GENUINE),
+    "worstcase-out-privacy": AttackKind("WorstCase by privacy (strange)", STRANGERS),
     "inout": AttackKind("InOut", "strangers, a fifth genuine"),
     "knockoff-random": AttackKind("Knockoff Random", STRANGERS, must=True),
     "knockoff-adaptive": AttackKind("Knockoff Adaptive", STRANGERS, must=True),

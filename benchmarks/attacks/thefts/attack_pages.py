@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.attacks.thefts.attack_kinds import ATTACK_KINDS, GENUINE
-from benchmarks.attacks.thefts.attack_tables import FLOOR_SECONDS, NOT_REACHED, percent, spread, theft_tables
+from benchmarks.attacks.thefts.attack_tables import FLOOR_SECONDS, NOT_REACHED, percent, raised, spread, theft_tables
 from benchmarks.attacks.thefts.stolen_copies import DomainTheft
 from benchmarks.attacks.thefts.theft_files import HONEST_TITLE, read_thefts
 from benchmarks.range.trials.must_tables import figure
@@ -26,7 +26,7 @@ DOMAINS = ("digits", "mnist", "fashion", "cifar10")
 SHARE = 0.9
 INCOMPLETE = 1
 _COLUMNS = (
-    *("attack", "queries", "answers", "copy right", "floors an answer", "under paper"),
+    *("attack", "queries", "answers", "copy right", "floors an answer", "under paper", "s", "PRADA"),
     *(f"floors to {SHARE:.0%}", "honest user"),
 )
 
@@ -90,7 +90,8 @@ def _honest_row(thefts: Sequence[DomainTheft]) -> tuple[str, ...]:
     answers = max(copy.answers for theft in thefts for copy in theft.copies)
     priced = [theft for theft in thefts if answers in theft.honest[EVIDENCE]]
     floors = [spread([theft.honest[policy][answers] for theft in priced], figure) for policy in POLICIES]
-    return HONEST_TITLE, GENUINE, f"{answers:,}", "", *floors, "", ""
+    seconds = spread([theft.honest_total(EVIDENCE, answers) * FLOOR_SECONDS for theft in priced], figure)
+    return HONEST_TITLE, GENUINE, f"{answers:,}", "", *floors, seconds, "", "", ""
 
 
 def _short_rows(thefts: Sequence[DomainTheft]) -> Iterator[tuple[str, ...]]:
@@ -101,7 +102,8 @@ def _short_rows(thefts: Sequence[DomainTheft]) -> Iterator[tuple[str, ...]]:
         answers = spread([copy.answers for copy in last], lambda number: f"{number:,.0f}")
         accuracy = spread([copy.accuracy for copy in last], percent)
         floors = [spread([copy.floors[policy] for copy in last], figure) for policy in POLICIES]
-        yield kind.title, kind.data, answers, accuracy, *floors, *_reached(thefts, name)
+        seconds = spread([copy.total(EVIDENCE) * FLOOR_SECONDS for copy in last], figure)
+        yield kind.title, kind.data, answers, accuracy, *floors, seconds, raised(last), *_reached(thefts, name)
 
 
 def _reached(thefts: Sequence[DomainTheft], name: str) -> tuple[str, str]:

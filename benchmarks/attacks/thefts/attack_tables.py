@@ -74,16 +74,16 @@ def _copy_rows(thefts: Sequence[DomainTheft], floor_seconds: float) -> Iterator[
             floors = [spread([copy.floors[policy] for copy in copies], figure) for policy in (EVIDENCE, PAPER)]
             seconds = spread([copy.total(EVIDENCE) * floor_seconds for copy in copies], figure)
             privacy = spread([copy.privacy for copy in copies], figure)
-            yield kind.title, kind.data, f"{answers:,}", *quality, *floors, seconds, privacy, _raised(copies)
+            yield kind.title, kind.data, f"{answers:,}", *quality, *floors, seconds, privacy, raised(copies)
 
 
-def _raised(copies: Sequence[StolenCopy]) -> str:
+def raised(copies: Sequence[StolenCopy]) -> str:
     """Return after how many queries PRADA raised, and at how many of the copies if not at all."""
-    raised = [copy.prada for copy in copies if copy.prada is not None]
-    if not raised:
+    queries = [copy.prada for copy in copies if copy.prada is not None]
+    if not queries:
         return ""
-    text = spread(raised, lambda number: f"{number:,.0f}")
-    return text if len(raised) == len(copies) else f"{text}, at {len(raised)} of {len(copies)}"
+    text = spread(queries, lambda number: f"{number:,.0f}")
+    return text if len(queries) == len(copies) else f"{text}, at {len(queries)} of {len(copies)}"
 
 
 def _reached_rows(thefts: Sequence[DomainTheft]) -> Iterator[tuple[str, ...]]:
