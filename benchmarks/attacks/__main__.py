@@ -27,10 +27,10 @@ from pathlib import Path
 import torch
 
 from benchmarks.attacks.attack_figures import AttackTrial
-from benchmarks.attacks.solved_work import solve_first, solved_table, write_solved
 from benchmarks.attacks.thefts.attack_kinds import ATTACK_KINDS
 from benchmarks.attacks.thefts.attack_tables import FLOOR_SECONDS, theft_tables
 from benchmarks.attacks.thefts.score_files import write_score_costs
+from benchmarks.attacks.thefts.solved_work import solve_first, solved_table, write_solved
 from benchmarks.attacks.thefts.stolen_copies import DomainTheft, missed_musts
 from benchmarks.attacks.thefts.theft_files import write_theft
 from benchmarks.attacks.thief import FOREIGN

@@ -22,11 +22,11 @@ from pathlib import Path
 
 from benchmarks.results.cost_times import TABLE_5
 from benchmarks.results.exhibit import DataAbsent, Exhibit, Setting, write
-from benchmarks.results.figures_of_attacks import EXHIBITS as FIGURES
 from benchmarks.results.hash_times import FIGURE_2
 from benchmarks.results.index import index
 from benchmarks.results.origin import Origin, checked_out
 from benchmarks.results.own_tables import EXHIBITS as TABLES
+from benchmarks.results.paper_figures import EXHIBITS as FIGURES
 from benchmarks.results.recorded_attacks import EXHIBITS as RECORDED
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"

@@ -12,8 +12,8 @@ from benchmarks.attacks.thefts.stolen_copies import DomainTheft, StolenCopy
 from benchmarks.attacks.thefts.theft_files import write_theft
 from benchmarks.results.attack_points import HEADER, measured_attacks
 from benchmarks.results.exhibit import DataAbsent, Findings, Setting
-from benchmarks.results.figures_of_attacks import FIGURES
 from benchmarks.results.own_tables import table_2, table_3
+from benchmarks.results.paper_figures import FIGURES
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURE = {figure.name: figure for figure in FIGURES}

@@ -6,7 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.attacks.solved_work import HEADER, REFERENCE_RATE, SolvedWork, solve_first, solved_table, write_solved
+from benchmarks.attacks.thefts.solved_work import (
+    HEADER,
+    REFERENCE_RATE,
+    SolvedWork,
+    solve_first,
+    solved_table,
+    write_solved,
+)
 
 FLOOR = 3_200
 SECONDS = FLOOR / REFERENCE_RATE
