@@ -1,10 +1,8 @@
 """The ledger in Redis beside the common suite: expiry by its clock, faults, clusters, Valkey, passwords and TLS."""
 
 import gc
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +17,7 @@ from calpow.handler.errors import LedgerError, LedgerUnavailable
 from calpow.handler.ledger.history import History
 from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account, Admission, Identity, Ledger, settlement_of
 from calpow.handler.ledger.uri import open_ledger, shared_uri
+from tests.support.certificates import own_certificate
 from tests.support.ledgers import MODEL, admit, outcomes, settle, settlement, spend, spending, use
 from tests.support.redis_servers import RedisServer, redis_binary, redis_server, valkey_binary, valkey_cluster
 
@@ -221,15 +220,7 @@ def test_a_slow_network_is_unavailable_within_the_time_limit(redis: RedisServer)
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[Path, Path]:
     """A certificate of 127.0.0.1 that nobody but itself has signed, and its key."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl is not installed")
-    paths = (tmp_path / "certificate.pem", tmp_path / "key.pem")
-    words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    files = ["-out", str(paths[0]), "-keyout", str(paths[1])]
-    subprocess.run([openssl, *words, *names, *files], check=True, capture_output=True)
-    return paths
+    return own_certificate(tmp_path)
 
 
 def test_tls_takes_the_certificates_that_the_uri_names_and_no_others(

@@ -1,0 +1,230 @@
+"""`deploy/nginx.conf`, but for its addresses: nginx in front of two TorchServes with one Redis."""
+
+import hashlib
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from http.client import HTTPSConnection
+from pathlib import Path
+from ssl import create_default_context
+
+import grpc
+import pytest
+import requests
+
+from calpow.archiver.packaging import ArchiveOrder, build
+from calpow.archiver.server import Server, free_ports, served
+from calpow.client import PowAuth
+from calpow.client.grpc import PowInterceptor
+from calpow.handler.ledger.uri import open_ledger
+from calpow.puzzle.prepaid import prepaid_resource
+from calpow.puzzle.puzzle import Puzzle
+from calpow.puzzle.solving.solver import solve
+from calpow.puzzle.wire import Challenge, find_realm, format_prepaid, format_solution
+from tests.support.certificates import own_certificate
+from tests.support.grpc_stubs import generate
+from tests.support.grpc_wire import PREDICTIONS
+from tests.support.guarded import TIMEOUT, Protected
+from tests.support.nginx import nginx
+from tests.support.redis_servers import redis_binary, redis_server
+
+pytestmark = [pytest.mark.server, pytest.mark.long]
+
+CONFIG = Path(__file__).resolve().parents[2] / "deploy" / "nginx.conf"
+MODEL = "vector"
+SECRET = "a secret of the proxy"
+OTHER_PATHS = (
+    "/",
+    "/ping",
+    "/models",
+    "/v2/models/vector/infer",
+    "/explanations/vector",
+    "/metrics",
+    "/predictions",
+    "/predictions/../models",
+    "/predictions/%2e%2e/models",
+    "//models",
+)
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Two servers, the URI of the ledger that they share, and a certificate with its key."""
+
+    servers: tuple[Server, Server]
+    uri: str
+    certificate: tuple[Path, Path]
+
+    def config(self) -> str:
+        """Return the file for these servers."""
+        text = CONFIG.read_text()
+        for number, server in enumerate(self.servers, 1):
+            text = text.replace(f"10.0.0.1{number}:8080", f"127.0.0.1:{server.inference_port}")
+            text = text.replace(f"10.0.0.1{number}:7070", f"127.0.0.1:{server.grpc_port}")
+        for name, path in zip(("/etc/ssl/models.pem", "/etc/ssl/models.key"), self.certificate, strict=True):
+            text = text.replace(name, str(path))
+        return text
+
+    def asked(self) -> list[int]:
+        """Return how many requests for predictions each server had."""
+        return [server.log().count(f'"POST /predictions/{MODEL} HTTP/1.1"') for server in self.servers]
+
+
+@dataclass(frozen=True)
+class Front:
+    """A running nginx: its addresses."""
+
+    nodes: Nodes
+    port: int
+    grpc_port: int
+
+    @property
+    def url(self) -> str:
+        """The URL of the model."""
+        return f"https://127.0.0.1:{self.port}/predictions/{MODEL}"
+
+    def post(self, number: int, **options: object) -> requests.Response:
+        """Send a sample."""
+        payload = f"{number / 1000:.3f},0,0,0".encode()
+        certificate = str(self.nodes.certificate[0])
+        return requests.post(self.url, data=payload, verify=certificate, timeout=TIMEOUT, **options)  # type: ignore[arg-type]
+
+    def queries(self, account: str) -> int:
+        """Return the number of an account's samples."""
+        return open_ledger(self.nodes.uri).account(MODEL, account).history.queries
+
+
+@pytest.fixture(scope="module")
+def nodes(protected: Mapping[str, Protected], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    folder = tmp_path_factory.mktemp("nodes")
+    parts = protected[MODEL]
+    order = ArchiveOrder(parts.victim, parts.teachers, parts.calibration, folder, MODEL, identity=("key", "proxy"))
+    archives = {MODEL: build(order)}
+    with ExitStack() as stack:
+        uri = stack.enter_context(redis_server(redis_binary(), tmp_path_factory.mktemp("redis"))).uri()
+        environment = {"CALPOW_LEDGER": uri, "CALPOW_PROXY_SECRET": SECRET}
+        first, second = (stack.enter_context(served(archives, environment=environment)) for _ in range(2))
+        yield Nodes((first, second), uri, own_certificate(folder))
+
+
+@contextmanager
+def running(nodes: Nodes, config: str, folder: Path) -> Iterator[Front]:
+    """Run nginx with a configuration, on ports of its own."""
+    port, grpc_port = free_ports(2)
+    config = config.replace("listen 443", f"listen 127.0.0.1:{port}")
+    config = config.replace("listen 8443", f"listen 127.0.0.1:{grpc_port}")
+    with nginx(folder, config):
+        yield Front(nodes, port, grpc_port)
+
+
+@pytest.fixture
+def front(nodes: Nodes, tmp_path: Path) -> Iterator[Front]:
+    with running(nodes, nodes.config(), tmp_path / "nginx") as found:
+        yield found
+
+
+def test_clients_pay_and_are_answered_by_both_nodes_as_by_one(front: Front) -> None:
+    key, before = open_ledger(front.nodes.uri).add_key("ada"), front.nodes.asked()
+    assert [front.post(number, auth=PowAuth(key)).status_code for number in range(12)] == [200] * 12
+    assert front.queries("ada") == 12
+    assert all(after > earlier for earlier, after in zip(before, front.nodes.asked(), strict=True))
+
+
+def test_a_challenge_of_one_node_is_paid_at_the_other(front: Front) -> None:
+    key = {"X-Api-Key": open_ledger(front.nodes.uri).add_key("bob")}
+    for number in range(4):
+        challenge = Challenge.from_problem(front.post(number, headers=key).content)
+        paid = {**key, "PoW-Solution": format_solution(challenge.token, solve(challenge.puzzle))}
+        # nginx takes turns: one of two requests goes to the node that has not issued the challenge.
+        assert [front.post(number, headers=paid).status_code for _ in range(2)] == [200, 200]
+    assert front.queries("bob") == 4
+
+
+def test_headers_of_thousands_of_bytes_pass_in_both_directions(front: Front) -> None:
+    key = open_ledger(front.nodes.uri).add_key("small stamps")
+    realm = find_realm(front.post(1, headers={"X-Api-Key": key}).headers["WWW-Authenticate"]) or ""
+    # Many stamps with too little work in all: the challenge for the rest names them all.
+    stamps = solve(Puzzle("hashcash-sha1", prepaid_resource(realm, key), 1, 60))
+    asked = front.post(1, headers={"X-Api-Key": key, "PoW-Solution": format_prepaid(stamps)})
+    assert len(format_prepaid(stamps)) > 4_000
+    assert asked.json()["type"].endswith("more-required"), asked.text
+    assert len(asked.headers["WWW-Authenticate"]) > 4_000, "more than nginx takes by default"
+    challenge = Challenge.from_problem(asked.content)
+    paid = {"X-Api-Key": key, "PoW-Solution": format_solution(challenge.token, solve(challenge.puzzle))}
+    assert front.post(1, headers=paid).status_code == 200
+
+
+@pytest.mark.parametrize("header", ["PoW-Account", "pow-account", "POW_ACCOUNT"])
+def test_what_clients_say_of_themselves_is_dropped_also_with_the_secret(front: Front, header: str) -> None:
+    stolen = {header: "ada", "PoW-Proxy-Secret": SECRET}
+    direct = requests.post(
+        front.nodes.servers[0].url(MODEL),
+        data=b"0,0,0,0",
+        headers={"PoW-Account": "ada", "PoW-Proxy-Secret": SECRET},
+        timeout=TIMEOUT,
+    )
+    assert direct.status_code == 402, "it would count without nginx"
+    refused = front.post(1, headers=stolen)
+    assert (refused.status_code, refused.json()["type"].rpartition(":")[2]) == (401, "identity-missing")
+
+
+def test_the_name_that_nginx_vouches_for_replaces_the_clients(nodes: Nodes, tmp_path: Path) -> None:
+    """docs/identities.md: behind `auth_basic`."""
+    passwords = tmp_path / "passwords"
+    digest = b64encode(hashlib.sha1(b"secret", usedforsecurity=False).digest()).decode()
+    passwords.write_text(f"jos\u00e9:{{SHA}}{digest}\n")
+    config = nodes.config().replace('PoW-Account      ""', "PoW-Account      $remote_user")
+    config = config.replace('PoW-Proxy-Secret ""', f'PoW-Proxy-Secret "{SECRET}"')
+    signs_in = f"location /predictions/ {{ auth_basic calpow; auth_basic_user_file {passwords};"
+    with running(nodes, config.replace("location /predictions/ {", signs_in), tmp_path / "nginx") as front:
+        assert front.post(1).status_code == 401
+        headers = {
+            "Authorization": "Basic " + b64encode("jos\u00e9:secret".encode()).decode(),
+            "PoW-Account": "mallory",
+            "pow-proxy-secret": "a guess of the secret",
+        }
+        challenge = Challenge.from_problem(front.post(1, headers=headers).content)
+        paid = {**headers, "PoW-Solution": format_solution(challenge.token, solve(challenge.puzzle))}
+        assert front.post(1, headers=paid).status_code == 200
+        assert (front.queries("proxy:jos\u00e9"), front.queries("proxy:mallory")) == (1, 0)
+
+
+@pytest.mark.parametrize("path", OTHER_PATHS)
+def test_nothing_but_predictions_passes(front: Front, path: str) -> None:
+    context = create_default_context(cafile=str(front.nodes.certificate[0]))
+    connection = HTTPSConnection("127.0.0.1", front.port, timeout=TIMEOUT, context=context)
+    try:
+        connection.request("POST", path, body=b"0,0,0,0")  # as it is: requests would shorten it
+        assert connection.getresponse().status in (301, 404)
+    finally:
+        connection.close()
+
+
+def test_clients_notice_nothing_of_a_node_that_is_away(nodes: Nodes, tmp_path: Path) -> None:
+    key, (closed,) = open_ledger(nodes.uri).add_key("patient"), free_ports(1)
+    config = nodes.config().replace(f"127.0.0.1:{nodes.servers[1].inference_port}", f"127.0.0.1:{closed}")
+    with running(nodes, config, tmp_path / "nginx") as front:
+        assert [front.post(number, auth=PowAuth(key)).status_code for number in range(8)] == [200] * 8
+    assert front.queries("patient") == 8
+
+
+def test_grpc_passes_with_its_two_calls_and_no_others(front: Front, tmp_path: Path) -> None:
+    key, stubs = open_ledger(front.nodes.uri).add_key("remote"), generate(tmp_path)
+    trusted = grpc.ssl_channel_credentials(front.nodes.certificate[0].read_bytes())
+    with grpc.secure_channel(f"127.0.0.1:{front.grpc_port}", trusted) as channel:
+        stub = stubs.stub(grpc.intercept_channel(channel, PowInterceptor(key)))
+        for number in range(4):
+            stub.Predictions(stubs.request(MODEL, b"0.%d,0,0,0" % number), timeout=TIMEOUT)
+        assert list(stub.StreamPredictions(stubs.request(MODEL, b"0.5,0,0,0"), timeout=TIMEOUT))
+        assert front.queries("remote") == 5
+        service = PREDICTIONS.rpartition("/")[0]
+        for path in (
+            f"{service}/StreamPredictions2",
+            f"{service}/Ping",
+            "/org.pytorch.serve.grpc.management.ManagementAPIsService/ListModels",
+            "/org.pytorch.serve.grpc.openinference.GRPCInferenceService/ModelInfer",
+        ):
+            with pytest.raises(grpc.RpcError) as refused:
+                channel.unary_unary(path)(b"", timeout=TIMEOUT)
+            assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
