@@ -1,11 +1,11 @@
 """Answers a second with the ledger in SQLite and in Redis, on one TorchServe and on two.
 
-    python -m benchmarks.nodes          some minutes, on an otherwise idle machine
+    python -m benchmarks.nodes          three minutes, on an otherwise idle machine
 
 Every query is paid beforehand and is another sample; each connection has an account of its own. The victim takes next
-to no time, so that the gate and the ledger are what is measured. Redis is on the same machine, on loopback, with
-`appendonly yes` and `appendfsync everysec`. All four take turns in every round, so that other load falls on all alike;
-figures are medians of the rounds.
+to no time and no batches, so that the gate and the ledger are what is measured; each TorchServe has one worker. Redis
+is on the same machine, on loopback, with `appendonly yes` and `appendfsync everysec`. All take turns in every round,
+so that other load falls on all alike; figures are medians of the rounds.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.wire import burst, request
+from calpow.archiver.progress import announce, track
 from calpow.archiver.server import Server, served
 from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.uri import open_ledger
@@ -34,7 +35,8 @@ MODEL = "vector"
 CONNECTIONS = (1, 8, 32)
 SERVERS = (1, 2)
 ROUNDS = 5
-QUERIES = 192
+QUERIES = 384
+ONE_WORKER = {"default_workers_per_model": "1"}
 # Twice what the model asks for every answer.
 HASHES = 400
 
@@ -73,13 +75,13 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     cells = [(servers, connections) for servers in SERVERS for connections in CONNECTIONS if connections >= servers]
     rates: dict[tuple[str, int, int], list[float]] = {}
+    announce("trains teachers and starts four servers: a minute or two")
     with tempfile.TemporaryDirectory() as folder, _sites(Path(folder)) as sites:
-        for number in range(1 + ROUNDS):
-            for servers, connections in cells:
-                for name, site in sites.items():
-                    rate = site.rate(connections, servers)
-                    if number:  # the first round warms up
-                        rates.setdefault((name, servers, connections), []).append(rate)
+        turns = [(number, *cell, name) for number in range(1 + ROUNDS) for cell in cells for name in sites]
+        for number, servers, connections, name in track(turns, "bursts", "burst"):
+            rate = sites[name].rate(connections, servers)
+            if number:  # the first round warms up
+                rates.setdefault((name, servers, connections), []).append(rate)
     print(f"load of the machine at the end: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     print(f"{'TorchServes':12}{'connections':>12}{'SQLite':>10}{'Redis':>10}{'Redis / SQLite':>24}")
     for servers, connections in cells:
@@ -94,7 +96,8 @@ def _sites(folder: Path) -> Iterator[dict[str, Site]]:
     """Run two servers on each kind of ledger."""
     for name in ("victim", "vectors", "guarded", "redis"):
         (folder / name).mkdir()
-    victim = victims.vector_class(folder / "victim", batched=True)
+    # Not batched: a connection that is alone would wait for others, 200 ms a query.
+    victim = victims.vector_class(folder / "victim")
     teachers = train_teachers(folder / "victim", victim, victims.vectors(folder / "vectors"), "random")
     archive = protect(folder / "guarded", MODEL, victim, teachers).guarded
     with contextlib.ExitStack() as stack:
@@ -103,7 +106,7 @@ def _sites(folder: Path) -> Iterator[dict[str, Site]]:
         sites = {}
         for name, uri in (("sqlite", f"sqlite:///{folder}/ledger.db"), ("redis", redis.uri(timeout="5"))):
             servers = [
-                stack.enter_context(served({MODEL: archive}, environment={"CALPOW_LEDGER": uri}))
+                stack.enter_context(served({MODEL: archive}, properties=ONE_WORKER, environment={"CALPOW_LEDGER": uri}))
                 for _ in range(max(SERVERS))
             ]
             sites[name] = Site(servers, open_ledger(uri))
