@@ -40,6 +40,12 @@ def test_an_added_key_is_printed_alone_and_works(uri: str) -> None:
     assert "cannot be shown again" in added.stderr
 
 
+def test_an_account_is_named_in_the_same_form_however_a_terminal_writes_its_letters(uri: str) -> None:
+    for name in ("jos\u00e9", "jose\u0301"):
+        key = run("add", name, "--ledger", uri).stdout.rstrip("\n")
+        assert open_ledger(uri).account_of(key) == "jos\u00e9"
+
+
 def test_the_list_shows_ids_and_accounts_and_no_key(uri: str) -> None:
     added = [run("add", account, "--ledger", uri).stdout for account in ("ada", "bob the builder")]
     listed = run("list", "--ledger", uri).stdout
