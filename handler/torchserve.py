@@ -181,7 +181,7 @@ def _strategy(
     def observe() -> AnswerStrategy:
         records = shared_path(config.records)
         log.info("calpow: observing %s, nobody is blocked, records go to %s", model, records)
-        return Observer(model, ledger, policy, records, identification=identification)
+        return Observer(model, ledger, policy, records, identification=identification, audit=audit)
 
     makers = {Mode.enforce: enforce, Mode.observe: observe, Mode.off: Bypass}
     switch = ModeSwitch(model, ledger, config.mode, makers)

@@ -1,4 +1,4 @@
-"""The audit: a line of JSON for each solution that was presented, with what was charged for it.
+"""The audit: a line of JSON for each solution that was presented, and each query observed, with what it was charged.
 
 {"at": 1764000000.1, "request": "f3c1...", "model": "digits", "account": "ada", "event": "charged", "samples": 1,
  "price": 992, "work": 992, "rest": 0, "problem": null}
@@ -45,6 +45,8 @@ class Event(Enum):
     unknown = "unknown"
     """Refused because the ledger failed while the answer was charged: it may have written the charge."""
     refused = "refused"
+    observed = "observed"
+    """Answered in mode `observe`, where nobody pays; the price is what its samples would have cost."""
 
 
 class Settling(NamedTuple):

@@ -10,12 +10,14 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from calpow.handler.errors import LedgerError, UnknownIdentity
+from calpow.handler.gate.audit import AuditFile, AuditLine, Event, Settling
 from calpow.handler.gate.case import log_refusal
 from calpow.handler.gate.interface import (
     Answer,
@@ -36,6 +38,7 @@ from calpow.handler.ledger.ledger import Account, Ledger
 from calpow.handler.logs.rate_limited_log import RateLimitedLog
 from calpow.handler.observe.records import ANONYMOUS, Record, append, meter_name
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
+from calpow.handler.policy.tariff import Tariff
 
 # A locked ledger holds up the thread for two seconds, which then handles everything that was queued meanwhile.
 MOST_WAITING = 10_000
@@ -52,6 +55,14 @@ class _Query:
     at: float
     credentials: Credentials
     samples: PricedSamples
+    request: str
+
+
+class _Charged(NamedTuple):
+    """A query of an account, and the effects of its samples."""
+
+    query: _Query
+    charges: Sequence[Charge]
 
 
 class Observer:
@@ -69,17 +80,20 @@ class Observer:
         records: Path,
         clock: Callable[[], float] = time.time,
         identification: Identification = API_KEYS,
+        audit: AuditFile | None = None,
     ) -> None:
         self._model = model
         self._ledger = ledger
         self._policy = policy
+        self._tariff = Tariff(policy)
+        self._audit = audit
         self._records = records
         self._clock = clock
         self._identification = identification
         self._scores = tuple(spec.label for spec in policy.scores)
         self._meter = meter_name(policy.victim_sha256, policy.parts, policy.output, policy.scores)
         self._log = RateLimitedLog(logging.getLogger(__name__), "calpow: observing goes on: ")
-        self._uncharged: dict[str, list[Charge]] = {}
+        self._uncharged: dict[str, list[_Charged]] = {}
         self._waiting: queue.Queue[_Query] = queue.Queue(MOST_WAITING)
         threading.Thread(target=self._write_forever, name="calpow-observer", daemon=True).start()
         atexit.register(self.flush)
@@ -94,7 +108,7 @@ class Observer:
             log_refusal(refusal, request.id)
             return refusal
         if result.samples is not None:
-            self._enqueue(_Query(self._clock(), request.credentials, result.samples))
+            self._enqueue(_Query(self._clock(), request.credentials, result.samples, request.id))
         elif result.problem is not None:
             self._log.warning("a query is not recorded", result.problem.detail)
         return Released(result.answer, None)
@@ -156,7 +170,7 @@ class Observer:
 
     def _charge(self, named: Sequence[tuple[_Query, str]]) -> None:
         """Charge accounts for queries, after earlier ones that could not be charged then."""
-        waiting = sum(map(len, self._uncharged.values()))
+        waiting = sum(len(one.charges) for charged in self._uncharged.values() for one in charged)
         for query, account in named:
             samples = query.samples
             waiting += len(samples.labels)
@@ -166,16 +180,30 @@ class Observer:
                 self._log.warning("queries are not charged", f"{MOST_UNCHARGED} samples are still to be charged")
                 break
             charges = self._policy.charges(samples.scores, samples.labels, samples.identities)
-            self._uncharged.setdefault(account, []).extend(charges)
+            self._uncharged.setdefault(account, []).append(_Charged(query, charges))
+        prices: dict[str, list[int]] = {}
         try:
-            changes = {account: partial(self._after, charges) for account, charges in self._uncharged.items()}
+            changes = {name: partial(self._after, name, charged, prices) for name, charged in self._uncharged.items()}
             self._ledger.charge(self._model, changes)
-            self._uncharged.clear()
         except LedgerError as error:
             self._log.warning("accounts will be charged later", error)
+            return
+        if self._audit is not None:
+            self._audit.write([line for name in prices for line in self._lines(name, prices[name])])
+        self._uncharged.clear()
 
-    def _after(self, charges: Sequence[Charge], account: Account) -> Account:
-        return reduce(self._policy.evidence.charged, charges, account)
+    def _after(self, name: str, charged: Sequence[_Charged], prices: dict[str, list[int]], account: Account) -> Account:
+        """Return an account after queries, and note what they would have cost: of the last call, which is written."""
+        prices[name] = []
+        for one in charged:
+            account, price = self._tariff.price(account, one.charges, 1.0)
+            prices[name].append(price)
+        return account
+
+    def _lines(self, account: str, prices: Sequence[int]) -> Iterator[AuditLine]:
+        for (query, charges), price in zip(self._uncharged[account], prices, strict=True):
+            settling = Settling(len(charges), price, 0, 0, pays_rest=False)
+            yield AuditLine(query.at, query.request, self._model, account, Event.observed, settling, None)
 
     def _record(self, named: Sequence[tuple[_Query, str]]) -> None:
         records = [

@@ -1,5 +1,6 @@
 """Mode observe: every answer is the unprotected victim's, whatever happens to ledger and records; both are kept."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +29,7 @@ from calpow.handler.observe.records import Record, meter_name, shared_path
 from calpow.handler.policy.calibration_file import load_policy
 from tests.e2e.test_released import VECTOR, seen
 from tests.support.grpc_wire import predict
-from tests.support.guarded import TIMEOUT, Protected, picture
+from tests.support.guarded import AUDIT, TIMEOUT, Protected, picture
 from tests.support.quick_fit import quick_fit
 from tests.support.quick_timing import quick_timing
 
@@ -44,6 +46,7 @@ class Watched:
     server: Server
     uri: str
     records: Path
+    audit: Path
 
     def ask(self, model: str, payload: bytes, key: str | None = None) -> requests.Response:
         headers = {"X-Api-Key": key} if key else {}
@@ -84,9 +87,10 @@ def watched(protected: Mapping[str, Protected], tmp_path_factory: pytest.TempPat
     archives = {name: observed(protected[name], folder, name) for name in MODELS}
     archives |= {f"{name}-plain": protected[name].victim for name in MODELS}
     uri, records = f"sqlite:///{folder / 'ledger.db'}", folder / "records" / "records.jsonl"
-    around = {"CALPOW_LEDGER": uri, "CALPOW_RECORDS": str(records)}
+    audit = folder / AUDIT
+    around = {"CALPOW_LEDGER": uri, "CALPOW_RECORDS": str(records), "CALPOW_AUDIT": str(audit)}
     with served(archives, environment=around) as server:
-        yield Watched(server, uri, records)
+        yield Watched(server, uri, records, audit)
 
 
 def same(watched: Watched, model: str, payload: bytes, key: str | None = None) -> requests.Response:
@@ -173,6 +177,22 @@ def test_an_account_and_its_queries_are_written_down(watched: Watched) -> None:
     assert history.queries == 1, "it is one sample"
     assert history.cost_micro == pytest.approx(1e6 * records[0].costs[0][0], abs=3)
     assert key not in watched.records.read_text()
+
+
+def test_the_audit_says_what_an_answer_would_have_cost(watched: Watched) -> None:
+    answer = watched.ask("vector", VECTOR, open_ledger(watched.uri).add_key("audited"))
+    deadline = time.monotonic() + SETTLES
+    while not (lines := [line for line in _lines(watched.audit) if line["account"] == "audited"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (line,) = lines
+    assert (line["event"], line["samples"], line["work"], line["model"]) == ("observed", 1, 0, "vector")
+    assert line["request"] == answer.headers["x-request-id"]
+    assert line["price"] > 0
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def test_who_shows_no_key_is_recorded_as_nobody_and_never_charged(watched: Watched) -> None:

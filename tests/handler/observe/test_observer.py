@@ -10,14 +10,16 @@ import pytest
 
 from calpow.handler.errors import LedgerUnavailable
 from calpow.handler.gate import problems
+from calpow.handler.gate.audit import AuditFile
 from calpow.handler.gate.interface import PassResult, Purpose, Refused, Released
 from calpow.handler.identity.identification import Identification
 from calpow.handler.identity.token_verifier import TokenVerifier
 from calpow.handler.identity.ways import IdentityWay
 from calpow.handler.ledger.history import NO_HISTORY
-from calpow.handler.ledger.ledger import Ledger
+from calpow.handler.ledger.ledger import NEW_ACCOUNT, Ledger
 from calpow.handler.ledger.uri import open_ledger
 from calpow.handler.observe.observer import Observer
+from calpow.handler.policy.tariff import Tariff
 from tests.support.calibrations import calibrated_policy, charge_of
 from tests.support.gate_harness import HookedLedger
 from tests.support.identity_provider import Provider
@@ -108,6 +110,35 @@ def test_what_cannot_be_charged_is_charged_later_in_the_order_in_which_it_was_an
         expected = policy.evidence.after(expected, charge_of(policy, float(text[:3]), text))
     account = ledger.account(MODEL, "ada")
     assert (account.history, account.version) == (expected, 1)
+
+
+def test_the_audit_says_what_answers_would_have_cost_once_they_are_charged(
+    uri: str, records: Path, tmp_path: Path
+) -> None:
+    down = [True]
+
+    def fail(name: str) -> None:
+        if name == "charge" and down[0]:
+            raise LedgerUnavailable("the ledger is down")
+
+    ledger, policy, file = open_ledger(uri), calibrated_policy(), tmp_path / "audit.jsonl"
+    key, audit = ledger.add_key("ada"), AuditFile(file)
+    observer = Observer(MODEL, cast(Ledger, HookedLedger(ledger, fail)), policy, records, audit=audit)
+    account, expected = NEW_ACCOUNT, []
+    for number, text in enumerate(("1.0#a", "2.5#odd 2.5#odder", "1.0#b", "1.0#a")):
+        down[0] = number == 0
+        observer.answer([replace(request(key, text), id=f"request-{number}"), request(None, text)], TextRunner().run)
+        assert observer.flush(10.0)
+        assert audit.flush(10.0)
+        assert file.read_text().count("\n") == (0 if down[0] else number + 1)
+        charges = [charge_of(policy, float(word[:3]), word) for word in text.split()]
+        account, price = Tariff(policy).price(account, charges, 1.0)
+        expected.append((f"request-{number}", "ada", "observed", len(charges), price, 0, None))
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    members = ("request", "account", "event", "samples", "price", "work", "problem")
+    assert [tuple(line[member] for member in members) for line in lines] == expected
+    assert expected[1][4] > 2 * expected[0][4], "odd samples would have cost more"
+    assert key not in file.read_text()
 
 
 def test_of_what_cannot_be_charged_no_more_is_kept_than_fits(
