@@ -66,7 +66,7 @@ def _check_parts(calibrated: Mapping[str, str], archived: Mapping[str, str]) -> 
         if archived[name] != sha256:
             raise GateMisconfigured(f"the calibration was made with another {name}: run calpow calibrate again")
     for name in archived.keys() - calibrated.keys():
-        raise GateMisconfigured(f"the calibration's metrics do not use {name}: leave it out, or calibrate with it")
+        raise GateMisconfigured(f"the calibration's scores do not use {name}: leave it out, or calibrate with it")
 
 
 def _check_ensemble(policy: CalibratedPolicy, ensemble: Ensemble) -> None:

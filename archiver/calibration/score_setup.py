@@ -222,7 +222,7 @@ def _perturbation(opened: OpenVictim, inputs: Tensor | None) -> Settings:
     """
     if inputs is None or not inputs.is_floating_point():
         raise CalibrationError(
-            "metric odin-moved follows gradients to the input, and the model takes no single tensor of floating-point"
+            "score odin-moved follows gradients to the input, and the model takes no single tensor of floating-point"
             " numbers: take odin"
         )
     tap = opened.recorder.tap

@@ -1,4 +1,4 @@
-"""`calpow neighbours`: represent training data as the victim sees it, for the metric pknn."""
+"""`calpow neighbours`: represent training data as the victim sees it, for the score pknn."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ memory, as the victim represents it.
 def neighbours(victim: Path, data: Path, output: Path, k: int, part: str, classes: Path | None) -> None:
     """Take training data into the victim's representation.
 
-    The points nearest to a query vote on it (private kNN), so that the metric pknn needs no teachers.
+    The points nearest to a query vote on it (private kNN), so that the score pknn needs no teachers.
     """
     from calpow.archiver.reference_set import ReferenceOrder, write_reference_set
 

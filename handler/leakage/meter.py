@@ -149,7 +149,7 @@ def make_meter(
     if shape.input_shape is None and VictimOutput.INPUTS in needs:
         raise GateMisconfigured(
             "the victim's model takes inputs of several shapes or several tensors: train teachers with --trunk victim,"
-            " or take metrics of the victim's answers and features"
+            " or take scores of the victim's answers and features"
         )
     return Meter(recorder, scores, RangeCheck(input_range), BatchMaker(shape, output, needs, layers, axes, teachers))
 

@@ -46,7 +46,7 @@ def make_score(spec: ScoreSpec, sources: ScoreSources) -> Score:
         return _MAKERS[spec.name](spec, sources)
     except KeyError as missing:
         raise GateMisconfigured(
-            f"metric {spec.name.value} lacks its setting {missing}: run calpow calibrate again"
+            f"score {spec.name.value} lacks its setting {missing}: run calpow calibrate again"
         ) from None
 
 
@@ -62,12 +62,12 @@ def _vote_entropy(spec: ScoreSpec, sources: ScoreSources) -> Score:
 
 def _check_teachers(spec: ScoreSpec, sources: ScoreSources) -> None:
     if not sources.has_teachers:
-        raise GateMisconfigured(f"metric {spec.name.value} needs teachers: give the --ensemble of calpow teachers")
+        raise GateMisconfigured(f"score {spec.name.value} needs teachers: give the --ensemble of calpow teachers")
 
 
 def _energy(spec: ScoreSpec, sources: ScoreSources) -> Score:
     if sources.output is not OutputKind.logits:
-        raise GateMisconfigured("metric energy needs logits, and the victim answers with probabilities: leave it out")
+        raise GateMisconfigured("score energy needs logits, and the victim answers with probabilities: leave it out")
     return Energy()
 
 
@@ -89,21 +89,21 @@ def _mahalanobis(spec: ScoreSpec, sources: ScoreSources) -> Score:
 def _density(spec: ScoreSpec, sources: ScoreSources) -> Score:
     mixture = _references(spec, sources).mixture
     if mixture is None:
-        raise GateMisconfigured("metric density is for tables and small images, and these are others: leave it out")
+        raise GateMisconfigured("score density is for tables and small images, and these are others: leave it out")
     return InputDensity(mixture)
 
 
 def _tokens(spec: ScoreSpec, sources: ScoreSources) -> Score:
     token_costs = _references(spec, sources).token_costs
     if token_costs is None:
-        raise GateMisconfigured("metric tokens is for whole numbers, and these inputs are others: leave it out")
+        raise GateMisconfigured("score tokens is for whole numbers, and these inputs are others: leave it out")
     return TokenRarity(token_costs)
 
 
 def _references(spec: ScoreSpec, sources: ScoreSources) -> References:
     if sources.references is None:
         raise GateMisconfigured(
-            f"metric {spec.name.value} compares with the training data: give the --ensemble of calpow teachers"
+            f"score {spec.name.value} compares with the training data: give the --ensemble of calpow teachers"
         )
     return sources.references
 
@@ -111,13 +111,13 @@ def _references(spec: ScoreSpec, sources: ScoreSources) -> References:
 def _no_reference(spec: ScoreSpec) -> GateMisconfigured:
     layer = "the last features" if spec.layer == LAST else f"layer {spec.layer}"
     return GateMisconfigured(
-        f"metric {spec.name.value} has nothing to compare {layer} with: train teachers, and calibrate again"
+        f"score {spec.name.value} has nothing to compare {layer} with: train teachers, and calibrate again"
     )
 
 
 def _pknn(spec: ScoreSpec, sources: ScoreSources) -> Score:
     if sources.neighbours is None:
-        raise GateMisconfigured("metric pknn needs reference points: give the --neighbours of calpow neighbours")
+        raise GateMisconfigured("score pknn needs reference points: give the --neighbours of calpow neighbours")
     return VoteScore.on_features(sources.neighbours, _accountant(spec.settings))
 
 
@@ -138,13 +138,13 @@ def _odin(spec: ScoreSpec, sources: ScoreSources) -> Score:
 def _odin_moved(spec: ScoreSpec, sources: ScoreSources) -> Score:
     tap = _tap(sources)
     if sources.model is None or tap.layer is None:
-        raise GateMisconfigured("metric odin-moved follows gradients, and the victim is no eager model: take odin")
+        raise GateMisconfigured("score odin-moved follows gradients, and the victim is no eager model: take odin")
     return Odin(_class_weights(sources), Perturbation(sources.model, tap, spec.settings["magnitude"]))
 
 
 def _tap(sources: ScoreSources) -> FeatureTap:
     if sources.tap is None:
-        raise GateMisconfigured("metric odin needs the victim's representation, and it shows none")
+        raise GateMisconfigured("score odin needs the victim's representation, and it shows none")
     return sources.tap
 
 

@@ -109,8 +109,8 @@ def recorded_scores(path: Path) -> tuple[str, ...]:
     return next((record.scores for _, record in _lines(path) if record is not None), ())
 
 
-def read_records(path: Path, meter: str, classes: int, metrics: int) -> RecordedSamples:
-    """Read the samples recorded with this meter for `classes` classes and `metrics` scores.
+def read_records(path: Path, meter: str, classes: int, scores: int) -> RecordedSamples:
+    """Read the samples recorded with this meter for `classes` classes and `scores` scores.
 
     Raises RecordsError, with the line's number, for a line that is not a record or does not fit, and when no samples
     are left.
@@ -123,12 +123,12 @@ def read_records(path: Path, meter: str, classes: int, metrics: int) -> Recorded
         elif record.meter != meter:
             others[record.meter] += 1
         else:
-            _check_fit(path, number, record, classes, metrics)
+            _check_fit(path, number, record, classes, scores)
             collected.add(number, record)
     if not collected.costs and others:
         raise RecordsError(
             f"{path} was measured with {', '.join(list(others)[:3])}, not with {meter}: give the victim, teachers and"
-            " metrics of the archive that observed, or observe with these"
+            " scores of the archive that observed, or observe with these"
         )
     if not collected.costs:
         raise RecordsError(f"{path} holds no records: serve an archive made with --mode observe for a while")
@@ -164,11 +164,11 @@ class _CollectedRecords:
         )
 
 
-def _check_fit(path: Path, number: int, record: Record, classes: int, metrics: int) -> None:
-    if max(record.classes) >= classes or len(record.costs[0]) != metrics:
+def _check_fit(path: Path, number: int, record: Record, classes: int, scores: int) -> None:
+    if max(record.classes) >= classes or len(record.costs[0]) != scores:
         raise RecordsError(
             f"{path}, line {number}: class {max(record.classes)} and {len(record.costs[0])} costs a sample do not fit"
-            f" {classes} classes and {metrics} metrics: it was altered, take the line out"
+            f" {classes} classes and {scores} scores: it was altered, take the line out"
         )
 
 

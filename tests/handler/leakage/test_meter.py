@@ -78,9 +78,9 @@ def test_the_victim_is_asked_once_for_all_scores_and_the_inputs_stay_as_they_are
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        (ScoreName.pate, {"sigma": 1.0, "delta": 1e-5}, "metric pate lacks its setting 'teachers'"),
-        (ScoreName.pate, {"teachers": 4.0, "delta": 1e-5}, "metric pate lacks its setting 'sigma'"),
-        (ScoreName.pknn, {"teachers": 4.0, "sigma": 1.0}, "metric pknn lacks its setting 'delta'"),
+        (ScoreName.pate, {"sigma": 1.0, "delta": 1e-5}, "score pate lacks its setting 'teachers'"),
+        (ScoreName.pate, {"teachers": 4.0, "delta": 1e-5}, "score pate lacks its setting 'sigma'"),
+        (ScoreName.pknn, {"teachers": 4.0, "sigma": 1.0}, "score pknn lacks its setting 'delta'"),
         (ScoreName.pate, {**VOTE, "sigma": 0.0}, "sigma and teachers must be more than 0"),
         (ScoreName.pknn, {**VOTE, "teachers": 0.0}, "sigma and teachers must be more than 0"),
     ],
@@ -97,9 +97,9 @@ def test_settings_that_are_missing_or_wrong_are_named(
     ("name", "message"),
     [
         (ScoreName.pate, "--ensemble of calpow teachers"),
-        (ScoreName.vote_entropy, "metric vote-entropy needs teachers: give the --ensemble of calpow teachers"),
-        (ScoreName.energy, "metric energy needs logits, and the victim answers with probabilities: leave it out"),
-        *((name, f"metric {name.value} compares with the training data") for name in ON_REFERENCES),
+        (ScoreName.vote_entropy, "score vote-entropy needs teachers: give the --ensemble of calpow teachers"),
+        (ScoreName.energy, "score energy needs logits, and the victim answers with probabilities: leave it out"),
+        *((name, f"score {name.value} compares with the training data") for name in ON_REFERENCES),
         (ScoreName.pknn, "--neighbours of calpow neighbours"),
         (ScoreName.odin, "representation"),
         (ScoreName.odin_moved, "representation"),
@@ -308,7 +308,7 @@ def test_a_layer_without_references_is_named(parts: MeterParts) -> None:
 def test_scores_that_do_not_suit_the_inputs_say_so(parts: MeterParts) -> None:
     sources = ScoreSources(4, OutputKind.logits, replace(vector_references(), mixture=None, token_costs=None))
     for name, words in ((ScoreName.density, "tables and small images"), (ScoreName.tokens, "whole numbers")):
-        with pytest.raises(GateMisconfigured, match=f"metric {name.value} is for {words}"):
+        with pytest.raises(GateMisconfigured, match=f"score {name.value} is for {words}"):
             make_score(ScoreSpec(name, {}), sources)
 
 
