@@ -98,15 +98,16 @@ def stopwatch(run: Callable[[], object]) -> Callable[[], float]:
 
 
 def times_in_turns(timed: Sequence[Callable[[], float]], rounds: int, name: str) -> list[list[float]]:
-    """Return the seconds that each of the functions returns; they take turns, so that other load affects all alike."""
-    for _ in range(max(rounds // 10, 1)):
-        for seconds in timed:
-            seconds()
+    """Return the seconds that each of the functions returns; they take turns, so that other load affects all alike.
+
+    A turn is two calls, of which the second counts: after a large run of another function, the first finds the caches
+    cold, and small ones would seem slow.
+    """
     columns: list[list[float]] = [[] for _ in timed]
-    # In another order each round, because a small run after a large one finds the caches cold.
     order, rng = list(range(len(timed))), random.Random(0)
     for _ in track(range(rounds), name, "round"):
         rng.shuffle(order)
         for place in order:
+            timed[place]()
             columns[place].append(timed[place]())
     return columns

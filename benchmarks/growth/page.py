@@ -39,8 +39,8 @@ def findings(curves: Sequence[Curve]) -> Findings:
         "The time of a prepaid answer with two stamps: *gate* is reading the request and all of the gate's decision,"
         " the ledger in SQLite included, without the victim's pass and its pricing; *scores* are the eleven scores of"
         " an image, and *victim's pass* is that of MnistNet beside them. Medians in microseconds of the thread's own"
-        " time, waits for a core or the disk left out. The sizes of a curve take turns, so that other load on the"
-        " machine affects all of them alike.",
+        " time, waits for a core or the disk left out. The sizes of a curve take turns of two calls, of which the"
+        " second counts: other load on the machine affects all of them alike, and caches are as warm for each.",
         "",
         "Most of an answer is a fixed cost, which hides how the rest grows in a line through all sizes. *Exponent* is"
         " therefore the slope of the last decade alone, of the logarithms of time and size: 0 where time stays, 1 where"

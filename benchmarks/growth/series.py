@@ -58,17 +58,17 @@ _CLASSES = (10, 30, 100, 300, 1_000)
 _BATCHES = (1, 2, 4, 8, 16, 32, 64)
 _PAYLOADS = (1_000, 10_000, 100_000, 300_000, 1_000_000, 3_000_000, 6_000_000)
 GATE_SERIES = (
-    GateSeries(ACCOUNTS, "accounts", (1_000, 10_000, 100_000, 1_000_000), 3_000),
-    GateSeries(QUERIES, "queries", (100, 1_000, 10_000, 100_000, 1_000_000), 2_000),
-    GateSeries(EXPIRED, "expired", (1_000, 10_000, 100_000, 1_000_000, 10_000_000), 3_000),
-    GateSeries(CLASS_COUNT, "classes", _CLASSES, 2_000),
+    GateSeries(ACCOUNTS, "accounts", (1_000, 10_000, 100_000, 1_000_000), 2_000),
+    GateSeries(QUERIES, "queries", (100, 1_000, 10_000, 100_000, 1_000_000), 1_500),
+    GateSeries(EXPIRED, "expired", (1_000, 10_000, 100_000, 1_000_000, 10_000_000), 2_000),
+    GateSeries(CLASS_COUNT, "classes", _CLASSES, 1_500),
     GateSeries(BATCH, "requests", _BATCHES, 200),
     GateSeries(PAYLOAD, "payload", _PAYLOADS, 200),
     GateSeries(PAYLOAD, "payload", _PAYLOADS, 200, parsed=True),
 )
 SCORE_SERIES = (
-    ScoreSeries(CLASS_COUNT, "classes", _CLASSES, 1_000),
-    ScoreSeries(TEACHERS, "teachers", (10, 30, 100, 300, 1_000), 1_000),
+    ScoreSeries(CLASS_COUNT, "classes", _CLASSES, 600),
+    ScoreSeries(TEACHERS, "teachers", (10, 30, 100, 300, 1_000), 600),
     ScoreSeries(BATCH, "samples", _BATCHES, 200),
 )
 

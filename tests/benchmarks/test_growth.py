@@ -100,17 +100,17 @@ def test_a_slope_is_that_of_the_logarithms() -> None:
     assert slope([(1, 5), (10, 500), (100, 50_000)]) == pytest.approx(2)
 
 
-def test_all_take_turns_in_another_order_each_round() -> None:
-    order: list[str] = []
+def test_all_take_turns_in_another_order_each_round_and_the_second_call_of_a_turn_counts() -> None:
+    calls: list[str] = []
 
     def timed(name: str) -> float:
-        order.append(name)
-        return float(len(order))
+        calls.append(name)
+        return float(len(calls))
 
     columns = times_in_turns([lambda: timed("a"), lambda: timed("b")], 20, "turns")
-    assert [len(column) for column in columns] == [20, 20]
-    rounds = ["".join(order[begin : begin + 2]) for begin in range(0, len(order), 2)]
-    assert set(rounds) == {"ab", "ba"}
+    rounds = ["".join(calls[begin : begin + 4]) for begin in range(0, len(calls), 4)]
+    assert set(rounds) == {"aabb", "bbaa"}
+    assert sorted(columns[0] + columns[1]) == [2.0 * turn for turn in range(1, 41)]
 
 
 def test_a_quick_run_leaves_out_large_ledgers(tmp_path: Path) -> None:
