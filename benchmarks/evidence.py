@@ -23,6 +23,9 @@ PICTURES = DOCS / "pictures"
 SHOWN = "Description"
 ATTACKS, USERS = "attacks.png", "users.png"
 OURS, PAPER = "floors an answer", "under paper"
+# Beginning of the name of the row that is no attack.
+HONEST = "honest"
+PANELS_A_ROW = 2
 # Rows of the table of users and thieves, and what the chart calls them.
 USER_ROWS = {
     "honest, every class mix": "honest user, dearest of all mixes",
@@ -84,23 +87,39 @@ def save(path: Path, shown: object, draw: "Callable[[Figure], None]") -> None:
 
 def draw_attacks(figure: "Figure", floors: Mapping[str, Floors]) -> None:
     """Draw a line for each attack, from its price under the paper's policy to that under ours; a panel a domain."""
-    names = list(dict.fromkeys(attack for attacks in floors.values() for attack in attacks))
-    figure.set_size_inches(4.6 + 3.8 * len(floors), 1.6 + 0.3 * len(names))
-    panels = figure.subplots(1, len(floors), sharey=True, squeeze=False)[0]
-    for axes, (domain, attacks) in zip(panels, floors.items(), strict=True):
+    names = dearest_last(floors)
+    columns = min(len(floors), PANELS_A_ROW)
+    rows = -(-len(floors) // columns)
+    figure.set_size_inches(4.6 + 3.8 * columns, 0.9 + rows * (0.6 + 0.25 * len(names)))
+    panels = list(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
+    for axes, (domain, attacks) in zip(panels, floors.items(), strict=False):
         for place, name in enumerate(names):
             if name in attacks:
                 ours, paper = attacks[name][OURS], attacks[name][PAPER]
                 axes.plot([paper, ours], [place, place], color=GREY, alpha=0.3, linewidth=2, zorder=1)
-                colour = GREEN if name.startswith("honest") else RED
-                axes.scatter(ours, place, color=colour, s=55, zorder=3)
-                axes.scatter(paper, place, facecolor="white", edgecolor=GREY, s=45, zorder=2)
+                colour = GREEN if name.startswith(HONEST) else RED
+                axes.scatter(ours, place, color=colour, s=50, zorder=3)
+                axes.scatter(paper, place, facecolor="white", edgecolor=GREY, s=40, zorder=2)
         axes.set_yticks(range(len(names)), [name.partition(",")[0] for name in names])
         _log_axis(axes, domain)
+    for axes in panels[len(floors) :]:
+        axes.axis("off")
     panels[0].invert_yaxis()
-    marks = [panels[0].scatter([], [], color=RED, s=55), panels[0].scatter([], [], color=GREEN, s=55)]
-    marks.append(panels[0].scatter([], [], facecolor="white", edgecolor=GREY, s=45))
-    figure.legend(marks, ["thief", "honest user", "under the paper's policy"], loc="outside upper right", ncols=3)
+    marks = [panels[0].scatter([], [], color=RED, s=50), panels[0].scatter([], [], color=GREEN, s=50)]
+    marks.append(panels[0].scatter([], [], facecolor="white", edgecolor=GREY, s=40))
+    names_of_marks = ["thief", "honest user", "under the paper's policy"]
+    figure.legend(marks, names_of_marks, loc="outside upper right", ncols=3, frameon=False)
+
+
+def dearest_last(floors: Mapping[str, Floors]) -> list[str]:
+    """Return the honest user and all attacks, in the order of what they pay under our policy."""
+    names = dict.fromkeys(attack for attacks in floors.values() for attack in attacks)
+    return sorted(names, key=lambda name: (not name.startswith(HONEST), _mean(floors, name)))
+
+
+def _mean(floors: Mapping[str, Floors], attack: str) -> float:
+    paid = [attacks[attack][OURS] for attacks in floors.values() if attack in attacks]
+    return sum(paid) / len(paid)
 
 
 def draw_users(figure: "Figure", users: Floors) -> None:

@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks.evidence import ATTACKS, DOCS, PICTURES, SHOWN, USERS, attack_floors, draw_users, save, user_floors
+from benchmarks.evidence import (
+    ATTACKS,
+    DOCS,
+    PICTURES,
+    SHOWN,
+    USERS,
+    attack_floors,
+    dearest_last,
+    draw_attacks,
+    draw_users,
+    save,
+    user_floors,
+)
 from benchmarks.markdown_tables import anchor, number, numbers, sections, tables
 
 PAGE = (DOCS / "evidence.md").read_text()
@@ -92,6 +104,20 @@ def test_the_last_row_of_an_attack_counts() -> None:
     assert list(floors) == ["digits"]
     assert floors["digits"]["CopyCat"] == {"floors an answer": 2895.0, "under paper": 4.99}
     assert list(floors["digits"]) == ["CopyCat", "InOut"]
+
+
+def test_attacks_are_drawn_in_the_order_of_their_prices(tmp_path: Path) -> None:
+    def paid(ours: float) -> dict[str, float]:
+        return {"floors an answer": ours, "under paper": 1.0}
+
+    floors = {
+        "digits": {"EAT": paid(2000), "honest user, 99th percentile": paid(3), "Standard": paid(1)},
+        "mnist": {"EAT": paid(2000), "InOut": paid(1000), "Standard": paid(1)},
+        "fashion": {"Standard": paid(2)},
+    }
+    assert dearest_last(floors) == ["honest user, 99th percentile", "Standard", "InOut", "EAT"]
+    save(tmp_path / "attacks.png", floors, lambda figure: draw_attacks(figure, floors))
+    assert (tmp_path / "attacks.png").stat().st_size > 0
 
 
 def test_sections_tables_and_numbers_of_a_page() -> None:
