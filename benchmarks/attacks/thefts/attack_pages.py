@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 
 from benchmarks.attacks.thefts.attack_kinds import ATTACK_KINDS, GENUINE
 from benchmarks.attacks.thefts.attack_tables import FLOOR_SECONDS, NOT_REACHED, percent, raised, spread, theft_tables
@@ -25,6 +26,8 @@ DOMAINS = ("digits", "mnist", "fashion", "cifar10")
 # Share of the victim's accuracy that the short tables show the price of.
 SHARE = 0.9
 INCOMPLETE = 1
+# Characters of a line of text.
+WIDTH = 120
 _COLUMNS = (
     *("attack", "queries", "answers", "copy right", "floors an answer", "under paper", "s", "PRADA"),
     *(f"floors to {SHARE:.0%}", "honest user"),
@@ -122,7 +125,8 @@ def _origin(thefts: Sequence[DomainTheft], folder: str, more: str) -> str:
     files = ", ".join(f"[{theft.domain}-{theft.seed}.csv]({folder}{theft.domain}-{theft.seed}.csv)" for theft in thefts)
     commits = ", ".join(dict.fromkeys(theft.commit for theft in thefts))
     minutes = sum(copy.seconds for theft in thefts for copy in theft.copies) / 60
-    return f"{files}, written at commit {commits}; the attacks took {minutes:,.0f} minutes.{more}\n"
+    text = f"{files}, written at commit {commits}; the attacks took {minutes:,.0f} minutes.{more}"
+    return f"{fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)}\n"
 
 
 if __name__ == "__main__":
