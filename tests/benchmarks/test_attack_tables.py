@@ -8,6 +8,7 @@ import pytest
 from benchmarks.attacks.thefts.attack_kinds import ATTACK_KINDS, GENUINE, MOVED
 from benchmarks.attacks.thefts.attack_pages import DOMAINS, FILES, PAGE, domain_page, with_tables
 from benchmarks.attacks.thefts.attack_tables import spread, theft_tables
+from benchmarks.attacks.thefts.solved_work import read_solved
 from benchmarks.attacks.thefts.stolen_copies import DomainTheft, StolenCopy, missed_musts
 from benchmarks.attacks.thefts.theft_files import read_theft, read_thefts, write_theft
 
@@ -80,7 +81,7 @@ def test_the_pages_say_what_the_files_hold() -> None:
     assert with_tables(PAGE.read_text(), thefts) == PAGE.read_text()
     for domain, divisions in thefts.items():
         if divisions:
-            assert (FILES / f"{domain}.md").read_text() == domain_page(divisions)
+            assert (FILES / f"{domain}.md").read_text() == domain_page(divisions, read_solved(FILES, domain))
 
 
 @pytest.mark.parametrize("path", MEASURED, ids=lambda path: path.stem)

@@ -13,6 +13,7 @@ from textwrap import fill
 
 from benchmarks.attacks.thefts.attack_kinds import ATTACK_KINDS, GENUINE
 from benchmarks.attacks.thefts.attack_tables import FLOOR_SECONDS, NOT_REACHED, percent, raised, spread, theft_tables
+from benchmarks.attacks.thefts.solved_work import SolvedWork, read_solved, solved_sentence, solved_table
 from benchmarks.attacks.thefts.stolen_copies import DomainTheft
 from benchmarks.attacks.thefts.theft_files import HONEST_TITLE, read_thefts
 from benchmarks.range.trials.must_tables import figure
@@ -46,17 +47,20 @@ def main() -> int:
     thefts = {domain: read_thefts(FILES, domain) for domain in DOMAINS}
     for domain, divisions in thefts.items():
         if divisions:
-            (FILES / f"{domain}.md").write_text(domain_page(divisions), "utf-8")
+            (FILES / f"{domain}.md").write_text(domain_page(divisions, read_solved(FILES, domain)), "utf-8")
         else:
             print(f"{domain}: no figures in {FILES}", file=sys.stderr)
     PAGE.write_text(with_tables(PAGE.read_text("utf-8"), thefts), "utf-8")
     return 0 if all(thefts.values()) else INCOMPLETE
 
 
-def domain_page(thefts: Sequence[DomainTheft]) -> str:
-    """Return the page of a domain: all of its copies, and where they come from."""
-    lines = [f"# The paper's attacks on {thefts[0].domain}", "", *theft_tables(thefts, FLOOR_SECONDS)]
-    return "\n".join([*lines, _origin(thefts, "", ""), ""])
+def domain_page(thefts: Sequence[DomainTheft], solved: Mapping[int, Sequence[SolvedWork]]) -> str:
+    """Return the page of a domain: all of its copies, the puzzles that were solved, and where all that comes from."""
+    domain = thefts[0].domain
+    lines = [f"# The paper's attacks on {domain}", "", *theft_tables(thefts, FLOOR_SECONDS)]
+    for seed, works in solved.items():
+        lines += solved_table(domain, seed, works)
+    return "\n".join([*lines, _origin(thefts, "", "")])
 
 
 def with_tables(page: str, thefts: Mapping[str, Sequence[DomainTheft]]) -> str:
@@ -86,6 +90,8 @@ def _short_tables(thefts: Sequence[DomainTheft]) -> Iterator[str]:
     yield ""
     yield from table(_COLUMNS, [_honest_row(thefts), *_short_rows(thefts)], texts=2)
     yield ""
+    for works in read_solved(FILES, first.domain).values():
+        yield f"{_filled(solved_sentence(works))}\n"
     yield _origin(thefts, "results/attacks/", f" All copies: [{first.domain}](results/attacks/{first.domain}.md).")
 
 
@@ -126,7 +132,11 @@ def _origin(thefts: Sequence[DomainTheft], folder: str, more: str) -> str:
     commits = ", ".join(dict.fromkeys(theft.commit for theft in thefts))
     minutes = sum(copy.seconds for theft in thefts for copy in theft.copies) / 60
     text = f"{files}, written at commit {commits}; the attacks took {minutes:,.0f} minutes.{more}"
-    return f"{fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)}\n"
+    return f"{_filled(text)}\n"
+
+
+def _filled(text: str) -> str:
+    return fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ is counted in expected hashes.
 
 import csv
 import dataclasses
+import math
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,23 +22,35 @@ from calpow.puzzle.solving.solver import run_solver
 
 # Hashes that the reference client takes in a second on one core, where docs/measured.md timed it.
 REFERENCE_RATE = 132_000_000
-HEADER = ("domain", "seed", "attack", "answers", "solved", "expected", "tried", "seconds", "all expected")
+HEADER = ("domain", "seed", "attack", "answers", "solved", "expected", "deviation", "tried", "seconds", "all expected")
 KIND = PROFILES[DEFAULT_PROFILE].kind
-_COLUMNS = ("attack", "queries", "answers", "solved", "expected hashes", "tried", "of expected", "s", "all expected")
+_COLUMNS = (
+    "attack",
+    "queries",
+    "answers",
+    "solved",
+    "expected hashes",
+    "tried",
+    "of expected",
+    "+-",
+    "s",
+    "all expected",
+)
 
 
 @dataclass(frozen=True)
 class SolvedWork:
     """The work of an attack's answers, of which the first `solved` were solved.
 
-    expected, tried: the hashes of the solved ones, as they are expected and as the solver took them, in `seconds`.
-    all_expected: the expected hashes of all answers.
+    expected, tried: the hashes of the solved ones, as they are expected, with their standard deviation, and as the
+    solver took them, in `seconds`. all_expected: the expected hashes of all answers.
     """
 
     attack: str
     answers: int
     solved: int
     expected: int
+    deviation: float
     tried: int
     seconds: float
     all_expected: int
@@ -47,7 +60,7 @@ def solve_first(attack: str, prices: Floats, floor_seconds: float, limit: int) -
     """Solve the puzzles of an attack's answers of these prices in floors, as long as they expect `limit` hashes."""
     floor = floor_seconds * REFERENCE_RATE
     puzzles = [KIND.puzzle(price * floor, uuid.uuid4().hex) for price in prices.tolist()]
-    work = SolvedWork(attack, len(puzzles), 0, 0, 0, 0.0, sum(puzzle.expected_hashes for puzzle in puzzles))
+    work = SolvedWork(attack, len(puzzles), 0, 0, 0.0, 0, 0.0, sum(puzzle.expected_hashes for puzzle in puzzles))
     with progress(f"solving, {ATTACK_KINDS[attack].row}", "answer", len(puzzles)) as advance:
         for puzzle in puzzles:
             if work.expected + puzzle.expected_hashes > limit:
@@ -58,6 +71,8 @@ def solve_first(attack: str, prices: Floats, floor_seconds: float, limit: int) -
                 work,
                 solved=work.solved + 1,
                 expected=work.expected + puzzle.expected_hashes,
+                # Of each stamp, it is as large as its expected hashes.
+                deviation=math.hypot(work.deviation, math.sqrt(puzzle.count) * 2**puzzle.bits),
                 tried=work.tried + run.digests,
                 seconds=work.seconds + run.seconds,
             )
@@ -71,8 +86,37 @@ def write_solved(domain: str, seed: int, works: Sequence[SolvedWork], folder: Pa
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(HEADER)
-        writer.writerows((domain, seed, *dataclasses.astuple(work)) for work in works)
+        for work in works:
+            rounded = dataclasses.replace(work, deviation=round(work.deviation), seconds=round(work.seconds, 3))
+            writer.writerow((domain, seed, *dataclasses.astuple(rounded)))
     return path
+
+
+def read_solved(folder: Path, domain: str) -> dict[int, list[SolvedWork]]:
+    """Return what was solved of a domain's attacks, by division."""
+    found: dict[int, list[SolvedWork]] = {}
+    for path in sorted(folder.glob(f"solved-{domain}-*.csv")):
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                answers, solved, expected, tried, every = (
+                    int(row[name]) for name in ("answers", "solved", "expected", "tried", "all expected")
+                )
+                deviation, seconds = float(row["deviation"]), float(row["seconds"])
+                work = SolvedWork(row["attack"], answers, solved, expected, deviation, tried, seconds, every)
+                found.setdefault(int(row["seed"]), []).append(work)
+    return found
+
+
+def solved_sentence(works: Sequence[SolvedWork]) -> str:
+    """Return a sentence on the puzzles of several attacks that were solved."""
+    expected, tried = sum(work.expected for work in works), sum(work.tried for work in works)
+    solved, seconds = sum(work.solved for work in works), sum(work.seconds for work in works)
+    chance = math.hypot(*[work.deviation for work in works]) / expected
+    return (
+        f"Really solved, of the first answers of {len(works)} attacks: {solved:,} puzzles that expect"
+        f" {expected / 1e9:,.2f} billion hashes took {tried / 1e9:,.2f} billion, {tried / expected:.3f} of it (chance:"
+        f" 1 +- {chance:.3f}), and {seconds:,.0f} seconds of a busy core."
+    )
 
 
 def solved_table(domain: str, seed: int, works: Sequence[SolvedWork]) -> Iterator[str]:
@@ -80,7 +124,7 @@ def solved_table(domain: str, seed: int, works: Sequence[SolvedWork]) -> Iterato
     rows = [
         (
             *(ATTACK_KINDS[work.attack].title, ATTACK_KINDS[work.attack].data, f"{work.answers:,}", f"{work.solved:,}"),
-            *(f"{work.expected:,}", f"{work.tried:,}", f"{work.tried / work.expected:.3f}" if work.solved else ""),
+            *(f"{work.expected:,}", f"{work.tried:,}", *_shares(work)),
             *(f"{work.seconds:.1f}", f"{work.all_expected:,}"),
         )
         for work in works
@@ -89,3 +133,10 @@ def solved_table(domain: str, seed: int, works: Sequence[SolvedWork]) -> Iterato
     yield ""
     yield from table(_COLUMNS, rows, texts=2)
     yield ""
+
+
+def _shares(work: SolvedWork) -> tuple[str, str]:
+    """Return the hashes tried, and the deviation of chance, by the expected ones."""
+    if not work.solved:
+        return "", ""
+    return f"{work.tried / work.expected:.3f}", f"{work.deviation / work.expected:.3f}"
