@@ -1,7 +1,7 @@
 """Time of a prepaid answer as a ledger, an account, a model or a request grows: docs/results/growth.md.
 
 python -m benchmarks.growth                  up to 1,000,000 accounts and 10,000,000 expired records: 3 GB of disk
-python -m benchmarks.growth --quick          ledgers of a hundredth of that and fewer answers, in a minute or two
+python -m benchmarks.growth --quick          ledgers of a hundredth of that and fewer answers, in half a minute
 
 Prints the table, and writes it with its picture and its CSV file. Exits with 1 where an answer takes more than 1.2
 times as long at the largest size, though it should take the same: of accounts, queries, expired records and classes.

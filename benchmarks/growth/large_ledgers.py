@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from calpow.archiver.progress import track
+from calpow.handler.ledger.api_key import ApiKey
 from calpow.handler.ledger.history import DIGEST_BYTES, DIGESTS, MICRO, RECENT, SKETCH_BYTES, SKETCHES
 from calpow.handler.ledger.sqlite.sqlite_file import Value
 from calpow.handler.ledger.sqlite.sqlite_ledger import SqliteLedger
@@ -80,8 +81,17 @@ def add_expired(path: Path, records: int) -> None:
 
 def add_keys(path: Path, names: Sequence[str], count: int) -> list[str]:
     """Add keys of random ones of these accounts, and return them in clear."""
-    ledger = SqliteLedger(path)
-    return [ledger.add_key(name) for name in random.Random(SEED).choices(names, k=count)]
+    with _filling(path) as connection:
+        return [_add_key(connection, name) for name in random.Random(SEED).choices(names, k=count)]
+
+
+def _add_key(connection: sqlite3.Connection, name: str) -> str:
+    while True:
+        key = ApiKey.generate()
+        row = key.id, key.digest, name, CREATED, None, None
+        # Among many keys, another one may have its id.
+        if connection.execute("INSERT OR IGNORE INTO keys VALUES (?, ?, ?, ?, ?, ?)", row).rowcount:
+            return key.text
 
 
 def _insert(connection: sqlite3.Connection, table: str, columns: int, rows: Iterable[Row], total: int) -> None:
