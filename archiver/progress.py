@@ -1,4 +1,4 @@
-"""Progress of long phases on stderr: a bar on a terminal, else a line every few seconds."""
+"""Progress of long phases on stderr: a bar on a terminal, else a line every few seconds and one at the end."""
 
 import sys
 import time
@@ -11,6 +11,8 @@ from tqdm import tqdm
 
 # Without a terminal: a line for each of these periods, so that a log shows that the command is alive.
 SECONDS_BETWEEN_LINES = 10.0
+# A phase that took as long says at its end how long it took.
+LONG_SECONDS = 1.0
 
 _Item = TypeVar("_Item")
 
@@ -39,7 +41,9 @@ def progress(phase: str, unit: str, total: int | None = None, done: int = 0) -> 
 
             yield advance
     else:
-        yield _ProgressLog(phase, unit, total, done).advance
+        log = _ProgressLog(phase, unit, total, done)
+        yield log.advance
+        log.end()
 
 
 def announce(phase: str) -> None:
@@ -70,6 +74,12 @@ class _ProgressLog:
         if now - self._logged >= SECONDS_BETWEEN_LINES:
             self._logged = now
             print(f"{_command()}: {self._phase} {self._count(now)}", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Print how long the phase took, if it was long."""
+        spent = time.monotonic() - self._begun
+        if spent >= LONG_SECONDS:
+            print(f"{_command()}: {self._phase} took {spent:.1f} s", file=sys.stderr, flush=True)
 
     def _count(self, now: float) -> str:
         if self._total is None:

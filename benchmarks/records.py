@@ -21,7 +21,7 @@ from calpow.archiver.calibration.order import CalibrationOrder
 from calpow.archiver.calibration.policy_fit.user_profiles import CONCENTRATION
 from calpow.archiver.calibration.records.recorded_samples import RecordedSamples, vet_records
 from calpow.archiver.calibration.samples import Floats, Ints, Samples, price_folder
-from calpow.archiver.calibration.score_setup import reference_attacks, set_up_scores
+from calpow.archiver.calibration.score_setup import load_artefacts, reference_attacks, set_up_scores
 from calpow.archiver.data.payloads import read_folder
 from calpow.archiver.errors import RecordsError
 from calpow.archiver.teachers.training import TeacherOrder, train
@@ -94,7 +94,7 @@ def priced_pool(home: Path) -> Pool:
     folder = replace(folder, payloads=folder.payloads + read_folder(home / "users").payloads)
     with open_victim(order.victim) as opened:
         calls = some_calls(opened, folder.payloads, STRANGERS_EACH, order.seed)
-        setup = set_up_scores(order, opened, folder, calls)
+        setup = set_up_scores(order, opened, folder, calls, load_artefacts(order, opened, folder))
         strangers = [body for kind in STRANGERS for body in digits_attacks.payloads(kind, STRANGERS_EACH)]
         return Pool(
             price_folder(opened, folder, setup.meter).samples,

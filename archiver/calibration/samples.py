@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from calpow.archiver.data.payloads import CallSource, PayloadFolder
+from calpow.archiver.data.payloads import CallSource, Payload, PayloadFolder
 from calpow.archiver.victim.recorded_calls import recorded_calls
 from calpow.handler.errors import CalibrationError
 from calpow.handler.leakage.meter import Meter
@@ -105,11 +106,13 @@ def price_folder(
     meter: Meter,
     name: str = "pricing",
     changes: Mapping[str, ArgumentsChange] | None = None,
+    known: Mapping[Payload, Sequence[Call]] = MappingProxyType({}),
 ) -> PricedFolder:
     """Price every payload of a folder as the victim's handler answers it; `name` is that of the progress.
 
-    The model is called again on the arguments of each call after each of `changes`. Raises FolderError when the victim
-    cannot read a payload, and CalibrationError when the model does not answer a changed sample.
+    The handler does not run on payloads whose calls are `known`, recorded with what the meter needs. The model is
+    called again on the arguments of each call after each of `changes`. Raises FolderError when the victim cannot read
+    a payload, and CalibrationError when the model does not answer a changed sample.
     """
     numbers = {unit: number for number, unit in enumerate(dict.fromkeys(payload.unit for payload in folder.payloads))}
     sizes: list[int] = []
@@ -117,7 +120,7 @@ def price_folder(
     changed: dict[str, list[ScoredSamples]] = {name: [] for name in changes or {}}
 
     def counted() -> Iterator[Call]:
-        for _, calls in recorded_calls(victim, folder.payloads, name):
+        for _, calls in recorded_calls(victim, folder.payloads, name, known=known):
             sizes.append(sum(meter.samples(call) for call in calls))
             yield from calls
 

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from calpow.archiver.calibration.order import CalibrationOrder
 from calpow.archiver.calibration.samples import BATCH, price_calls, split_batch
 from calpow.archiver.calibration.synthetic_inputs.attackers import ATTACKS, attackers_for
 from calpow.archiver.calibration.synthetic_inputs.legitimate_values import LegitimateInputs
+from calpow.archiver.calibration.victim_pace import arranged, choose_layout
 from calpow.archiver.data.payloads import PayloadFolder
 from calpow.archiver.progress import track
 from calpow.archiver.teachers.partitions import are_parts_of
@@ -25,7 +26,7 @@ from calpow.handler.leakage.input_range import measure_range, measure_shared_ran
 from calpow.handler.leakage.meter import Artefacts, Meter, make_meter
 from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.neighbours import Neighbours, NeighboursCard
-from calpow.handler.leakage.recording import Call
+from calpow.handler.leakage.recording import Call, Recorder
 from calpow.handler.leakage.score import ScoredSamples
 from calpow.handler.leakage.scores.odin import choose_magnitude
 from calpow.handler.leakage.specs import (
@@ -39,20 +40,24 @@ from calpow.handler.leakage.specs import (
     Settings,
     VictimShape,
 )
-from calpow.handler.leakage.tapping import find_features
+from calpow.handler.leakage.tapping import find_features, tap_depths
 from calpow.handler.leakage.teachers.ensemble import Ensemble, EnsembleCard
 
 # Legitimate inputs on which the magnitude of ODIN's perturbation is chosen.
 ODIN_INPUTS = 256
 # Seconds for the queries of all reference attackers, unless the victim takes longer for LEAST_ATTACKED of each.
-ATTACK_SECONDS = 60.0
+ATTACK_SECONDS = 30.0
 LEAST_ATTACKED = 100
 TIMED_SAMPLES = 16
+LAYOUT_SAMPLES = 4
 
 
 @dataclass(frozen=True)
 class ScoreSetup:
-    """The scores as a calibration stores them, the meter that computes them, and everything that the meter needs."""
+    """The scores as a calibration stores them, the meter that computes them, and everything that the meter needs.
+
+    `layout` is that of images in which the victim answers calibration's own queries.
+    """
 
     shape: VictimShape
     output: OutputKind
@@ -60,6 +65,7 @@ class ScoreSetup:
     artefacts: Artefacts
     input_range: InputRange
     meter: Meter
+    layout: torch.memory_format = torch.contiguous_format
 
     @property
     def highest(self) -> NDArray[np.float64]:
@@ -67,14 +73,8 @@ class ScoreSetup:
         return np.array([score.highest for score in self.meter.scores])
 
 
-def set_up_scores(
-    order: CalibrationOrder, opened: OpenVictim, folder: PayloadFolder, calls: Sequence[Call]
-) -> ScoreSetup:
-    """Set up the scores that an order names, or all that the victim shows; the form of its inputs is that of `calls`.
-
-    PATE comes first where there are teachers: the paper's policy sums it. Raises the CalpowError of whichever part does
-    not fit.
-    """
+def load_artefacts(order: CalibrationOrder, opened: OpenVictim, folder: PayloadFolder) -> Artefacts:
+    """Load the files that an order names. Raises the CalpowError of one that does not fit the victim or the data."""
     artefacts = Artefacts(
         ensemble=None if order.ensemble is None else Ensemble.load(order.ensemble, opened.device),
         neighbours=None if order.neighbours is None else Neighbours.load(order.neighbours, opened.device),
@@ -82,6 +82,24 @@ def set_up_scores(
     _check_fit(artefacts, folder, opened)
     if artefacts.ensemble and order.records is None:
         _check_held_out(artefacts.ensemble.card, folder)
+    return artefacts
+
+
+def tap_model(recorder: Recorder, artefacts: Artefacts, example: Call) -> None:
+    """Put the taps on a model that any of its scores needs, so that later calls can be priced."""
+    find_features(recorder, example.arguments)
+    if artefacts.references:
+        tap_depths(recorder, artefacts.references.layers)
+
+
+def set_up_scores(
+    order: CalibrationOrder, opened: OpenVictim, folder: PayloadFolder, calls: Sequence[Call], artefacts: Artefacts
+) -> ScoreSetup:
+    """Set up the scores that an order names, or all that the victim shows; the form of its inputs is that of `calls`.
+
+    PATE comes first where there are teachers: the paper's policy sums it. Raises the CalpowError of whichever part does
+    not fit.
+    """
     classes = len(folder.class_names)
     graded = not {name.value for name in ON_PROBABILITIES}.isdisjoint(order.scores)
     output = output_kind(calls, classes, graded=graded)
@@ -96,7 +114,9 @@ def set_up_scores(
     scores = score_specs(labels, artefacts, lambda name: _settings(name, order, artefacts, opened, inputs))
     input_range = measure_range(inputs) if inputs is not None else _shared_range(calls)
     meter = make_meter(opened.recorder, shape, output, scores, input_range, artefacts)
-    return ScoreSetup(shape, output, scores, artefacts, input_range, meter)
+    setup = ScoreSetup(shape, output, scores, artefacts, input_range, meter)
+    (few, *others) = _batched(_spread(calls, LAYOUT_SAMPLES), setup)
+    return setup if others else replace(setup, layout=choose_layout(opened.recorder, few))
 
 
 def score_specs(
@@ -197,7 +217,7 @@ def _answered(queries: Sequence[ModelInputs], setup: ScoreSetup) -> Iterator[Cal
             parts = [query.replaced([part]) for part in split_batch(query.tensors[0])]
         for part in parts:
             with contextlib.suppress(Exception):  # the model may refuse what no user would send
-                call = setup.meter.recorder.replay(part)
+                call = setup.meter.recorder.replay(arranged(part, setup.layout))
                 setup.meter.check(call)
                 yield call
 

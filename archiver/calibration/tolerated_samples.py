@@ -14,6 +14,7 @@ from calpow.archiver.calibration.synthetic_inputs.tolerances import (
     default_tolerances,
     is_harmless,
 )
+from calpow.archiver.calibration.victim_pace import arranged
 from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.recording import Call
 from calpow.handler.leakage.score import ScoredSamples
@@ -36,7 +37,8 @@ def tolerated_changes(order: CalibrationOrder, calls: Sequence[Call], setup: Sco
         def changed(inputs: ModelInputs) -> ModelInputs:
             whole = known.changed(_with_batch_axis(inputs, shape), TOLERANCES[name].change, generator)
             pairs = zip(whole.tensors, inputs.tensors, strict=True)
-            return inputs.replaced([tensor.reshape(original.shape) for tensor, original in pairs])
+            changed = inputs.replaced([tensor.reshape(original.shape) for tensor, original in pairs])
+            return arranged(changed, setup.layout)
 
         return changed
 

@@ -1,5 +1,6 @@
 """Measurements on the victim by the scores of a calibration: of legitimate samples and of attackers' queries."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,18 +12,27 @@ from calpow.archiver.calibration.near_copies import near_copy_bits
 from calpow.archiver.calibration.order import CalibrationOrder
 from calpow.archiver.calibration.records.recorded_samples import read_records, recorded_scores, vet_records
 from calpow.archiver.calibration.samples import Samples, price_folder
-from calpow.archiver.calibration.score_setup import ScoreSetup, calls_for_attackers, reference_attacks, set_up_scores
+from calpow.archiver.calibration.score_setup import (
+    ScoreSetup,
+    calls_for_attackers,
+    load_artefacts,
+    reference_attacks,
+    set_up_scores,
+    tap_model,
+)
 from calpow.archiver.calibration.sufficiency import check_enough
 from calpow.archiver.calibration.synthetic_inputs.attackers import ATTACKS
 from calpow.archiver.calibration.tolerated_samples import kept_tolerances, tolerated_changes
+from calpow.archiver.calibration.victim_pace import choose_threads, keeping_threads
 from calpow.archiver.data.class_order import check_order
-from calpow.archiver.data.payloads import PayloadFolder, list_payloads
+from calpow.archiver.data.payloads import Payload, PayloadFolder, list_payloads
 from calpow.archiver.errors import OrderError
-from calpow.archiver.victim.recorded_calls import some_calls
+from calpow.archiver.victim.recorded_calls import read_payloads, some_payloads
 from calpow.archiver.victim.row_order import find_rows, some_rows
 from calpow.archiver.victim.victim_archive import OpenVictim, VictimArchive, open_copy
 from calpow.handler.config import ENSEMBLE_FILE, NEIGHBOURS_FILE, file_sha256
-from calpow.handler.leakage.recording import Call
+from calpow.handler.leakage.meter import Artefacts
+from calpow.handler.leakage.recording import Call, Recorder
 from calpow.handler.leakage.score import ScoredSamples
 from calpow.handler.leakage.specs import ScoreName
 from calpow.handler.observe.records import meter_name
@@ -84,11 +94,14 @@ def measure_scores(
     strangers = {name: list_payloads(path, order.part) for name, path in order.attacks.items()}
     files = {ENSEMBLE_FILE: order.ensemble, NEIGHBOURS_FILE: order.neighbours}
     parts = {name: file_sha256(path) for name, path in files.items() if path is not None}
-    with open_copy(victim) as opened:
-        calls = some_calls(opened, folder.payloads, REFERENCE_INPUTS, order.seed, "reading")
-        setup = set_up_scores(named, opened, folder, calls)
+    with open_copy(victim) as opened, keeping_threads():
+        artefacts = load_artefacts(order, opened, folder)
+        chosen = some_payloads(folder.payloads, REFERENCE_INPUTS, order.seed)
+        read = read_payloads(opened, chosen, functools.partial(_prepare, opened.recorder, artefacts))
+        calls = [call for of_payload in read.values() for call in of_payload]
+        setup = set_up_scores(named, opened, folder, calls, artefacts)
         if order.records is None:
-            legitimate = _price_legitimate(order, opened, folder, setup, calls, log)
+            legitimate = _price_legitimate(order, opened, folder, setup, read, log)
         else:
             meter = meter_name(opened.fingerprint, parts, setup.output, setup.scores)
             samples = sum(setup.meter.samples(call) for call in calls)
@@ -108,16 +121,22 @@ def measure_scores(
         return VictimScores(opened.fingerprint, parts, setup, rows, legitimate, attacks, own_data, likeness)
 
 
+def _prepare(recorder: Recorder, artefacts: Artefacts, example: Call) -> None:
+    """Get a model ready for many calls like `example`, which are to be priced."""
+    tap_model(recorder, artefacts, example)
+    choose_threads(lambda: recorder.replay(example.arguments))
+
+
 def _price_legitimate(
     order: CalibrationOrder,
     opened: OpenVictim,
     folder: PayloadFolder,
     setup: ScoreSetup,
-    calls: Sequence[Call],
+    read: Mapping[Payload, Sequence[Call]],
     log: Callable[[str], None],
 ) -> LegitimateUse:
-    changes = tolerated_changes(order, calls, setup)
-    priced = price_folder(opened, folder, setup.meter, changes=changes)
+    changes = tolerated_changes(order, [call for calls in read.values() for call in calls], setup)
+    priced = price_folder(opened, folder, setup.meter, changes=changes, known=read)
     samples = priced.samples
     tolerated = kept_tolerances(order, priced, log)
     answers, classes = samples.labels.numpy(), samples.classes.numpy()

@@ -1,6 +1,7 @@
 """The calls of a victim's model on payloads, as its handler makes them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -21,17 +22,22 @@ MOST_BAD_AT_FIRST = 8
 
 
 def recorded_calls(
-    victim: CallSource, payloads: Sequence[Payload], progress: str = "", bad: BadPayloads | None = None
+    victim: CallSource,
+    payloads: Sequence[Payload],
+    progress: str = "",
+    bad: BadPayloads | None = None,
+    known: Mapping[Payload, Sequence[Call]] = MappingProxyType({}),
 ) -> Iterator[tuple[Payload, Sequence[Call]]]:
     """Yield each payload with the model's calls when the handler answers it.
 
-    `progress` names the progress of a long phase. Payloads that a worker would refuse are added to `bad`; without it,
-    FolderError is raised for all of them together, after the last one.
+    `progress` names the progress of a long phase. The handler does not run on payloads whose calls are `known`.
+    Payloads that a worker would refuse are added to `bad`; without it, FolderError is raised for all of them together,
+    after the last one.
     """
     collected = BadPayloads() if bad is None else bad
     for payload in track(payloads, progress, "payload") if progress else payloads:
         try:
-            calls = victim.calls(read_row(payload))
+            calls = known.get(payload) or victim.calls(read_row(payload))
             for call in calls:
                 check_numbers(call.arguments)
         except (BadPayload, FolderError) as problem:
@@ -48,15 +54,38 @@ def recorded_calls(
         collected.check(len(payloads))
 
 
-def some_calls(victim: CallSource, payloads: Sequence[Payload], most: int, seed: int, name: str = "") -> list[Call]:
+def some_calls(victim: CallSource, payloads: Sequence[Payload], most: int, seed: int) -> list[Call]:
     """Return the model's calls on up to `most` payloads, chosen at random.
 
     Payloads that the victim cannot read are passed over: a pass over all of them lists these together. Raises
     FolderError when it can read none.
     """
+    chosen = some_payloads(payloads, most, seed)
+    return [call for _, calls in recorded_calls(victim, chosen, bad=BadPayloads()) for call in calls]
+
+
+def some_payloads(payloads: Sequence[Payload], most: int, seed: int) -> list[Payload]:
+    """Return up to `most` payloads, chosen at random, in their order."""
     chosen = np.random.default_rng(seed).permutation(len(payloads))[:most]
-    ordered = [payloads[index] for index in sorted(chosen)]
-    return [call for _, calls in recorded_calls(victim, ordered, name, BadPayloads()) for call in calls]
+    return [payloads[index] for index in sorted(chosen)]
+
+
+def read_payloads(
+    victim: CallSource, payloads: Sequence[Payload], prepare: Callable[[Call], object]
+) -> dict[Payload, Sequence[Call]]:
+    """Return the model's calls by payload, recorded with the taps that `prepare` puts on the model.
+
+    `prepare` is given the first call; its payload is then run again. Payloads that the victim cannot read are passed
+    over, as by `some_calls`. Raises FolderError when it can read none.
+    """
+    read: dict[Payload, Sequence[Call]] = {}
+    for payload, calls in recorded_calls(victim, payloads, "reading", BadPayloads()):
+        if not read:
+            prepare(calls[0])
+            read[payload] = victim.calls(read_row(payload))
+        else:
+            read[payload] = calls
+    return read
 
 
 def output_kind(calls: Sequence[Call], classes: int, *, graded: bool) -> OutputKind:

@@ -5,6 +5,7 @@ import random
 from collections.abc import Mapping, Sequence
 
 from calpow.archiver.data.payloads import Payload, read_row
+from calpow.archiver.progress import track
 from calpow.handler.leakage.recording import Call
 from calpow.handler.policy.calibrated_policy import BatchRows
 from calpow.handler.torchserve_request import count_entries
@@ -25,7 +26,7 @@ def find_rows(victim: Victim, rows: Sequence[Mapping[str, object]]) -> BatchRows
 
     A property that these runs do not show is False. Decision 0008.
     """
-    alone = [_only_call(victim, [row]) for row in rows]
+    alone = [_only_call(victim, [row]) for row in track(rows, "trying batches", "payload")]
     in_order = _are_in_order(victim, rows, alone) and not _can_hold_several(victim, rows)
     return BatchRows(in_order=in_order, counted=_are_counted(rows, alone))
 

@@ -1,7 +1,9 @@
 """Progress on stderr: a bar on a terminal, and a line now and then in a log."""
 
 import os
+import re
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -44,6 +46,15 @@ def test_what_an_earlier_run_did_counts_as_done_but_not_for_the_estimate(capsys:
 def test_a_short_phase_says_nothing_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(progress.track([1], "payloads", "payload")) == [1]
     assert capsys.readouterr().err == ""
+
+
+def test_a_long_phase_says_at_its_end_how_long_it_took(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "LONG_SECONDS", 0.01)
+    for _ in progress.track([1, 2], "payloads", "payload"):
+        time.sleep(0.03)
+    assert re.fullmatch(r"calpow: payloads took \d+\.\d s\n", capsys.readouterr().err)
 
 
 def test_on_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from calpow.archiver.calibration.order import CalibrationOrder
 from calpow.archiver.calibration.score_setup import ScoreSetup, set_up_scores
 from calpow.archiver.data.payloads import PayloadFolder
+from calpow.handler.leakage.meter import Artefacts
 from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.recording import Call
 from tests.support.open_victims import numbers, open_with
@@ -29,7 +30,7 @@ def set_up(
     """Return the scores of a victim with this model, and its calls on the inputs."""
     victim = open_with(model, lambda text: ModelInputs.of(numbers(text)))
     calls = [victim.recorder.replay(arguments) for arguments in inputs]
-    return set_up_scores(order_of(*scores), victim, folder, calls), calls
+    return set_up_scores(order_of(*scores), victim, folder, calls, Artefacts()), calls
 
 
 def alone(rows: Tensor) -> list[ModelInputs]:

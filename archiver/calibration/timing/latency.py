@@ -19,7 +19,7 @@ import requests
 from calpow.archiver.data.media_types import BODY, media_type
 from calpow.archiver.data.payloads import Payload
 from calpow.archiver.errors import MeasuringError
-from calpow.archiver.progress import announce, track
+from calpow.archiver.progress import announce, progress, track
 from calpow.archiver.server import served
 from calpow.handler.gate.problems import MORE_REQUIRED, URN
 from calpow.handler.ledger.uri import URI_VARIABLE, open_ledger
@@ -94,12 +94,16 @@ def measure_latency(victim: Path, protected: Path, kind: PuzzleKind, payloads: S
 
 
 def _warm_up(plain: "_Plain", gated: "_Gated", payloads: Sequence[Payload]) -> None:
-    warm = time.monotonic() + WARM_UP_SECONDS
-    for payload in payloads:
-        plain.ask(payload)
-        gated.ask(payload)
-        if time.monotonic() > warm:
-            break
+    begun, shown, seconds = time.monotonic(), 0, math.ceil(WARM_UP_SECONDS)
+    with progress("warming up", "second", seconds) as advance:
+        for payload in payloads:
+            plain.ask(payload)
+            gated.ask(payload)
+            passed = time.monotonic() - begun
+            advance(min(int(passed), seconds) - shown)
+            shown = min(int(passed), seconds)
+            if passed > WARM_UP_SECONDS:
+                break
 
 
 def _half_width(values: Sequence[float]) -> float:

@@ -10,7 +10,7 @@ from statistics import fmean
 
 from calpow.archiver.errors import TimingError
 from calpow.archiver.fitted_line import fit_line
-from calpow.archiver.progress import track
+from calpow.archiver.progress import announce, track
 from calpow.handler.policy.solver_fit import SolverFit
 from calpow.puzzle.installation import install_command
 from calpow.puzzle.profiles import PuzzleKind
@@ -153,6 +153,7 @@ def measure_floor(client: ReferenceClient, seconds: float, solver: SolverFit) ->
     Where even the least puzzle of this kind takes longer, it is the floor. The search begins where the client's fit to
     puzzles of STAMPS stamps suggests; small puzzles deviate from it, and sizes come in steps.
     """
+    announce("searching for the least puzzle, some seconds")
     aim, slowness = FLOOR_AIM * seconds, 1.0
     tried: dict[float, FloorPuzzle] = {}
     for _ in range(FLOOR_TRIALS):

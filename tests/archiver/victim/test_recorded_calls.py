@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from calpow.archiver.data.payloads import PayloadFolder, read_folder
+from calpow.archiver.data.payloads import BadPayloads, PayloadFolder, read_folder
 from calpow.archiver.errors import FolderError
 from calpow.archiver.victim.recorded_calls import (
     MOST_BAD_AT_FIRST,
     joined_inputs,
     output_kind,
+    read_payloads,
     recorded_calls,
     shared_dtype,
     shared_shape,
@@ -21,6 +22,7 @@ from calpow.handler.errors import BareClass
 from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.recording import Call
 from calpow.handler.leakage.specs import OutputKind
+from calpow.handler.leakage.tapping import find_features
 from tests.support.open_victims import FirstTensorNet, numbers, open_with
 
 LOGITS = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
@@ -64,6 +66,36 @@ def test_some_payloads_are_chosen_by_the_seed(tmp_path: Path) -> None:
 
     assert len(set(firsts(1))) == 8
     assert firsts(1) == firsts(1) != firsts(2)
+
+
+def test_payloads_are_read_once_with_the_taps_that_the_first_call_shows_a_need_for(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, "words", "1,2,3,4", "4,3,2,1")
+    victim = open_with(FirstTensorNet(), lambda text: ModelInputs.of(numbers(text).unsqueeze(0)))
+    read = read_payloads(victim, folder.payloads, lambda call: find_features(victim.recorder, call.arguments))
+    assert [payload.path.name for payload in read] == ["002.txt", "001.txt"]
+    assert [call.features.tolist() for calls in read.values() for call in calls if call.features is not None] == [
+        [[4.0, 3.0, 2.0, 1.0]],
+        [[1.0, 2.0, 3.0, 4.0]],
+    ]
+
+
+def test_the_handler_does_not_run_on_payloads_whose_calls_are_known(tmp_path: Path) -> None:
+    texts: list[str] = []
+
+    def read(text: str) -> ModelInputs:
+        texts.append(text)
+        return ModelInputs.of(numbers(text).unsqueeze(0))
+
+    folder = folder_of(tmp_path, "1,2,3,4", "words", "4,3,2,1")
+    victim = open_with(FirstTensorNet(), read)
+    known = dict(recorded_calls(victim, folder.payloads[:1]))
+    texts.clear()
+    bad = BadPayloads()
+    again = dict(recorded_calls(victim, folder.payloads, bad=bad, known=known))
+    assert texts == ["4,3,2,1", "words", "words"], "once more for advice on the part"
+    assert again[folder.payloads[0]] is known[folder.payloads[0]]
+    assert list(again) == [folder.payloads[0], folder.payloads[1]]
+    assert len(bad.reasons) == 1
 
 
 def calls_of(*inputs: torch.Tensor | ModelInputs) -> list[Call]:
