@@ -1,0 +1,1 @@
+"""Benchmark of a slow victim: a resnet18, protected, calibrated and used as an owner would."""
