@@ -1,6 +1,6 @@
 """Threads and memory layout in which a slow victim answers many samples soonest, on this machine at this moment.
 
-Decision 0064.
+Decision 0067.
 """
 
 import os
