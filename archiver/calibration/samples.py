@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from calpow.archiver.data.payloads import CallSource, Payload, PayloadFolder
+from calpow.archiver.progress import progress
 from calpow.archiver.victim.recorded_calls import recorded_calls
 from calpow.handler.errors import CalibrationError
 from calpow.handler.leakage.meter import Meter
@@ -120,15 +121,19 @@ def price_folder(
     changed: dict[str, list[ScoredSamples]] = {name: [] for name in changes or {}}
 
     def counted() -> Iterator[Call]:
-        for _, calls in recorded_calls(victim, folder.payloads, name, known=known):
+        for _, calls in recorded_calls(victim, folder.payloads, known=known):
             sizes.append(sum(meter.samples(call) for call in calls))
             yield from calls
 
-    for batch in batches(counted()):
-        priced.append(meter.price_calls(batch))
-        for change_name, change in (changes or {}).items():
-            arguments = joined_arguments(batch, [meter.samples(call) for call in batch])
-            changed[change_name].append(_price_changed(arguments, change_name, change, meter))
+    with progress(name, "payload", len(folder.payloads)) as advance:
+        shown = 0
+        for batch in batches(counted()):
+            priced.append(meter.price_calls(batch))
+            for change_name, change in (changes or {}).items():
+                arguments = joined_arguments(batch, [meter.samples(call) for call in batch])
+                changed[change_name].append(_price_changed(arguments, change_name, change, meter))
+            advance(len(sizes) - shown)
+            shown = len(sizes)
     whole, repeats = concatenate(priced), torch.tensor(sizes)
     samples = Samples(
         costs=whole.costs,

@@ -17,8 +17,8 @@ from calpow.handler.leakage.recording import Recorder
 # A model that answers sooner has little to gain, and is run as torch runs it by default.
 SLOW_SECONDS = 0.01
 PASSES = 4
-# Another way is taken if it takes less than this share of the time: passes differ by some per cent.
-GAIN = 0.9
+# Another way is taken if it takes less than this share of the time.
+GAIN = 0.95
 # One that takes this many times as long as another is tried no more.
 HOPELESS = 5.0
 # By how much of the largest number an output may differ in another layout: float32 is exact to a ten-millionth.

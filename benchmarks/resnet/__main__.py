@@ -3,9 +3,9 @@
 python -m benchmarks.resnet
 
 Builds a resnet18 with TorchServe's image_classifier and 1,000 JPEG files of 256 x 256 below --folder, without a
-network, trains teachers, calibrates, packages, and lets users query it with and without the gate. It takes about five
-minutes on two idle cores, and several times as long on busy ones. TorchServe's workers use one thread each, both where
-calibrate times them and where users query them; calibrate itself takes as many as make it fast.
+network, trains teachers, calibrates, packages, and lets users query it with and without the gate. It took 20 minutes on
+two cores that other programs used as well, and should take six on idle ones. TorchServe's workers use one thread each,
+both where calibrate times them and where users query them; calibrate itself takes as many as make it fast.
 """
 
 import argparse
