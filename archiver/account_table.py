@@ -15,9 +15,10 @@ from calpow.archiver.counting import counted
 from calpow.archiver.errors import FolderError
 from calpow.archiver.model_leakage import leakage_of
 from calpow.handler.config import CALIBRATION_FILE
+from calpow.handler.ledger.account import Account, AccountSummary, Rule
 from calpow.handler.ledger.api_key import group_of
 from calpow.handler.ledger.history import MICRO, History
-from calpow.handler.ledger.ledger import Account, AccountSummary, Ledger, Rule
+from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.limits import NO_LIMITS, AccountLimits, Usage, day_of
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
 from calpow.handler.policy.calibration_file import load_policy

@@ -18,9 +18,12 @@ from typing import Any
 from calpow.archiver.errors import LedgerFileError
 from calpow.archiver.new_file import new_file
 from calpow.archiver.progress import progress, track
+from calpow.handler.ledger.account import Rule
 from calpow.handler.ledger.history import History
-from calpow.handler.ledger.ledger import KeyRecord, Ledger, Rule, Settlement
+from calpow.handler.ledger.holders import KeyRecord
+from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.limits import NO_USAGE, AccountLimits, Usage
+from calpow.handler.ledger.settlement import Settlement
 
 FORMAT = {"calpow-ledger": 1}
 # Accounts that are written at once.

@@ -21,7 +21,10 @@ import redis
 
 from benchmarks.results.exhibit import table
 from calpow.handler.ledger.history import History
-from calpow.handler.ledger.ledger import Identity, Ledger, Outcome, Settlement, Spending, Use
+from calpow.handler.ledger.holders import Identity
+from calpow.handler.ledger.ledger import Ledger
+from calpow.handler.ledger.settlement import Settlement, Spending
+from calpow.handler.ledger.solutions import Outcome, Use
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.redis_servers import redis_binary, redis_server
 

@@ -22,7 +22,7 @@ from altcha import v1 as altcha
 
 from benchmarks.accounting_peers import SIGMA, TEACHERS, accounting
 from calpow.handler.gate.tokens import Claims, Signer
-from calpow.handler.ledger.ledger import Secret
+from calpow.handler.ledger.holders import Secret
 from calpow.puzzle.puzzle import puzzle_size
 from calpow.puzzle.solving.engines import Engine, engines_for
 from calpow.puzzle.solving.solver import run_solver

@@ -14,9 +14,11 @@ from calpow.archiver.cli.option_types import AccountName
 from calpow.archiver.errors import AccountError
 from calpow.archiver.limit_values import Ceiling, SampleCount, samples, samples_a_day
 from calpow.archiver.limit_values import ceiling as read_ceiling
+from calpow.handler.ledger.account import Account, Rule
 from calpow.handler.ledger.api_key import group_of
-from calpow.handler.ledger.ledger import Account, Ledger, Rule, Settlement
+from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.limits import AccountLimits
+from calpow.handler.ledger.settlement import Settlement
 from calpow.handler.ledger.uri import open_ledger, without_password
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])

@@ -12,7 +12,8 @@ import click
 
 from calpow.archiver.cli.option_types import FILE, AccountName, Duration
 from calpow.handler.gate.probes import probe_account
-from calpow.handler.ledger.ledger import Key, Rule
+from calpow.handler.ledger.account import Rule
+from calpow.handler.ledger.holders import Key
 from calpow.handler.ledger.uri import DEFAULT_URI, URI_VARIABLE, open_ledger, without_password
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])

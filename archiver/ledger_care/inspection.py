@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 
 from calpow.handler.config import Mode
 from calpow.handler.errors import LedgerError
+from calpow.handler.ledger.account import Rule
 from calpow.handler.ledger.api_key import check_account
 from calpow.handler.ledger.history import DIGEST_BYTES, DIGESTS, RECENT, SKETCH_BYTES, SKETCHES, History
-from calpow.handler.ledger.ledger import KeyRecord, Rule
+from calpow.handler.ledger.holders import KeyRecord
 
 _SHOWN = 3
 _DEPLOYMENT = re.compile(r"[0-9a-f]{6}", re.ASCII)

@@ -7,7 +7,9 @@ from pathlib import Path
 from calpow.archiver.errors import LedgerFileError
 from calpow.archiver.ledger_file import Counts
 from calpow.archiver.progress import announce, track
-from calpow.handler.ledger.ledger import AccountSummary, Ledger, Settlement
+from calpow.handler.ledger.account import AccountSummary
+from calpow.handler.ledger.ledger import Ledger
+from calpow.handler.ledger.settlement import Settlement
 from calpow.handler.ledger.sqlite.sqlite_file import SqliteFile
 from calpow.handler.ledger.sqlite.sqlite_freeze import freeze, thaw
 from calpow.handler.ledger.sqlite.sqlite_ledger import SqliteLedger

@@ -13,8 +13,9 @@ from calpow.archiver.ledger_care.sqlite_inspection import reading
 from calpow.archiver.ledger_file import exported_accounts
 from calpow.archiver.progress import progress, track
 from calpow.handler.identity.account_name import ANONYMOUS_ACCOUNT
+from calpow.handler.ledger.account import Account, Rule
 from calpow.handler.ledger.api_key import group_of
-from calpow.handler.ledger.ledger import Account, Ledger, Rule
+from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.sqlite.expired_rows import ExpiredRows
 from calpow.handler.ledger.sqlite.sqlite_file import SqliteFile
 from calpow.handler.ledger.sqlite.sqlite_schema import SCHEMA

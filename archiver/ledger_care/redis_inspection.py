@@ -18,7 +18,7 @@ from calpow.archiver.ledger_care.inspection import (
 )
 from calpow.archiver.progress import track
 from calpow.handler.errors import LedgerUnavailable
-from calpow.handler.ledger.ledger import KeyRecord
+from calpow.handler.ledger.holders import KeyRecord
 from calpow.handler.ledger.redis.redis_client import NO_EVICTION, RedisClient
 from calpow.handler.ledger.redis.redis_ledger import RedisLedger
 

@@ -19,7 +19,8 @@ from calpow.archiver.ledger_care.inspection import (
 )
 from calpow.archiver.progress import announce, track
 from calpow.handler.ledger.history import History
-from calpow.handler.ledger.ledger import MOST_USES, KeyRecord
+from calpow.handler.ledger.holders import KeyRecord
+from calpow.handler.ledger.solutions import MOST_USES
 from calpow.handler.ledger.sqlite.sqlite_freeze import is_frozen
 from calpow.handler.ledger.sqlite.sqlite_schema import SCHEMA
 

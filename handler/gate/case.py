@@ -14,8 +14,10 @@ from calpow.handler.gate import problems
 from calpow.handler.gate.audit import AuditLine, Event, Settling
 from calpow.handler.gate.challenges import Solved
 from calpow.handler.gate.interface import Answer, AnyRequest, Decision, Refused, Released
+from calpow.handler.ledger.account import Account, Rule
 from calpow.handler.ledger.history import Charge
-from calpow.handler.ledger.ledger import Account, Admission, Identity, Rule, UseResult
+from calpow.handler.ledger.holders import Identity
+from calpow.handler.ledger.solutions import Admission, UseResult
 from calpow.handler.logs.rate_limited_log import RateLimitedLog
 from calpow.puzzle.wire import SUBJECT_HEADER
 

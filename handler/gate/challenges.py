@@ -14,7 +14,9 @@ from calpow.handler.gate import problems
 from calpow.handler.gate.interface import Refused, Request
 from calpow.handler.gate.problems import Problem
 from calpow.handler.gate.tokens import Claims, Rest, Signer
-from calpow.handler.ledger.ledger import RETRY_SECONDS, Identity, Ledger, Outcome
+from calpow.handler.ledger.holders import Identity
+from calpow.handler.ledger.ledger import Ledger
+from calpow.handler.ledger.solutions import RETRY_SECONDS, Outcome
 from calpow.handler.policy.tariff import Tariff
 from calpow.puzzle.algorithms import SCRYPT, ScryptCost, digest_of
 from calpow.puzzle.errors import MalformedSolution, MalformedStamp, PuzzleError

@@ -11,7 +11,9 @@ from calpow.handler.gate.probes import is_probe
 from calpow.handler.gate.problems import Problem
 from calpow.handler.gate.refusals import Refusals, too_large
 from calpow.handler.identity.identification import Identification, log_unknown
-from calpow.handler.ledger.ledger import Account, Identity, KeyHolder, Ledger, Rule
+from calpow.handler.ledger.account import Account, Rule
+from calpow.handler.ledger.holders import Identity, KeyHolder
+from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.limits import day_of
 from calpow.handler.policy.tariff import TooLarge
 

@@ -29,8 +29,10 @@ from calpow.handler.gate.problems import Problem
 from calpow.handler.gate.refusals import Refusals
 from calpow.handler.gate.settler import Settler
 from calpow.handler.identity.identification import API_KEYS, Identification
-from calpow.handler.ledger.ledger import Admission, Ledger, Rule, Use, UseResult
+from calpow.handler.ledger.account import Rule
+from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.limits import day_of
+from calpow.handler.ledger.solutions import Admission, Use, UseResult
 from calpow.handler.logs.rate_limited_log import RateLimitedLog
 from calpow.handler.metrics.tally import ENTRY, LEDGER_ERRORS, PASS, SETTLEMENT, USE, Tally
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy

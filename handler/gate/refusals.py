@@ -5,7 +5,8 @@ from collections.abc import Callable
 from calpow.handler.gate import problems
 from calpow.handler.gate.challenges import Issuer, Solved, rest_of, rest_of_withheld
 from calpow.handler.gate.interface import Allowance, Refused, Request
-from calpow.handler.ledger.ledger import Account, Outcome
+from calpow.handler.ledger.account import Account
+from calpow.handler.ledger.solutions import Outcome
 from calpow.handler.policy.tariff import Tariff, TooLarge
 
 

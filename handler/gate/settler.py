@@ -15,17 +15,11 @@ from calpow.handler.gate.challenges import LONGEST_EXPIRY_SECONDS, REMEMBERED_SE
 from calpow.handler.gate.interface import Allowance, Answer, AnyRequest, Decision, Refused, Released
 from calpow.handler.gate.refusals import Refusals
 from calpow.handler.gate.settling import Settled, settle, settle_rest
-from calpow.handler.ledger.ledger import (
-    RETRY_SECONDS,
-    Account,
-    Ledger,
-    Outcome,
-    PlannedStates,
-    Settlement,
-    Spending,
-    settlement_of,
-)
+from calpow.handler.ledger.account import Account
+from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.limits import day_of
+from calpow.handler.ledger.settlement import PlannedStates, Settlement, Spending, settlement_of
+from calpow.handler.ledger.solutions import RETRY_SECONDS, Outcome
 from calpow.handler.metrics.tally import (
     ABOVE_FLOOR,
     CONFLICTS,

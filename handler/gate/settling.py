@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from math import ceil
 from typing import NamedTuple
 
+from calpow.handler.ledger.account import Account
 from calpow.handler.ledger.history import Charge, SampleIdentity
-from calpow.handler.ledger.ledger import Account, Outcome
+from calpow.handler.ledger.solutions import Outcome
 from calpow.handler.policy.tariff import Tariff
 
 

@@ -16,7 +16,7 @@ from hashlib import sha256
 from typing import Any
 
 from calpow.handler.errors import BadToken
-from calpow.handler.ledger.ledger import Secret
+from calpow.handler.ledger.holders import Secret
 from calpow.puzzle.algorithms import SCRYPT, ScryptCost
 from calpow.puzzle.errors import PuzzleError
 from calpow.puzzle.puzzle import Puzzle

@@ -19,7 +19,7 @@ from calpow.handler.identity.identity_settings import (
 )
 from calpow.handler.identity.trusted_proxy import TrustedProxy
 from calpow.handler.identity.ways import IdentityWay
-from calpow.handler.ledger.ledger import Identity
+from calpow.handler.ledger.holders import Identity
 from calpow.handler.logs.rate_limited_log import RateLimitedLog
 
 if TYPE_CHECKING:

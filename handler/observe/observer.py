@@ -33,8 +33,9 @@ from calpow.handler.gate.interface import (
 )
 from calpow.handler.identity.credentials import Credentials
 from calpow.handler.identity.identification import API_KEYS, Identification
+from calpow.handler.ledger.account import Account
 from calpow.handler.ledger.history import Charge
-from calpow.handler.ledger.ledger import Account, Ledger
+from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.logs.rate_limited_log import RateLimitedLog
 from calpow.handler.observe.records import ANONYMOUS, Record, append, meter_name
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
+from calpow.handler.ledger.account import Account
 from calpow.handler.ledger.history import MICRO, Charge, History, SampleIdentity
-from calpow.handler.ledger.ledger import Account
 from calpow.handler.policy.joint_oddness import OddnessScale
 
 

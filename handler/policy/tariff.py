@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise, zip_longest
 from math import ceil, sqrt
 
+from calpow.handler.ledger.account import NEW_ACCOUNT, Account
 from calpow.handler.ledger.history import Charge, History
-from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
 from calpow.puzzle.puzzle import Puzzle
 

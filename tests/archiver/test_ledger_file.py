@@ -10,9 +10,11 @@ from click.testing import CliRunner
 from calpow.archiver.cli.ledger import ledger as command
 from calpow.archiver.errors import LedgerFileError
 from calpow.archiver.ledger_file import Counts, export_ledger, import_ledger
+from calpow.handler.ledger.account import Rule
 from calpow.handler.ledger.history import History
-from calpow.handler.ledger.ledger import Ledger, Rule, settlement_of
+from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.limits import AccountLimits
+from calpow.handler.ledger.settlement import settlement_of
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledger_child import charged_account
 from tests.support.ledgers import MODEL, NOW, settlement, spend, use

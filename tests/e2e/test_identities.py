@@ -15,7 +15,7 @@ from calpow.archiver.packaging import ArchiveOrder, build
 from calpow.archiver.server import Server, served
 from calpow.client import PowAuth
 from calpow.client.grpc import PowInterceptor
-from calpow.handler.ledger.ledger import Rule
+from calpow.handler.ledger.account import Rule
 from calpow.handler.ledger.uri import open_ledger
 from calpow.puzzle.prepaid import subject_resource
 from calpow.puzzle.profiles import DEFAULT_PROFILE, PROFILES

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calpow.handler.gate.tokens import Claims, Rest, Signer
-from calpow.handler.ledger.ledger import Secret
+from calpow.handler.ledger.holders import Secret
 from calpow.puzzle.algorithms import ALGORITHMS, ScryptCost
 from calpow.puzzle.errors import PuzzleError
 from calpow.puzzle.profiles import PROFILES, PuzzleKind

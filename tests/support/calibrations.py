@@ -14,8 +14,8 @@ from calpow.archiver.calibration.calibration_document import (
     ThiefFigures,
 )
 from calpow.handler.leakage.specs import InputRange, OutputKind, ScoreName, ScoreSpec, VictimShape
+from calpow.handler.ledger.account import Account
 from calpow.handler.ledger.history import DIGEST_BYTES, MICRO, Charge, History, SampleIdentity
-from calpow.handler.ledger.ledger import Account
 from calpow.handler.policy.calibrated_policy import BatchRows, CalibratedPolicy, PolicyName
 from calpow.handler.policy.evidence import Evidence, ScoreTest
 from calpow.handler.policy.paper import Paper

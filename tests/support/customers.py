@@ -10,8 +10,9 @@ from pathlib import Path
 
 from calpow.handler.gate.gate import Gate
 from calpow.handler.gate.interface import Released
-from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account, Settlement
+from calpow.handler.ledger.account import NEW_ACCOUNT, Account
 from calpow.handler.ledger.limits import day_of
+from calpow.handler.ledger.settlement import Settlement
 from calpow.handler.ledger.sqlite.sqlite_ledger import SqliteLedger
 from calpow.handler.policy.tariff import Tariff
 from calpow.puzzle.prepaid import prepaid_resource

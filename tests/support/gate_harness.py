@@ -13,7 +13,9 @@ from calpow.handler.gate import challenges, problems
 from calpow.handler.gate.audit import AuditFile
 from calpow.handler.gate.gate import Gate
 from calpow.handler.gate.interface import Allowance, Decision, Purpose, Refused, Released
-from calpow.handler.ledger.ledger import Account, Ledger, Settlement
+from calpow.handler.ledger.account import Account
+from calpow.handler.ledger.ledger import Ledger
+from calpow.handler.ledger.settlement import Settlement
 from calpow.handler.ledger.sqlite.sqlite_ledger import SqliteLedger
 from calpow.handler.ledger.uri import open_ledger
 from calpow.handler.metrics.tally import Tally

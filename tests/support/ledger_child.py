@@ -11,17 +11,11 @@ from functools import partial
 from typing import TypeVar
 
 from calpow.handler.errors import LedgerUnavailable
+from calpow.handler.ledger.account import Account
 from calpow.handler.ledger.history import Charge, History, SampleIdentity
-from calpow.handler.ledger.ledger import (
-    Account,
-    Admission,
-    Ledger,
-    Outcome,
-    Settlement,
-    Spending,
-    Use,
-    settlement_of,
-)
+from calpow.handler.ledger.ledger import Ledger
+from calpow.handler.ledger.settlement import Settlement, Spending, settlement_of
+from calpow.handler.ledger.solutions import Admission, Outcome, Use
 from calpow.handler.ledger.uri import open_ledger
 
 MODEL = "digits"

@@ -6,17 +6,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from calpow.handler.ledger.account import AccountChange
 from calpow.handler.ledger.history import History
-from calpow.handler.ledger.ledger import (
-    AccountChange,
-    Admission,
-    Ledger,
-    Outcome,
-    Settlement,
-    Spending,
-    Use,
-    UseResult,
-)
+from calpow.handler.ledger.ledger import Ledger
+from calpow.handler.ledger.settlement import Settlement, Spending
+from calpow.handler.ledger.solutions import Admission, Outcome, Use, UseResult
 
 NOW = 1_800_000_000.0
 MODEL = "digits"

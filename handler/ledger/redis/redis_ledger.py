@@ -9,33 +9,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from calpow.handler.errors import LedgerUnavailable
+from calpow.handler.ledger.account import NEW_ACCOUNT, Account, AccountChange, AccountSummary, Rule
 from calpow.handler.ledger.api_key import group_of
 from calpow.handler.ledger.history import History
-from calpow.handler.ledger.ledger import (
-    FAILURE_SECONDS,
-    MOST_FAILURES,
-    MOST_USES,
-    NEW_ACCOUNT,
-    RETRY_SECONDS,
-    Account,
-    AccountChange,
-    AccountSummary,
-    Admission,
-    Identity,
-    KeyHolder,
-    Outcome,
-    PlannedStates,
-    Rule,
-    Settlement,
-    Standing,
-    Use,
-    UseResult,
-    settlement_of,
-)
+from calpow.handler.ledger.holders import Identity, KeyHolder, Standing
+from calpow.handler.ledger.ledger import FAILURE_SECONDS, MOST_FAILURES
 from calpow.handler.ledger.limits import NO_LIMITS, NO_USAGE, Usage, read_limits
 from calpow.handler.ledger.redis import redis_scripts
 from calpow.handler.ledger.redis.redis_client import Script, Value
 from calpow.handler.ledger.redis.redis_settings import PAGE, RedisSettings, read_rule
+from calpow.handler.ledger.settlement import PlannedStates, Settlement, settlement_of
+from calpow.handler.ledger.solutions import MOST_USES, RETRY_SECONDS, Admission, Outcome, Use, UseResult
 
 # Attempts to charge an account that other workers keep changing.
 MOST_CONFLICTS = 32

@@ -8,8 +8,9 @@ from hashlib import sha256
 from typing import Any
 
 from calpow.handler.errors import LedgerError
+from calpow.handler.ledger.account import Rule
 from calpow.handler.ledger.api_key import ApiKey, check_account, group_of
-from calpow.handler.ledger.ledger import Key, KeyRecord, Rule, Secret
+from calpow.handler.ledger.holders import Key, KeyRecord, Secret
 from calpow.handler.ledger.limits import NO_LIMITS, AccountLimits, read_limits
 from calpow.handler.ledger.redis import redis_scripts
 from calpow.handler.ledger.redis.redis_client import RedisClient, Script, Value

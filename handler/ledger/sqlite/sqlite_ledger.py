@@ -10,26 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from calpow.handler.ledger.account import Account, AccountChange, AccountSummary
 from calpow.handler.ledger.api_key import ApiKey, group_of
-from calpow.handler.ledger.ledger import (
-    FAILURE_SECONDS,
-    MOST_FAILURES,
-    MOST_USES,
-    RETRY_SECONDS,
-    Account,
-    AccountChange,
-    AccountSummary,
-    Admission,
-    Identity,
-    KeyHolder,
-    Outcome,
-    Settlement,
-    Spending,
-    Standing,
-    Use,
-    UseResult,
-    settlement_of,
-)
+from calpow.handler.ledger.holders import Identity, KeyHolder, Standing
+from calpow.handler.ledger.ledger import FAILURE_SECONDS, MOST_FAILURES
+from calpow.handler.ledger.settlement import Settlement, Spending, settlement_of
+from calpow.handler.ledger.solutions import MOST_USES, RETRY_SECONDS, Admission, Outcome, Use, UseResult
 from calpow.handler.ledger.sqlite.expired_rows import ExpiredRows
 from calpow.handler.ledger.sqlite.sqlite_file import Row
 from calpow.handler.ledger.sqlite.sqlite_rows import (

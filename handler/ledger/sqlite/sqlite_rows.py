@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
+from calpow.handler.ledger.account import Account, Rule
 from calpow.handler.ledger.history import NO_HISTORY, History
-from calpow.handler.ledger.ledger import Account, Outcome, Rule
 from calpow.handler.ledger.limits import NO_LIMITS, NO_USAGE, Usage, read_limits
+from calpow.handler.ledger.solutions import Outcome
 from calpow.handler.ledger.sqlite.sqlite_file import Row, Value
 
 

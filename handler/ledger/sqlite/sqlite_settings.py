@@ -12,8 +12,9 @@ from functools import reduce
 from pathlib import Path
 
 from calpow.handler.errors import LedgerError
+from calpow.handler.ledger.account import Rule
 from calpow.handler.ledger.api_key import ApiKey, check_account, group_of
-from calpow.handler.ledger.ledger import Key, KeyRecord, Rule, Secret
+from calpow.handler.ledger.holders import Key, KeyRecord, Secret
 from calpow.handler.ledger.limits import NO_LIMITS, AccountLimits, read_limits
 from calpow.handler.ledger.sqlite.sqlite_file import SqliteFile
 from calpow.handler.ledger.sqlite.sqlite_schema import SCHEMA

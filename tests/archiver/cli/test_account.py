@@ -19,9 +19,11 @@ from calpow.archiver.errors import AccountError, FolderError
 from calpow.client.cli.main import main
 from calpow.handler.errors import CalibrationError
 from calpow.handler.gate.probes import probe_account
+from calpow.handler.ledger.account import Rule
 from calpow.handler.ledger.history import History
-from calpow.handler.ledger.ledger import Ledger, Rule, Settlement, settlement_of
+from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.limits import AccountLimits
+from calpow.handler.ledger.settlement import Settlement, settlement_of
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.calibrations import EVIDENCE, calibration
 from tests.support.terminals import read_until, terminal

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from calpow.archiver.cli.keys import keys
 from calpow.handler.errors import LedgerError
 from calpow.handler.gate.probes import probe_account
-from calpow.handler.ledger.ledger import Rule
+from calpow.handler.ledger.account import Rule
 from calpow.handler.ledger.uri import open_ledger
 
 

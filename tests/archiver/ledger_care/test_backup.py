@@ -15,7 +15,8 @@ from calpow.archiver.ledger_care import backup
 from calpow.archiver.ledger_care.redis_inspection import inspect_redis
 from calpow.archiver.ledger_care.sqlite_inspection import inspect_sqlite
 from calpow.handler.errors import LedgerUnavailable
-from calpow.handler.ledger.ledger import Ledger, Rule
+from calpow.handler.ledger.account import Rule
+from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.limits import AccountLimits
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledger_child import charged, charged_account, history_of

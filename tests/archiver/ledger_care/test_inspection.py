@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from calpow.archiver.cli.ledger import ledger as command
-from calpow.handler.ledger.ledger import Ledger, Rule
+from calpow.handler.ledger.account import Rule
+from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.redis.redis_ledger import RedisLedger
 from calpow.handler.ledger.uri import open_ledger
 from calpow.puzzle.errors import CalpowError

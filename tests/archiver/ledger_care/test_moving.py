@@ -14,8 +14,11 @@ from calpow.archiver.errors import LedgerFileError
 from calpow.archiver.ledger_care import moving
 from calpow.archiver.ledger_care.sqlite_inspection import inspect_sqlite
 from calpow.handler.errors import LedgerUnavailable
-from calpow.handler.ledger.ledger import Admission, Ledger, Rule, settlement_of
+from calpow.handler.ledger.account import Rule
+from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.limits import AccountLimits
+from calpow.handler.ledger.settlement import settlement_of
+from calpow.handler.ledger.solutions import Admission
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledger_child import charged, charged_account, history_of
 from tests.support.ledgers import MODEL, admit, fail, settle, spend, spending, use

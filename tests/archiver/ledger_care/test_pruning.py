@@ -10,8 +10,9 @@ from click.testing import CliRunner, Result
 
 from calpow.archiver.cli.ledger import ledger as command
 from calpow.archiver.errors import LedgerFileError
+from calpow.handler.ledger.account import NEW_ACCOUNT, Rule
 from calpow.handler.ledger.history import History
-from calpow.handler.ledger.ledger import NEW_ACCOUNT, Ledger, Rule
+from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.limits import AccountLimits
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledgers import MODEL, admit, outcomes, settle, settlement, spend, use

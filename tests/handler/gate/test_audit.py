@@ -13,7 +13,7 @@ from calpow.handler.errors import GateMisconfigured, LedgerUnavailable
 from calpow.handler.gate import audit as module
 from calpow.handler.gate.audit import AuditFile, AuditLine, Event, Settling
 from calpow.handler.gate.gate import Gate
-from calpow.handler.ledger.ledger import Settlement
+from calpow.handler.ledger.settlement import Settlement
 from calpow.handler.ledger.sqlite.sqlite_ledger import SqliteLedger
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.gate_harness import MODEL, START, GateHarness, challenge_of, payload_of, solution

@@ -3,7 +3,7 @@
 import pytest
 
 from calpow.handler.gate.interface import Released
-from calpow.handler.ledger.ledger import MOST_USES
+from calpow.handler.ledger.solutions import MOST_USES
 from calpow.puzzle.wire import format_prepaid
 from tests.support.gate_harness import (
     FLOOR_HASHES,

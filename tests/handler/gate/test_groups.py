@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from calpow.handler.gate.interface import PassResult, Purpose
+from calpow.handler.ledger.account import Rule
 from calpow.handler.ledger.history import History
-from calpow.handler.ledger.ledger import MOST_USES, Rule
+from calpow.handler.ledger.solutions import MOST_USES
 from calpow.handler.ledger.uri import open_ledger
 from calpow.handler.policy.tariff import Tariff
 from tests.support.customers import Attempt, Customer

@@ -11,7 +11,7 @@ from calpow.handler.gate.gate import Gate
 from calpow.handler.identity.identification import Identification
 from calpow.handler.identity.token_verifier import TokenVerifier
 from calpow.handler.identity.ways import IdentityWay
-from calpow.handler.ledger.ledger import Rule
+from calpow.handler.ledger.account import Rule
 from calpow.handler.ledger.uri import open_ledger
 from calpow.handler.metrics.tally import Tally
 from calpow.puzzle.prepaid import prepaid_resource, subject_resource

@@ -7,7 +7,7 @@ import pytest
 
 from calpow.handler.gate.interface import PassResult, Purpose
 from calpow.handler.gate.probes import payload_digest, probe_account
-from calpow.handler.ledger.ledger import Rule
+from calpow.handler.ledger.account import Rule
 from tests.support.gate_harness import (
     FLOOR_HASHES,
     GateHarness,

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from calpow.handler.gate.gate import Gate
-from calpow.handler.ledger.ledger import MOST_USES, Admission, Settlement, Use, UseResult
+from calpow.handler.ledger.settlement import Settlement
+from calpow.handler.ledger.solutions import MOST_USES, Admission, Use, UseResult
 from calpow.handler.ledger.sqlite.sqlite_ledger import SqliteLedger
 from calpow.handler.policy.solver_fit import SolverFit
 from calpow.puzzle.prepaid import prepaid_resource, stamp_id

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from calpow.handler.gate.interface import PassResult
-from calpow.handler.ledger.ledger import FAILURE_SECONDS, MOST_FAILURES, MOST_USES, RETRY_SECONDS
+from calpow.handler.ledger.ledger import FAILURE_SECONDS, MOST_FAILURES
+from calpow.handler.ledger.solutions import MOST_USES, RETRY_SECONDS
 from calpow.puzzle.wire import format_prepaid
 from tests.support.gate_harness import (
     FLOOR_HASHES,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from calpow.handler.gate.interface import PassResult, Purpose
-from calpow.handler.ledger.ledger import Rule
+from calpow.handler.ledger.account import Rule
 from tests.support.gate_harness import (
     FLOOR_HASHES,
     GateHarness,

@@ -10,7 +10,7 @@ import pytest
 
 from calpow.handler.gate.interface import PassResult
 from calpow.handler.gate.settler import MOST_CONFLICTS
-from calpow.handler.ledger.ledger import MOST_USES
+from calpow.handler.ledger.solutions import MOST_USES
 from calpow.puzzle.wire import format_prepaid
 from tests.support.calibrations import charge_of
 from tests.support.customers import Attempt, AuditedLedger, Customer

@@ -10,8 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from calpow.handler.gate.settling import Settled, settle, settle_rest
+from calpow.handler.ledger.account import NEW_ACCOUNT, Account
 from calpow.handler.ledger.history import MICRO, Charge, History
-from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account, Outcome
+from calpow.handler.ledger.solutions import Outcome
 from calpow.handler.policy.solver_fit import SolverFit
 from calpow.handler.policy.tariff import Tariff, TooLarge
 from tests.support.calibrations import EVIDENCE, calibrated_policy, identity

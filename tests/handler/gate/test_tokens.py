@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from calpow.handler.errors import BadToken
 from calpow.handler.gate.tokens import HEADER, Claims, Rest, Signer
-from calpow.handler.ledger.ledger import Secret
+from calpow.handler.ledger.holders import Secret
 from calpow.puzzle.algorithms import ScryptCost
 
 OLD, NEW = Secret("1", b"o" * 32), Secret("2", b"n" * 32)

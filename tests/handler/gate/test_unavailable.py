@@ -10,7 +10,7 @@ import pytest
 
 from calpow.handler.errors import LedgerUnavailable
 from calpow.handler.gate.interface import PassResult, PricedSamples, Purpose
-from calpow.handler.ledger.ledger import MOST_USES
+from calpow.handler.ledger.solutions import MOST_USES
 from tests.support.calibrations import identity
 from tests.support.gate_harness import (
     GateHarness,

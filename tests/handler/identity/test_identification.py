@@ -14,7 +14,7 @@ from calpow.handler.identity import identification, watched_file
 from calpow.handler.identity.credentials import Credentials
 from calpow.handler.identity.identification import Identification
 from calpow.handler.identity.ways import IdentityWay
-from calpow.handler.ledger.ledger import Identity
+from calpow.handler.ledger.holders import Identity
 from calpow.handler.logs.rate_limited_log import RateLimitedLog
 from tests.support.identity_provider import Provider
 

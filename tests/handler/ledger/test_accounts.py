@@ -3,17 +3,10 @@
 import pytest
 
 from calpow.handler.errors import LedgerError
+from calpow.handler.ledger.account import NEW_ACCOUNT, Account, AccountSummary, Rule
 from calpow.handler.ledger.history import NO_HISTORY, History
-from calpow.handler.ledger.ledger import (
-    NEW_ACCOUNT,
-    Account,
-    AccountSummary,
-    Identity,
-    KeyHolder,
-    Ledger,
-    Rule,
-    Standing,
-)
+from calpow.handler.ledger.holders import Identity, KeyHolder, Standing
+from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledgers import (
     MODEL,

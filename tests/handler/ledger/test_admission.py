@@ -2,15 +2,10 @@
 
 import pytest
 
-from calpow.handler.ledger.ledger import (
-    MOST_USES,
-    NEW_ACCOUNT,
-    RETRY_SECONDS,
-    Admission,
-    Ledger,
-    Standing,
-    UseResult,
-)
+from calpow.handler.ledger.account import NEW_ACCOUNT
+from calpow.handler.ledger.holders import Standing
+from calpow.handler.ledger.ledger import Ledger
+from calpow.handler.ledger.solutions import MOST_USES, RETRY_SECONDS, Admission, UseResult
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledgers import (
     MODEL,

@@ -9,10 +9,8 @@ import pytest
 
 from calpow.handler.errors import LedgerError
 from calpow.handler.ledger.api_key import ApiKey
-from calpow.handler.ledger.ledger import (
-    Identity,
-    Ledger,
-)
+from calpow.handler.ledger.holders import Identity
+from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledgers import MODEL
 

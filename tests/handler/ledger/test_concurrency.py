@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from calpow.handler.ledger.ledger import MOST_FAILURES, MOST_USES, Account
+from calpow.handler.ledger.account import Account
+from calpow.handler.ledger.ledger import MOST_FAILURES
+from calpow.handler.ledger.solutions import MOST_USES
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledger_child import charged, history_of
 from tests.support.ledgers import MODEL, NOW, Child, run_children, settle, spending, use

@@ -4,11 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from calpow.handler.ledger.ledger import (
-    MOST_USES,
-    Admission,
-    Ledger,
-)
+from calpow.handler.ledger.ledger import Ledger
+from calpow.handler.ledger.solutions import MOST_USES, Admission
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledgers import (
     NOW,

@@ -1,15 +1,9 @@
 """Failures of the victim leave the work unspent, up to ten an hour."""
 
-from calpow.handler.ledger.ledger import (
-    FAILURE_SECONDS,
-    MOST_FAILURES,
-    NEW_ACCOUNT,
-    Account,
-    Admission,
-    Ledger,
-    Standing,
-    UseResult,
-)
+from calpow.handler.ledger.account import NEW_ACCOUNT, Account
+from calpow.handler.ledger.holders import Standing
+from calpow.handler.ledger.ledger import FAILURE_SECONDS, MOST_FAILURES, Ledger
+from calpow.handler.ledger.solutions import Admission, UseResult
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledgers import (
     MODEL,

@@ -4,19 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from calpow.handler.ledger.account import NEW_ACCOUNT, Account, Rule
 from calpow.handler.ledger.api_key import group_of
 from calpow.handler.ledger.history import NO_HISTORY, History
-from calpow.handler.ledger.ledger import (
-    NEW_ACCOUNT,
-    Account,
-    Admission,
-    Identity,
-    Ledger,
-    PlannedStates,
-    Rule,
-    Settlement,
-    settlement_of,
-)
+from calpow.handler.ledger.holders import Identity
+from calpow.handler.ledger.ledger import Ledger
+from calpow.handler.ledger.settlement import PlannedStates, Settlement, settlement_of
+from calpow.handler.ledger.solutions import Admission
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledger_child import charged_account, history_of
 from tests.support.ledgers import MODEL, NOW, ONCE, admit, run_children, settlement, spending, use

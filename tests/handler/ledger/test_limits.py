@@ -3,9 +3,12 @@
 import pytest
 
 from calpow.handler.errors import LedgerError
+from calpow.handler.ledger.account import NEW_ACCOUNT, Account
 from calpow.handler.ledger.history import NO_HISTORY
-from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account, Identity, Ledger, settlement_of
+from calpow.handler.ledger.holders import Identity
+from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.limits import NO_LIMITS, NO_USAGE, AccountLimits, Usage
+from calpow.handler.ledger.settlement import settlement_of
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledgers import MODEL, NOW, ONCE, settlement
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from calpow.handler.ledger.ledger import Admission, Ledger
+from calpow.handler.ledger.ledger import Ledger
+from calpow.handler.ledger.solutions import Admission
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledgers import MODEL, admit, outcomes, spend, use
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from calpow.handler.ledger.ledger import MOST_USES, Admission, Ledger
+from calpow.handler.ledger.ledger import Ledger
+from calpow.handler.ledger.solutions import MOST_USES, Admission
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledger_child import BATCH, history_of
 from tests.support.ledgers import MODEL, Child, admit, use

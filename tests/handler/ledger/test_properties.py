@@ -10,22 +10,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from calpow.handler.ledger.account import NEW_ACCOUNT, Account
 from calpow.handler.ledger.history import History
-from calpow.handler.ledger.ledger import (
-    FAILURE_SECONDS,
-    MOST_FAILURES,
-    MOST_USES,
-    NEW_ACCOUNT,
-    RETRY_SECONDS,
-    Account,
-    Admission,
-    Outcome,
-    Settlement,
-    Spending,
-    Standing,
-    Use,
-    UseResult,
-)
+from calpow.handler.ledger.holders import Standing
+from calpow.handler.ledger.ledger import FAILURE_SECONDS, MOST_FAILURES
+from calpow.handler.ledger.settlement import Settlement, Spending
+from calpow.handler.ledger.solutions import MOST_USES, RETRY_SECONDS, Admission, Outcome, Use, UseResult
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledgers import NOW, charge, on_history
 

@@ -14,8 +14,12 @@ import pytest
 import redis as client
 
 from calpow.handler.errors import LedgerError, LedgerUnavailable
+from calpow.handler.ledger.account import NEW_ACCOUNT, Account
 from calpow.handler.ledger.history import History
-from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account, Admission, Identity, Ledger, settlement_of
+from calpow.handler.ledger.holders import Identity
+from calpow.handler.ledger.ledger import Ledger
+from calpow.handler.ledger.settlement import settlement_of
+from calpow.handler.ledger.solutions import Admission
 from calpow.handler.ledger.uri import open_ledger, shared_uri
 from tests.support.certificates import own_certificate
 from tests.support.ledgers import MODEL, admit, outcomes, settle, settlement, spend, spending, use

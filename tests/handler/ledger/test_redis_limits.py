@@ -9,8 +9,10 @@ import pytest
 import redis as client
 
 from calpow.handler.errors import LedgerUnavailable
+from calpow.handler.ledger.account import NEW_ACCOUNT
 from calpow.handler.ledger.history import History
-from calpow.handler.ledger.ledger import NEW_ACCOUNT, Admission, Ledger
+from calpow.handler.ledger.ledger import Ledger
+from calpow.handler.ledger.solutions import Admission
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledgers import MODEL, admit, fail, outcomes, settle, spending, use
 from tests.support.redis_servers import RedisServer, redis_binary, redis_server, valkey_binary, valkey_cluster

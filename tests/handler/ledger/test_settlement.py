@@ -3,16 +3,11 @@
 import pytest
 
 from calpow.handler.errors import LedgerError
+from calpow.handler.ledger.account import NEW_ACCOUNT, Account
 from calpow.handler.ledger.history import History
-from calpow.handler.ledger.ledger import (
-    MOST_USES,
-    NEW_ACCOUNT,
-    Account,
-    Admission,
-    Ledger,
-    Outcome,
-    Standing,
-)
+from calpow.handler.ledger.holders import Standing
+from calpow.handler.ledger.ledger import Ledger
+from calpow.handler.ledger.solutions import MOST_USES, Admission, Outcome
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledgers import (
     MODEL,

@@ -12,15 +12,12 @@ from typing import Any
 import pytest
 
 from calpow.handler.errors import LedgerUnavailable
+from calpow.handler.ledger.account import Rule
 from calpow.handler.ledger.history import NO_HISTORY, History
-from calpow.handler.ledger.ledger import (
-    Admission,
-    Identity,
-    KeyRecord,
-    Ledger,
-    Rule,
-)
+from calpow.handler.ledger.holders import Identity, KeyRecord
+from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.limits import AccountLimits
+from calpow.handler.ledger.solutions import Admission
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledgers import (
     MODEL,

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from calpow.handler.errors import LedgerUnavailable
+from calpow.handler.ledger.account import NEW_ACCOUNT, Account, Rule
 from calpow.handler.ledger.api_key import ApiKey
 from calpow.handler.ledger.history import History
-from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account, Admission, Identity, Key, KeyHolder, Rule, Standing
+from calpow.handler.ledger.holders import Identity, Key, KeyHolder, Standing
+from calpow.handler.ledger.solutions import Admission
 from calpow.handler.ledger.sqlite.sqlite_file import Schema, SqliteFile
 from calpow.handler.ledger.sqlite.sqlite_freeze import freeze, thaw
 from calpow.handler.ledger.sqlite.sqlite_schema import APPLICATION_ID, SCHEMA

@@ -15,8 +15,9 @@ from calpow.handler.gate.interface import PassResult, Purpose, Refused, Released
 from calpow.handler.identity.identification import Identification
 from calpow.handler.identity.token_verifier import TokenVerifier
 from calpow.handler.identity.ways import IdentityWay
+from calpow.handler.ledger.account import NEW_ACCOUNT
 from calpow.handler.ledger.history import NO_HISTORY
-from calpow.handler.ledger.ledger import NEW_ACCOUNT, Ledger
+from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.uri import open_ledger
 from calpow.handler.observe.observer import Observer
 from calpow.handler.policy.tariff import Tariff

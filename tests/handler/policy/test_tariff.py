@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from calpow.handler.ledger.account import NEW_ACCOUNT, Account
 from calpow.handler.ledger.history import MICRO, NO_HISTORY, Charge, History
-from calpow.handler.ledger.ledger import NEW_ACCOUNT, Account
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy, PolicyName
 from calpow.handler.policy.solver_fit import SolverFit
 from calpow.handler.policy.tariff import LONGEST_SECONDS, Tariff, TooLarge
