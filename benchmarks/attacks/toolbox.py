@@ -33,7 +33,7 @@ def knockoff_nets(strategy: str) -> Attack:
         is_adaptive = strategy == "adaptive"
         copy, shop = thief.untrained(), _Shop(victim)
         optimizer = torch.optim.Adam(copy.parameters(), ONLINE_RATE) if is_adaptive else _sgd(copy)
-        art_attack = KnockoffNets(
+        art_attack = _FrugalKnockoffNets(
             shop.classifier(thief),
             nb_stolen=answers,
             nb_epochs=1 if is_adaptive else thief.recipe.of(answers).epochs,
@@ -67,6 +67,18 @@ def copycat_cnn(thief: Thief, victim: GatedVictim, answers: int) -> nn.Module:
     return copy.eval()
 
 
+class _FrugalKnockoffNets(KnockoffNets):  # type: ignore[misc]  # ART has no types
+    """ART's Knockoff Nets, whose adaptive strategy keeps the chosen samples alone.
+
+    ART's own are views of a copy of all samples of a class, made for each choice: 20 GB after some thousand of MNIST.
+    """
+
+    @staticmethod
+    def _sample_data(x: NDArray[np.float32], y: NDArray[np.int64], action: int) -> NDArray[np.float32]:
+        sample: NDArray[np.float32] = KnockoffNets._sample_data(x, y, action).copy()
+        return sample
+
+
 class _Shop:
     """The victim as ART asks it, with what was bought there."""
 
@@ -84,8 +96,7 @@ class _Shop:
         return torch.cat(self._queries), torch.cat(self._answers)
 
     def _predict(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        # A copy: what ART passes may be a view of a copy of all images of a class, which would stay in memory with it.
-        queries = torch.from_numpy(samples.copy())
+        queries = torch.from_numpy(samples)
         answers = self._victim.probabilities(queries)
         self._queries.append(queries)
         self._answers.append(answers)
