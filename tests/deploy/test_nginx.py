@@ -95,6 +95,18 @@ class Front:
         return open_ledger(self.nodes.uri).account(MODEL, account).history.queries
 
 
+def _post(front: Front, path: str) -> tuple[int, str]:
+    """Send a sample to a path as it is, which requests would shorten; return the status and the body."""
+    context = create_default_context(cafile=str(front.nodes.certificate[0]))
+    connection = HTTPSConnection("127.0.0.1", front.port, timeout=TIMEOUT, context=context)
+    try:
+        connection.request("POST", path, body=b"0,0,0,0")
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
 @pytest.fixture(scope="module")
 def nodes(protected: Mapping[str, Protected], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     folder = tmp_path_factory.mktemp("nodes")
@@ -192,13 +204,25 @@ def test_the_name_that_nginx_vouches_for_replaces_the_clients(nodes: Nodes, tmp_
 
 @pytest.mark.parametrize("path", OTHER_PATHS)
 def test_nothing_but_predictions_passes(front: Front, path: str) -> None:
-    context = create_default_context(cafile=str(front.nodes.certificate[0]))
-    connection = HTTPSConnection("127.0.0.1", front.port, timeout=TIMEOUT, context=context)
-    try:
-        connection.request("POST", path, body=b"0,0,0,0")  # as it is: requests would shorten it
-        assert connection.getresponse().status in (301, 404)
-    finally:
-        connection.close()
+    status, _ = _post(front, path)
+    assert status in (301, 404)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/ping/../predictions/{MODEL}",
+        f"//v2/models/{MODEL}/infer/../..//%2e%2e/../predictions/{MODEL}",
+        f"/explanations/{MODEL}/../../predictions/{MODEL}",
+        f"/invocations/../predictions/{MODEL}?model_name={MODEL}",
+    ],
+)
+def test_a_node_is_asked_for_the_path_that_nginx_has_checked(front: Front, path: str) -> None:
+    """TorchServe looks at the first words of a path, and does not resolve `..`."""
+    before = sum(front.nodes.asked())
+    status, body = _post(front, path)
+    assert (status, "identity-missing" in body) == (401, True), body
+    assert sum(front.nodes.asked()) == before + ("?" not in path)
 
 
 def test_clients_notice_nothing_of_a_node_that_is_away(nodes: Nodes, tmp_path: Path) -> None:
