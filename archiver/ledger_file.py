@@ -6,9 +6,9 @@ other ledger is a new deployment, in which nothing that was signed or minted for
 """
 
 import base64
-import binascii
 import json
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -18,7 +18,10 @@ from typing import Any
 from calpow.archiver.errors import LedgerFileError
 from calpow.archiver.new_file import new_file
 from calpow.archiver.progress import progress, track
+from calpow.handler.config import Mode
+from calpow.handler.errors import LedgerError
 from calpow.handler.ledger.account import Rule
+from calpow.handler.ledger.api_key import check_account
 from calpow.handler.ledger.history import History
 from calpow.handler.ledger.holders import KeyRecord
 from calpow.handler.ledger.ledger import Ledger
@@ -143,29 +146,52 @@ def _parsed(line: str, where: str) -> tuple[str, Any]:
     try:
         ((kind, value),) = json.loads(line).items()
         return kind, _PARSERS[kind](value)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, binascii.Error) as problem:
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+        LedgerError,
+    ) as problem:
         raise LedgerFileError(f"{where}: this is no line of a ledger's export") from problem
 
 
 def _parse_key(value: Mapping[str, Any]) -> KeyRecord:
-    return KeyRecord(**{**value, "digest": bytes.fromhex(value["digest"])})
+    record = KeyRecord(**{**value, "digest": bytes.fromhex(value["digest"])})
+    times = [time for time in (record.created, record.revoked, record.expires) if time is not None]
+    if record.created is None or not all(map(math.isfinite, times)):
+        raise ValueError
+    return record._replace(id=_text(record.id), account=_name(record.account))
+
+
+def _parse_rule(value: Sequence[Any]) -> tuple[str, Rule]:
+    account, rule = value
+    return _name(account), Rule(rule)
+
+
+def _parse_mode(value: Sequence[Any]) -> tuple[str, str]:
+    model, mode = value
+    return _text(model), Mode(mode).value
 
 
 def _parse_account(value: Mapping[str, Any]) -> tuple[str, Settlement]:
     past = value["history"]
     history = History(
-        int(past["cost_micro"]),
-        int(past["queries"]),
-        tuple(map(int, past["wealth"])),
+        _number(past["cost_micro"]),
+        _number(past["queries"]),
+        tuple(map(_number, past["wealth"])),
         *(base64.b64decode(past[name], validate=True) for name in _SAMPLES),
     )
     # Exports of before there were limits have no usage.
-    usage = Usage(*map(int, value.get("usage", NO_USAGE)))
-    return str(value["model"]), Settlement(str(value["name"]), 0, history, int(value["owed"]), (), usage=usage)
+    usage = Usage(*map(_number, value.get("usage", NO_USAGE)))
+    settlement = Settlement(_text(value["name"]), 0, history, _number(value["owed"]), (), usage=usage)
+    return _text(value["model"]), settlement
 
 
 def _parse_limits(value: Mapping[str, Any]) -> tuple[str, AccountLimits]:
-    account, limits = str(value["account"]), {name: value[name] for name in AccountLimits._fields}
+    account, limits = _name(value["account"]), {name: value[name] for name in AccountLimits._fields}
     if len(value) != len(limits) + 1 or not all(_is_limit(name, limit) for name, limit in limits.items()):
         raise ValueError
     return account, AccountLimits(**limits)
@@ -179,11 +205,37 @@ def _is_limit(name: str, limit: object) -> bool:
     return isinstance(limit, kinds) and not isinstance(limit, bool) and 0 <= limit < 2**53
 
 
+def _text(value: object) -> str:
+    """Return a text that a ledger can keep. Raises ValueError or TypeError."""
+    if not isinstance(value, str):
+        raise TypeError
+    value.encode()
+    return value
+
+
+def _name(value: object) -> str:
+    """Return the name of an account that may have keys, a rule and limits. Raises ValueError, TypeError or LedgerError.
+
+    A ledger of an earlier version may have names that are given to no account any more.
+    """
+    name = _text(value)
+    check_account(name)
+    return name
+
+
+def _number(value: Any) -> int:
+    """Return an integer that a ledger can keep. Raises ValueError, TypeError or OverflowError."""
+    number = int(value)
+    if not -(2**63) <= number < 2**63:
+        raise OverflowError
+    return number
+
+
 _PARSERS: Mapping[str, Callable[[Any], object]] = {
     "format": dict,
     "key": _parse_key,
-    "rule": lambda value: (str(value[0]), Rule(value[1])),
+    "rule": _parse_rule,
     "limits": _parse_limits,
-    "mode": lambda value: (str(value[0]), str(value[1])),
+    "mode": _parse_mode,
     "account": _parse_account,
 }

@@ -15,7 +15,7 @@ from calpow.archiver.errors import AccountError
 from calpow.archiver.limit_values import Ceiling, SampleCount, samples, samples_a_day
 from calpow.archiver.limit_values import ceiling as read_ceiling
 from calpow.handler.ledger.account import Account, Rule
-from calpow.handler.ledger.api_key import group_of
+from calpow.handler.ledger.api_key import check_new_account, group_of
 from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.limits import AccountLimits
 from calpow.handler.ledger.settlement import Settlement
@@ -237,8 +237,13 @@ def _set_rule(uri: str, name: str, rule: Rule, new: bool = False) -> Rule:
 
 
 def _check_known(ledger: Ledger, name: str, new: bool) -> None:
-    """Raise AccountError for an account that is not known, unless it is `new`: the name may be mistyped."""
-    if not new and not _is_known(ledger, name):
+    """Raise AccountError for an account that is not known, unless it is `new`: the name may be mistyped.
+
+    Raises LedgerError for a new one whose name no account can be given.
+    """
+    if new:
+        check_new_account(name)
+    elif not _is_known(ledger, name):
         raise AccountError(
             f"there is no account {name!r}, neither of a key nor among those that have queried: the name may be"
             " mistyped; --new is for one that has not queried yet"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from calpow.handler.config import Mode
 from calpow.handler.errors import LedgerError
 from calpow.handler.ledger.account import Rule
-from calpow.handler.ledger.api_key import check_account
+from calpow.handler.ledger.api_key import check_new_account
 from calpow.handler.ledger.history import DIGEST_BYTES, DIGESTS, RECENT, SKETCH_BYTES, SKETCHES, History
 from calpow.handler.ledger.holders import KeyRecord
 
@@ -64,9 +64,9 @@ def key_faults(record: KeyRecord) -> Iterator[str]:
     if len(record.digest) != _DIGEST_BYTES:
         yield "a key has no SHA-256"
     try:
-        check_account(record.account)
+        check_new_account(record.account)
     except LedgerError:
-        yield "a key's account has a name that is none"
+        yield "a key's account has a name that no new key can have"
     if not 0 <= record.created <= time.time() + _AHEAD_SECONDS:
         yield "a key was created in the future"
     if record.revoked is not None and record.revoked < record.created:

@@ -1,7 +1,7 @@
 """The name of the account of an identity that is not a key of the ledger."""
 
 from calpow.handler.errors import LedgerError, UnknownIdentity
-from calpow.handler.ledger.api_key import check_account, normal_name
+from calpow.handler.ledger.api_key import check_new_account, normal_name
 
 ANONYMOUS_ACCOUNT = "anonymous"
 """The account of everybody who shows no identity, where the owner allows that."""
@@ -18,7 +18,7 @@ def account_name(prefix: str, tenant: str | None, subject: str) -> str:
     name = prefix + "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)
     try:
         for text in (*parts, name):
-            check_account(text)
+            check_new_account(text)
     except LedgerError as error:
         raise UnknownIdentity("its name cannot be an account's", str(error)) from error
     return name

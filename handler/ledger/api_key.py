@@ -65,13 +65,21 @@ def normal_name(name: str) -> str:
 
 
 def check_account(name: str) -> None:
-    """Raise LedgerError unless the name is visible text of one line, in the form NFC, without space at its ends."""
+    """Raise LedgerError unless the name is printable text of one line, without space at its ends."""
     size = len(name.encode("utf-8", "replace"))
     if not 1 <= size <= _LONGEST_ACCOUNT or name != name.strip() or not name.isprintable():
         raise LedgerError(
             f"an account's name has 1 to {_LONGEST_ACCOUNT} bytes of printable text and no space at its ends"
         )
+
+
+def check_new_account(name: str) -> None:
+    """Raise LedgerError unless an account can be given this name: visible text of one line, in the form NFC.
+
+    Ledgers of earlier versions have other names, which `check_account` accepts.
+    """
+    check_account(name)
     if _INVISIBLE.search(name):
-        raise LedgerError("an account's name has no character that shows nothing: two names could look alike")
+        raise LedgerError("an account's name must not have invisible characters: two names could look alike")
     if name != normal_name(name):
-        raise LedgerError("an account's name is in Unicode's form NFC: two names could look alike")
+        raise LedgerError("an account's name must be in Unicode's form NFC: two names could look alike")

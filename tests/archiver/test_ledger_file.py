@@ -1,6 +1,7 @@
 """An export of a ledger: another one takes it over whole, or not at all."""
 
 import json
+import math
 import stat
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from calpow.archiver.cli.ledger import ledger as command
 from calpow.archiver.errors import LedgerFileError
 from calpow.archiver.ledger_file import Counts, export_ledger, import_ledger
 from calpow.handler.ledger.account import Rule
+from calpow.handler.ledger.api_key import check_account
 from calpow.handler.ledger.history import History
 from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.limits import AccountLimits
@@ -122,6 +124,58 @@ def test_more_accounts_than_are_written_at_once_are_taken_over(ledger: Ledger, o
         assert [one._replace(version=0) for one in other.summaries(model)] == [
             one._replace(version=0) for one in ledger.summaries(model)
         ]
+
+
+PARTS = dict.fromkeys(("digests", "sketches", "new_digests", "new_sketches"), "")
+HISTORY = {"cost_micro": 0, "queries": 1, "wealth": [0], **PARTS}
+ACCOUNT = {"model": "m", "name": "a", "owed": 0, "usage": [0, 0, 0], "history": HISTORY}
+KEY = {"id": "0a1b2c3d", "digest": "00" * 32, "account": "ada", "created": 1.0, "revoked": None, "expires": None}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"account": {**ACCOUNT, "name": "\ud800"}},
+        {"account": {**ACCOUNT, "owed": 2**63}},
+        {"account": {**ACCOUNT, "history": {**HISTORY, "cost_micro": math.inf}}},
+        {"key": {**KEY, "account": 5}},
+        {"key": {**KEY, "account": " ada"}},
+        {"key": {**KEY, "id": [5]}},
+        {"key": {**KEY, "created": "yesterday"}},
+        {"key": {**KEY, "created": None}},
+        {"key": {**KEY, "expires": math.nan}},
+        {"rule": ["ada"]},
+        {"rule": ["a\nb", "blocked"]},
+        {"limits": {"account": "\ud800", **AccountLimits()._asdict()}},
+        {"mode": ["\ud800", "off"]},
+        {"mode": ["m", "asleep"]},
+    ],
+    ids=str,
+)
+def test_of_a_file_with_a_line_that_no_ledger_can_keep_nothing_is_written(
+    other: Ledger, tmp_path: Path, line: dict[str, object]
+) -> None:
+    lines: list[dict[str, object]] = [{"format": {"calpow-ledger": 1}}, {"rule": ["eve", "blocked"]}, line]
+    (tmp_path / "export.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(LedgerFileError, match="line 3"):
+        import_ledger(other, tmp_path / "export.jsonl")
+    assert (other.keys(), other.models(), other.rules()) == ((), [], {})
+
+
+def test_names_that_an_earlier_version_allowed_are_taken_over(
+    ledger: Ledger, other: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ledger whose backup could not be restored would have none."""
+    with monkeypatch.context() as earlier:
+        earlier.setattr("calpow.handler.ledger.sqlite.sqlite_settings.check_new_account", check_account)
+        keys = {name: ledger.add_key(name) for name in ("jose\u0301", "ada \u2764\ufe0f")}
+    for name in keys:
+        ledger.set_rule(name, Rule.BLOCKED)
+        ledger.set_limits(name, AccountLimits(free=1))
+    export_ledger(ledger, tmp_path / "export.jsonl")
+    import_ledger(other, tmp_path / "export.jsonl")
+    assert {name: other.account_of(key) for name, key in keys.items()} == {name: name for name in keys}
+    assert (other.rules(), other.limits()) == (ledger.rules(), ledger.limits())
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 from calpow.handler.errors import LedgerError
 from calpow.handler.ledger.account import Rule
-from calpow.handler.ledger.api_key import ApiKey, check_account, group_of
+from calpow.handler.ledger.api_key import ApiKey, check_account, check_new_account, group_of
 from calpow.handler.ledger.holders import Key, KeyRecord, Secret
 from calpow.handler.ledger.limits import NO_LIMITS, AccountLimits, read_limits
 from calpow.handler.ledger.redis import redis_scripts
@@ -45,7 +45,7 @@ class RedisSettings:
 
     def add_key(self, account: str, expires: float | None = None) -> str:
         """Create a key and return it in clear."""
-        check_account(account)
+        check_new_account(account)
         self._begin()
         key = ApiKey.generate()
         while not self._is_added(KeyRecord(key.id, key.digest, account, time.time(), None, expires)):

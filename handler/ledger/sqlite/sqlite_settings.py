@@ -13,7 +13,7 @@ from pathlib import Path
 
 from calpow.handler.errors import LedgerError
 from calpow.handler.ledger.account import Rule
-from calpow.handler.ledger.api_key import ApiKey, check_account, group_of
+from calpow.handler.ledger.api_key import ApiKey, check_account, check_new_account, group_of
 from calpow.handler.ledger.holders import Key, KeyRecord, Secret
 from calpow.handler.ledger.limits import NO_LIMITS, AccountLimits, read_limits
 from calpow.handler.ledger.sqlite.sqlite_file import SqliteFile
@@ -59,7 +59,7 @@ class SqliteSettings:
 
     def add_key(self, account: str, expires: float | None = None) -> str:
         """Create a key and return it in clear."""
-        check_account(account)
+        check_new_account(account)
         key = ApiKey.generate()
         while not self._is_added(
             key, account, expires

@@ -17,7 +17,7 @@ from calpow.archiver.cli.account import account
 from calpow.archiver.cli.top import top
 from calpow.archiver.errors import AccountError, FolderError
 from calpow.client.cli.main import main
-from calpow.handler.errors import CalibrationError
+from calpow.handler.errors import CalibrationError, LedgerError
 from calpow.handler.gate.probes import probe_account
 from calpow.handler.ledger.account import Rule
 from calpow.handler.ledger.history import History
@@ -61,7 +61,7 @@ def run(*arguments: str) -> Result:
 def refused(*arguments: str) -> BaseException:
     """Return the error of a command, which the command line prints as one line."""
     result = CliRunner().invoke(account, arguments)
-    assert isinstance(result.exception, AccountError | FolderError | CalibrationError)
+    assert isinstance(result.exception, AccountError | FolderError | CalibrationError | LedgerError)
     assert "\n" not in str(result.exception)
     return result.exception
 
@@ -120,6 +120,7 @@ def test_accounts_that_are_not_there_are_refused_in_one_line(uri: str) -> None:
         assert "'bob' has queried any model" in str(refused(command, "bob"))
     for command in ("block", "trust", "allow"):
         assert "there is no account 'bob'" in str(refused(command, "bob"))
+    assert "invisible" in str(refused("block", "bo\u034fb", "--new"))
 
 
 def test_accounts_without_keys_are_blocked_and_trusted_once_they_have_queried_or_as_new_ones(uri: str) -> None:

@@ -64,7 +64,7 @@ def test_a_file_in_use_is_whole_and_counted(file: Path) -> None:
 
 FILE_FAULTS = {
     "a key has no SHA-256": "UPDATE keys SET digest = x'00' WHERE account = 'ada'",
-    "a key's account has a name that is none": "UPDATE keys SET account = ' ada'",
+    "a key's account has a name that no new key can have": "UPDATE keys SET account = ' ada'",
     "a key was created in the future": "UPDATE keys SET created = 9e9 WHERE account = 'ada'",
     "a key was revoked before it was created": "UPDATE keys SET revoked = 1 WHERE account = 'bob'",
     "an account has the rule 'adored'": "UPDATE rules SET rule = 'adored'",
