@@ -5,7 +5,7 @@ as the server is configured to make it: decision 0055.
 """
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from calpow.handler.errors import LedgerUnavailable
@@ -95,10 +95,15 @@ class RedisLedger(RedisSettings):
 
     def settle(self, model: str, settlements: Sequence[Settlement], *, now: float) -> list[bool]:
         """Change accounts and spend ids, and return for each settlement whether it was written."""
+        return self._write(model, settlements, self._redis.keep)
+
+    def _write(
+        self, model: str, settlements: Sequence[Settlement], run: Callable[[Sequence[Sequence[Value]]], list[Any]]
+    ) -> list[bool]:
         scripts = [self._settlement(model, settlement) for settlement in settlements if _spends_once(settlement)]
         rows = [row for settlement in settlements for row in (settlement, settlement.group) if row is not None]
         self._list(model, [row.account for row in rows if not row.before])
-        written = iter(self._redis.keep([script.command for script in scripts]))
+        written = iter(run([script.command for script in scripts]))
         return [_spends_once(settlement) and next(written) == 1 for settlement in settlements]
 
     def fail(self, model: str, account: str, ids: Sequence[str], *, expires: float, now: float) -> None:
@@ -123,7 +128,8 @@ class RedisLedger(RedisSettings):
         # Computed before any is written, so that a change that cannot be kept leaves all as they were.
         waiting = self._changed(model, changes)
         for _ in range(MOST_CONFLICTS):
-            written = self.settle(model, list(waiting.values()), now=0.0)
+            # No replica is waited for: a change that was made and reported as a failure would be made again.
+            written = self._write(model, list(waiting.values()), self._redis.calls)
             left = [account for account, is_written in zip(waiting, written, strict=True) if not is_written]
             if not left:
                 return

@@ -126,11 +126,10 @@ class RedisSettings:
         """Set the limits of an account."""
         check_account(account)
         if limits == NO_LIMITS:
-            self._redis.call("DEL", self._of(account, "limits"))
-            self._redis.call("HDEL", self._key("limits"), account)
+            self._keep(("DEL", self._of(account, "limits")), ("HDEL", self._key("limits"), account))
         else:
-            self._redis.call("SET", self._of(account, "limits"), json.dumps(limits))
-            self._redis.call("HSET", self._key("limits"), account, json.dumps(limits))
+            text = json.dumps(limits)
+            self._keep(("SET", self._of(account, "limits"), text), ("HSET", self._key("limits"), account, text))
 
     def mode(self, model: str) -> str | None:
         """Return the mode that an operator has set for a model, or None."""

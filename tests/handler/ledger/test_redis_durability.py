@@ -17,8 +17,9 @@ import pytest
 
 from calpow.handler.errors import LedgerUnavailable
 from calpow.handler.ledger.ledger import Ledger
+from calpow.handler.ledger.limits import AccountLimits
 from calpow.handler.ledger.uri import open_ledger
-from tests.support.ledger_child import charged, history_of
+from tests.support.ledger_child import charged, charged_account, history_of
 from tests.support.ledgers import MODEL, settle, spend, spending, use
 from tests.support.redis_servers import RedisServer, has_caught_up, redis_binary, redis_server, valkey_binary
 
@@ -237,6 +238,8 @@ def test_with_wait_a_change_that_no_replica_received_is_no_success(tmp_path: Pat
             lambda: ledger.add_key("bob"),
             lambda: ledger.revoke_key(key.split("_")[1]),
             lambda: ledger.set_mode(MODEL, "off"),
+            lambda: ledger.set_limits("ada", AccountLimits(budget=7)),
+            lambda: ledger.set_limits("ada", AccountLimits()),
         ):
             with pytest.raises(LedgerUnavailable, match="0 of 1 replicas received a change"):
                 change()
@@ -244,6 +247,14 @@ def test_with_wait_a_change_that_no_replica_received_is_no_success(tmp_path: Pat
         caught_up(replica)
         ledger.set_mode(MODEL, "enforce")
         assert ledger.account_of(key) is None, "the change was made, as after a reply that is lost"
+
+
+def test_what_nobody_pays_for_is_charged_once_also_without_replicas(tmp_path: Path) -> None:
+    """Mode `observe` charges again what could not be charged."""
+    with redis_server(redis_binary(), tmp_path) as server:
+        ledger = open_ledger(server.uri(wait="1"))
+        ledger.charge(MODEL, {"ada": charged_account})
+        assert ledger.account(MODEL, "ada").history.queries == 1
 
 
 def test_a_primary_that_lost_its_replicas_refuses_if_it_is_told_to(tmp_path: Path) -> None:
