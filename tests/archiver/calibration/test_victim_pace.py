@@ -43,6 +43,22 @@ def refused(means: Tensor, last: bool) -> Tensor:
     return means
 
 
+def asserting(means: Tensor, last: bool) -> Tensor:
+    assert not last, "images must be contiguous"
+    return means
+
+
+def one_at_a_time(means: Tensor, last: bool) -> Tensor:
+    return means.view(1, 4)
+
+
+def unlikely(means: Tensor, last: bool) -> Tensor:
+    """Return logarithms of probabilities, one of which is 0."""
+    answer = means + 0.01 * last
+    answer[0, 0] = -torch.inf
+    return answer
+
+
 def test_images_take_the_layout_that_a_slow_model_answers_sooner() -> None:
     assert layout_of({False: 2 * SLOW, True: SLOW}) is torch.channels_last
     assert layout_of({False: SLOW, True: 2 * SLOW}) is torch.contiguous_format
@@ -51,7 +67,9 @@ def test_images_take_the_layout_that_a_slow_model_answers_sooner() -> None:
 def test_images_keep_their_layout_where_the_model_is_fast_or_answers_differently_in_another() -> None:
     faster = {False: 2 * SLOW, True: SLOW}
     assert layout_of({False: 0.0, True: 0.0}) is torch.contiguous_format
-    assert layout_of(faster, refused) is torch.contiguous_format
+    for other in (refused, asserting, one_at_a_time, unlikely, lambda means, last: means.argmax(1) + last):
+        assert layout_of(faster, other) is torch.contiguous_format
+    assert layout_of(faster, lambda means, _: means.argmax(1) > 1) is torch.channels_last
     assert layout_of(faster, lambda means, last: means + 0.01 * last) is torch.contiguous_format
     assert layout_of(faster, lambda means, last: means * (1 + 1e-6 * last)) is torch.channels_last
 
