@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,14 +17,16 @@ def new_file(path: Path) -> Iterator[Path]:
     """
     if path.exists() or path.is_symlink():
         raise LedgerFileError(f"{path} is there already: name a new file")
-    part = path.with_name(f"{path.name}.part")
+    # A name of its own: another command that writes to the same path at the same time has another file.
+    descriptor, name = tempfile.mkstemp(".part", f"{path.name}.", path.parent)
+    os.close(descriptor)
+    part = Path(name)
     try:
-        # New, because a file that is there keeps its owner and its mode, and a link leads elsewhere.
-        part.unlink(missing_ok=True)
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         yield part
         _sync(part)
         part.rename(path)
+        with contextlib.suppress(OSError):  # not every file system can do this to a folder
+            _sync(path.parent)
     finally:
         part.unlink(missing_ok=True)
 

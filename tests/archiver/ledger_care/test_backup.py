@@ -181,18 +181,3 @@ def test_a_backup_that_cannot_be_made_is_an_error_in_one_line_and_leaves_no_file
     assert "\n" not in str(result.exception)
     assert not list(tmp_path.glob("*.part*"))
     assert copy.exists() == (why == "is there already")
-
-
-def test_a_copy_is_private_and_where_it_is_named_also_where_another_left_a_file_or_a_link(tmp_path: Path) -> None:
-    uri, copy = f"sqlite:///{tmp_path}/ledger.db", tmp_path / "copy.db"
-    open_ledger(uri).add_key("ada")
-    part, elsewhere = tmp_path / "copy.db.part", tmp_path / "elsewhere"
-    part.touch()
-    part.chmod(0o666)
-    assert back_up(uri, copy).exit_code == 0
-    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
-    copy.unlink()
-    part.symlink_to(elsewhere)
-    assert back_up(uri, copy).exit_code == 0
-    assert not copy.is_symlink()
-    assert not elsewhere.exists()

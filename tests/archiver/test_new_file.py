@@ -1,0 +1,47 @@
+"""Files that are there whole or not at all."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from calpow.archiver.errors import LedgerFileError
+from calpow.archiver.new_file import new_file
+
+
+def test_a_file_has_its_name_when_it_is_whole_and_is_its_owners_alone(tmp_path: Path) -> None:
+    with new_file(tmp_path / "export") as part:
+        part.write_text("whole")
+        assert stat.S_IMODE(part.stat().st_mode) == 0o600
+        assert not (tmp_path / "export").exists()
+    assert (tmp_path / "export").read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [tmp_path / "export"]
+
+
+def test_what_others_have_left_beside_it_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "export.part").symlink_to(tmp_path / "elsewhere")
+    with new_file(tmp_path / "export") as part:
+        part.write_text("whole")
+    assert (tmp_path / "export").read_text() == "whole"
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_of_what_could_not_be_finished_nothing_is_left(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), new_file(tmp_path / "export"):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_commands_that_write_to_one_path_do_not_write_into_the_same_file(tmp_path: Path) -> None:
+    with new_file(tmp_path / "export") as first:
+        first.write_text("half of the first")
+        with pytest.raises(KeyboardInterrupt), new_file(tmp_path / "export"):
+            raise KeyboardInterrupt
+        first.write_text("the whole first")
+    assert (tmp_path / "export").read_text() == "the whole first"
+
+
+def test_a_link_to_nowhere_is_no_new_name(tmp_path: Path) -> None:
+    (tmp_path / "export").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(LedgerFileError, match="is there already"), new_file(tmp_path / "export"):
+        pass
