@@ -33,7 +33,7 @@ class TrustedProxy:
         """Return the name of the account of a user whom the proxy names. Raises UnknownIdentity."""
         if secret is None:
             raise UnknownIdentity("a name came without the proxy's secret")
-        presented = secret.encode("utf-8", "surrogatepass")
+        presented = _decoded(secret).encode("utf-8", "surrogatepass")
         known = self._given if self._file is None else self._file.value()
         if not any(hmac.compare_digest(presented, one) for one in known):
             raise UnknownIdentity("a name came with a wrong secret of the proxy")
@@ -46,12 +46,12 @@ class TrustedProxy:
         return account_name(self._settings.prefix, tenant, user)
 
 
-def _decoded(name: str) -> str:
-    """Return a name as the proxy wrote it, in UTF-8: TorchServe takes each byte of a header for a character."""
+def _decoded(text: str) -> str:
+    """Return a text as the proxy wrote it, in UTF-8: TorchServe takes each byte of a header for a character."""
     try:
-        return name.encode("latin-1").decode("utf-8")
+        return text.encode("latin-1").decode("utf-8")
     except UnicodeError:  # it came by gRPC, or in Latin-1
-        return name
+        return text
 
 
 def read_secrets(content: bytes) -> tuple[bytes, ...]:

@@ -120,6 +120,15 @@ def test_a_proxys_name_is_one_account_however_its_letters_are_written(
         assert identify(environment, account=account, secret=SECRET) == Identity(None, f"proxy:{name}")
 
 
+def test_a_secret_beyond_ascii_is_known_as_torchserve_reads_it() -> None:
+    secret = "schl\u00fcssel des Hauses"
+    environment = {"CALPOW_PROXY_SECRET": secret}
+    for sent in (secret, secret.encode().decode("latin-1")):
+        assert identify(environment, IdentityWay.proxy, account="bob", secret=sent) == Identity(None, "proxy:bob")
+    with pytest.raises(UnknownIdentity):
+        identify(environment, IdentityWay.proxy, account="bob", secret=secret.replace("\u00fc", "u"))
+
+
 def test_a_name_that_holds_what_shows_nothing_is_refused(environment: dict[str, str]) -> None:
     for name in ("a\u200bda", "a\u3164da", "a\u202eda", "a\x1bda"):
         for account in (name, name.encode().decode("latin-1")):
