@@ -173,10 +173,10 @@ class Observer:
         """Charge accounts for queries, after earlier ones that could not be charged then."""
         waiting = sum(len(one.charges) for charged in self._uncharged.values() for one in charged)
         for query, account in named:
-            samples = query.samples
-            waiting += len(samples.labels)
             if account == ANONYMOUS:
                 continue
+            samples = query.samples
+            waiting += len(samples.labels)
             if waiting > MOST_UNCHARGED:
                 self._log.warning("queries are not charged", f"{MOST_UNCHARGED} samples are still to be charged")
                 break

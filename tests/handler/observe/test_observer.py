@@ -163,6 +163,19 @@ def test_of_what_cannot_be_charged_no_more_is_kept_than_fits(
     assert "3 samples are still to be charged" in caplog.text
 
 
+def test_queries_of_nobody_leave_the_room_for_those_that_are_charged(
+    uri: str, records: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("calpow.handler.observe.observer.MOST_UNCHARGED", 3)
+    ledger = open_ledger(uri)
+    key = ledger.add_key("ada")
+    observer = Observer(MODEL, ledger, calibrated_policy(), records)
+    text = "1.0#a 1.0#b 1.0#c 1.0#d"
+    observer.answer([request(None, text), request(None, text), request(key, "1.0#e")], TextRunner().run)
+    assert observer.flush(10.0)
+    assert ledger.account(MODEL, "ada").history.queries == 1
+
+
 def test_a_description_that_calls_the_model_is_refused(observer: Observer) -> None:
     def describe(requests: Sequence[TextRequest]) -> list[PassResult[None]]:
         return [PassResult(None, None, problems.bad_payload("a description takes no input")) for _ in requests]
