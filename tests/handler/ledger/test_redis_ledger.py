@@ -22,6 +22,7 @@ from calpow.handler.ledger.settlement import settlement_of
 from calpow.handler.ledger.solutions import Admission
 from calpow.handler.ledger.uri import open_ledger, shared_uri
 from tests.support.certificates import own_certificate
+from tests.support.ledger_child import charged
 from tests.support.ledgers import MODEL, admit, outcomes, settle, settlement, spend, spending, use
 from tests.support.redis_servers import RedisServer, redis_binary, redis_server, valkey_binary, valkey_cluster
 
@@ -126,6 +127,33 @@ def test_a_server_that_is_down_is_unavailable_at_once_and_back_by_itself(tmp_pat
         assert open_ledger(server.uri(prefix="x")).models() == []
         assert ledger.account_of(key) == "ada"
         assert outcomes(ledger, "a") == {"a": state}
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # redis-py leaves sockets of a cluster to the garbage collector
+@pytest.mark.parametrize("wait", ["0", "1"])
+def test_accounts_of_a_slot_that_moves_are_refused_until_it_has_moved(tmp_path: Path, wait: str) -> None:
+    """docs/operating.md: the nodes have some of the keys of an account each, and a script needs all."""
+    with valkey_cluster(tmp_path, replicas=wait == "1") as nodes:
+        ledger = open_ledger(nodes[0].uri(cluster="true", timeout="1", wait=wait))
+        assert settle(ledger, change=charged)
+        (name,) = (name for node in nodes[:3] for name in node.client().scan_iter("*}:account:*"))
+        slot = nodes[0].client().execute_command("CLUSTER KEYSLOT", name)
+        source = next(node for node in nodes[:3] if node.client().execute_command("CLUSTER COUNTKEYSINSLOT", slot))
+        target = next(node for node in nodes[:3] if node is not source)
+        names = {node.port: node.client().execute_command("CLUSTER MYID") for node in (source, target)}
+        target.client().execute_command("CLUSTER SETSLOT", slot, "IMPORTING", names[source.port])
+        source.client().execute_command("CLUSTER SETSLOT", slot, "MIGRATING", names[target.port])
+        with pytest.raises(LedgerUnavailable):
+            ledger.account(MODEL, "ada")
+        keys = source.client().execute_command("CLUSTER GETKEYSINSLOT", slot, 100)
+        source.client().execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
+        for node in (target, source):
+            node.client().execute_command("CLUSTER SETSLOT", slot, "NODE", names[target.port])
+        assert settle(ledger, change=charged)
+        assert ledger.account(MODEL, "ada").history.queries == 2
+        del ledger
+        gc.collect()
 
 
 @pytest.mark.long
