@@ -22,6 +22,7 @@ import psutil
 import requests
 
 from benchmarks.prepay import User, measure, table
+from benchmarks.resnet import NAME
 from benchmarks.resnet.phases import TimedRun, run_timed
 from calpow.puzzle.errors import CalpowError
 
@@ -32,7 +33,7 @@ SEED = 7
 MOST_SECONDS, MOST_PREPAID, MOST_CHALLENGED = 120.0, 1.3, 2.0
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Measure and print."""
     description, _, details = (__doc__ or "").partition("\n")
     formatter = argparse.RawDescriptionHelpFormatter
@@ -40,12 +41,14 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=FOLDER, help=f"where to build and keep everything ({FOLDER})")
     parser.add_argument("--samples", type=int, default=SAMPLES, help=f"payloads to calibrate with ({SAMPLES:,})")
     parser.add_argument("--calibrate-only", action="store_true", help="leave out the users")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
+    folder: Path = args.folder.resolve()
+    if not _is_ours(folder):
+        parser.error(f"{folder} holds other files, which could be overwritten: give a new folder")
     begun = time.monotonic()
     # For TorchServe's workers; the command of an owner who follows docs/operating.md has it, too.
     os.environ["OMP_NUM_THREADS"] = "1"
     busy = psutil.cpu_percent(1.0)
-    folder: Path = args.folder.resolve()
     victim = _built(folder, args.samples)
     calibrated = protect(victim, folder)
     print(f"\ncalibrate, {args.samples:,} samples; other programs used {busy:.0f} % of {os.cpu_count()} cores before:")
@@ -80,6 +83,11 @@ def multiples(users: Sequence[User]) -> list[str]:
         f"  {user.name:28} {seconds / plain:6.2f}x (goal: at most {goal:g}x)"
         for user, seconds, goal in zip(users[1:], paying, goals, strict=True)
     ]
+
+
+def _is_ours(folder: Path) -> bool:
+    """Return whether a folder is new, empty, or one in which an earlier run has built its victim."""
+    return (folder / f"{NAME}.mar").exists() or not folder.exists() or not any(folder.iterdir())
 
 
 def _built(folder: Path, samples: int) -> Path:

@@ -18,9 +18,9 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from ts.torch_handler.image_classifier import ImageClassifier
 
+from benchmarks.resnet import NAME
 from benchmarks.resnet.model import DigitsResNet
 
-NAME = "resnet"
 SEED = 0
 SIDE = 256  # pixels
 QUALITY = 92

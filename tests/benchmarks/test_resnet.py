@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.prepay import User
-from benchmarks.resnet.__main__ import multiples
+from benchmarks.resnet.__main__ import main, multiples
 from benchmarks.resnet.phases import TimedRun, run_timed
 from benchmarks.resnet.victim import HELD_OUT, SENT, TRAIN, TRAINING, USERS, write_digits
 
@@ -29,6 +29,14 @@ def test_the_phases_of_a_command_are_those_that_its_progress_names() -> None:
 def test_a_command_that_fails_ends_the_benchmark() -> None:
     with pytest.raises(SystemExit, match="exit code 3"):
         run_timed([sys.executable, "-c", "raise SystemExit(3)"], os.environ)
+
+
+def test_a_folder_of_somebody_is_not_built_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / TRAIN).mkdir()
+    with pytest.raises(SystemExit, match="2"):
+        main(["--folder", str(tmp_path)])
+    assert "give a new folder" in capsys.readouterr().err
+    assert (tmp_path / TRAIN).exists()
 
 
 def test_a_table_has_a_line_for_each_phase_and_for_what_is_between_them() -> None:
