@@ -69,7 +69,7 @@ def check_account(name: str) -> None:
     size = len(name.encode("utf-8", "replace"))
     if not 1 <= size <= _LONGEST_ACCOUNT or name != name.strip() or not name.isprintable():
         raise LedgerError(
-            f"an account's name has 1 to {_LONGEST_ACCOUNT} bytes of printable text and no space at its ends"
+            f"an account's name must have 1 to {_LONGEST_ACCOUNT} bytes of printable text, and no space at its ends"
         )
 
 
