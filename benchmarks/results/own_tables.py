@@ -23,7 +23,7 @@ class PaperRow(NamedTuple):
     fidelity: float
 
 
-class ScoreRow(NamedTuple):
+class OtherScoresRow(NamedTuple):
     """A row of the paper's Table 3: sums of gap, entropy and private kNN, seconds before and after."""
 
     queries: int
@@ -55,14 +55,14 @@ TABLE_2: Mapping[str, Mapping[str, PaperRow]] = {
     },
 }
 # Rows that the paper's text shows without a doubt; MNIST's Standard and MixMatch are not among them.
-TABLE_3: Mapping[str, Mapping[str, ScoreRow]] = {
+TABLE_3: Mapping[str, Mapping[str, OtherScoresRow]] = {
     "mnist": {
-        "knockoff-random": ScoreRow(10_000, 4_539, 4_367, 50, 73.4, 42_513),
-        "copycat": ScoreRow(10_000, 4_539, 4_367, 50, 73.4, 42_513),
-        "jacobian": ScoreRow(10_000, 41.9, 46.2, 3.46, 73.4, 88.9),
-        "datafree": ScoreRow(2_000_000, 1_747_972, 1_915_677, 5_367, 14_852, 1.1e9),
-        "entropyrev-out": ScoreRow(10_000, 3_750, 3_295, 62.2, 73.4, 58_078),
-        "worstcase-out-privacy": ScoreRow(10_000, 444.6, 704, 34, 73.4, 24_474),
+        "knockoff-random": OtherScoresRow(10_000, 4_539, 4_367, 50, 73.4, 42_513),
+        "copycat": OtherScoresRow(10_000, 4_539, 4_367, 50, 73.4, 42_513),
+        "jacobian": OtherScoresRow(10_000, 41.9, 46.2, 3.46, 73.4, 88.9),
+        "datafree": OtherScoresRow(2_000_000, 1_747_972, 1_915_677, 5_367, 14_852, 1.1e9),
+        "entropyrev-out": OtherScoresRow(10_000, 3_750, 3_295, 62.2, 73.4, 58_078),
+        "worstcase-out-privacy": OtherScoresRow(10_000, 444.6, 704, 34, 73.4, 24_474),
     }
 }
 # The paper's data set that a domain is compared with.
