@@ -2,13 +2,21 @@
 
 import warnings
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchvision import models
 
 from calpow.handler.errors import TrunkError
+
+try:
+    from torchvision import models
+except RuntimeError as mismatch:  # "operator torchvision::nms does not exist"
+    raise TrunkError(
+        f"torchvision {version('torchvision')} is not built for torch {torch.__version__}: install both anew, in one"
+        " pip install, from the same index"
+    ) from mismatch
 
 PREFIX = "torchvision:"
 

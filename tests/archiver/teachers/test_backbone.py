@@ -1,6 +1,8 @@
 """Heads on a public backbone: any of torchvision's, with the owner's file of weights, and clear words otherwise."""
 
+import importlib
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import torch
 from torch import nn
 from torchvision import models
 
+from calpow.archiver.teachers import backbone
 from calpow.archiver.teachers.backbone import make_backbone
 from calpow.archiver.teachers.training import TeacherOrder, train
 from calpow.handler.errors import TrunkError
@@ -107,3 +110,13 @@ def test_teachers_on_a_backbone_vote_from_one_stored_program(tmp_path: Path, res
     assert card.vote_accuracy > 0.5
     votes = Ensemble.load(output).votes(torch.rand(5, 3, 224, 224))
     assert votes.sum(axis=1).tolist() == [3] * 5
+
+
+def test_a_torchvision_of_another_torch_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "torchvision" / "__init__.py"
+    package.parent.mkdir()
+    package.write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.delitem(sys.modules, "torchvision")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(TrunkError, match=rf"torchvision \S+ is not built for torch {re.escape(torch.__version__)}: "):
+        importlib.reload(backbone)
