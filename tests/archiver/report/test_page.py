@@ -341,6 +341,7 @@ READABLE = """
   return {
     page: document.documentElement.scrollWidth,
     right: Math.max(...all('h1, h2, p, pre, li, td, .name, .value, svg text').map(element => box(element).right)),
+    hidden: Math.max(...all('.scroll').map(element => element.scrollWidth - element.clientWidth)),
     lines: Math.min(...all('[data-series]').map(element => box(element).width)),
     small: Math.min(...all('svg text').map(element => parseFloat(getComputedStyle(element).fontSize))),
     contrast: Math.min(...all('h1, h2, p, pre, li, td, .name, .value')
@@ -352,7 +353,7 @@ READABLE = """
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [360, 390, 1400])
+@pytest.mark.parametrize("width", [360, 390, 800, 1100, 1400])
 def test_charts_and_text_fit_phones_and_wide_screens_and_are_readable_in_light_and_dark(
     browser: Browser, page: Path, width: int, dark: bool
 ) -> None:
@@ -361,6 +362,7 @@ def test_charts_and_text_fit_phones_and_wide_screens_and_are_readable_in_light_a
     seen = tab.run(READABLE)
     assert seen["page"] <= width
     assert seen["right"] <= width
+    assert seen["hidden"] == 0
     assert seen["lines"] > 0.5 * min(width, 600) - 20
     assert seen["small"] >= 11
     # The least that WCAG asks for.
