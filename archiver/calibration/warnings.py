@@ -84,10 +84,15 @@ def _over_budget(evidence: RehearsalEvidence, times: QueryTimes) -> list[str]:
         remedy = "several samples a request share the gate's time, and prepaying clients do not wait for the puzzle"
     return [
         f"The overhead budget of {budget:g} cannot be kept for a model this fast: an honest user's answer takes up to"
-        f" {1e3 * whole:.1f} ms instead of {1e3 * times.latency:.1f} ms, {whole / times.latency:.1f} times its time:"
-        f" {1e3 * times.added:.1f} ms for pricing and accounting, {1e3 * puzzles:.1f} ms for puzzles; {remedy};"
-        f" --overhead-budget {math.ceil(whole / times.latency)} says that this is meant."
+        f" {_milliseconds(whole)} instead of {_milliseconds(times.latency)}, {whole / times.latency:.1f} times its"
+        f" time: {_milliseconds(times.added)} for pricing and accounting, {_milliseconds(puzzles)} for puzzles;"
+        f" {remedy}; --overhead-budget {math.ceil(whole / times.latency)} says that this is meant."
     ]
+
+
+def _milliseconds(seconds: float) -> str:
+    text = f"{1e3 * seconds:.1f} ms"
+    return "under 0.1 ms" if text == "0.0 ms" else text
 
 
 def tight_loop_warnings(loop: TightLoop, evidence: RehearsalEvidence) -> list[str]:
