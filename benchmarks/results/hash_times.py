@@ -31,25 +31,30 @@ class SolvingTime(NamedTuple):
     deviation: float
     digests: float
 
-    def cells(self, places: int) -> tuple[object, ...]:
-        """Return the numbers, expected digests beside the digests, seconds with so many decimal places."""
-        seconds, deviation = f"{self.mean:.{places}f}", f"{self.deviation:.{places}f}"
+    def cells(self) -> tuple[object, ...]:
+        """Return the numbers, expected digests beside the digests."""
+        seconds, deviation = f"{self.mean:.6f}", f"{self.deviation:.6f}"
         return self.solver, self.bits, 1 << self.bits, round(self.digests), seconds, deviation
+
+    def shown(self) -> tuple[object, ...]:
+        """Return the numbers as a reader likes them, times in milliseconds."""
+        times = (f"{1e3 * seconds:,.3f}" for seconds in (self.mean, self.deviation))
+        return self.solver, self.bits, f"{1 << self.bits:,}", f"{self.digests:,.0f}", *times
 
 
 def figure_2(setting: Setting) -> Findings:
     """Time single stamps of rising difficulty with both solvers, on one core."""
     times = list(_measure(setting))
-    rows = [time.cells(6) for time in times]
+    rows = [time.cells() for time in times]
     runs = QUICK_RUNS if setting.quick else RUNS
-    shown = [time.cells(4) for time in times if time.bits % 4 == 0]
+    shown = [time.shown() for time in times if time.bits % 4 == 0]
     text = [
-        f"Seconds until one stamp is found, by the leading zero bits of its SHA-1 digest: means, deviations of {runs}"
+        f"Time until one stamp is found, by the leading zero bits of its SHA-1 digest: means, deviations of {runs}"
         " runs on one core, as in the paper. The expected number of digests is 2 to the number of bits, their spread"
         " as large (geometric distribution). A challenge of Calpow asks for 4 to 31 stamps, whose sum spreads less"
         " ([0028](../decisions/0028-puzzles.md)).",
         "",
-        *table(("solver", "bits", "expected digests", "digests", "seconds", "deviation"), shown),
+        *table(("solver", "bits", "expected digests", "digests", "ms", "deviation"), shown),
         "",
         "The paper says that 20 bits take its Python 3.8 under one second, 24 bits 20 and 28 bits 511 seconds (section"
         " 3.2). Calpow counts work in digests of the fast solver, `calpow[fast]`.",
@@ -83,7 +88,8 @@ def _picture(times: list[SolvingTime]) -> "Callable[[Figure], None]":
             own = [time for time in times if time.solver == solver]
             bits, means = [time.bits for time in own], [time.mean for time in own]
             axes.errorbar(bits, means, [time.deviation for time in own], marker="o", markersize=3, label=solver)
-        axes.set(yscale="log", xlabel="leading zero bits", ylabel="seconds")
+        ticks = range(min(time.bits for time in times), max(time.bits for time in times) + 1, 2)
+        axes.set(yscale="log", xlabel="leading zero bits", ylabel="seconds", xticks=ticks)
         axes.legend(frameon=False)
         axes.grid(alpha=0.25)
 
