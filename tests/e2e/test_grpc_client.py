@@ -340,7 +340,7 @@ def test_the_lines_of_the_documentation_work_when_pasted(grpc_site: GrpcSite, tm
     subprocess.run(["sh", "-ec", generate_lines], check=True, cwd=tmp_path, env=environment, capture_output=True)
     program = program.replace("127.0.0.1:7070", grpc_site.server.grpc).replace('"digits"', '"several"')
     done = subprocess.run(
-        [sys.executable, "-c", f"key = {grpc_site.ledger.add_key('pasted')!r}\n{program}"],
+        [sys.executable, "-c", program.replace("cp_...", grpc_site.ledger.add_key("pasted"))],
         cwd=tmp_path,
         env=environment,
         capture_output=True,

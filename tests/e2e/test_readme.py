@@ -72,9 +72,10 @@ def test_the_command_line_works_when_pasted(site: Site, folder: Path) -> None:
 def test_the_python_lines_work_when_pasted(document: str, library: str, site: Site, folder: Path) -> None:
     blocks: list[str] = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
     (block,) = (block for block in blocks if f"import {library}" in block and "import grpc" not in block)
-    program = block.replace(URL, site.server.url("vector")).replace("PowAuth(key)", "PowAuth(KEY)")
+    key = site.key(f"readme-{library}")
+    program = block.replace(URL, site.server.url("vector")).replace("cp_...", key)
     done = subprocess.run(
-        [sys.executable, "-c", f"KEY = {site.key(f'readme-{library}')!r}\n{program}"],
+        [sys.executable, "-c", program],
         capture_output=True,
         text=True,
         cwd=folder,
