@@ -120,7 +120,8 @@ def verify(ledger: str) -> int:
     """
     inspection = _inspect(ledger)
     counts = ", ".join(counted(number, name.removesuffix("s")) for name, number in inspection.counts.items())
-    print(f"{counts or 'Nothing could be counted'} in {without_password(ledger)}.", file=sys.stderr)
+    sound = "" if inspection.faults else " Nothing is wrong with it."
+    print(f"{counts or 'Nothing could be counted'} in {without_password(ledger)}.{sound}", file=sys.stderr)
     log_notes(inspection.notes)
     for fault in inspection.faults:
         print(fault)

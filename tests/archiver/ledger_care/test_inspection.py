@@ -41,6 +41,7 @@ def verify(uri: str, exit_code: int) -> Result:
     """Run `calpow ledger verify`."""
     result = CliRunner().invoke(command, ["verify", "--ledger", uri], standalone_mode=False)
     assert (result.exception, result.return_value) == (None, exit_code), result.output
+    assert ("Nothing is wrong with it." in result.stderr) is (exit_code == 0)
     return result
 
 
