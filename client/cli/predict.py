@@ -120,7 +120,9 @@ def _predict_one(url: str, part: str | None, file: str, new_auth: _NewAuth) -> i
     if response.status_code >= 400:
         complain(f"{response.status_code}: {reason_in(response)}")
         return REFUSED
-    sys.stdout.buffer.write(response.content)
+    # The shell's prompt begins on a line of its own.
+    end = b"" if response.content.endswith(b"\n") or not sys.stdout.isatty() else b"\n"
+    sys.stdout.buffer.write(response.content + end)
     sys.stdout.buffer.flush()
     return 0
 

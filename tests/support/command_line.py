@@ -18,10 +18,12 @@ ResultLines = dict[str, dict[str, object]]
 
 
 @contextmanager
-def command_process(*arguments: str, stderr: int = subprocess.PIPE) -> Iterator["subprocess.Popen[bytes]"]:
+def command_process(
+    *arguments: str, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE
+) -> Iterator["subprocess.Popen[bytes]"]:
     """Run `calpow` in a process of its own; kill it on leaving if it still runs."""
     command = [sys.executable, "-m", "calpow.client", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr) as process:
+    with subprocess.Popen(command, stdout=stdout, stderr=stderr) as process:
         try:
             yield process
         finally:

@@ -26,6 +26,7 @@ from tests.support.command_line import (
     wait_for_lines,
 )
 from tests.support.pow_server import NO_LIMITS, PowServer
+from tests.support.terminals import read_until, terminal
 
 BODY = b"\x89PNG\r\n\x00\xff payload"
 
@@ -48,6 +49,14 @@ def test_one_answer_is_printed_and_nothing_else(
     assert main(["predict", f"{server.url}/paid", payload, "--key", "k1"]) == 0
     assert capfdbinary.readouterr() == (BODY, b"")
     assert [request.headers["x-api-key"] for request in server.requests] == ["k1", "k1"]
+
+
+def test_an_answer_on_a_terminal_ends_its_line(server: PowServer) -> None:
+    Path("notes.txt").write_text("seven")
+    arguments = ("predict", f"{server.url}/paid", "notes.txt", "--key", "k1")
+    with terminal() as (ours, theirs), command_process(*arguments, stdout=theirs) as process:
+        assert read_until(ours, "\n") == "seven\r\n"
+        assert process.wait(PATIENCE_SECONDS) == 0
 
 
 def test_the_key_is_taken_from_the_environment(
