@@ -5,7 +5,7 @@ COMMANDS is the room's entry in the group `calpow.commands`: the name of each co
 """
 
 COMMANDS = (
-    ("check", "calpow.archiver.cli.check:check", "Try on payloads if a model's handler can be protected."),
+    ("check", "calpow.archiver.cli.check:check", "Try on payloads whether a model's handler can be protected."),
     ("teachers", "calpow.archiver.cli.teachers:teachers", "Train the ensemble whose votes price the queries."),
     ("neighbours", "calpow.archiver.cli.neighbours:neighbours", "Represent training data for the score pknn."),
     ("calibrate", "calpow.archiver.cli.calibrate:calibrate", "Measure what legitimate use of a model costs and takes."),
