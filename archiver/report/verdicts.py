@@ -1,5 +1,6 @@
 """The verdict on a calibration: whether to deploy it, in words."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -103,8 +104,11 @@ def _concerns(evidence: RehearsalEvidence, multiples: Multiples) -> list[str]:
     concerns = []
     if not judged:
         concerns.append("no attacker was simulated")
+    cheapest = multiples.of_solving(min(map(theft, judged), default=math.inf))
     if through:
         concerns.append(f"{_share(through, judged)} {'gets' if len(through) == 1 else 'get'} through")
+    elif cheapest < 1:
+        concerns.append(f"the work for a stolen answer takes only {times(cheapest)} the time of an unprotected one")
     elif short:
         verb = "pays" if len(short) == 1 else "pay"
         concerns.append(f"{_share(short, judged)} {verb} less than {AIM:g} floors for a stolen answer")

@@ -71,6 +71,16 @@ def test_every_attacker_with_data_of_his_own_must_pay_the_aim() -> None:
     assert judged(5, 6, 50) == ("unclear", "Look closer: 2 of 3 attackers pay less than 20 floors for a stolen answer")
 
 
+def test_floors_that_are_too_short_to_matter_are_said_in_the_headline() -> None:
+    saved = paying(19, 50)
+    slow = dataclasses.replace(saved.measurement, latency_seconds=20 * saved.measurement.latency_seconds)
+    outcome = verdict(dataclasses.replace(saved, measurement=slow))
+    assert outcome.level is VerdictLevel.unclear
+    assert outcome.headline == (
+        "Look closer: the work for a stolen answer takes only 0.48× the time of an unprotected one"
+    )
+
+
 def test_attackers_who_need_genuine_samples_are_judged_less_strictly() -> None:
     assert judged(34, changing=(6, 7)) == judged(34, changing=(1, 6)) == judged(34)
     assert judged(34, changing=(1, 1, 6)) == ("unclear", "Look closer: 2 of 3 who change genuine samples get through")
