@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# Copies are shown on a logarithmic axis where its largest number is more than so many times its least.
+WIDE = 10.0
 LABELS = {
     "answers": "queries answered",
     "accuracy": "accuracy of the copy (%)",
@@ -111,7 +113,9 @@ class AttackFigure:
                 _draw_line(axes, points, x, y, color=colour, marker=".", label=ATTACK_KINDS[name].row)
                 _draw_spread(axes, points, x, colour)
         axes.set(xlabel=LABELS[x], ylabel=LABELS[y])
-        if panel == TIME:
+        # Thieves with genuine data send hundreds of queries, beside those who send ten thousand.
+        wide = panel not in COSTS and axes.dataLim.x1 > WIDE * axes.dataLim.x0
+        if panel == TIME or wide:
             axes.set(xscale="log")
         axes.grid(alpha=0.25)
 
