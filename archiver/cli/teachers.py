@@ -128,7 +128,7 @@ def teachers(
         f" {sample_range(card.partition_sizes)} samples each, no payload with two of them;"
         f" on {card.measured_on} samples held back a teacher is right in"
         f" {card.teacher_accuracy:.1%}, the worst in {card.worst_teacher_accuracy:.1%}, the vote in"
-        f" {card.vote_accuracy:.1%}; the vote costs the most that it can in {card.share_at_ceiling:.1%} of them"
+        f" {card.vote_accuracy:.1%}; {card.share_at_ceiling:.1%} of the votes cost the most that a vote can"
     )
     if card.trunk == VICTIM:
         print(_PRIVACY)

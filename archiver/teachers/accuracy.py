@@ -56,7 +56,7 @@ class Accuracy:
             )
         if self.ceiling > CROWDED:
             return (
-                f"the vote costs the most that it can in {self.ceiling:.1%} of the samples held back: an attacker's"
+                f"{self.ceiling:.1%} of the votes on samples held back cost the most that a vote can: an attacker's"
                 " queries cannot cost more; give more data, fewer --teachers or another --trunk"
             )
         return None

@@ -49,4 +49,4 @@ def test_teachers_hardly_better_than_guessing_are_called_weak(vote: float, chanc
 def test_a_vote_mostly_at_the_ceiling_is_called_weak(ceiling: float, weak: bool) -> None:
     weakness = Accuracy(100, 0.5, 0.1, 0.9, 0.1, ceiling).weakness
     assert (weakness is not None) == weak
-    assert weakness is None or "costs the most that it can in 51.0%" in weakness
+    assert weakness is None or "51.0% of the votes on samples held back cost the most" in weakness

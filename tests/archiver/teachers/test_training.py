@@ -185,7 +185,7 @@ def test_the_command_writes_an_ensemble_and_says_how_good_it_is(
     assert (card.trunk, card.seed, card.teachers) == ("random", 3, 39)
     out = capsys.readouterr().out
     assert "39 teachers on 2" in out
-    assert f"the vote costs the most that it can in {card.share_at_ceiling:.1%} of them" in out
+    assert f"{card.share_at_ceiling:.1%} of the votes cost the most that a vote can" in out
     assert "privacy:" not in out
 
 
