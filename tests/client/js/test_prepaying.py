@@ -64,7 +64,7 @@ def test_a_known_price_is_paid_with_the_first_sending(server: PowServer) -> None
 
 
 def test_from_the_second_request_on_stamps_are_minted_while_the_program_is_idle(server: PowServer) -> None:
-    outcomes = queries(server, 4, waiting=400)
+    outcomes = queries(server, 4, waiting=1_500)
 
     assert [bool(outcome["reports"]) for outcome in outcomes] == [True, True, False, False]
     assert kinds(server)[2:] == ["prepaid"] * 3
@@ -219,7 +219,7 @@ def test_requests_side_by_side_have_different_stamps(server: PowServer) -> None:
         """
         const query = async (body) => (await powFetch(url, { method: "POST", body, key: "k" })).status;
         for (let number = 0; number < 3; number++) await query(String(number));
-        await pause(300);
+        await pause(1500);
         return Promise.all(Array.from({ length: 10 }, (_, number) => query(`side by side ${number}`)));
         """,
         url=f"{server.url}/priced",
@@ -251,7 +251,7 @@ def test_a_request_that_is_cancelled_before_it_is_sent_leaves_its_stamps_to_the_
         """
         const query = (options) => powFetch(url, { method: "POST", body: "x", key: "k", ...options });
         for (let number = 0; number < 2; number++) await query();
-        await pause(300);
+        await pause(1500);
         const cancelled = await query({ signal: AbortSignal.abort() }).catch((error) => error.name);
         let works = 0;
         await query({ onProgress: () => works++ });
