@@ -78,7 +78,7 @@ def add(account: str | None, expires: float | None, probe: Path | None, ledger: 
         account = probe_account(read_probe(probe))
         opened.set_rule(account, Rule.PROBE)
     key = opened.add_key(account or "", None if expires is None else time.time() + expires)
-    print("Only a hash of this key is kept: it cannot be shown again.", file=sys.stderr)
+    print(f"Only a hash of this key is kept, in {without_password(ledger)}: it cannot be shown again.", file=sys.stderr)
     print(key)
 
 
