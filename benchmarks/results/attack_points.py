@@ -55,7 +55,7 @@ class AttackPoint:
 
 @dataclass(frozen=True)
 class MeasuredAttacks:
-    """What was measured of a domain: its stolen copies, and the costs of queries by the scores of Table 3."""
+    """Measurements of a domain: its stolen copies, and the costs of queries by the scores of Table 3."""
 
     domain: str
     thefts: Sequence[DomainTheft]

@@ -1,1 +1,1 @@
-"""What the attacks stole: copies and their prices, in files, tables and pages."""
+"""Stolen copies and their prices, in files, tables and pages."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.attacks.thefts.attack_kinds import ATTACK_KINDS, GENUINE
-from benchmarks.attacks.thefts.theft_files import HONEST, HONEST_TITLE
+from benchmarks.attacks.thefts.theft_files import HONEST, HONEST_TITLE, write_rows
 
 # Of the paper's Tables 2 and 3: PATE's privacy cost, and three others.
 SCORES = ("pate", "gap", "entropy", "pknn")
@@ -48,13 +48,7 @@ class ScoreCosts:
 
 def write_score_costs(costs: ScoreCosts, folder: Path) -> Path:
     """Write costs-DOMAIN-SEED.csv into a folder and return its path."""
-    path = folder / f"costs-{costs.domain}-{costs.seed}.csv"
-    folder.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(HEADER)
-        writer.writerows(_rows(costs))
-    return path
+    return write_rows(folder / f"costs-{costs.domain}-{costs.seed}.csv", HEADER, _rows(costs))
 
 
 def read_score_costs(folder: Path, domain: str) -> list[ScoreCosts]:

@@ -1,7 +1,7 @@
 """CSV files of stolen copies, one a domain and division: a row for every copy, and for users beside them."""
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.attacks.thefts.attack_kinds import ATTACK_KINDS, GENUINE
@@ -18,12 +18,16 @@ HEADER = (*_DIVISION, *_ROW, *_FLOORS, "privacy", "prada", "seconds")
 
 def write_theft(theft: DomainTheft, folder: Path) -> Path:
     """Write DOMAIN-SEED.csv into a folder and return its path."""
-    path = folder / f"{theft.domain}-{theft.seed}.csv"
-    folder.mkdir(parents=True, exist_ok=True)
+    return write_rows(folder / f"{theft.domain}-{theft.seed}.csv", HEADER, _rows(theft))
+
+
+def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
+    """Write a CSV file, in a folder that is made if need be, and return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(HEADER)
-        writer.writerows(_rows(theft))
+        writer.writerow(header)
+        writer.writerows(rows)
     return path
 
 

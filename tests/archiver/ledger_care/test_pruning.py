@@ -117,7 +117,7 @@ def test_a_group_stays_with_its_members_and_so_does_what_is_limited(uri: str) ->
 def test_accounts_that_a_token_or_a_proxy_may_name_stay_when_their_keys_end(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who is known by both would otherwise be forgiven for giving up the key."""
+    """A user who has a token as well would otherwise lose his past by giving up the key."""
     ledger = open_ledger(uri)
     for account in ("ada", "jwt:ada", "jwt:acme/bob", "proxy:ada", "anonymous", "oidc-ada"):
         settle(ledger, account=account)
