@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -71,7 +72,7 @@ class BasePowAuth:
         return as_library_error(error, self._library_error, request=request, response=response)
 
 
-class AsyncPowAuth(BasePowAuth):
+class AsyncPowAuth(BasePowAuth, ABC):
     """BasePowAuth for an event loop, off which the work is done."""
 
     async def _next_send_async(self, actions: Actions, reply: Reply | None = None) -> Send | None:
@@ -81,9 +82,9 @@ class AsyncPowAuth(BasePowAuth):
             action = next_action(actions, await self._perform_async(action))
         return action
 
+    @abstractmethod
     async def _perform_async(self, action: Solve | Wait) -> FoundStamps | None:
         """Solve a puzzle in a thread, or wait; return the result of the action. It ends when the task is cancelled."""
-        raise NotImplementedError
 
 
 def perform(

@@ -12,10 +12,10 @@ from calpow.archiver.counting import counted
 from calpow.archiver.errors import LedgerFileError
 from calpow.archiver.ledger_care.backup import back_up
 from calpow.archiver.ledger_care.inspection import Inspection
+from calpow.archiver.ledger_care.ledger_file import Counts, export_ledger, import_ledger
 from calpow.archiver.ledger_care.moving import move_ledger
 from calpow.archiver.ledger_care.pruning import count_expired, drop_expired, unchanged_since, without_keys
 from calpow.archiver.ledger_care.sqlite_inspection import inspect_sqlite
-from calpow.archiver.ledger_file import Counts, export_ledger, import_ledger
 from calpow.archiver.progress import log_notes
 from calpow.handler.identity.identity_settings import IdentitySettings
 from calpow.handler.ledger.sqlite.sqlite_file import SqliteFile

@@ -5,8 +5,8 @@ import sqlite3
 from pathlib import Path
 
 from calpow.archiver.errors import LedgerFileError
+from calpow.archiver.ledger_care.new_file import new_file
 from calpow.archiver.ledger_care.sqlite_inspection import reading
-from calpow.archiver.new_file import new_file
 from calpow.archiver.progress import progress
 
 # Pages of 4 KB that are copied at once.

@@ -5,7 +5,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from calpow.archiver.errors import LedgerFileError
-from calpow.archiver.ledger_file import Counts
+from calpow.archiver.ledger_care.ledger_file import Counts
 from calpow.archiver.progress import announce, track
 from calpow.handler.ledger.account import AccountSummary
 from calpow.handler.ledger.ledger import Ledger

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from calpow.archiver.ledger_care.ledger_file import exported_accounts
 from calpow.archiver.ledger_care.sqlite_inspection import reading
-from calpow.archiver.ledger_file import exported_accounts
 from calpow.archiver.progress import progress, track
 from calpow.handler.identity.account_name import ANONYMOUS_ACCOUNT
 from calpow.handler.ledger.account import Account, Rule

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from calpow.archiver.cli.ledger import ledger as command
 from calpow.archiver.errors import LedgerFileError
-from calpow.archiver.ledger_file import Counts, export_ledger, import_ledger
+from calpow.archiver.ledger_care.ledger_file import Counts, export_ledger, import_ledger
 from calpow.handler.ledger.account import Rule
 from calpow.handler.ledger.api_key import check_account
 from calpow.handler.ledger.history import History

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from calpow.archiver.errors import LedgerFileError
-from calpow.archiver.new_file import new_file
+from calpow.archiver.ledger_care.new_file import new_file
 
 
 def test_a_file_has_its_name_when_it_is_whole_and_is_its_owners_alone(tmp_path: Path) -> None:

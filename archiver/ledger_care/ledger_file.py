@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from calpow.archiver.errors import LedgerFileError
-from calpow.archiver.new_file import new_file
+from calpow.archiver.ledger_care.new_file import new_file
 from calpow.archiver.progress import progress, track
 from calpow.handler.config import Mode
 from calpow.handler.errors import LedgerError
