@@ -65,3 +65,7 @@ def test_what_is_written_is_read_and_summed(tmp_path: Path) -> None:
         "7 puzzles that expect 3.00 billion hashes took 2.00 billion, 0.667 of it (chance: 1 +- 0.167)"
         in solved_sentence(works)
     )
+
+
+def test_a_limit_below_every_puzzle_is_said() -> None:
+    assert "give a larger --solve" in solved_sentence([])

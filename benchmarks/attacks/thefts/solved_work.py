@@ -111,6 +111,8 @@ def solved_sentence(works: Sequence[SolvedWork]) -> str:
     """Return a sentence on the puzzles of several attacks that were solved."""
     expected, tried = sum(work.expected for work in works), sum(work.tried for work in works)
     solved, seconds = sum(work.solved for work in works), sum(work.seconds for work in works)
+    if not expected:
+        return f"No puzzle of {len(works)} attacks was small enough to be solved: give a larger --solve."
     chance = math.hypot(*[work.deviation for work in works]) / expected
     return (
         f"Really solved, of the first answers of {len(works)} attacks: {solved:,} puzzles that expect"
