@@ -94,7 +94,12 @@ class PowAuth(BasePowAuth, AuthBase):
         self._cancel = cancel
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        """Prepare one request: pay beforehand if its price is known. Called by requests."""
+        """Prepare one request: pay beforehand if its price is known. Called by requests.
+
+        Raises TypeError for a request of another library, such as httpx, which takes any function for its `auth`.
+        """
+        if not isinstance(request, PreparedRequest):
+            raise TypeError("this PowAuth is for requests; for httpx, import PowAuth from calpow.client.httpx")
         exchange = self._exchange(str(request.url))
         try:
             hook = _ResponseHook(self, exchange, ref(request), rewinder(request.body))

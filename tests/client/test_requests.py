@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
 import requests
 
@@ -190,3 +191,8 @@ def test_after_a_lost_connection_the_same_solution_can_be_sent_again(server: Pow
     assert first.headers["pow-solution"] == second.headers["pow-solution"]
     assert first.headers["pow-solution"].startswith("prepaid ") == prepaid
     assert first.body == second.body == BODY
+
+
+def test_the_request_of_another_library_is_refused_by_name() -> None:
+    with pytest.raises(TypeError, match=r"calpow\.client\.httpx"):
+        httpx.get("http://127.0.0.1:9/predictions/digits", auth=PowAuth("key"))  # type: ignore[arg-type]
