@@ -128,6 +128,7 @@ def write_archive(order: ArchiveOrder, victim: VictimArchive) -> Path:
         _stage_code(stage)
         entry = carried / f"{ENTRY_MODULE}.py"
         entry.write_text(ENTRY)
+        _make_folder(order.export_path)
         _package(
             ModelArchiverConfig(
                 model_name=name,
@@ -162,8 +163,8 @@ def _check_paths(order: ArchiveOrder) -> None:
     for path in (*order.parts.values(), order.calibration):
         if not path.is_file():
             raise ArchiveError(f"{path} does not exist: give the file that its command wrote")
-    if not order.export_path.is_dir():
-        raise ArchiveError(f"{order.export_path} is not a folder: create it or give another --export-path")
+    if order.export_path.exists() and not order.export_path.is_dir():
+        raise ArchiveError(f"{order.export_path} is a file: give a folder as --export-path")
 
 
 def _check_target(order: ArchiveOrder, target: Path) -> None:
@@ -171,6 +172,13 @@ def _check_target(order: ArchiveOrder, target: Path) -> None:
         raise ArchiveError(f"{target} already exists: give --force to overwrite it")
     if target.resolve() == order.victim.resolve():
         raise ArchiveError(f"{target} is the victim itself: give another --model-name or --export-path")
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArchiveError(f"cannot make the folder {path}: {error.strerror}") from None
 
 
 def _check_settings(order: ArchiveOrder) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from calpow.archiver.cli.option_types import FILE, FOLDER, VICTIM
+from calpow.archiver.cli.option_types import FILE, VICTIM
 from calpow.archiver.cli.results import file_size, next_commands
 from calpow.handler.config import EXPLANATION_FACTOR, MOST_BYTES, MOST_PIXELS, MOST_SAMPLES
 from calpow.handler.identity.ways import IdentityWay
@@ -46,9 +46,9 @@ Example:
 @click.option("-v", "--version", metavar="VERSION", help="Version of the protected model (default: the victim's).")
 @click.option(
     "--export-path",
-    type=FOLDER,
+    type=click.Path(file_okay=False, path_type=Path),
     default=Path(),
-    help="Folder for the .mar (default: here).",
+    help="Folder for the .mar, made if it is missing (default: here).",
 )
 @click.option("--ledger", metavar="URI", help="Where accounts are kept (default: CALPOW_LEDGER, else ~/.calpow).")
 @click.option(

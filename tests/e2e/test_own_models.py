@@ -45,6 +45,7 @@ TIMED: Mapping[str, Callable[[Path], own.OwnModel]] = {
 }
 UNTIMED: Mapping[str, Callable[[Path], own.OwnModel]] = {
     "transformer": own.transformer,
+    "distilbert": own.distilbert,
     "table": own.table,
     "float64": partial(own.table, dtype="float64"),
     "float16": partial(own.table, dtype="float16"),
@@ -62,8 +63,11 @@ UNTIMED: Mapping[str, Callable[[Path], own.OwnModel]] = {
     "binary-logit": partial(own.binary, network="flat_net"),
 }
 KINDS = {**TIMED, **UNTIMED}
-# These differ from others in one thing only, and are left to `make test-long`.
-LONG = {"float16", "bfloat16", "bool", "pixels", "tuple", "sample", "context", "sequences", "binary-probability"}
+# Most of these differ from others in one thing only, and are left to `make test-long`.
+LONG = {
+    *("float16", "bfloat16", "bool", "pixels", "tuple", "sample", "context", "sequences", "binary-probability"),
+    "distilbert",
+}
 EVERY_KIND = [pytest.param(kind, marks=pytest.mark.long) if kind in LONG else kind for kind in KINDS]
 # Options of every command that reads payloads.
 OPTIONS = {"form-part": ("--part", "image")}

@@ -1,12 +1,11 @@
 """Classifiers of every kind that owners have: trained on the spot, archived, with payloads to train and to hold out."""
 
 import base64
-import importlib
 import io
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # the customary name
 from ts.handler_utils.text_utils import get_tokenizer, ngrams_iterator
 
+from tests.support.own_training import descend, fit, new_network, train
 from tests.support.victims.build import archive
 
 OWN = Path(__file__).parent / "victims" / "own"
@@ -80,7 +80,7 @@ def image_classifier(folder: Path) -> OwnModel:
     mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     # The network pools to this size first; pooled already, it trains faster.
     pooled = F.adaptive_avg_pool2d((scaled - mean.view(3, 1, 1)) / deviation.view(3, 1, 1), 8)
-    network = _fit(_network("grid_net"), pooled, labels)
+    network = fit(new_network("grid_net"), pooled, labels)
     names = json.dumps({str(label): f"digit {label}" for label in range(5)}).encode()
     recipe = _Recipe("image_classifier", "grid_net", extra={"index_to_name.json": names})
     return _write(folder, network, recipe, _files(_pngs(pictures), labels, ".png"))
@@ -95,7 +95,7 @@ def text_classifier(folder: Path) -> OwnModel:
     vocabulary = Counter({word: number for number, word in enumerate(frequent, start=1)})
     rows = [torch.tensor([vocabulary[word] for word in row]) for row in words]
     offsets = torch.tensor([0, *[len(row) for row in rows[:-1]]]).cumsum(0)
-    network = _train(_network("bag_net"), lambda network: network(torch.cat(rows), offsets), labels)
+    network = train(new_network("bag_net"), lambda network: network(torch.cat(rows), offsets), labels)
     stored = io.BytesIO()
     torch.save(vocabulary, stored)
     names = json.dumps({str(label): name for label, name in enumerate(TOPICS)}).encode()
@@ -111,8 +111,8 @@ def transformer(folder: Path) -> OwnModel:
     words = {word: number for number, word in enumerate(known, start=2)}
     rows = [torch.tensor([words[word] for word in text.split()]) for text in texts]
     ids = nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    network = _train(
-        _network("tiny_bert"), lambda network: network(input_ids=ids, attention_mask=(ids > 0).long()).logits, labels
+    network = train(
+        new_network("tiny_bert"), lambda network: network(input_ids=ids, attention_mask=(ids > 0).long()).logits, labels
     )
     names = json.dumps({str(label): name for label, name in enumerate(TOPICS)}).encode()
     extra = {"words.json": json.dumps(words).encode(), "index_to_name.json": names}
@@ -120,12 +120,55 @@ def transformer(folder: Path) -> OwnModel:
     return _write(folder, network, _Recipe("bert_handler", "tiny_bert", extra=extra), payloads)
 
 
+def distilbert(folder: Path) -> OwnModel:
+    """A DistilBERT of the Transformers library, with a tokenizer of its own: both as the library saves them."""
+    # Imported here: only this model needs them.
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import DistilBertConfig, DistilBertForSequenceClassification, PreTrainedTokenizerFast
+
+    texts, labels = _texts()
+    words = ["[PAD]", "[UNK]", *FILLERS, *(word for words in TOPICS.values() for word in words)]
+    by_word = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
+    by_word.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=by_word, pad_token="[PAD]", unk_token="[UNK]"
+    )
+    names = dict(enumerate(TOPICS))
+    network = DistilBertForSequenceClassification(
+        DistilBertConfig(
+            vocab_size=len(words),
+            max_position_embeddings=64,
+            dim=16,
+            n_layers=2,
+            n_heads=2,
+            hidden_dim=32,
+            dropout=0.0,
+            attention_dropout=0.0,
+            seq_classif_dropout=0.0,
+            id2label=names,
+        )
+    )
+    rows = tokenizer(texts, return_tensors="pt", padding=True)
+    inputs = {"input_ids": rows["input_ids"], "attention_mask": rows["attention_mask"]}
+    train(network, lambda network: network(**inputs).logits, labels)
+    saved = folder / "saved"
+    network.save_pretrained(saved)
+    tokenizer.save_pretrained(saved)
+    _files([text.encode() for text in texts], labels, ".txt", names=list(TOPICS)).write(folder)
+    weights = saved / "model.safetensors"
+    others = ",".join(str(path) for path in saved.iterdir() if path != weights)
+    archive(
+        folder, "victim", str(OWN / "handlers" / "distilbert_handler.py"), serialized_file=weights, extra_files=others
+    )
+    return OwnModel(folder)
+
+
 def table(folder: Path, dtype: str = "float32") -> OwnModel:
     """Rows of a table as JSON `instances`, of which the model takes numbers of this type, or bools."""
     rows, labels = _rows()
     if dtype == "bool":
         rows = (rows > 0).float()
-    network = _fit(_network("table_net"), rows, labels)
+    network = fit(new_network("table_net"), rows, labels)
     recipe = _Recipe("table_handler", "table_net", {"dtype": dtype})
     entries = [[bool(entry) for entry in row] for row in rows.tolist()] if dtype == "bool" else _rounded(rows)
     return _write(folder, network, recipe, _files(_instances(entries), labels, ".json"))
@@ -138,7 +181,7 @@ def tokens(folder: Path) -> OwnModel:
     own = torch.randint(0, 12, (len(labels), 12), generator=generator) + 12 * labels.unsqueeze(1)
     anything = torch.randint(0, 50, own.shape, generator=generator)
     ids = torch.where(torch.rand(own.shape, generator=generator) < 0.4, own, anything)
-    network = _fit(_network("token_net"), ids, labels)
+    network = fit(new_network("token_net"), ids, labels)
     recipe = _Recipe("table_handler", "token_net", {"dtype": "int64"})
     return _write(folder, network, recipe, _files(_instances(ids.tolist()), labels, ".json"))
 
@@ -146,7 +189,7 @@ def tokens(folder: Path) -> OwnModel:
 def pixels(folder: Path) -> OwnModel:
     """Pictures as bytes, uint8, which the model scales itself."""
     pictures, labels = _digits()
-    network = _fit(_network("pixel_net"), (pictures * 255).to(torch.uint8), labels)
+    network = fit(new_network("pixel_net"), (pictures * 255).to(torch.uint8), labels)
     return _write(folder, network, _Recipe("pixel_handler", "pixel_net"), _files(_pngs(pictures), labels, ".png"))
 
 
@@ -155,14 +198,16 @@ def base64_pictures(folder: Path) -> OwnModel:
     pictures, labels = _digits()
     bodies = [json.dumps({"b64": base64.b64encode(png).decode()}).encode() for png in _pngs(pictures)]
     recipe = _Recipe("base64_handler", "grid_net")
-    return _write(folder, _fit(_network("grid_net"), pictures, labels), recipe, _files(bodies, labels, ".json"))
+    return _write(folder, fit(new_network("grid_net"), pictures, labels), recipe, _files(bodies, labels, ".json"))
 
 
 def part(folder: Path) -> OwnModel:
     """Pictures in the part `image` of a form."""
     pictures, labels = _digits()
     recipe = _Recipe("part_handler", "grid_net")
-    return _write(folder, _fit(_network("grid_net"), pictures, labels), recipe, _files(_pngs(pictures), labels, ".png"))
+    return _write(
+        folder, fit(new_network("grid_net"), pictures, labels), recipe, _files(_pngs(pictures), labels, ".png")
+    )
 
 
 def structures(folder: Path, returns: str) -> OwnModel:
@@ -170,21 +215,21 @@ def structures(folder: Path, returns: str) -> OwnModel:
     rows, labels = _rows()
     weights = torch.ones(len(rows), 1)
     recipe = _Recipe("shapes_handler", "structured_net", {"returns": returns})
-    return _write(folder, _fit(_network("structured_net"), (rows, weights), labels), recipe, _lines(rows, labels))
+    return _write(folder, fit(new_network("structured_net"), (rows, weights), labels), recipe, _lines(rows, labels))
 
 
 def shapes(folder: Path, returns: str) -> OwnModel:
     """A handler whose `preprocess` returns a `list`, an `array`, or one `sample` without a batch axis."""
     rows, labels = _rows()
     recipe = _Recipe("shapes_handler", "table_net", {"returns": returns})
-    return _write(folder, _fit(_network("table_net"), rows, labels), recipe, _lines(rows, labels))
+    return _write(folder, fit(new_network("table_net"), rows, labels), recipe, _lines(rows, labels))
 
 
 def context(folder: Path) -> OwnModel:
     """A handler whose `preprocess` takes the context and keeps it."""
     rows, labels = _rows()
     recipe = _Recipe("context_handler", "table_net")
-    return _write(folder, _fit(_network("table_net"), rows, labels), recipe, _lines(rows, labels))
+    return _write(folder, fit(new_network("table_net"), rows, labels), recipe, _lines(rows, labels))
 
 
 def sequences(folder: Path) -> OwnModel:
@@ -201,8 +246,8 @@ def sequences(folder: Path) -> OwnModel:
     groups = [
         torch.stack([rows[index] for index in by_length if len(rows[index]) == length]) for length in (8, 13, 21, 34)
     ]
-    network = _train(
-        _network("sequence_net"), lambda network: torch.cat([network(group) for group in groups]), labels[by_length]
+    network = train(
+        new_network("sequence_net"), lambda network: torch.cat([network(group) for group in groups]), labels[by_length]
     )
     bodies = [json.dumps(_rounded(row)).encode() for row in rows]
     return _write(folder, network, _Recipe("sequence_handler", "sequence_net"), _files(bodies, labels, ".json"))
@@ -213,7 +258,7 @@ def binary(folder: Path, network: str) -> OwnModel:
     rows, labels = _rows()
     # Two classes of two clusters each.
     halves = labels // 2
-    chosen = _network(network)
+    chosen = new_network(network)
 
     def loss(answers: Tensor) -> Tensor:
         numbers, wanted = answers.reshape(-1), halves.float()
@@ -221,7 +266,7 @@ def binary(folder: Path, network: str) -> OwnModel:
             return F.binary_cross_entropy(numbers, wanted)
         return F.binary_cross_entropy_with_logits(numbers, wanted)
 
-    _descend(chosen, lambda: loss(chosen(rows)))
+    descend(chosen, lambda: loss(chosen(rows)))
     recipe = _Recipe("table_handler", network, {"dtype": "float32"})
     return _write(folder, chosen, recipe, _files(_instances(_rounded(rows)), halves, ".json", each=TRAIN + HELD_OUT))
 
@@ -229,26 +274,16 @@ def binary(folder: Path, network: str) -> OwnModel:
 def several_labels(folder: Path) -> OwnModel:
     """A model whose classes are not exclusive: a sigmoid for each."""
     rows, labels = _rows()
-    network = _network("labels_net")
+    network = new_network("labels_net")
     # Of each class, the next one holds as well.
     wanted = F.one_hot(labels, 4) + F.one_hot((labels + 1) % 4, 4)
-    _descend(network, lambda: F.binary_cross_entropy(network(rows), wanted.float()))
+    descend(network, lambda: F.binary_cross_entropy(network(rows), wanted.float()))
     recipe = _Recipe("table_handler", "labels_net", {"dtype": "float32"})
     return _write(folder, network, recipe, _files(_instances(_rounded(rows)), labels, ".json"))
 
 
 def _lines(rows: Tensor, labels: Tensor) -> Payloads:
     return _files([",".join(map(str, row)).encode() for row in _rounded(rows)], labels, ".txt")
-
-
-def _network(name: str) -> nn.Module:
-    """Return a new network of a model file."""
-    module = importlib.import_module(f"tests.support.victims.own.networks.{name}")
-    (definition,) = (
-        value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__
-    )
-    network: nn.Module = definition()
-    return network
 
 
 def _labels(classes: int) -> Tensor:
@@ -310,39 +345,6 @@ def _files(
     if each is not None:
         grouped = {name: group[:: len(group) // each][:each] for name, group in grouped.items()}
     return Payloads(suffix, grouped)
-
-
-def _fit(network: nn.Module, inputs: object, labels: Tensor) -> nn.Module:
-    """Train a network with one argument; it must learn the labels `[n]`."""
-    return _train(network, lambda network: network(inputs), labels)
-
-
-def _train(network: nn.Module, forward: Callable[[nn.Module], Tensor], labels: Tensor, steps: int = 80) -> nn.Module:
-    _descend(network, lambda: F.cross_entropy(forward(network), labels), steps)
-    with torch.no_grad():
-        accuracy = (forward(network).argmax(1) == labels).float().mean().item()
-    assert accuracy > 0.8, f"{type(network).__name__} is right in {accuracy:.0%}"
-    return network
-
-
-def _descend(network: nn.Module, loss: Callable[[], Tensor], steps: int = 80) -> None:
-    """Minimise a loss by the network's weights, which start from the same ones in every run."""
-    generator = torch.Generator().manual_seed(8)
-    with torch.no_grad():
-        for weights in network.parameters():
-            if weights.dim() > 1:
-                weights.copy_(torch.randn(weights.shape, generator=generator) / weights.shape[-1] ** 0.5)
-            else:
-                weights.zero_()
-        for module in network.modules():
-            if isinstance(module, nn.LayerNorm):
-                module.weight.fill_(1.0)
-    optimiser = torch.optim.Adam(network.parameters(), lr=0.02)
-    for _ in range(steps):
-        optimiser.zero_grad()
-        loss().backward()  # type: ignore[no-untyped-call]  # torch
-        optimiser.step()
-    network.eval()
 
 
 def _write(folder: Path, network: nn.Module, recipe: _Recipe, payloads: Payloads) -> OwnModel:

@@ -102,3 +102,14 @@ def test_a_calibration_that_keeps_nobody_off_unless_that_is_accepted(
     assert "a server with CALPOW_IDENTITY set:" in said
     with zipfile.ZipFile(tmp_path / "out.mar") as archive:
         assert json.loads(archive.read("calpow.json"))["identity"] == ["jwt", "anonymous"]
+
+
+def test_a_folder_that_is_missing_is_made_unless_a_file_has_its_name(
+    refused: Refused, home: Path, tmp_path: Path
+) -> None:
+    saved = save_calibration(home, tmp_path, ScoreName.entropy, None)
+    arguments = ("archive", "--victim", "victim.mar", "--calibration", saved, "--model-name", "out", "--accept-weak")
+    assert main([str(word) for word in (*arguments, "--export-path", tmp_path / "new" / "store")]) == 0
+    assert (tmp_path / "new" / "store" / "out.mar").is_file()
+    assert "is a file" in refused(*arguments, "--export-path", saved)
+    assert "cannot make the folder" in refused(*arguments, "--export-path", saved / "store")
