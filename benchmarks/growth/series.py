@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from benchmarks.added_time import every_score, make_timed_meter
+from benchmarks.added_time.timed_meter import every_score, make_timed_meter
 from benchmarks.growth.curve import Curve, stopwatch, times_in_turns
 from benchmarks.growth.prepaid_answers import PaidGate, Size
 from calpow.archiver.teachers.networks import MNISTNET_SHAPE, mnistnet

@@ -21,9 +21,9 @@ from pathlib import Path
 import psutil
 import requests
 
-from benchmarks.prepay import User, measure, table
 from benchmarks.resnet import NAME
 from benchmarks.resnet.phases import TimedRun, run_timed
+from benchmarks.serving.prepay import User, measure, table
 from calpow.puzzle.errors import CalpowError
 
 FOLDER = Path(__file__).resolve().parents[2] / "demo" / "resnet"

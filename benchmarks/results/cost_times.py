@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 
-from benchmarks.added_time import ScoreSpecs, every_score, make_timed_meter, pate, sharing_weights
+from benchmarks.added_time.timed_meter import ScoreSpecs, every_score, make_timed_meter, pate, sharing_weights
 from benchmarks.results.exhibit import Exhibit, Findings, Setting, table
 from calpow.archiver.teachers.networks import MNISTNET_SHAPE, mnistnet
 from calpow.handler.leakage.specs import ScoreName, ScoreSpec

@@ -13,10 +13,10 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from benchmarks.demo import CORS
+from benchmarks.demo.left_running import CORS
+from benchmarks.demo.pages import pages
 from benchmarks.digits import victim as digits
 from benchmarks.digits.data import disturb, load_splits
-from benchmarks.pages import pages
 from calpow.archiver.server import served
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.devtools import Browser, Page

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.malformed import REQUESTS, RequestCounts, assail
+from benchmarks.serving.malformed import REQUESTS, RequestCounts, assail
 from tests.support.guarded import Site
 
 # What the worker's allocator may still take after the first fifth.

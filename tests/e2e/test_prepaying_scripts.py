@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import requests
 
-from benchmarks.pages import pages
+from benchmarks.demo.pages import pages
 from tests.support.devtools import Browser
 from tests.support.guarded import Site
 from tests.support.node import needs_node, run_in_node

@@ -8,8 +8,8 @@ from zipfile import ZipFile
 
 import pytest
 
-from benchmarks import stages
-from benchmarks.wire import BadAnswer, burst, request
+from benchmarks.serving.wire import BadAnswer, burst, request
+from benchmarks.speed import model_access, stages, stopwatch
 from calpow.handler.ledger.uri import URI_VARIABLE, open_ledger
 from tests.support.guarded import protect, train_teachers
 from tests.support.pow_server import PowServer, running
@@ -31,22 +31,22 @@ class Clock:
 
 def test_a_stage_inside_another_counts_for_itself_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr(stages, "time", clock)
-    stopwatch = stages.Stopwatch()
-    inner = stopwatch.timed("inner", lambda: clock.sleep(2.0))
+    monkeypatch.setattr(stopwatch, "time", clock)
+    watch = stopwatch.Stopwatch()
+    inner = watch.timed("inner", lambda: clock.sleep(2.0))
 
     def work() -> None:
         clock.sleep(1.0)
         inner()
         inner()
 
-    lap = stopwatch.lap(stopwatch.timed("outer", work))
-    assert lap == {"inner": 4.0, "outer": 1.0, stages.REST: 0.0, stages.WHOLE: 5.0}
+    lap = watch.lap(watch.timed("outer", work))
+    assert lap == {"inner": 4.0, "outer": 1.0, stopwatch.REST: 0.0, stopwatch.WHOLE: 5.0}
 
 
 def test_what_was_timed_is_itself_again_afterwards() -> None:
     before = [getattr(owner, name) for owner, name, _ in stages.PLACES]
-    with stages.watched(stages.Stopwatch()):
+    with stages.watched(stopwatch.Stopwatch()):
         assert all(getattr(owner, name) is not old for (owner, name, _), old in zip(stages.PLACES, before, strict=True))
     assert [getattr(owner, name) for owner, name, _ in stages.PLACES] == before
 
@@ -66,7 +66,7 @@ def test_a_query_is_taken_apart_into_its_stages(tmp_path: Path) -> None:
     assert not {stages.PASS, "ensemble", "accounting"} & query.challenge.keys(), "an unpaid request runs no model"
     for paid in (query.answer, query.prepaid):
         assert {"verifying", "ledger", stages.PASS, "ensemble", "accounting"} <= paid.keys()
-    assert query.unprotected[stages.WHOLE] > 0
+    assert query.unprotected[stopwatch.WHOLE] > 0
     assert query.expected_hashes > 0
 
 
@@ -74,9 +74,9 @@ def ask_inside(home: Path) -> stages.TimedQuery | None:
     """Both ways to pay, in a process of its own: the victim changes the working directory."""
     os.environ[URI_VARIABLE] = f"sqlite:///{home / 'ledger.db'}"
     key = open_ledger(os.environ[URI_VARIABLE]).add_key("ada")
-    stopwatch = stages.Stopwatch()
-    with stages.watched(stopwatch):
-        return stages.ask(stages.Inside(home, stopwatch), key, b"0.9,0.1,0.2,0.1", b"0.1,0.9,0.2,0.1")
+    watch = stopwatch.Stopwatch()
+    with stages.watched(watch):
+        return stages.ask(model_access.Inside(home, watch), key, b"0.9,0.1,0.2,0.1", b"0.1,0.9,0.2,0.1")
 
 
 def test_a_burst_keeps_its_answers_in_order_and_refuses_other_statuses() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.pages import CLIENT_FOLDER
+from benchmarks.demo.pages import CLIENT_FOLDER
 
 NODE = next(filter(None, (shutil.which("node", path=Path(sys.executable).parent), shutil.which("node"))), None)
 needs_node = pytest.mark.skipif(NODE is None, reason="Node is not installed")

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
-from benchmarks.pages import CLIENT_FOLDER
+from benchmarks.demo.pages import CLIENT_FOLDER
 from calpow.puzzle.wire import parse_solution
 from tests.support.shared_cases import puzzle_of
 

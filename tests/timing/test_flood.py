@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.flood import FloodFigures, measure, table
+from benchmarks.serving.flood import FloodFigures, measure, table
 from calpow.archiver.server import served
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.guarded import protect, train_teachers

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from benchmarks import mint
+from benchmarks.mint import mint_rates
 from calpow.puzzle.solving.engines import FAST, MEMORY_HARD, PYTHON, has_fast_engine
 
 pytestmark = pytest.mark.timing
@@ -21,20 +21,20 @@ def best_ratio(one: Callable[[], float], other: Callable[[], float], rounds: int
     return max(rate for rate, _ in pairs) / max(rate for _, rate in pairs)
 
 
-@pytest.mark.parametrize("algorithm", [mint.SHA1, mint.SHA256])
+@pytest.mark.parametrize("algorithm", [mint_rates.SHA1, mint_rates.SHA256])
 def test_our_client_mints_nearly_as_fast_as_hashlib_lets_it(algorithm: str) -> None:
-    ours = partial(mint.solver_rate, PYTHON, algorithm, seconds=0.05)
-    assert best_ratio(ours, partial(mint.bare_rate, 16 << 13, algorithm)) > 0.9
+    ours = partial(mint_rates.solver_rate, PYTHON, algorithm, seconds=0.05)
+    assert best_ratio(ours, partial(mint_rates.bare_rate, 16 << 13, algorithm)) > 0.9
 
 
 def test_scrypt_is_minted_nearly_as_fast_as_hashlib_lets_it() -> None:
-    ours = partial(mint.solver_rate, MEMORY_HARD, mint.SCRYPT, seconds=0.05)
-    assert best_ratio(ours, partial(mint.bare_scrypt_rate, 0.05)) > 0.9
+    ours = partial(mint_rates.solver_rate, MEMORY_HARD, mint_rates.SCRYPT, seconds=0.05)
+    assert best_ratio(ours, partial(mint_rates.bare_scrypt_rate, 0.05)) > 0.9
 
 
 @pytest.mark.skipif(not has_fast_engine(), reason="calpow[fast] is not installed")
 @pytest.mark.skipif(shutil.which("hashcash") is None, reason="Debian's hashcash is not installed")
 def test_the_fast_solver_leaves_the_c_program_behind() -> None:
-    ours = partial(mint.solver_rate, FAST, mint.SHA1, seconds=0.05)
+    ours = partial(mint_rates.solver_rate, FAST, mint_rates.SHA1, seconds=0.05)
     ours()  # compiles
-    assert best_ratio(ours, partial(mint.hashcash_rate, "hashcash"), rounds=5) > 1
+    assert best_ratio(ours, partial(mint_rates.hashcash_rate, "hashcash"), rounds=5) > 1

@@ -1,0 +1,1 @@
+"""Time that pricing adds to a pass of the victim."""

@@ -1,0 +1,1 @@
+"""Rates of minting stamps, of all solvers."""

@@ -1,0 +1,1 @@
+"""Parts of the gate beside others that do the same."""

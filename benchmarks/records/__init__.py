@@ -1,0 +1,1 @@
+"""Detection of thieves by `calpow calibrate --from-records`."""

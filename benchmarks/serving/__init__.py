@@ -1,0 +1,1 @@
+"""A TorchServe under load: answers a second, a flood, malformed requests, memory, and what prepaying saves."""

@@ -1,0 +1,1 @@
+"""Throughput of a protected model, and the time of a query by stage."""
