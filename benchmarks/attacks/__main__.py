@@ -34,6 +34,7 @@ from benchmarks.attacks.thefts.solved_work import solve_first, solved_table, wri
 from benchmarks.attacks.thefts.stolen_copies import DomainTheft, missed_musts
 from benchmarks.attacks.thefts.theft_files import write_theft
 from benchmarks.attacks.thief import FOREIGN
+from benchmarks.command_line import command_parser
 from benchmarks.range.cache import DataMissing
 from benchmarks.range.catalogue import DOMAINS
 from benchmarks.range.trials.protection import VICTIM_SEED
@@ -49,14 +50,8 @@ MUST_FLOORS = 100.0
 
 def main() -> int:
     """Run the attacks on one domain and division after another; write the tables of each."""
-    description, _, examples = (__doc__ or "").partition("\n\n")
     attacks = tuple(ATTACK_KINDS)
-    parser = argparse.ArgumentParser(
-        prog="benchmarks.attacks",
-        description=description,
-        epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("benchmarks.attacks", __doc__)
     parser.add_argument("--domain", nargs="+", choices=tuple(FOREIGN), required=True, metavar="DOMAIN")
     parser.add_argument(
         "--attack", nargs="+", choices=attacks, default=attacks, metavar="ATTACK", help=_listed(attacks)

@@ -4,12 +4,12 @@ python -m benchmarks.demo            protect, let users and attackers query, com
 python -m benchmarks.demo --serve    protect and leave the server running
 """
 
-import argparse
 import os
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks.command_line import command_parser
 from benchmarks.demo.comparison import compare
 from benchmarks.demo.left_running import serve
 from benchmarks.demo.protected_model import CONFIG, HOME, MODEL, ROOT, STORE, is_protected, keep_accounts, protect
@@ -20,7 +20,7 @@ from calpow.client.cli.main import silence_libraries
 
 def main() -> int:
     """Run the demo."""
-    parser = argparse.ArgumentParser(prog="benchmarks.demo", description=__doc__.splitlines()[0])
+    parser = command_parser("benchmarks.demo", __doc__)
     parser.add_argument("--serve", action="store_true", help="leave the protected model running")
     serve_only = parser.parse_args().serve
     os.chdir(ROOT)

@@ -7,7 +7,6 @@ Prints the table, and writes it with its picture and its CSV file. Exits with 1 
 times as long at the largest size, though it should take the same: of accounts, queries, expired records and classes.
 """
 
-import argparse
 import sys
 import time
 from datetime import date
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.command_line import command_parser
 from benchmarks.growth.page import MOST_RATIO, findings, misses
 from benchmarks.growth.series import curves
 from benchmarks.results.exhibit import Exhibit, write
@@ -23,13 +23,7 @@ from benchmarks.results.origin import ROOT, Origin, checked_out
 
 def main() -> int:
     """Measure all curves and write the page."""
-    description, _, rest = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="benchmarks.growth",
-        description=description,
-        epilog=rest,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("benchmarks.growth", __doc__)
     parser.add_argument("--quick", action="store_true", help="smaller ledgers, fewer answers")
     parser.add_argument("--folder", type=Path, help="on the disk to keep ledgers on (default: the temporary folder)")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results", help="(default: docs/results)")

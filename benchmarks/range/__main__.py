@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.command_line import command_parser
 from benchmarks.range.cache import DataMissing
 from benchmarks.range.catalogue import DOMAINS
 from benchmarks.range.copies.copy_figures import domain_copies
@@ -40,13 +41,7 @@ UNSEEN = (4, 5, 6)
 
 def main() -> int:
     """Judge the domains one after another, and write a table after each."""
-    description, _, examples = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="benchmarks.range",
-        description=description,
-        epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("benchmarks.range", __doc__)
     parser.add_argument("--domain", nargs="+", choices=tuple(DOMAINS), default=tuple(DOMAINS), metavar="DOMAIN")
     parser.add_argument("--seed", nargs="+", type=int, default=UNSEEN, help="of the halves (default: 4 5 6)")
     parser.add_argument("--tolerate", nargs="*", choices=tuple(TOLERANCES), help="changes (default: as a calibration)")

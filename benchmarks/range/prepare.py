@@ -8,11 +8,11 @@ May be interrupted and started again: CIFAR-10's training goes on after its last
 domain's data are missing.
 """
 
-import argparse
 import sys
 
 import torch
 
+from benchmarks.command_line import command_parser
 from benchmarks.range.cache import DataMissing
 from benchmarks.range.catalogue import DOMAINS
 from benchmarks.range.victims import accuracy
@@ -22,13 +22,7 @@ INCOMPLETE = 1
 
 def main() -> int:
     """Prepare the domains and print the accuracy of each victim."""
-    description, _, examples = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="benchmarks.range.prepare",
-        description=description,
-        epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("benchmarks.range.prepare", __doc__)
     parser.add_argument("--only", nargs="+", choices=tuple(DOMAINS), default=tuple(DOMAINS), metavar="DOMAIN")
     parser.add_argument("--seed", type=int, default=0, help="the victims' seed (default: 0)")
     parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")

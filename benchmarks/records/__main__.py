@@ -6,7 +6,6 @@ Scores are real, accounts are simulated: a user sends mostly a few classes, and 
 ten times as many queries. The table shows how many thieves are detected, for rising shares of thieves.
 """
 
-import argparse
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.command_line import command_parser
 from benchmarks.records.crowds import ScoredCrowd, ThiefKind, recorded, scored_crowd
 from calpow.archiver.calibration.records.recorded_samples import vet_records
 from calpow.archiver.errors import RecordsError
@@ -77,7 +77,7 @@ def cell(runs: Sequence[Vetting], share: float) -> str:
 
 def main() -> None:
     """Print the table."""
-    argparse.ArgumentParser(prog="benchmarks.records", description=__doc__.splitlines()[0]).parse_args()
+    command_parser("benchmarks.records", __doc__).parse_args()
     with tempfile.TemporaryDirectory(prefix="calpow-records-") as home:
         pool = scored_crowd(Path(home))
     print_vetting(pool)

@@ -8,7 +8,6 @@ two cores that other programs used as well, and should take six on idle ones. To
 both where calibrate times them and where users query them; calibrate itself takes as many as make it fast.
 """
 
-import argparse
 import os
 import random
 import statistics
@@ -21,6 +20,7 @@ from pathlib import Path
 import psutil
 import requests
 
+from benchmarks.command_line import command_parser
 from benchmarks.resnet import NAME
 from benchmarks.resnet.phases import TimedRun, run_timed
 from benchmarks.serving.prepay import User, measure, table
@@ -35,9 +35,7 @@ MOST_SECONDS, MOST_PREPAID, MOST_CHALLENGED = 120.0, 1.3, 2.0
 
 def main(words: Sequence[str] | None = None) -> int:
     """Measure and print."""
-    description, _, details = (__doc__ or "").partition("\n")
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("benchmarks.resnet", None, description, details, formatter_class=formatter)
+    parser = command_parser("benchmarks.resnet", __doc__)
     parser.add_argument("--folder", type=Path, default=FOLDER, help=f"where to build and keep everything ({FOLDER})")
     parser.add_argument("--samples", type=int, default=SAMPLES, help=f"payloads to calibrate with ({SAMPLES:,})")
     parser.add_argument("--calibrate-only", action="store_true", help="leave out the users")

@@ -10,7 +10,6 @@ attacks are read from files that `python -m benchmarks.attacks --output docs/res
 data of an exhibit are missing; a page that is made without some of them says so.
 """
 
-import argparse
 import json
 import os
 import sys
@@ -20,6 +19,7 @@ from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
+from benchmarks.command_line import command_parser
 from benchmarks.results.cost_times import TABLE_5
 from benchmarks.results.exhibit import DataAbsent, Exhibit, Setting, write
 from benchmarks.results.hash_times import FIGURE_2
@@ -40,13 +40,7 @@ LONG = 5.0
 
 def main() -> int:
     """Make the exhibits one after another, and the index of all."""
-    description, _, rest = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="benchmarks.results",
-        description=description,
-        epilog=rest,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("benchmarks.results", __doc__)
     traces = os.environ.get("CALPOW_TRACES")
     parser.add_argument(
         "--only", nargs="+", choices=tuple(ALL), default=tuple(ALL), metavar="NAME", help=", ".join(ALL)

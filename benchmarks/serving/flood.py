@@ -9,7 +9,6 @@ sends one query after another, paid beforehand. His latency is compared with tha
 alone.
 """
 
-import argparse
 import itertools
 import json
 import os
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 
+from benchmarks.command_line import command_parser
 from benchmarks.serving.demo_model import (
     ARCHIVE,
     BATCH_DELAY_MILLISECONDS,
@@ -163,7 +163,7 @@ def table(figures: FloodFigures) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve the demo's model, measure, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser("benchmarks.serving.flood", __doc__)
     parser.add_argument("--contacts", type=int, default=CONTACTS)
     setting = f"batchSize {BATCH_SIZE} and maxBatchDelay {BATCH_DELAY_MILLISECONDS}"
     parser.add_argument("--batched", action="store_true", help=f"serve the model with {setting}")

@@ -6,7 +6,6 @@ python -m benchmarks.serving.malformed --requests 5000 --seed 7
 None of them is paid for. The worker has to survive them, answer none, and keep its memory.
 """
 
-import argparse
 import json
 import re
 import tempfile
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 import grpc
 import psutil
 
+from benchmarks.command_line import command_parser
 from benchmarks.serving.demo_model import ARCHIVE, PROTECTED, require
 from benchmarks.serving.malformed_requests import Malformer, Offer
 from benchmarks.serving.wire import BadAnswer, Connection, request
@@ -160,7 +160,7 @@ def report(outcome: RequestCounts) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve the demo's model, send the requests, and print what became of them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser("benchmarks.serving.malformed", __doc__)
     parser.add_argument("--requests", type=int, default=REQUESTS)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)

@@ -4,7 +4,6 @@ python -m benchmarks.serving.memory                       100,000 answers: about
 python -m benchmarks.serving.memory --answers 5000        half a minute
 """
 
-import argparse
 import itertools
 import os
 import tempfile
@@ -15,6 +14,7 @@ from pathlib import Path
 import psutil
 import requests
 
+from benchmarks.command_line import command_parser
 from benchmarks.serving.demo_model import PROTECTED, ROOT, UNPROTECTED, add_model_options, require, shuffled
 from benchmarks.serving.load import MOST_WITHHELD, prepay
 from benchmarks.serving.wire import BadAnswer, Connection, burst, request
@@ -115,13 +115,7 @@ def table(readings: dict[str, list[Reading]]) -> Iterator[str]:
 
 def main() -> int:
     """Print a Markdown table."""
-    description, _, rest = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="benchmarks.serving.memory",
-        description=description,
-        epilog=rest,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("benchmarks.serving.memory", __doc__)
     add_model_options(parser)
     parser.add_argument("--answers", type=int, default=ANSWERS, help=f"of the guarded worker (default: {ANSWERS:,})")
     args = parser.parse_args()

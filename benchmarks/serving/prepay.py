@@ -3,7 +3,6 @@
 python -m benchmarks.serving.prepay
 """
 
-import argparse
 import itertools
 import os
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import requests
 
+from benchmarks.command_line import command_parser
 from benchmarks.serving.demo_model import PROTECTED, ROOT, UNPROTECTED, add_model_options, require, shuffled
 from calpow.archiver.server import served
 from calpow.client import PowAuth
@@ -61,7 +61,7 @@ class User:
 
 def main() -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="benchmarks.serving.prepay", description=(__doc__ or "").splitlines()[0])
+    parser = command_parser("benchmarks.serving.prepay", __doc__)
     add_model_options(parser)
     args = parser.parse_args()
     require(parser, args.victim, args.archive, args.payloads)

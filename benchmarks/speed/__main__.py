@@ -3,7 +3,6 @@
 python -m benchmarks.speed
 """
 
-import argparse
 import json
 import os
 import platform
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import requests
 
+from benchmarks.command_line import command_parser
 from benchmarks.serving.demo_model import HOME, add_model_options, require, shuffled
 from benchmarks.serving.wire import BadAnswer
 from benchmarks.speed.speed_figures import SpeedFigures, measure
@@ -22,7 +22,7 @@ from calpow.puzzle.errors import CalpowError
 
 def main() -> int:
     """Measure, write the figures, print the table."""
-    parser = argparse.ArgumentParser(prog="benchmarks.speed", description=(__doc__ or "").splitlines()[0])
+    parser = command_parser("benchmarks.speed", __doc__)
     add_model_options(parser)
     parser.add_argument("--output", type=Path, default=HOME / "speed.json", help="file for the figures")
     args = parser.parse_args()

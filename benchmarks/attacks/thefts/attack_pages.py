@@ -5,7 +5,6 @@ python -m benchmarks.attacks.thefts.attack_pages       seconds; steals nothing
 `python -m benchmarks.attacks --output docs/results/attacks` writes the CSV files. Exits with 1 when a domain has none.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from benchmarks.attacks.thefts.attack_tables import FLOOR_SECONDS, NOT_REACHED, 
 from benchmarks.attacks.thefts.solved_work import SolvedWork, read_solved, solved_sentence, solved_table
 from benchmarks.attacks.thefts.stolen_copies import DomainTheft
 from benchmarks.attacks.thefts.theft_files import HONEST_TITLE, read_thefts
+from benchmarks.command_line import command_parser
 from benchmarks.range.trials.must_tables import figure
 from benchmarks.range.trials.policies import EVIDENCE, POLICIES
 from benchmarks.results.exhibit import table
@@ -37,13 +37,7 @@ _COLUMNS = (
 
 def main() -> int:
     """Write the pages of all domains."""
-    description, _, examples = (__doc__ or "").partition("\n\n")
-    argparse.ArgumentParser(
-        prog="benchmarks.attacks.thefts.attack_pages",
-        description=description,
-        epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    ).parse_args()
+    command_parser("benchmarks.attacks.thefts.attack_pages", __doc__).parse_args()
     thefts = {domain: read_thefts(FILES, domain) for domain in DOMAINS}
     for domain, divisions in thefts.items():
         if divisions:
