@@ -61,7 +61,7 @@ serve: $(LISTING)
 	$(BIN)/python -m benchmarks.demo --serve
 
 pictures: $(LISTING)
-	$(BIN)/python -m benchmarks.pictures.evidence
+	$(BIN)/python -m benchmarks.pictures.evidence_charts
 	$(BIN)/python -m benchmarks.pictures
 
 # Speed beside an unprotected TorchServe, by stage, growing, and beside peers; wants `make demo` first and an idle machine.

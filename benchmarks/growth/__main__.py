@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.command_line import command_parser
-from benchmarks.growth.page import MOST_RATIO, findings, misses
+from benchmarks.growth.growth_page import MOST_RATIO, findings, misses
 from benchmarks.growth.series import curves
 from benchmarks.results.exhibit import Exhibit, write
 from benchmarks.results.origin import ROOT, Origin, checked_out

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from benchmarks.growth.large_ledgers import SEED, add_expired, add_keys, fill
-from benchmarks.serving.wire import BadAnswer
+from benchmarks.serving.light_client import BadAnswer
 from calpow.handler.gate.gate import Gate
 from calpow.handler.gate.interface import Allowance, PassResult, PricedSamples, Released
 from calpow.handler.leakage.specs import ScoreName, ScoreSpec, VictimShape

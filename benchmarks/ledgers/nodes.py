@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 
-from benchmarks.serving.wire import burst, request
+from benchmarks.serving.light_client import burst, request
 from calpow.archiver.progress import announce, track
 from calpow.archiver.server import Server, served
 from calpow.handler.ledger.ledger import Ledger

@@ -33,8 +33,8 @@ from benchmarks.serving.demo_model import (
     require,
     shuffled,
 )
+from benchmarks.serving.light_client import BadAnswer, Connection, burst, request
 from benchmarks.serving.load import MOST_WITHHELD, prepay
-from benchmarks.serving.wire import BadAnswer, Connection, burst, request
 from calpow.archiver.server import Server, served
 from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.uri import URI_VARIABLE, open_ledger

@@ -15,7 +15,7 @@ from multiprocessing import get_context
 
 import requests
 
-from benchmarks.serving.wire import Burst, burst, request
+from benchmarks.serving.light_client import Burst, burst, request
 from calpow.client import PowAuth
 from calpow.handler.ledger.uri import open_ledger
 from calpow.puzzle.prepaid import prepaid_resource

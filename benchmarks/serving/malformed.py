@@ -21,8 +21,8 @@ import psutil
 
 from benchmarks.command_line import command_parser
 from benchmarks.serving.demo_model import ARCHIVE, PROTECTED, require
+from benchmarks.serving.light_client import BadAnswer, Connection, request
 from benchmarks.serving.malformed_requests import Malformer, Offer
-from benchmarks.serving.wire import BadAnswer, Connection, request
 from calpow.archiver.server import Server, served
 from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.uri import URI_VARIABLE, open_ledger

@@ -16,8 +16,8 @@ import requests
 
 from benchmarks.command_line import command_parser
 from benchmarks.serving.demo_model import PROTECTED, ROOT, UNPROTECTED, add_model_options, require, shuffled
+from benchmarks.serving.light_client import BadAnswer, Connection, burst, request
 from benchmarks.serving.load import MOST_WITHHELD, prepay
-from benchmarks.serving.wire import BadAnswer, Connection, burst, request
 from calpow.archiver.progress import progress
 from calpow.archiver.server import Server, served
 from calpow.handler.ledger.uri import URI_VARIABLE, open_ledger

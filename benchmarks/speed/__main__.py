@@ -14,7 +14,7 @@ import requests
 
 from benchmarks.command_line import command_parser
 from benchmarks.serving.demo_model import HOME, add_model_options, require, shuffled
-from benchmarks.serving.wire import BadAnswer
+from benchmarks.serving.light_client import BadAnswer
 from benchmarks.speed.speed_figures import SpeedFigures, measure
 from benchmarks.speed.speed_table import table
 from calpow.puzzle.errors import CalpowError

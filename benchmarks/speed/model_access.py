@@ -10,8 +10,8 @@ from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 from ts.model_loader import ModelLoaderFactory
 from ts.service import Service
 
+from benchmarks.serving.light_client import Connection, request
 from benchmarks.serving.load import ServedModel
-from benchmarks.serving.wire import Connection, request
 from benchmarks.speed.stopwatch import WHOLE, Lap, Stopwatch
 from calpow.handler.config import VICTIM_FILE
 from calpow.handler.model_archive import read_manifest, unpack

@@ -17,8 +17,8 @@ from benchmarks.serving.load import BatchedRound, Round, ServedModel
 from calpow.archiver.server import served
 
 if TYPE_CHECKING:
-    from benchmarks.speed.batches import Batches
-    from benchmarks.speed.stages import Stages
+    from benchmarks.speed.batch_times import Batches
+    from benchmarks.speed.query_stages import Stages
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def measure_batched(archives: Mapping[str, Path], uri: str, payloads: Sequence[b
 
 
 def measure_stages(archive: Path, scratch: Path, site: ServedModel) -> "tuple[Stages, Batches]":
-    """`benchmarks.speed.stages.measure`, which brings torch into whoever calls it."""
-    from benchmarks.speed import stages
+    """`benchmarks.speed.query_stages.measure`, which brings torch into whoever calls it."""
+    from benchmarks.speed import query_stages
 
-    return stages.measure(archive, scratch, site)
+    return query_stages.measure(archive, scratch, site)

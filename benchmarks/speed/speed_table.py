@@ -10,8 +10,8 @@ from benchmarks.serving.load import BATCHED_CONNECTIONS, CONNECTIONS, ROUNDS, Ba
 from benchmarks.speed.speed_figures import SpeedFigures
 
 if TYPE_CHECKING:
-    from benchmarks.speed.batches import Batches
-    from benchmarks.speed.stages import Stages
+    from benchmarks.speed.batch_times import Batches
+    from benchmarks.speed.query_stages import Stages
 
 WIDTH = 34
 

@@ -8,8 +8,8 @@ from zipfile import ZipFile
 
 import pytest
 
-from benchmarks.serving.wire import BadAnswer, burst, request
-from benchmarks.speed import model_access, stages, stopwatch
+from benchmarks.serving.light_client import BadAnswer, burst, request
+from benchmarks.speed import model_access, query_stages, stopwatch
 from calpow.handler.ledger.uri import URI_VARIABLE, open_ledger
 from tests.support.guarded import protect, train_teachers
 from tests.support.pow_server import PowServer, running
@@ -45,10 +45,12 @@ def test_a_stage_inside_another_counts_for_itself_alone(monkeypatch: pytest.Monk
 
 
 def test_what_was_timed_is_itself_again_afterwards() -> None:
-    before = [getattr(owner, name) for owner, name, _ in stages.PLACES]
-    with stages.watched(stopwatch.Stopwatch()):
-        assert all(getattr(owner, name) is not old for (owner, name, _), old in zip(stages.PLACES, before, strict=True))
-    assert [getattr(owner, name) for owner, name, _ in stages.PLACES] == before
+    before = [getattr(owner, name) for owner, name, _ in query_stages.PLACES]
+    with query_stages.watched(stopwatch.Stopwatch()):
+        assert all(
+            getattr(owner, name) is not old for (owner, name, _), old in zip(query_stages.PLACES, before, strict=True)
+        )
+    assert [getattr(owner, name) for owner, name, _ in query_stages.PLACES] == before
 
 
 @pytest.mark.training
@@ -63,20 +65,20 @@ def test_a_query_is_taken_apart_into_its_stages(tmp_path: Path) -> None:
         query = process.submit(ask_inside, tmp_path / "home").result()
     assert query is not None
     assert {"ledger", "signing"} <= query.challenge.keys()
-    assert not {stages.PASS, "ensemble", "accounting"} & query.challenge.keys(), "an unpaid request runs no model"
+    assert not {query_stages.PASS, "ensemble", "accounting"} & query.challenge.keys(), "an unpaid request runs no model"
     for paid in (query.answer, query.prepaid):
-        assert {"verifying", "ledger", stages.PASS, "ensemble", "accounting"} <= paid.keys()
+        assert {"verifying", "ledger", query_stages.PASS, "ensemble", "accounting"} <= paid.keys()
     assert query.unprotected[stopwatch.WHOLE] > 0
     assert query.expected_hashes > 0
 
 
-def ask_inside(home: Path) -> stages.TimedQuery | None:
+def ask_inside(home: Path) -> query_stages.TimedQuery | None:
     """Both ways to pay, in a process of its own: the victim changes the working directory."""
     os.environ[URI_VARIABLE] = f"sqlite:///{home / 'ledger.db'}"
     key = open_ledger(os.environ[URI_VARIABLE]).add_key("ada")
     watch = stopwatch.Stopwatch()
-    with stages.watched(watch):
-        return stages.ask(model_access.Inside(home, watch), key, b"0.9,0.1,0.2,0.1", b"0.1,0.9,0.2,0.1")
+    with query_stages.watched(watch):
+        return query_stages.ask(model_access.Inside(home, watch), key, b"0.9,0.1,0.2,0.1", b"0.1,0.9,0.2,0.1")
 
 
 def test_a_burst_keeps_its_answers_in_order_and_refuses_other_statuses() -> None:

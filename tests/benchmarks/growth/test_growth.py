@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.growth.curve import Curve, slope, times_in_turns
+from benchmarks.growth.growth_page import PANELS, findings
 from benchmarks.growth.large_ledgers import add_expired, add_keys, fill
-from benchmarks.growth.page import PANELS, findings
 from benchmarks.growth.prepaid_answers import MODEL, PaidGate, Size, policy
 from benchmarks.growth.series import ACCOUNTS, GATE, GATE_SERIES, PAYLOAD, SCORE_SERIES, GateSeries, gate_curve
 from benchmarks.results.exhibit import Exhibit, write

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks.pictures.evidence import (
+from benchmarks.pictures.evidence_charts import (
     ATTACKS,
     DOCS,
     PICTURES,
@@ -80,7 +80,7 @@ def test_the_charts_show_what_the_tables_have(name: str) -> None:
     }
     with Image.open(PICTURES / name) as picture:
         shown = json.loads(picture.info[SHOWN])
-    assert shown == floors[name], "draw the charts again: python -m benchmarks.pictures.evidence"
+    assert shown == floors[name], "draw the charts again: python -m benchmarks.pictures.evidence_charts"
 
 
 def test_a_chart_holds_its_numbers(tmp_path: Path) -> None:

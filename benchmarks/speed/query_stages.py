@@ -22,9 +22,9 @@ from unittest.mock import patch
 
 import torch
 
+from benchmarks.serving.light_client import BadAnswer
 from benchmarks.serving.load import ServedModel, prepay
-from benchmarks.serving.wire import BadAnswer
-from benchmarks.speed.batches import Batches, measure_batches
+from benchmarks.speed.batch_times import Batches, measure_batches
 from benchmarks.speed.model_access import Inside, ModelAccess, Outside
 from benchmarks.speed.stopwatch import REST, WHOLE, Lap, Stopwatch
 from calpow.handler.gate import entry_check

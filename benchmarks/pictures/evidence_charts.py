@@ -1,6 +1,6 @@
 """The charts of docs/evidence.md, drawn from the tables of docs/attacks.md and docs/measured.md.
 
-python -m benchmarks.pictures.evidence        writes docs/pictures/attacks.png and users.png; seconds
+python -m benchmarks.pictures.evidence_charts        writes docs/pictures/attacks.png and users.png; seconds
 
 Each picture holds the numbers that it shows, so that a test can tell when the tables have changed since.
 """
