@@ -9,7 +9,7 @@ from calpow.archiver.data.class_order import compare_with_victim
 from calpow.archiver.data.data_source import DataSource
 from calpow.archiver.data.payloads import PayloadFolder
 from calpow.archiver.teachers.partitions import divide
-from calpow.archiver.teachers.training import default_trunk
+from calpow.archiver.teachers.teacher_plan import default_trunk
 from calpow.archiver.victim.examination import Examination, examine
 from calpow.archiver.victim.victim_archive import open_victim
 

@@ -105,7 +105,8 @@ def teachers(
     classes: Path | None,
 ) -> None:
     """Train an ensemble of teachers on disjoint parts of the victim's training data."""
-    from calpow.archiver.teachers.training import TeacherOrder, train
+    from calpow.archiver.teachers.teacher_order import TeacherOrder
+    from calpow.archiver.teachers.training import train
     from calpow.handler.leakage.teachers.trunks import VICTIM
 
     card = train(

@@ -14,7 +14,8 @@ from calpow.archiver.calibration.records.recorded_samples import RecordedSamples
 from calpow.archiver.calibration.samples import Floats, Ints, Samples, price_folder
 from calpow.archiver.calibration.score_setup import load_artefacts, reference_attacks, set_up_scores
 from calpow.archiver.data.payloads import read_folder
-from calpow.archiver.teachers.training import TeacherOrder, train
+from calpow.archiver.teachers.teacher_order import TeacherOrder
+from calpow.archiver.teachers.training import train
 from calpow.archiver.victim.recorded_calls import some_calls
 from calpow.archiver.victim.victim_archive import open_victim
 from calpow.handler.leakage.score import ScoredSamples

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from calpow.archiver.teachers.training import TeacherOrder, train
+from calpow.archiver.teachers.teacher_order import TeacherOrder
+from calpow.archiver.teachers.training import train
 from tests.support.guarded import protect, train_teachers
 from tests.support.own_models import image_classifier
 from tests.support.victims import build as victims

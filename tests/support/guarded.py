@@ -10,7 +10,8 @@ import torch
 
 from calpow.archiver.packaging import ArchiveOrder, build
 from calpow.archiver.server import Server
-from calpow.archiver.teachers.training import TeacherOrder, train
+from calpow.archiver.teachers.teacher_order import TeacherOrder
+from calpow.archiver.teachers.training import train
 from calpow.archiver.victim.fingerprint import fingerprint
 from calpow.archiver.victim.victim_archive import open_victim
 from calpow.client import PowAuth

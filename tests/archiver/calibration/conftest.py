@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calpow.archiver.teachers.training import TeacherOrder, train
+from calpow.archiver.teachers.teacher_order import TeacherOrder
+from calpow.archiver.teachers.training import train
 from tests.support.victims.build import vector_class, vectors
 
 TEACHERS = 5

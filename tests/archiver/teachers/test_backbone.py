@@ -12,7 +12,8 @@ from torchvision import models
 
 from calpow.archiver.teachers import backbone
 from calpow.archiver.teachers.backbone import make_backbone
-from calpow.archiver.teachers.training import TeacherOrder, train
+from calpow.archiver.teachers.teacher_order import TeacherOrder
+from calpow.archiver.teachers.training import train
 from calpow.handler.errors import TrunkError
 from calpow.handler.leakage.teachers.ensemble import Ensemble
 from tests.support.victims.build import colours, pictures

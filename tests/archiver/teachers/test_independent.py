@@ -14,7 +14,8 @@ from calpow.archiver.errors import NetworkError, TrainingError
 from calpow.archiver.teachers.checkpoints import Checkpoints
 from calpow.archiver.teachers.independent import train_networks
 from calpow.archiver.teachers.networks import MNISTNET, Architecture
-from calpow.archiver.teachers.training import TeacherOrder, train
+from calpow.archiver.teachers.teacher_order import TeacherOrder
+from calpow.archiver.teachers.training import train
 from calpow.handler.leakage.teachers.ensemble import Ensemble
 from tests.support.victims.build import vector_class, vectors
 

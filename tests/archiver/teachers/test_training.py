@@ -16,7 +16,9 @@ from benchmarks.digits.victim import archive
 from calpow.archiver.data.payloads import BadPayloads, read_folder
 from calpow.archiver.errors import FolderError, PartitionError, TrainingError
 from calpow.archiver.teachers.partitions import divide, partition_digests, payload_digests
-from calpow.archiver.teachers.training import TeacherOrder, default_trunk, train
+from calpow.archiver.teachers.teacher_order import TeacherOrder
+from calpow.archiver.teachers.teacher_plan import default_trunk
+from calpow.archiver.teachers.training import train
 from calpow.archiver.victim.examination import Examination, ModelFacts
 from calpow.archiver.victim.victim_archive import open_victim
 from calpow.client.cli.main import main
