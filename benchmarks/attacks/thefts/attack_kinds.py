@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-GENUINE, STRANGERS, MADE, MOVED = "genuine", "strangers", "made", "150 genuine, moved"
+GENUINE, STRANGERS, SYNTHETIC, MOVED = "genuine", "strangers", "synthetic", "150 genuine, moved"
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,6 @@ ATTACK_KINDS: Mapping[str, AttackKind] = {
     "copycat": AttackKind("CopyCat CNN", STRANGERS, must=True),
     "jacobian": AttackKind("Jacobian", MOVED),
     "jacobian-tr": AttackKind("Jacobian-TR", MOVED),
-    "eat": AttackKind("EAT", MADE),
-    "datafree": AttackKind("DataFree", MADE, must=True),
+    "eat": AttackKind("EAT", SYNTHETIC),
+    "datafree": AttackKind("DataFree", SYNTHETIC, must=True),
 }

@@ -24,7 +24,7 @@ from benchmarks.attacks.jacobian import slope
 from benchmarks.attacks.mixmatch import mixup
 from benchmarks.attacks.paper_attacks import paper_attacks
 from benchmarks.attacks.prada import Prada
-from benchmarks.attacks.thefts.attack_kinds import ATTACK_KINDS, GENUINE, MADE, STRANGERS
+from benchmarks.attacks.thefts.attack_kinds import ATTACK_KINDS, GENUINE, SYNTHETIC, STRANGERS
 from benchmarks.attacks.thefts.attack_tables import theft_tables
 from benchmarks.attacks.thefts.score_files import SCORES, read_score_costs, write_score_costs
 from benchmarks.attacks.thefts.stolen_copies import DomainTheft, missed_musts
@@ -181,7 +181,7 @@ def test_every_attack_asks_for_as_many_answers_as_it_may_and_yields_a_copy(digit
         copies = digits.theft.of(name)
         assert [copy.answers for copy in copies] == list(ANSWERS), name
         # So few made-up queries teach nothing, nor do the strangers that are least odd, which are all of one class.
-        if attack.data != MADE and not name.endswith(("-out", "-out-privacy")):
+        if attack.data != SYNTHETIC and not name.endswith(("-out", "-out-privacy")):
             assert copies[-1].fidelity > 0.15, name
 
 
