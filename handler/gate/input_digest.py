@@ -7,7 +7,7 @@ prefixed with its length and tagged by its type. Client and server need not agre
 import json
 import marshal
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from hashlib import sha256
 
 # These differ whenever a request is sent again, and describe its transport and not its content. Decision 0004.
@@ -17,6 +17,8 @@ TRANSPORT_HEADERS = frozenset(
         *("x-amzn-trace-id", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto"),
     )
 )
+# Bytes from which on a piece is hashed where it is: a call of the hash takes as long as copying some thousand bytes.
+LARGE = 65_536
 _BOUNDARY = re.compile(r';\s*boundary=(?:"[^"]*"|[^;]*)', re.IGNORECASE)
 
 
@@ -42,7 +44,22 @@ def request_digest(
             if lower == "content-type" and isinstance(value, str):
                 value = _BOUNDARY.sub("", value)
             pieces += (name.encode("utf-8", "surrogatepass"), *_tagged(value))
-    return sha256(b"".join([part for piece in pieces for part in (len(piece).to_bytes(8, "big"), piece)])).hexdigest()
+    return _digest_of(pieces)
+
+
+def _digest_of(pieces: Iterable[bytes | bytearray]) -> str:
+    """Return the SHA-256 of all pieces, each after its length. Short ones are joined, large ones are not copied."""
+    digest, short = sha256(), list[bytes | bytearray]()
+    for piece in pieces:
+        short.append(len(piece).to_bytes(8, "big"))
+        if len(piece) < LARGE:
+            short.append(piece)
+        else:
+            digest.update(b"".join(short))
+            digest.update(piece)
+            short = []
+    digest.update(b"".join(short))
+    return digest.hexdigest()
 
 
 def _tagged(value: object) -> tuple[bytes, bytes | bytearray]:

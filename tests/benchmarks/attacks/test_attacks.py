@@ -24,7 +24,7 @@ from benchmarks.attacks.jacobian import slope
 from benchmarks.attacks.mixmatch import mixup
 from benchmarks.attacks.paper_attacks import paper_attacks
 from benchmarks.attacks.prada import Prada
-from benchmarks.attacks.thefts.attack_kinds import ATTACK_KINDS, GENUINE, SYNTHETIC, STRANGERS
+from benchmarks.attacks.thefts.attack_kinds import ATTACK_KINDS, GENUINE, STRANGERS, SYNTHETIC
 from benchmarks.attacks.thefts.attack_tables import theft_tables
 from benchmarks.attacks.thefts.score_files import SCORES, read_score_costs, write_score_costs
 from benchmarks.attacks.thefts.stolen_copies import DomainTheft, missed_musts
