@@ -1,7 +1,7 @@
 """Time of a prepaid answer as a ledger, an account, a model or a request grows: docs/results/growth.md.
 
 python -m benchmarks.growth                  up to 1,000,000 accounts and 10,000,000 expired records: 3 GB of disk
-python -m benchmarks.growth --quick          ledgers of a hundredth of that and fewer answers, in half a minute
+python -m benchmarks.growth --quick          ledgers of a hundredth of that and fewer answers, in two minutes
 
 Prints the table, and writes it with its picture and its CSV file. Exits with 1 where an answer takes more than 1.2
 times as long at the largest size, though it should take the same: of accounts, queries, expired records and classes.
@@ -17,6 +17,7 @@ import torch
 from benchmarks.command_line import command_parser
 from benchmarks.growth.growth_page import MOST_RATIO, findings, misses
 from benchmarks.growth.series import curves
+from benchmarks.growth.served_payloads import served_curves
 from benchmarks.results.exhibit import Exhibit, write
 from benchmarks.results.origin import ROOT, Origin, checked_out
 
@@ -30,7 +31,7 @@ def main() -> int:
     args = parser.parse_args()
     torch.set_num_threads(1)
     begun, commit = time.monotonic(), checked_out()
-    measured = list(curves(args.folder, quick=args.quick))
+    measured = [*curves(args.folder, quick=args.quick), *served_curves(args.folder, quick=args.quick)]
     shown = findings(measured)
     command = f"python -m benchmarks.growth{' --quick' if args.quick else ''}"
     origin = Origin(command, commit, date.today().isoformat(), time.monotonic() - begun)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.growth.curve import Curve
 from benchmarks.growth.series import ACCOUNTS, BATCH, CLASS_COUNT, EXPIRED, PAYLOAD, QUERIES, TEACHERS
+from benchmarks.growth.served_payloads import PARTS, PNG, PROTECTED, SERVED_PAYLOAD, TEXT, UNPROTECTED
 from benchmarks.results.exhibit import Findings, table
 
 if TYPE_CHECKING:
@@ -15,11 +16,17 @@ if TYPE_CHECKING:
 # An answer should take no longer for these: the ratio of medians that is still the same.
 SAME_FOR = (ACCOUNTS, QUERIES, EXPIRED, CLASS_COUNT)
 MOST_RATIO = 1.2
-PANELS = (ACCOUNTS, QUERIES, EXPIRED, CLASS_COUNT, TEACHERS, BATCH, PAYLOAD)
+PANELS = (ACCOUNTS, QUERIES, EXPIRED, CLASS_COUNT, TEACHERS, BATCH, PAYLOAD, SERVED_PAYLOAD)
 COLUMNS, ROWS = 4, 2
-# Of a label, as a factor on the axis of time.
-LABEL_HEIGHT = 1.3
-COLOURS = {"gate": "#1f77b4", "gate, parsed JSON": "#17becf", "scores": "#d95f02", "victim's pass": "#888888"}
+# Of a label, as a share of a panel's height.
+LABEL_HEIGHT = 0.07
+COLOURS = {
+    "gate": "#1f77b4",
+    "gate, parsed JSON": "#17becf",
+    "scores": "#d95f02",
+    "victim's pass": "#888888",
+    **dict(zip(PARTS, ("#74c476", "#1b7f5c", "#c994c7", "#8e44ad"), strict=True)),
+}
 HEADER = ("grows", "part", "from", "to", "us", "us at the end", "ratio", "exponent", "of its parts", "of what is added")
 
 
@@ -54,6 +61,7 @@ def findings(curves: Sequence[Curve]) -> Findings:
         "An account of a thousand queries and one of a million hold the same, their last 1,024 samples. A batch is"
         " shown as a whole: at 64 requests, the time of each is a 64th. *Parsed JSON* is a payload that TorchServe's"
         " frontend has parsed. For more than 100 classes there are fewer teachers by default.",
+        *_over_http(curves),
     ]
     header = ("grows", "part", "size", "answers", "median_us", "tenth_us", "ninetieth_us")
     return Findings(text, header, rows, lambda figure: draw(figure, curves))
@@ -76,6 +84,34 @@ def _cells(curve: Curve) -> tuple[str, ...]:
     )
 
 
+def _over_http(curves: Sequence[Curve]) -> list[str]:
+    """Return a table of answers over HTTP, by the size of the payload; nothing where they were not measured."""
+    served = {curve.part: curve for curve in curves if curve.grows == SERVED_PAYLOAD}
+    if not served:
+        return []
+    columns: list[Sequence[str]] = [[f"{size:,}" for size in served[PARTS[0]].sizes]]
+    for kind in (TEXT, PNG):
+        plain, paid = (served[f"{kind}, {twin}"] for twin in (UNPROTECTED, PROTECTED))
+        columns += [[f"{1e3 * median:.1f}" for median in curve.medians] for curve in (plain, paid)]
+        columns.append([_ratio(*pair) for pair in zip(plain.seconds, paid.seconds, strict=True)])
+    header = ("bytes", *(f"{kind}, {name}" for kind in (TEXT, PNG) for name in ("ms", "protected", "ratio")))
+    return [
+        "",
+        "*By HTTP*: the same payload to a protected model on TorchServe, paid beforehand over one connection, and to"
+        " the model without protection. Texts go to a model of four numbers, pictures of noise to TorchServe's own"
+        " `image_classifier`, which decodes and scales them. Milliseconds on the clock, from the first byte sent to the"
+        " last one received: waits for a core are in them, and all take turns. The ratio is the median of those of each"
+        " round, with its quartiles.",
+        "",
+        *table(header, list(zip(*columns, strict=True)), texts=0),
+    ]
+
+
+def _ratio(plain: Sequence[float], paid: Sequence[float]) -> str:
+    low, middle, high = statistics.quantiles([more / less for less, more in zip(plain, paid, strict=True)], n=4)
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+
 def _quantiles(column: Sequence[float]) -> tuple[float, float, float]:
     """Return the median, the first and the last decile."""
     deciles = statistics.quantiles(column, n=10)
@@ -84,19 +120,22 @@ def _quantiles(column: Sequence[float]) -> tuple[float, float, float]:
 
 def draw(figure: "Figure", curves: Sequence[Curve]) -> None:
     """Draw a panel for each quantity that grows, all on the same scale of time."""
-    figure.set_size_inches(13, 6.4)
+    figure.set_size_inches(13, 6.9)
     panels = [axes for row in figure.subplots(ROWS, COLUMNS, sharey=True) for axes in row]
-    for axes, grows in zip(panels, PANELS, strict=False):
-        _draw_panel(axes, [curve for curve in curves if curve.grows == grows])
+    shown = {grows: [curve for curve in curves if curve.grows == grows] for grows in PANELS}
+    for axes, (grows, of_panel) in zip(panels, shown.items(), strict=True):
+        _draw_panel(axes, of_panel)
         axes.set_title(grows, loc="left", fontsize=11)
-    for axes in panels[:: len(panels) // ROWS]:
+    # Labels keep off one another on the scale that all panels have now.
+    for axes, of_panel in zip(panels, shown.values(), strict=True):
+        _label(axes, of_panel)
+    for axes in panels[::COLUMNS]:
         axes.set_ylabel("microseconds")
-    legend = panels[-1]
-    legend.axis("off")
-    lines = {line.get_label(): line for axes in panels[:-1] for line in axes.get_lines() if line.get_gid() == "median"}
-    legend.legend(lines.values(), lines.keys(), frameon=False, loc="center left", fontsize=11)
-    notes = "line: median; area: first to last decile\nnumber: exponent of the last decade"
-    legend.text(0.02, 0.08, notes, transform=legend.transAxes, fontsize=9.5)
+    lines = {line.get_label(): line for axes in panels for line in axes.get_lines() if line.get_gid() == "median"}
+    notes = "line: median; area: first to last decile; number: exponent of the last decade"
+    figure.legend(
+        lines.values(), lines.keys(), frameon=False, loc="outside lower center", ncols=COLUMNS, fontsize=11, title=notes
+    )
 
 
 def _draw_panel(axes: "Axes", curves: Sequence[Curve]) -> None:
@@ -106,19 +145,20 @@ def _draw_panel(axes: "Axes", curves: Sequence[Curve]) -> None:
         colour = COLOURS[curve.part]
         axes.fill_between(curve.sizes, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.plot(curve.sizes, median, "o-", color=colour, markersize=3.5, label=curve.part, gid="median")
-    _label(axes, curves)
     axes.set(xscale="log", yscale="log")
-    axes.margins(x=0.17)
+    axes.margins(x=0.2)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def _label(axes: "Axes", curves: Sequence[Curve]) -> None:
     """Write each curve's exponent at its end, above one another where ends are close."""
+    bottom, top = axes.get_ylim()
+    height = (top / bottom) ** LABEL_HEIGHT
     lowest = 0.0
     for curve in sorted(curves, key=lambda curve: curve.medians[-1]):
         place = max(1e6 * curve.medians[-1], lowest)
-        lowest = LABEL_HEIGHT * place
+        lowest = height * place
         axes.annotate(
             _shown(curve.exponent),
             (curve.sizes[-1], place),

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.growth import served_payloads
 from benchmarks.growth.curve import Curve, slope, times_in_turns
 from benchmarks.growth.growth_page import PANELS, findings
 from benchmarks.growth.large_ledgers import add_expired, add_keys, fill
 from benchmarks.growth.prepaid_answers import MODEL, PaidGate, Size, policy
 from benchmarks.growth.series import ACCOUNTS, GATE, GATE_SERIES, PAYLOAD, SCORE_SERIES, GateSeries, gate_curve
+from benchmarks.growth.served_payloads import PARTS, SERVED_PAYLOAD, served_curves
 from benchmarks.results.exhibit import Exhibit, write
 from benchmarks.results.origin import Origin
 from calpow.handler.ledger.history import DIGEST_BYTES, DIGESTS, SKETCH_BYTES, SKETCHES
@@ -121,7 +123,7 @@ def test_a_quick_run_leaves_out_large_ledgers(tmp_path: Path) -> None:
 
 def test_every_series_has_a_panel_and_at_least_four_sizes() -> None:
     every = (*GATE_SERIES, *SCORE_SERIES)
-    assert {series.name for series in every} == set(PANELS)
+    assert {*(series.name for series in every), SERVED_PAYLOAD} == set(PANELS)
     assert all(len(series.sizes) >= 4 for series in every)
 
 
@@ -138,6 +140,28 @@ def test_the_page_has_each_exponent_each_number_and_a_picture(tmp_path: Path) ->
     assert "| bytes of a payload | gate | 1 | 100 | 100 | 10,000 | 100.00 | 1.00 | 1.00 to 1.00 | 1.00 |" in page
     assert len((tmp_path / "growth.csv").read_text().splitlines()) == 1 + 2 + 3
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_answers_over_http_stand_beside_those_of_the_unprotected_model() -> None:
+    served = [
+        Curve(SERVED_PAYLOAD, part, (10, 100, 1_000), [[1e-3 * number * size for size in (1, 2, 3, 4)]] * 3)
+        for number, part in enumerate(PARTS, 1)
+    ]
+    rows = [line for line in findings(served).text if line.startswith("| 1,000 |")]
+    assert rows == ["| 1,000 | 2.5 | 5.0 | 2.00 (2.00 to 2.00) | 7.5 | 10.0 | 1.33 (1.33 to 1.33) |"]
+
+
+@pytest.mark.server
+@pytest.mark.long
+def test_protected_and_unprotected_models_answer_payloads_of_every_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served_payloads, "SIZES", (10_000, 1_000_000))
+    monkeypatch.setattr(served_payloads, "QUICK_ROUNDS", 2)
+    curves = list(served_curves(tmp_path, quick=True))
+    assert [curve.part for curve in curves] == list(PARTS)
+    assert all(len(column) == 2 and min(column) > 0 for curve in curves for column in curve.seconds)
+    assert not list(tmp_path.iterdir())
 
 
 def rows_of(ledger: SqliteLedger) -> list[int]:
