@@ -43,6 +43,20 @@ class PassRunner:
             results = dict(zip(shared, together, strict=True))
         return [results.get(index) or self._run_alone(request) for index, request in enumerate(requests)]
 
+    def run_unpriced(self, requests: Sequence[TorchServeRequest]) -> list[HeldAnswer]:
+        """Run the victim on a batch as TorchServe does without the gate; return the answers in order.
+
+        There a failure is that of the whole batch, and what is streamed goes to all its requests. A batch of several
+        that streams is run again one by one here, because each request would be sent all messages of the others, too.
+        """
+        with self._victim.effects.trial() as trial:
+            done = self._run_at_once(requests)
+            if len(requests) == 1 or not done.sent:
+                trial.keep()
+                answers = done.serialised(len(requests))
+                return [done.held(index, answers) for index in range(len(requests))]
+        return [answer for request in requests for answer in self.run_unpriced([request])]
+
     def _can_share(self, request: TorchServeRequest) -> bool:
         """Return whether a request holds exactly one sample, so that its row of a batch is known. Decision 0008."""
         is_ordinary = not (request.says_explain or request.says_describe)
@@ -61,9 +75,7 @@ class PassRunner:
         return results
 
     def _try_together(self, requests: Sequence[TorchServeRequest]) -> list[PassResult[HeldAnswer]] | None:
-        # Copies, because a handler may change what it is given in place.
-        rows = [_copied(request.row) for request in requests]
-        done = self._victim.run(rows, [(request.id, _copied(request.properties)) for request in requests])
+        done = self._run_at_once(requests)
         answers = done.serialised(len(requests))
         calls = done.recording.calls
         failed = isinstance(answers, Exception) or any(done.status(index) >= 400 for index in range(len(requests)))
@@ -76,6 +88,11 @@ class PassRunner:
         if isinstance(samples, Problem):
             return None
         return [PassResult(done.held(index, answers), samples.only(index)) for index in range(len(requests))]
+
+    def _run_at_once(self, requests: Sequence[TorchServeRequest]) -> Pass:
+        # Copies, because a handler may change what it is given in place.
+        rows = [_copied(request.row) for request in requests]
+        return self._victim.run(rows, [(request.id, _copied(request.properties)) for request in requests])
 
     def _run_again(self, request: TorchServeRequest) -> PassResult[HeldAnswer]:
         """Run one request of a batch that failed. If it fails alone, too, it leaves nothing to the others."""

@@ -24,7 +24,7 @@ from calpow.handler.gate.audit import AuditFile
 from calpow.handler.gate.case import UNDECIDED, log_refusal, refusal_after
 from calpow.handler.gate.gate import Gate
 from calpow.handler.gate.interface import Allowance, AnswerStrategy, Decision, Refused, Released
-from calpow.handler.gate.mode_switch import Bypass, ModeSwitch
+from calpow.handler.gate.mode_switch import ModeSwitch
 from calpow.handler.gate.problems import Problem
 from calpow.handler.identity.identification import Identification
 from calpow.handler.image_header import limit_pillow
@@ -98,7 +98,7 @@ class GateHandler:
     def handle(self, data: Sequence[Row], context: Context) -> object:
         """Answer a batch: problem documents for the refused requests, the victim's own answers for the others."""
         requests = {index: request for index, row in enumerate(data) if (request := self._read(context, index, row))}
-        answered = self._strategy.answer(list(requests.values()), self._passes.run)
+        answered = self._strategy.answer(list(requests.values()), self._passes)
         decisions = dict(zip(requests, answered, strict=True))
         for index in range(len(data)):
             self._count(decisions.get(index, UNDECIDED))
@@ -166,8 +166,8 @@ def _strategy(
     tally: Tally,
     audit: AuditFile | None,
     identification: Identification,
-) -> AnswerStrategy:
-    """Return the strategy of the archive's mode, or of the one that an operator sets in the ledger."""
+) -> ModeSwitch:
+    """Return what answers in the archive's mode, or in the one that an operator sets in the ledger."""
 
     def enforce() -> AnswerStrategy:
         if config.max_pixels:
@@ -183,8 +183,7 @@ def _strategy(
         log.info("calpow: observing %s, nobody is blocked, records go to %s", model, records)
         return Observer(model, ledger, policy, records, identification=identification, audit=audit)
 
-    makers = {Mode.enforce: enforce, Mode.observe: observe, Mode.off: Bypass}
-    switch = ModeSwitch(model, ledger, config.mode, makers)
+    switch = ModeSwitch(model, ledger, config.mode, {Mode.enforce: enforce, Mode.observe: observe})
     switch.follow()
     return switch
 

@@ -101,6 +101,17 @@ class PassResult(Generic[Answer]):
 
 
 RunVictim = Callable[[Sequence[AnyRequest]], Sequence[PassResult[Answer]]]
+_Request = TypeVar("_Request", bound=Request, contravariant=True)
+
+
+class VictimRunner(Protocol[_Request, Answer]):
+    """Runs the victim on requests, with pricing or without."""
+
+    def run(self, requests: Sequence[_Request]) -> Sequence[PassResult[Answer]]:
+        """Run the victim on each request once and price it; return the results in order."""
+
+    def run_unpriced(self, requests: Sequence[_Request]) -> Sequence[Answer]:
+        """Run the victim on a batch as TorchServe does without the gate; return the answers in order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,8 @@ from calpow.handler.gate.interface import (
     AnswerStrategy,
     AnyRequest,
     Decision,
-    PassResult,
-    Purpose,
-    Refused,
     Released,
-    Request,
-    RunVictim,
+    VictimRunner,
 )
 from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.logs.rate_limited_log import RateLimitedLog
@@ -32,7 +28,8 @@ _failures = RateLimitedLog(log, "calpow: ")
 class ModeSwitch:
     """Answers in the mode that the ledger names for the model, else in that of the archive.
 
-    While the ledger cannot be read, the last mode stays.
+    While the ledger cannot be read, the last mode stays. In mode `off`, every answer of the victim is released: nothing
+    is priced, charged or recorded.
     """
 
     def __init__(
@@ -42,17 +39,23 @@ class ModeSwitch:
         packaged: Mode,
         strategies: Mapping[Mode, Callable[[], AnswerStrategy]],
     ) -> None:
-        """`packaged` is the archive's mode; `strategies` make the strategy of each mode when it is first needed."""
+        """`packaged` is the archive's mode; `strategies` make that of each other mode than `off` when it is needed."""
         self._model = model
         self._ledger = ledger
         self._packaged = packaged
         self._makers = strategies
-        self._made: dict[Mode, AnswerStrategy] = {packaged: strategies[packaged]()}
+        self._made: dict[Mode, AnswerStrategy] = {}
         self._mode = packaged
+        self._prepare(packaged)
 
-    def answer(self, requests: Sequence[AnyRequest], run: RunVictim[AnyRequest, Answer]) -> list[Decision[Answer]]:
-        """Return the decisions of the present mode's strategy."""
-        return self._made[self._mode].answer(requests, run)
+    def answer(
+        self, requests: Sequence[AnyRequest], victim: VictimRunner[AnyRequest, Answer]
+    ) -> list[Decision[Answer]]:
+        """Return the decisions of the present mode."""
+        mode = self._mode
+        if mode is Mode.off:
+            return [Released(answer, None) for answer in victim.run_unpriced(requests)]
+        return self._made[mode].answer(requests, victim.run)
 
     def follow(self) -> None:
         """Begin to read the mode from the ledger, in a thread: a ledger that hangs delays no answer."""
@@ -63,8 +66,7 @@ class ModeSwitch:
         try:
             name = self._ledger.mode(self._model)
             mode = self._packaged if name is None else Mode(name)
-            if mode not in self._made:
-                self._made[mode] = self._makers[mode]()
+            self._prepare(mode)
         except (CalpowError, ValueError) as error:
             _failures.warning("the mode is not known, the last one stays", error)
             return
@@ -72,21 +74,11 @@ class ModeSwitch:
             log.warning("calpow: the mode of %s is %s now", self._model, mode.value)
         self._mode = mode
 
+    def _prepare(self, mode: Mode) -> None:
+        if mode is not Mode.off and mode not in self._made:
+            self._made[mode] = self._makers[mode]()
+
     def _follow_forever(self) -> None:
         while True:
             self.read()
             time.sleep(SECONDS_BETWEEN_READINGS)
-
-
-class Bypass:
-    """The strategy of mode `off`: releases every answer, charges nobody and records nothing."""
-
-    def answer(self, requests: Sequence[AnyRequest], run: RunVictim[AnyRequest, Answer]) -> list[Decision[Answer]]:
-        """Run the victim on a batch and release its answers."""
-        return [_released(request, result) for request, result in zip(requests, run(requests), strict=True)]
-
-
-def _released(request: Request, result: PassResult[Answer]) -> Decision[Answer]:
-    if request.purpose is Purpose.describe and result.problem is not None:
-        return Refused(result.problem, f"a description: {result.problem.detail}")
-    return Released(result.answer, None)

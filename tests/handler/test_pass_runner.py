@@ -228,3 +228,18 @@ def test_what_was_streamed_before_a_failure_is_priced_as_the_answer_that_it_is(s
     (result,) = runner(FailingStream(streams=streams), RuntimeError()).run(requests(b"1"))
     assert (result.samples is not None) is streams
     assert result.answer.sent == ([b"[1.0]"] if streams else [])
+
+
+def test_without_pricing_a_batch_is_one_pass_as_without_the_gate() -> None:
+    handler = Handler()
+    passes = runner(handler, AssertionError("priced"), in_order=False)
+    assert [answer.body for answer in passes.run_unpriced(requests(b"1", b"13"))] == [b"1.0", b"13.0"]
+    assert handler.batches == [2]
+    failed = passes.run_unpriced(requests(b"1", b"one"))
+    assert [answer.failure and answer.failure.code for answer in failed] == [503, 503]
+
+
+def test_without_pricing_each_request_of_a_batch_gets_the_messages_of_its_own_answer() -> None:
+    handler = FailingStream(streams=True)
+    answers = runner(handler, AssertionError("priced")).run_unpriced(requests(b"1", b"2"))
+    assert [answer.sent for answer in answers] == [[b"[1.0]"], [b"[2.0]"]]

@@ -55,11 +55,12 @@ class TextRunner:
 
     `1.5` is one sample of that cost, `1.5#a` another one, `1.5 2.0` are two, an empty payload is none; `?` cannot be
     read, `!` fails after its model was called, `*` is answered and cannot be priced, the cost of `~` is not a number.
-    `calls` holds the payloads of every call of `run`.
+    `calls` holds the payloads of every call of `run`, `unpriced` those of `run_unpriced`.
     """
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
+        self.unpriced: list[str] = []
 
     @property
     def passes(self) -> list[str]:
@@ -71,6 +72,12 @@ class TextRunner:
         texts = [str(request.text) for request in requests]
         self.calls.append(texts)
         return [_result(text) for text in texts]
+
+    def run_unpriced(self, requests: Sequence[TextRequest]) -> list[str | None]:
+        """Run the victim without pricing."""
+        texts = [str(request.text) for request in requests]
+        self.unpriced += texts
+        return [_result(text).answer for text in texts]
 
 
 def _result(text: str) -> PassResult[str | None]:

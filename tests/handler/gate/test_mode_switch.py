@@ -12,7 +12,7 @@ import pytest
 from calpow.handler.config import Mode
 from calpow.handler.errors import LedgerUnavailable
 from calpow.handler.gate.interface import AnswerStrategy
-from calpow.handler.gate.mode_switch import Bypass, ModeSwitch
+from calpow.handler.gate.mode_switch import ModeSwitch
 from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.observe.observer import Observer
 from tests.support.gate_harness import GateHarness, HookedLedger, TextDecision, decision_type
@@ -33,7 +33,6 @@ class Switched:
         makers: dict[Mode, Callable[[], AnswerStrategy]] = {
             Mode.enforce: lambda: self.harness.gate,
             Mode.observe: lambda: Observer(MODEL, self.harness.ledger, policy, records),
-            Mode.off: Bypass,
         }
         self.switch = ModeSwitch(
             MODEL, ledger, Mode.enforce, {mode: self._counted(mode, make) for mode, make in makers.items()}
@@ -55,7 +54,7 @@ class Switched:
     def ask(self) -> TextDecision:
         """Return the decision on a request without work, after the mode was read."""
         self.switch.read()
-        return self.switch.answer([self.harness.request("1.0", key="")], self.harness.runner.run)[0]
+        return self.switch.answer([self.harness.request("1.0", key="")], self.harness.runner)[0]
 
 
 @pytest.fixture
@@ -73,7 +72,14 @@ def test_workers_follow_the_mode_of_the_ledger_and_return_to_the_archives(worker
     assert decision_type(worker.ask()) == "identity-missing"
     worker.harness.ledger.set_mode(MODEL, "observe")
     worker.ask()
-    assert worker.made == [Mode.enforce, Mode.observe, Mode.off]
+    assert worker.made == [Mode.enforce, Mode.observe]
+
+
+def test_nothing_is_priced_while_the_mode_is_off(worker: Switched) -> None:
+    worker.harness.ledger.set_mode(MODEL, "off")
+    assert decision_type(worker.ask()) == "answered"
+    runner = worker.harness.runner
+    assert (runner.unpriced, runner.calls) == (["1.0"], [])
 
 
 def test_a_ledger_that_hangs_delays_no_answer(worker: Switched) -> None:
@@ -81,13 +87,13 @@ def test_a_ledger_that_hangs_delays_no_answer(worker: Switched) -> None:
     worker.hangs = released
     worker.switch.follow()
     begun = time.monotonic()
-    decision = worker.switch.answer([worker.harness.request("1.0", key="")], worker.harness.runner.run)[0]
+    decision = worker.switch.answer([worker.harness.request("1.0", key="")], worker.harness.runner)[0]
     assert decision_type(decision) == "identity-missing"
     assert time.monotonic() - begun < 5
-    worker.harness.ledger.set_mode(MODEL, "off")
+    worker.harness.ledger.set_mode(MODEL, "observe")
     released.set()
     deadline = time.monotonic() + 20
-    while worker.made != [Mode.enforce, Mode.off]:
+    while worker.made != [Mode.enforce, Mode.observe]:
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
