@@ -49,12 +49,13 @@ class PassRunner:
         There a failure is that of the whole batch, and what is streamed goes to all its requests. A batch of several
         that streams is run again one by one here, because each request would be sent all messages of the others, too.
         """
+        if len(requests) == 1:
+            return _held_of(self._run_at_once(requests), 1)
         with self._victim.effects.trial() as trial:
             done = self._run_at_once(requests)
-            if len(requests) == 1 or not done.sent:
+            if not done.sent:
                 trial.keep()
-                answers = done.serialised(len(requests))
-                return [done.held(index, answers) for index in range(len(requests))]
+                return _held_of(done, len(requests))
         return [answer for request in requests for answer in self.run_unpriced([request])]
 
     def _can_share(self, request: TorchServeRequest) -> bool:
@@ -155,6 +156,11 @@ class PassRunner:
 def _copied(entries: Mapping[str, object]) -> dict[str, object]:
     """Return a deep copy. Nearly all values are text or bytes, which cannot be changed and take no time."""
     return {name: value if isinstance(value, str | bytes) else copy.deepcopy(value) for name, value in entries.items()}
+
+
+def _held_of(done: Pass, expected: int) -> list[HeldAnswer]:
+    answers = done.serialised(expected)
+    return [done.held(index, answers) for index in range(expected)]
 
 
 def _described(done: Pass, answers: Sequence[object] | Exception) -> PassResult[HeldAnswer]:
