@@ -2,10 +2,11 @@
 
 Keys (hashes only), rules, limits, modes and accounts are exported. Spent solutions and signing secrets are not: the
 other ledger is a new deployment, in which nothing that was signed or minted for this one is worth anything. Decision
-0013.
+0013. The last line counts those between the first and itself: a file that was cut off is none. Decision 0069.
 """
 
 import base64
+import contextlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import Any
 
 from calpow.archiver.errors import LedgerFileError
 from calpow.archiver.ledger_care.new_file import new_file
-from calpow.archiver.progress import progress, track
+from calpow.archiver.progress import log_notes, progress, track
 from calpow.handler.config import Mode
 from calpow.handler.errors import LedgerError
 from calpow.handler.ledger.account import Rule
@@ -28,7 +29,9 @@ from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.limits import NO_USAGE, AccountLimits, Usage
 from calpow.handler.ledger.settlement import Settlement
 
-FORMAT = {"calpow-ledger": 1}
+FORMAT = {"calpow-ledger": 2}
+# The format of before, whose files have no last line.
+_UNCOUNTED = {"calpow-ledger": 1}
 # Accounts that are written at once.
 _AT_ONCE = 100
 # The members of a history that are bytes, in their order.
@@ -52,9 +55,11 @@ def export_ledger(ledger: Ledger, path: Path) -> Counts:
     counts = dict.fromkeys(("key", "account"), 0)
     try:
         with new_file(path) as part, part.open("w", encoding="utf-8") as file:
+            file.write(_line("format", FORMAT))
             for kind, value in _entries(ledger):
                 counts[kind] = counts.get(kind, 0) + 1
-                file.write(json.dumps({kind: value}) + "\n")
+                file.write(_line(kind, value))
+            file.write(_line("end", sum(counts.values())))
     except OSError as problem:
         raise LedgerFileError(f"{path} cannot be written: {problem.strerror}") from problem
     return Counts(counts["key"], counts["account"])
@@ -65,6 +70,8 @@ def import_ledger(ledger: Ledger, path: Path) -> Counts:
 
     Raises LedgerFileError for one that has, and for a file that is no export; then nothing is written.
     """
+    if _first_line(path) == _UNCOUNTED:
+        log_notes([f"{path} is of an earlier version, in which a file that was cut off between two lines looks whole"])
     # Read twice: a file with a wrong line changes nothing, and one of a million accounts need not fit into memory.
     total = sum(kind == "account" for kind, _ in _read(path))
     if ledger.keys() or ledger.models():
@@ -105,8 +112,7 @@ def exported_accounts(path: Path) -> Iterator[tuple[str, Settlement]]:
 
 
 def _entries(ledger: Ledger) -> Iterator[tuple[str, object]]:
-    """Yield the lines of an export, each as its kind and its value."""
-    yield "format", FORMAT
+    """Yield the lines of an export between its first and its last, each as its kind and its value."""
     for record in ledger.key_records():
         yield "key", record._asdict() | {"digest": record.digest.hex()}
     for account, rule in ledger.rules().items():
@@ -129,17 +135,59 @@ def _packed(value: object) -> object:
     return base64.b64encode(value).decode() if isinstance(value, bytes) else value
 
 
+def _line(kind: str, value: object) -> str:
+    return json.dumps({kind: value}) + "\n"
+
+
+def _first_line(path: Path) -> Mapping[str, int]:
+    """Return the format that a file says to have. Raises LedgerFileError where it is no export."""
+    with _opened(path) as lines:
+        return _format_of(path, lines)
+
+
 def _read(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield the lines of an export, parsed and checked. Raises LedgerFileError."""
+    """Yield the lines of an export between its first and its last, parsed and checked.
+
+    Raises LedgerFileError, at the end for a file that is cut off.
+    """
+    with _opened(path) as lines:
+        is_counted, count, end = _format_of(path, lines) == FORMAT, 0, None
+        for number, line in enumerate(lines, 2):
+            kind, value = _parsed(line, f"{path}, line {number}")
+            if end is not None:
+                raise LedgerFileError(f"{path} goes on after its last line: make another with calpow ledger export")
+            if kind == "end":
+                end = value
+            else:
+                count += 1
+                yield kind, value
+    if is_counted and end is None:
+        raise LedgerFileError(
+            f"{path} is cut off: its last line, which counts the others, is missing. Copy it again, or make another"
+            " with calpow ledger export"
+        )
+    if end is not None and end != count:
+        raise LedgerFileError(
+            f"{path} has {count:,} lines of {end:,}: copy it again, or make another with calpow ledger export"
+        )
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Iterator[str]]:
+    """Yield the lines of a file. Raises LedgerFileError where it cannot be read."""
     try:
         with path.open(encoding="utf-8") as lines:
-            first = next(lines, "")
-            if not first or _parsed(first, f"{path}, line 1") != ("format", FORMAT):
-                raise LedgerFileError(f"{path} is no export of a ledger: make one with calpow ledger export")
-            for number, line in enumerate(lines, 2):
-                yield _parsed(line, f"{path}, line {number}")
+            yield lines
     except (OSError, UnicodeDecodeError) as problem:
         raise LedgerFileError(f"{path} cannot be read: {problem}") from problem
+
+
+def _format_of(path: Path, lines: Iterator[str]) -> Mapping[str, int]:
+    first = next(lines, "")
+    kind, value = _parsed(first, f"{path}, line 1") if first else ("", {})
+    if kind != "format" or value not in (FORMAT, _UNCOUNTED):
+        raise LedgerFileError(f"{path} is no export of a ledger: make one with calpow ledger export")
+    return dict(value)
 
 
 def _parsed(line: str, where: str) -> tuple[str, Any]:
@@ -238,4 +286,5 @@ _PARSERS: Mapping[str, Callable[[Any], object]] = {
     "limits": _parse_limits,
     "mode": _parse_mode,
     "account": _parse_account,
+    "end": _number,
 }

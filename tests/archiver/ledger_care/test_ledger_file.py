@@ -3,6 +3,7 @@
 import json
 import math
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from click.testing import CliRunner
 
 from calpow.archiver.cli.ledger import ledger as command
 from calpow.archiver.errors import LedgerFileError
-from calpow.archiver.ledger_care.ledger_file import Counts, export_ledger, import_ledger
+from calpow.archiver.ledger_care.ledger_file import Counts, export_ledger, exported_accounts, import_ledger
 from calpow.handler.ledger.account import Rule
 from calpow.handler.ledger.api_key import check_account
 from calpow.handler.ledger.history import History
@@ -108,8 +109,8 @@ def test_a_ledger_that_has_keys_or_accounts_takes_nothing_over(ledger: Ledger, o
 def test_an_account_that_comes_twice_is_an_error(ledger: Ledger, other: Ledger, tmp_path: Path) -> None:
     file = tmp_path / "export.jsonl"
     export_ledger(ledger, file)
-    with file.open("a") as lines:
-        lines.write(file.read_text().splitlines()[-1] + "\n")
+    *lines, account, _ = file.read_text().splitlines()
+    file.write_text("\n".join([*lines, account, account, json.dumps({"end": len(lines) + 1})]))
     with pytest.raises(LedgerFileError, match="an account twice"):
         import_ledger(other, file)
 
@@ -124,6 +125,55 @@ def test_more_accounts_than_are_written_at_once_are_taken_over(ledger: Ledger, o
         assert [one._replace(version=0) for one in other.summaries(model)] == [
             one._replace(version=0) for one in ledger.summaries(model)
         ]
+
+
+def test_a_file_that_was_cut_off_anywhere_is_taken_over_by_no_ledger(
+    ledger: Ledger, other: Ledger, tmp_path: Path
+) -> None:
+    file, whole = tmp_path / "export.jsonl", tmp_path / "whole.jsonl"
+    ledger.add_key("ada")
+    export_ledger(ledger, whole)
+    lines = whole.read_text().splitlines(keepends=True)
+    for text in [*("".join(lines[:count]) for count in range(len(lines))), "".join(lines)[:-3]]:
+        file.write_text(text)
+        with pytest.raises(LedgerFileError):
+            import_ledger(other, file)
+    with pytest.raises(LedgerFileError, match=r"is cut off.*calpow ledger export"):
+        list(exported_accounts(cut_off(file, lines[:-1])))
+    assert (other.keys(), other.models(), other.rules(), other.modes()) == ((), [], {}, {})
+    # Without the last line break alone, nothing is missing.
+    import_ledger(other, cut_off(file, ["".join(lines).rstrip()]))
+    assert other.rules() == ledger.rules()
+
+
+def cut_off(file: Path, lines: Sequence[str]) -> Path:
+    file.write_text("".join(lines))
+    return file
+
+
+def test_lines_that_are_missing_or_added_are_noticed(ledger: Ledger, other: Ledger, tmp_path: Path) -> None:
+    file, whole = tmp_path / "export.jsonl", tmp_path / "whole.jsonl"
+    export_ledger(ledger, whole)
+    first, *lines, last = whole.read_text().splitlines(keepends=True)
+    for changed, match in (
+        ([first, *lines[1:], last], "has 3 lines of 4"),
+        ([first, *lines, lines[0], last], "has 5 lines of 4"),
+        ([first, *lines, last, lines[0]], "goes on after its last line"),
+    ):
+        with pytest.raises(LedgerFileError, match=match):
+            import_ledger(other, cut_off(file, changed))
+    assert (other.models(), other.rules()) == ([], {})
+
+
+def test_a_file_of_before_is_taken_over_with_a_note(
+    ledger: Ledger, other: Ledger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "export.jsonl"
+    export_ledger(ledger, file)
+    _, *lines, _ = file.read_text().splitlines(keepends=True)
+    cut_off(file, [json.dumps({"format": {"calpow-ledger": 1}}) + "\n", *lines])
+    assert import_ledger(other, file) == Counts(0, 2)
+    assert f"note: {file} is of an earlier version" in capsys.readouterr().err
 
 
 PARTS = dict.fromkeys(("digests", "sketches", "new_digests", "new_sketches"), "")
@@ -184,7 +234,8 @@ def test_names_that_an_earlier_version_allowed_are_taken_over(
         ("", "no export"),
         ('{"calpow": 1}', "line 1"),
         ("{", "line 1"),
-        ('{"format": {"calpow-ledger": 2}}', "no export"),
+        ('{"format": {"calpow-ledger": 3}}', "no export"),
+        ('{"format": {"calpow-ledger": 2}}', "cut off"),
         ('{"format": {"calpow-ledger": 1}}\n{"key": {"id": "a"}}', "line 2"),
         ('{"format": {"calpow-ledger": 1}}\n{"rule": ["ada", "adored"]}', "line 2"),
         (
@@ -211,4 +262,4 @@ def test_the_commands_move_a_ledger_and_renew_its_secret(ledger: Ledger, tmp_pat
     assert CliRunner().invoke(command, ["rotate-secret", "--ledger", uri]).exit_code == 0
     assert ledger.secrets()[0] == before
     assert len(ledger.secrets()) == 2
-    assert json.loads(Path(file).read_text().splitlines()[0]) == {"format": {"calpow-ledger": 1}}
+    assert json.loads(Path(file).read_text().splitlines()[0]) == {"format": {"calpow-ledger": 2}}
