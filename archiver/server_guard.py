@@ -2,7 +2,8 @@
 
 `python -m calpow.archiver.server_guard HOME COMMAND...` runs COMMAND until it ends, or until standard input, a pipe
 that only the caller holds, is closed: the system closes it even for a caller that was killed. Then it ends all
-processes of COMMAND and removes the folder HOME.
+processes of COMMAND and removes the folder HOME. If the guard itself is killed, a shell among these processes ends them
+in the same way.
 """
 
 import contextlib
@@ -19,6 +20,13 @@ from types import FrameType
 import psutil
 
 STOP_SECONDS = 15.0
+# Runs its arguments in its own place, beside a shell that waits for the guard's end of a pipe to be closed. A signal on
+# the parent's death (prctl) would reach TorchServe's first process, and neither Java nor the workers.
+_WATCHED = f"""
+exec 3<&0 </dev/null
+{{ read -r _ <&3; trap '' TERM; kill -TERM 0; sleep {STOP_SECONDS:.0f}; kill -KILL 0; }} &
+exec "$@" 3<&-
+"""
 
 
 def main(home: Path, command: Sequence[str]) -> int:
@@ -41,7 +49,8 @@ def main(home: Path, command: Sequence[str]) -> int:
 
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, stop)
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    # Nothing is ever written: what is held open is `process.stdin`.
+    process = subprocess.Popen(["sh", "-c", _WATCHED, "sh", *command], stdin=subprocess.PIPE, start_new_session=True)
     for wait in (wait_for_caller, wait_for_server):
         threading.Thread(target=wait, daemon=True).start()
     over.wait()

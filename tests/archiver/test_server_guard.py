@@ -17,7 +17,7 @@ PATIENCE_SECONDS = 30.0
 SERVER = "sleep 1000 & echo $! > pids; echo $$ >> pids; "
 # Under nohup, and as a job of a script, a program inherits that it ignores two of the signals.
 CALLER = """
-import signal, subprocess, sys
+import signal, subprocess, sys, time
 for number in (signal.SIGHUP, signal.SIGINT):
     signal.signal(number, signal.SIG_DFL)
 guard = [sys.executable, "-m", "calpow.archiver.server_guard", sys.argv[1], "sh", "-c", sys.argv[2]]
@@ -66,8 +66,15 @@ def test_a_signal_that_ends_the_caller_ends_the_server_and_its_worker(home: Path
         wait_until(lambda: not home.exists())
 
 
+def test_a_guard_that_is_killed_leaves_no_server_and_no_worker(home: Path) -> None:
+    with guarded(home, "time.sleep(1000)"):
+        family = pids(home)
+        os.kill(psutil.Process(family[1]).ppid(), signal.SIGKILL)
+        wait_until(lambda: not any(map(psutil.pid_exists, family)))
+
+
 def test_a_caller_that_lets_go_of_its_guard_ends_the_server(home: Path) -> None:
-    with guarded(home, "import time; time.sleep(1); process.stdin.close(); process.wait()") as caller:
+    with guarded(home, "time.sleep(1); process.stdin.close(); process.wait()") as caller:
         family = pids(home)
         assert caller.wait(PATIENCE_SECONDS) == 0
         assert not any(map(psutil.pid_exists, family))
