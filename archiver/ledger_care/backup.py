@@ -20,13 +20,12 @@ def back_up(ledger: Path, copy: Path) -> None:
     grows meanwhile. A copy that could not be finished is removed.
     """
     try:
-        with reading(ledger) as source, new_file(copy) as part:
-            try:
-                with contextlib.closing(sqlite3.connect(part)) as target:
-                    _copy(source, target)
-            finally:
-                for left in ("-journal", "-wal", "-shm"):
-                    Path(f"{part}{left}").unlink(missing_ok=True)
+        with (
+            reading(ledger) as source,
+            new_file(copy) as part,
+            contextlib.closing(sqlite3.connect(part)) as target,
+        ):
+            _copy(source, target)
     except OSError as problem:
         raise LedgerFileError(f"{ledger} cannot be copied to {copy}: {problem.strerror}") from problem
     except sqlite3.Error as problem:

@@ -83,10 +83,14 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         raise LedgerFileError(f"there is no ledger {path}")
     if path.is_dir():
         raise LedgerFileError(f"{path} is a folder: name the ledger's file in it")
+    # SQLite keeps two files beside a database that is open, and removes them when the last connection closes that may
+    # write. Where another process has them, they are its own; otherwise they are removed here.
+    mode = "ro" if Path(f"{path}-wal").exists() else "rw"
     with contextlib.closing(
-        sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_PATIENCE_SECONDS, isolation_level=None)
+        sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=_PATIENCE_SECONDS, isolation_level=None)
     ) as connection:
         try:
+            connection.execute("PRAGMA query_only = ON")
             (application,) = connection.execute("PRAGMA application_id").fetchone()
         except sqlite3.Error as error:
             raise LedgerFileError(f"{path} cannot be read as a ledger: {error}") from error

@@ -52,6 +52,22 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "ledger.db"
 
 
+def test_nothing_is_left_beside_a_file_that_nobody_uses(file: Path) -> None:
+    before = file.read_bytes()
+    verify(f"sqlite:///{file}", 0)
+    assert CliRunner().invoke(command, ["prune", "--dry-run", "--ledger", f"sqlite:///{file}"]).exit_code == 0
+    backup = file.with_name("backup.db")
+    assert CliRunner().invoke(command, ["backup", str(backup), "--ledger", f"sqlite:///{file}"]).exit_code == 0
+    verify(f"sqlite:///{backup}", 0)
+    assert sorted(file.parent.iterdir()) == [backup, file]
+    assert file.read_bytes() == before
+
+
+def test_a_file_that_nobody_may_write_is_verified(file: Path) -> None:
+    file.chmod(0o400)
+    verify(f"sqlite:///{file}", 0)
+
+
 def test_a_file_in_use_is_whole_and_counted(file: Path) -> None:
     ledger = open_ledger(f"sqlite:///{file}")
     ledger.add_key("eve")

@@ -1,6 +1,8 @@
 """Files that are there whole or not at all."""
 
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,3 +47,47 @@ def test_a_link_to_nowhere_is_no_new_name(tmp_path: Path) -> None:
     (tmp_path / "export").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(LedgerFileError, match="is there already"), new_file(tmp_path / "export"):
         pass
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from calpow.archiver.ledger_care.new_file import new_file
+with new_file(Path(sys.argv[1])) as part:
+    part.write_text("half")
+    Path(f"{part}-journal").write_text("SQLite's")
+    print("begun", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_command_has_left_is_removed_by_the_next_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [sys.executable, "-c", WRITER, str(tmp_path / "monday")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        left = sorted(tmp_path.iterdir())
+        assert len(left) == 2
+        with new_file(tmp_path / "tuesday") as part:
+            part.write_text("whole")
+        # One that is still written stays.
+        assert sorted(tmp_path.iterdir()) == [*left, tmp_path / "tuesday"]
+        writer.kill()
+    assert capsys.readouterr().err == ""
+    with new_file(tmp_path / "wednesday") as part:
+        part.write_text("whole")
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "tuesday", tmp_path / "wednesday"]
+    assert f"note: {left[0]} is removed: a command that was killed" in capsys.readouterr().err
+
+
+def test_files_that_look_like_parts_and_are_links_stay(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    link = tmp_path / "link.calpow-part"
+    link.symlink_to(mine)
+    with new_file(tmp_path / "export"):
+        pass
+    assert link.is_symlink()
+    assert mine.read_text() == "mine"
