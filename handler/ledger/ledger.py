@@ -15,12 +15,16 @@ MOST_FAILURES = 10
 FAILURE_SECONDS = 3600.0
 """Length of the window in which failures are counted, in seconds. It starts with the first failure."""
 
+CHARGE_SECONDS = 3600.0
+"""Time within which a charge that failed may be made again under its name, in seconds."""
+
 
 class Ledger(Protocol):
     """Ledger that all workers share.
 
     Each method is one atomic operation whose changes every process sees at once. A method that raises
-    LedgerUnavailable has changed nothing. Times are in seconds since the epoch, work is in expected hashes.
+    LedgerUnavailable has changed nothing, unless the reply of a server was lost. Times are in seconds since the epoch,
+    work is in expected hashes.
 
     What a method has written survives the end of every process. Keys, rules, limits and modes survive a power failure
     as well. It may lose other changes of the last second: accounts are then as they were before, and solutions that
@@ -149,11 +153,14 @@ class Ledger(Protocol):
         The account's version does not change.
         """
 
-    def charge(self, model: str, changes: Mapping[str, AccountChange]) -> None:
+    def charge(self, model: str, changes: Mapping[str, AccountChange], charge: str = "") -> None:
         """Change accounts, by name, for answers that were given without payment.
 
         Each function maps the account, with its group, to its next state but for the version, and may be called more
         than once. Where one raises, or a sum cannot be kept, nothing is written. The change of each account is atomic;
         where the ledger fails between two, those of the first accounts are written. The version of each account, and of
         its group, increases by one.
+
+        `charge` names this charge. After LedgerUnavailable, the same changes under the same name within CHARGE_SECONDS
+        are made for those accounts alone for which they were not made before.
         """

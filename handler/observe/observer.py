@@ -8,6 +8,7 @@ Decision 0020.
 import atexit
 import logging
 import queue
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -66,6 +67,15 @@ class _Charged(NamedTuple):
     charges: Sequence[Charge]
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Queries that are charged at once, by account, under one name however often that fails, and their prices."""
+
+    name: str
+    charged: dict[str, list[_Charged]]
+    prices: dict[str, list[int]]
+
+
 class Observer:
     """Accounts for the queries to one model and records them, and releases every answer.
 
@@ -95,6 +105,8 @@ class Observer:
         self._meter = meter_name(policy.victim_sha256, policy.parts, policy.output, policy.scores)
         self._log = RateLimitedLog(logging.getLogger(__name__), "calpow: observing goes on: ")
         self._uncharged: dict[str, list[_Charged]] = {}
+        # Tried before, and possibly charged for some accounts.
+        self._tried: _Batch | None = None
         self._waiting: queue.Queue[_Query] = queue.Queue(MOST_WAITING)
         threading.Thread(target=self._write_forever, name="calpow-observer", daemon=True).start()
         atexit.register(self.flush)
@@ -171,7 +183,8 @@ class Observer:
 
     def _charge(self, named: Sequence[tuple[_Query, str]]) -> None:
         """Charge accounts for queries, after earlier ones that could not be charged then."""
-        waiting = sum(len(one.charges) for charged in self._uncharged.values() for one in charged)
+        batches = [self._uncharged] if self._tried is None else [self._tried.charged, self._uncharged]
+        waiting = sum(len(one.charges) for batch in batches for charged in batch.values() for one in charged)
         for query, account in named:
             if account == ANONYMOUS:
                 continue
@@ -182,27 +195,32 @@ class Observer:
                 break
             charges = self._policy.charges(samples.scores, samples.labels, samples.identities)
             self._uncharged.setdefault(account, []).append(_Charged(query, charges))
-        prices: dict[str, list[int]] = {}
         try:
-            changes = {name: partial(self._after, name, charged, prices) for name, charged in self._uncharged.items()}
-            self._ledger.charge(self._model, changes)
+            if self._tried is not None:
+                self._charge_batch(self._tried)
+            if self._uncharged:
+                self._tried, self._uncharged = _Batch(secrets.token_hex(16), self._uncharged, {}), {}
+                self._charge_batch(self._tried)
         except LedgerError as error:
             self._log.warning("accounts will be charged later", error)
-            return
-        if self._audit is not None:
-            self._audit.write([line for name in prices for line in self._lines(name, prices[name])])
-        self._uncharged.clear()
 
-    def _after(self, name: str, charged: Sequence[_Charged], prices: dict[str, list[int]], account: Account) -> Account:
+    def _charge_batch(self, batch: _Batch) -> None:
+        changes = {account: partial(self._after, batch, account) for account in batch.charged}
+        self._ledger.charge(self._model, changes, batch.name)
+        self._tried = None
+        if self._audit is not None:
+            self._audit.write([line for account in batch.prices for line in self._lines(batch, account)])
+
+    def _after(self, batch: _Batch, name: str, account: Account) -> Account:
         """Return an account after queries, and note what they would have cost: of the last call, which is written."""
-        prices[name] = []
-        for one in charged:
+        prices = batch.prices[name] = []
+        for one in batch.charged[name]:
             account, price = self._tariff.price(account, one.charges, 1.0)
-            prices[name].append(price)
+            prices.append(price)
         return account
 
-    def _lines(self, account: str, prices: Sequence[int]) -> Iterator[AuditLine]:
-        for (query, charges), price in zip(self._uncharged[account], prices, strict=True):
+    def _lines(self, batch: _Batch, account: str) -> Iterator[AuditLine]:
+        for (query, charges), price in zip(batch.charged[account], batch.prices[account], strict=True):
             settling = Settling(len(charges), price, 0, 0, pays_rest=False)
             yield AuditLine(query.at, query.request, self._model, account, Event.observed, settling, None)
 

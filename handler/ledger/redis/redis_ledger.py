@@ -5,6 +5,7 @@ as the server is configured to make it: decision 0055.
 """
 
 import struct
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,12 +14,12 @@ from calpow.handler.ledger.account import NEW_ACCOUNT, Account, AccountChange, A
 from calpow.handler.ledger.api_key import group_of
 from calpow.handler.ledger.history import History
 from calpow.handler.ledger.holders import Identity, KeyHolder, Standing
-from calpow.handler.ledger.ledger import FAILURE_SECONDS, MOST_FAILURES
+from calpow.handler.ledger.ledger import CHARGE_SECONDS, FAILURE_SECONDS, MOST_FAILURES
 from calpow.handler.ledger.limits import NO_LIMITS, NO_USAGE, Usage, read_limits
 from calpow.handler.ledger.redis import redis_scripts
 from calpow.handler.ledger.redis.redis_client import Script, Value
 from calpow.handler.ledger.redis.redis_settings import PAGE, RedisSettings, read_rule
-from calpow.handler.ledger.settlement import PlannedStates, Settlement, settlement_of
+from calpow.handler.ledger.settlement import PlannedStates, Settlement, Spending, settlement_of
 from calpow.handler.ledger.solutions import MOST_USES, RETRY_SECONDS, Admission, Outcome, Use, UseResult
 
 # Attempts to charge an account that other workers keep changing.
@@ -76,12 +77,7 @@ class RedisLedger(RedisSettings):
 
     def account(self, model: str, account: str) -> Account:
         """Return the state of an account."""
-        return self._accounts(model, [account])[0]
-
-    def _accounts(self, model: str, names: Sequence[str]) -> list[Account]:
-        """Return the states of accounts, with those of their groups."""
-        asked: list[tuple[str, Sequence[str]]] = [(name, ()) for name in names]
-        return [standing.account for _, standing in self._standings(model, asked)]
+        return self._standings(model, [(account, ())])[0][1].account
 
     def standing(self, model: str, account: str, ids: Sequence[str]) -> Standing:
         """Return the state of an account and the outcomes of those of the ids that are spent."""
@@ -123,26 +119,35 @@ class RedisLedger(RedisSettings):
         ]
         self._redis.script(Script(redis_scripts.FAIL, keys, arguments))
 
-    def charge(self, model: str, changes: Mapping[str, AccountChange]) -> None:
-        """Change accounts for answers that were given without payment, one account after another."""
+    def charge(self, model: str, changes: Mapping[str, AccountChange], charge: str = "") -> None:
+        """Change accounts for answers that were given without payment, one account after another.
+
+        The charge is an id that is spent with the change of each account: a change whose reply was lost is found.
+        """
         # Computed before any is written, so that a change that cannot be kept leaves all as they were.
-        waiting = self._changed(model, changes)
+        waiting = self._changed(model, changes, charge)
         for _ in range(MOST_CONFLICTS):
-            # No replica is waited for: a change that was made and reported as a failure would be made again.
+            # Nobody waits for an answer, so that no replica is waited for.
             written = self._write(model, list(waiting.values()), self._redis.calls)
             left = [account for account, is_written in zip(waiting, written, strict=True) if not is_written]
             if not left:
                 return
-            waiting = self._changed(model, {account: changes[account] for account in left})
+            waiting = self._changed(model, {account: changes[account] for account in left}, charge)
         raise LedgerUnavailable(f"{len(waiting)} accounts changed {MOST_CONFLICTS} times while they were charged")
 
-    def _changed(self, model: str, changes: Mapping[str, AccountChange]) -> dict[str, Settlement]:
+    def _changed(self, model: str, changes: Mapping[str, AccountChange], charge: str) -> dict[str, Settlement]:
+        """Return the settlements of those changes that were not made under this charge's name, by account."""
+        now, ids = time.time(), [f"charge:{charge}"] if charge else []
+        spendings = [Spending((name,), Outcome(name, "", now, 0, 0, 0), now + CHARGE_SECONDS) for name in ids]
+        found = self._standings(model, [(account, ids) for account in changes])
         changed, planned = {}, PlannedStates()
-        for (account, change), read in zip(changes.items(), self._accounts(model, list(changes)), strict=True):
-            before = planned.latest(account, read)
+        for (account, change), (_, standing) in zip(changes.items(), found, strict=True):
+            if standing.outcomes:
+                continue
+            before = planned.latest(account, standing.account)
             after = change(before)
             planned.plan(account, after)
-            changed[account] = settlement_of(account, before, after)
+            changed[account] = settlement_of(account, before, after, spendings)
             self._settlement(model, changed[account])  # raises where a number is too large
         return changed
 

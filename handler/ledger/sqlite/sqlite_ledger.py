@@ -186,8 +186,8 @@ class SqliteLedger(SqliteSettings):
         """Count a failure of the victim on a request that these ids paid for."""
         self._file.write(lambda connection: _fail(connection, model, account, ids, expires, now), durable=False)
 
-    def charge(self, model: str, changes: Mapping[str, AccountChange]) -> None:
-        """Change accounts for answers that were given without payment."""
+    def charge(self, model: str, changes: Mapping[str, AccountChange], charge: str = "") -> None:
+        """Change accounts for answers that were given without payment: all of them or, where it raises, none."""
 
         def change_all(connection: sqlite3.Connection) -> None:
             for account, change in changes.items():
