@@ -10,12 +10,11 @@ import click
 
 from calpow.archiver.account_table import AccountRow, Snapshot, limits_in_words, read_policy, rows_of, table
 from calpow.archiver.cli.keys import ledger_option
-from calpow.archiver.cli.option_types import AccountName
 from calpow.archiver.errors import AccountError
 from calpow.archiver.limit_values import Ceiling, SampleCount, samples, samples_a_day
 from calpow.archiver.limit_values import ceiling as read_ceiling
 from calpow.handler.ledger.account import Account, Rule
-from calpow.handler.ledger.api_key import check_new_account, group_of
+from calpow.handler.ledger.api_key import check_new_account, group_of, normal_name
 from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.limits import AccountLimits
 from calpow.handler.ledger.settlement import Settlement
@@ -108,17 +107,18 @@ def list_accounts(model: str | None, policy: Path | None, top: int, ledger: str)
 
 
 @account.command(epilog=_EPILOG)
-@click.argument("name", metavar="ACCOUNT", type=AccountName())
+@click.argument("name", metavar="ACCOUNT")
 @model_option
 @policy_option
 @ledger_option
 def show(name: str, model: str | None, policy: Path | None, ledger: str) -> None:
     """Show one account and its group, for each model that it has queried."""
-    print(table(_rows_of(open_ledger(ledger), name, model, policy)))
+    opened = open_ledger(ledger)
+    print(table(_rows_of(opened, stored_name(opened, name), model, policy)))
 
 
 @account.command(epilog=_EPILOG)
-@click.argument("name", metavar="ACCOUNT", type=AccountName())
+@click.argument("name", metavar="ACCOUNT")
 @model_option
 @ledger_option
 def forgive(name: str, model: str | None, ledger: str) -> None:
@@ -126,7 +126,9 @@ def forgive(name: str, model: str | None, ledger: str) -> None:
 
     Its next answer costs the floor, unless its group's past is dearer. What it was answered before is still known.
     """
-    opened, group = open_ledger(ledger), group_of(name)
+    opened = open_ledger(ledger)
+    name = stored_name(opened, name)
+    group = group_of(name)
     for row in _rows_of(opened, name, model, None):
         if row.account != name:
             continue
@@ -142,17 +144,17 @@ def forgive(name: str, model: str | None, ledger: str) -> None:
 
 
 @account.command(epilog=_EPILOG)
-@click.argument("name", metavar="ACCOUNT", type=AccountName())
+@click.argument("name", metavar="ACCOUNT")
 @_new_option
 @ledger_option
 def block(name: str, new: bool, ledger: str) -> None:
     """Answer nothing to an account, whatever key or token it has."""
-    _set_rule(ledger, name, Rule.BLOCKED, new)
+    name, _ = _set_rule(ledger, name, Rule.BLOCKED, new)
     print(f"{name} gets no answers from now on: `calpow account allow` ends that.", file=sys.stderr)
 
 
 @account.command(epilog=_EPILOG)
-@click.argument("name", metavar="ACCOUNT", type=AccountName())
+@click.argument("name", metavar="ACCOUNT")
 @_new_option
 @ledger_option
 def trust(name: str, new: bool, ledger: str) -> None:
@@ -160,16 +162,16 @@ def trust(name: str, new: bool, ledger: str) -> None:
 
     Whoever has its key can steal the model at the floor.
     """
-    _set_rule(ledger, name, Rule.TRUSTED, new)
+    name, _ = _set_rule(ledger, name, Rule.TRUSTED, new)
     print(f"{name} is trusted: `calpow account forgive` takes its price to the floor at once.", file=sys.stderr)
 
 
 @account.command(epilog=_EPILOG)
-@click.argument("name", metavar="ACCOUNT", type=AccountName())
+@click.argument("name", metavar="ACCOUNT")
 @ledger_option
 def allow(name: str, ledger: str) -> None:
     """Price an account's answers like anybody's again, after `block` or `trust`."""
-    rule = _set_rule(ledger, name, Rule.PRICED)
+    name, rule = _set_rule(ledger, name, Rule.PRICED)
     if rule is Rule.PRICED:
         print(f"{name} pays what its queries cost.", file=sys.stderr)
     else:
@@ -177,7 +179,7 @@ def allow(name: str, ledger: str) -> None:
 
 
 @account.command(epilog=_LIMIT_EPILOG)
-@click.argument("name", metavar="ACCOUNT", type=AccountName())
+@click.argument("name", metavar="ACCOUNT")
 @click.option(
     "--free",
     type=samples_a_day,
@@ -207,6 +209,7 @@ def limit(
     Each limit is for every model by itself. A group's hold for its members together, beside their own.
     """
     opened = open_ledger(ledger)
+    name = stored_name(opened, name)
     limits = _limited(opened.limits_of(name), free, budget, ceiling)
     if free is not None or budget or ceiling is not None:
         _check_known(opened, name, new)
@@ -228,12 +231,13 @@ def _limited(
     return limits
 
 
-def _set_rule(uri: str, name: str, rule: Rule, new: bool = False) -> Rule:
-    """Set the rule for an account or a group, and return the one that holds for it. Raises AccountError."""
+def _set_rule(uri: str, given: str, rule: Rule, new: bool = False) -> tuple[str, Rule]:
+    """Set the rule for an account or a group; return its name and the rule that holds for it. Raises AccountError."""
     ledger = open_ledger(uri)
+    name = stored_name(ledger, given)
     _check_known(ledger, name, new)
     ledger.set_rule(name, rule)
-    return ledger.rule(name)
+    return name, ledger.rule(name)
 
 
 def _check_known(ledger: Ledger, name: str, new: bool) -> None:
@@ -250,11 +254,34 @@ def _check_known(ledger: Ledger, name: str, new: bool) -> None:
         )
 
 
+def stored_name(ledger: Ledger, given: str) -> str:
+    """Return the name under which a ledger has an account, as it was given or in Unicode's form NFC.
+
+    Ledgers of earlier versions have names in other forms, in which `é` may be two characters. One of these is meant
+    where it was given letter by letter, or where it alone has this form NFC.
+    """
+    name = normal_name(given)
+    if given != name and (has_queried(ledger, given) or given in _names(ledger)):
+        return given
+    if has_queried(ledger, name) or name in (known := _names(ledger)):
+        return name
+    alike = [other for other in known if normal_name(other) == name]
+    return alike[0] if len(alike) == 1 else name
+
+
 def _is_known(ledger: Ledger, name: str) -> bool:
     """Return whether an account has a key or a rule, or has queried a model, or a member of a group has."""
-    accounts = {key.account for key in ledger.keys()} | set(ledger.rules()) | set(ledger.limits())  # noqa: SIM118  # no mapping
-    if name in accounts or name in map(group_of, accounts):
-        return True
+    accounts = _names(ledger)
+    return name in accounts or name in map(group_of, accounts) or has_queried(ledger, name)
+
+
+def _names(ledger: Ledger) -> set[str]:
+    """Return the names of the accounts that have a key, a rule or limits."""
+    return {key.account for key in ledger.keys()} | set(ledger.rules()) | set(ledger.limits())  # noqa: SIM118  # no mapping
+
+
+def has_queried(ledger: Ledger, name: str) -> bool:
+    """Return whether an account has queried a model."""
     return any(ledger.account(model, name).version for model in ledger.models())
 
 

@@ -84,32 +84,30 @@ PRICING_UNAVAILABLE = Problem(
 MALFORMED_SOLUTION = Problem(
     "malformed-solution", 402, "Malformed solution", "Send 'PoW-Solution: TOKEN STAMP STAMP ...' of one challenge."
 )
-INVALID_SOLUTION = Problem(
-    "invalid-solution", 402, "Wrong work", "The stamps do not solve their challenge; solve the one below."
-)
+INVALID_SOLUTION = Problem("invalid-solution", 402, "Wrong work", "The stamps do not solve their challenge.")
 CHALLENGE_EXPIRED = Problem(
     "challenge-expired",
     402,
     "Challenge expired",
-    "The challenge had expired when its solution came; solve the one below.",
+    "The challenge had expired when its solution came.",
 )
 CHALLENGE_SPENT = Problem(
     "challenge-spent",
     402,
     "Solution spent",
-    "This solution has been used: one solution, one answer. Solve the challenge below.",
+    "This solution has been used: one solution, one answer.",
 )
 CHALLENGE_MISMATCH = Problem(
     "challenge-mismatch",
     402,
     "Challenge of something else",
-    "The challenge was issued for another account, model or, where it asks for a rest, request; solve the one below.",
+    "The challenge was issued for another account, model or, where it asks for a rest, request.",
 )
 MORE_REQUIRED = Problem(
     "more-required",
     402,
     "More work required",
-    "The work that came is not enough and is not lost: solve the challenge below and send the same request again.",
+    "The work that came is not enough and is not lost: the rest is asked for, with the same request.",
 )
 POW_REQUIRED = Problem("pow-required", 402, "Proof of work required", "")
 

@@ -20,6 +20,7 @@ from calpow.client.cli.main import main
 from calpow.handler.errors import CalibrationError, LedgerError
 from calpow.handler.gate.probes import probe_account
 from calpow.handler.ledger.account import Rule
+from calpow.handler.ledger.api_key import check_account
 from calpow.handler.ledger.history import History
 from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.limits import AccountLimits
@@ -113,6 +114,43 @@ def test_blocking_and_trusting_last_until_the_account_is_allowed(uri: str) -> No
         assert rule.value in run("list").stdout
         run("allow", "eve")
         assert ledger.rule("eve") is Rule.PRICED
+
+
+COMPOSED, APART = "jos\u00e9", "jose\u0301"
+
+
+def test_an_account_is_named_however_a_terminal_writes_its_letters(uri: str) -> None:
+    ledger = open_ledger(uri)
+    add(ledger, COMPOSED, (0,) * EVIDENCE.bets)
+    for given in (COMPOSED, APART):
+        assert COMPOSED in run("show", given).stdout
+        run("block", given)
+        assert ledger.rules() == {COMPOSED: Rule.BLOCKED}
+        run("allow", given)
+        run("limit", given, "--budget", "7")
+        assert list(ledger.limits()) == [COMPOSED]
+        run("limit", given, "--budget", "none")
+    run("block", "--new", "zoe\u0308")
+    assert ledger.rules()["zo\u00eb"] is Rule.BLOCKED
+
+
+def test_an_account_that_an_earlier_version_named_otherwise_is_found(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = open_ledger(uri)
+    with monkeypatch.context() as earlier:
+        earlier.setattr("calpow.handler.ledger.sqlite.sqlite_settings.check_new_account", check_account)
+        ledger.add_key(APART)
+    add(ledger, APART, (12_345_678,) * EVIDENCE.bets)
+    for given in (COMPOSED, APART):
+        run("forgive", given)
+        run("trust", given)
+        assert ledger.rules() == {APART: Rule.TRUSTED}
+        run("allow", given)
+    # Beside one that is named as today, each is what was given letter by letter.
+    ledger.add_key(COMPOSED)
+    run("block", COMPOSED)
+    assert (ledger.rule(COMPOSED), ledger.rule(APART)) == (Rule.BLOCKED, Rule.PRICED)
+    run("block", APART)
+    assert ledger.rule(APART) is Rule.BLOCKED
 
 
 def test_accounts_that_are_not_there_are_refused_in_one_line(uri: str) -> None:
