@@ -106,6 +106,11 @@ class RedisClient:
         *results, received = self._run([*commands, wait])
         return self._received(results, received)
 
+    @property
+    def waits(self) -> bool:
+        """Whether changes that are kept wait for replicas."""
+        return self._replicas > 0
+
     def _received(self, result: _Result, received: int) -> _Result:
         """Return a result that replicas have received; raise LedgerUnavailable where they are too few."""
         if received < self._replicas:

@@ -81,7 +81,12 @@ class RedisLedger(RedisSettings):
 
     def standing(self, model: str, account: str, ids: Sequence[str]) -> Standing:
         """Return the state of an account and the outcomes of those of the ids that are spent."""
-        return self._standings(model, [(account, ids)])[0][1]
+        standing = self._standings(model, [(account, ids)])[0][1]
+        if standing.outcomes and self._redis.waits:
+            # The answer of an outcome may leave: replicas must have it, also where its own worker still waits for them.
+            spent = [self._of(account, "id", name) for name in standing.outcomes]
+            self._redis.keep([Script(redis_scripts.TOUCH, spent[:1]).command])
+        return standing
 
     def admit(self, uses: Sequence[Use], *, now: float) -> list[UseResult]:
         """Count uses and return for each whether its request may run."""

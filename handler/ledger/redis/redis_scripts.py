@@ -163,6 +163,13 @@ ARGV: the time now, the seconds of the window, the most failures, when all may b
 and the ids' names.
 """
 
+TOUCH = """
+local solution = redis.call('HGET', KEYS[1], 'x')
+if solution then redis.call('HSET', KEYS[1], 'x', solution) end
+return 1
+"""
+"""KEYS: a spent id. Changes nothing; what WAIT waits for after it includes all changes that were made before."""
+
 FORGET = """
 if redis.call('HGET', KEYS[1], 'v') ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])

@@ -20,7 +20,7 @@ from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.limits import AccountLimits
 from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledger_child import charged, charged_account, history_of
-from tests.support.ledgers import MODEL, settle, spend, spending, use
+from tests.support.ledgers import MODEL, outcomes, settle, spend, spending, use
 from tests.support.redis_servers import RedisServer, has_caught_up, redis_binary, redis_server, valkey_binary
 
 pytestmark = pytest.mark.long
@@ -247,6 +247,24 @@ def test_with_wait_a_change_that_no_replica_received_is_no_success(tmp_path: Pat
         caught_up(replica)
         ledger.set_mode(MODEL, "enforce")
         assert ledger.account_of(key) is None, "the change was made, as after a reply that is lost"
+
+
+def test_with_wait_an_outcome_that_no_replica_has_repeats_no_answer(tmp_path: Path) -> None:
+    """Of two simultaneous uses of a solution, the second has the outcome of the first, which may still wait."""
+    with replicated(redis_binary(), tmp_path) as (primary, replica):
+        first = open_ledger(primary.uri(prefix="durable", timeout="1"))
+        second = open_ledger(primary.uri(prefix="durable", timeout="1", wait="1"))
+        later = time.time() + 600
+        outcome = spend(first, use("a", expires=later))
+        assert outcomes(second, "a") == {"a": outcome}
+        replica.kill()
+        spend(first, use("b", expires=later))
+        with pytest.raises(LedgerUnavailable, match="0 of 1 replicas received a change"):
+            outcomes(second, "b")
+        assert outcomes(second, "c") == {}, "there is nothing to wait for"
+        replica.start()
+        caught_up(replica)
+        assert set(outcomes(second, "b")) == {"b"}
 
 
 def test_what_nobody_pays_for_is_charged_once_also_without_replicas(tmp_path: Path) -> None:
