@@ -1,4 +1,4 @@
-"""The parts of the gate beside others that do the same: ALTCHA and Debian's hashcash, and autodp's accounting.
+"""The parts of the gate beside others that do the same: ALTCHA, Debian's hashcash, autodp and dp_accounting.
 
 python -m benchmarks.peers          a minute; wants pip install '.[bench]', and hashcash from Debian
 """
@@ -9,13 +9,14 @@ from collections.abc import Iterator
 
 import torch
 
-from benchmarks.peers.accounting_peers import SIGMA, TEACHERS, accounting
+from benchmarks.peers.accounting_peers import DELTA, SIGMA, TEACHERS, accounting
+from benchmarks.peers.epsilon_peers import epsilons
 from benchmarks.peers.puzzle_peers import ALGORITHM, WORK, altchas, hashcashs, ours
 from calpow.puzzle.solving.engines import engines_for
 
 
 def tables() -> Iterator[str]:
-    """Yield the lines of both tables."""
+    """Yield the lines of all tables."""
     yield f"| puzzles of {WORK:,} expected digests, one core, medians | issue | solve | verify |"
     yield "|---|---:|---:|---:|"
     program = shutil.which("hashcash")
@@ -31,6 +32,11 @@ def tables() -> Iterator[str]:
     for way in accounting():
         ratio = way.autodp / way.ours
         yield f"| {way.quantity} | {way.ours:.1f} | {way.autodp:,.1f} | {ratio:,.0f} | {way.difference:.0e} |"
+    yield ""
+    yield f"| {TEACHERS} votes, sigma {SIGMA:g}, delta {DELTA:g} | Calpow | dp_accounting | ratio |"
+    yield "|---|---:|---:|---:|"
+    for value in epsilons():
+        yield f"| {value.quantity} | {value.ours:.3f} | {value.theirs:.3f} | {value.ours / value.theirs:.3f} |"
 
 
 def _shown(seconds: float) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.peers import accounting_peers, puzzle_peers
 from benchmarks.peers.__main__ import tables
+from benchmarks.peers.epsilon_peers import epsilons
 
 
 @pytest.fixture(autouse=True)
@@ -24,9 +25,16 @@ def test_accounting_agrees_with_autodp() -> None:
     assert all(0 < way.ours < way.autodp for way in (of_one, best))
 
 
+def test_epsilons_are_never_below_those_of_dp_accounting() -> None:
+    rdp, *values = epsilons(40)
+    assert rdp.ours == pytest.approx(rdp.theirs, rel=1e-12)
+    # Its conversion is tighter than that of Mironov, which the paper takes.
+    assert all(value.theirs < value.ours < 2 * value.theirs for value in values)
+
+
 @pytest.mark.slow
 def test_every_peer_that_is_installed_is_in_the_tables() -> None:
     lines = list(tables())
     assert ("Debian's hashcash" in "\n".join(lines)) == (shutil.which("hashcash") is not None)
-    for name in ("ALTCHA", "Calpow, python solver", "Calpow, fast solver", "autodp"):
+    for name in ("ALTCHA", "Calpow, python solver", "Calpow, fast solver", "autodp", "dp_accounting"):
         assert any(name in line for line in lines)
