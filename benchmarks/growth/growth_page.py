@@ -98,10 +98,10 @@ def _over_http(curves: Sequence[Curve]) -> list[str]:
     return [
         "",
         "*By HTTP*: the same payload to a protected model on TorchServe, paid beforehand over one connection, and to"
-        " the model without protection. Texts go to a model of four numbers, pictures of noise to TorchServe's own"
-        " `image_classifier`, which decodes and scales them. Milliseconds on the clock, from the first byte sent to the"
-        " last one received: waits for a core are in them, and all take turns. The ratio is the median of those of each"
-        " round, with its quartiles.",
+        " the model without protection. Texts go to a model of four numbers, which reads the numbers before them;"
+        " pictures of noise go to TorchServe's own `image_classifier`, which decodes and scales them. Milliseconds of a"
+        " core, of frontend and worker together; all take turns. The ratio is the median of those of each round, with"
+        " its quartiles.",
         "",
         *table(header, list(zip(*columns, strict=True)), texts=0),
     ]
