@@ -36,6 +36,7 @@ from calpow.archiver.calibration.rehearsal import (
     Streams,
     dearest_class_mix,
     rehearse,
+    rehearse_prices,
     separations,
 )
 from calpow.archiver.calibration.samples import Floats, Ints, Samples
@@ -218,7 +219,8 @@ def _rehearse(
     fit = fits.evidence
     if policy.name is PolicyName.evidence:
         pricing = EvidencePricing(fit, cap)
-    return rehearse(pricing, _inputs(order, fit, measured, times, honest_only), rng)
+    inputs = _inputs(order, fit, measured, times, honest_only)
+    return rehearse(pricing, inputs if honest_only else replace(inputs, auroc=_separations(fit, measured)), rng)
 
 
 def _inputs(
@@ -230,12 +232,6 @@ def _inputs(
     }
     users = profiles(legitimate.samples, () if honest_only else tuple(legitimate.tolerated))
     attacks = {} if honest_only else measured.attacks
-    labels = [spec.label for spec in measured.setup.scores]
-    reference, strangers = ScoredSamples(legitimate.samples.costs, legitimate.samples.labels), attacks
-    if fit.scales is not None:
-        labels.append(JOINT)
-        reference = fit.scales.extended(reference)
-        strangers = {name: fit.scales.extended(scored) for name, scored in attacks.items()}
     return RehearsalInputs(
         samples=legitimate.samples,
         profiles=users,
@@ -245,10 +241,22 @@ def _inputs(
             for name, scored in attacks.items()
         },
         own_data=measured.own_data,
-        auroc={name: separations(scored, reference, labels) for name, scored in strangers.items()},
+        auroc={},
         times=times,
         horizon=order.horizon,
     )
+
+
+def _separations(fit: FittedEvidence, measured: VictimScores) -> dict[str, dict[str, float]]:
+    """Return the AUROC of each score, and of the joint oddness if there is one, by name of the attacker."""
+    samples, strangers = measured.legitimate.samples, measured.attacks
+    labels = [spec.label for spec in measured.setup.scores]
+    reference = ScoredSamples(samples.costs, samples.labels)
+    if fit.scales is not None:
+        labels.append(JOINT)
+        reference = fit.scales.extended(reference)
+        strangers = {name: fit.scales.extended(scored) for name, scored in strangers.items()}
+    return {name: separations(scored, reference, labels) for name, scored in strangers.items()}
 
 
 def _costs(costs: Floats, index: Ints) -> Floats:
@@ -292,8 +300,5 @@ def _intolerant(
     """Return what users and thieves would pay if no change were tolerated, by name of the profile."""
     if fits.intolerant is None:
         return {}
-    fit = fits.intolerant
-    profiles = rehearse(
-        EvidencePricing(fit, cap), _inputs(order, fit, measured, times, False), np.random.default_rng(order.seed)
-    )
-    return {profile.name: profile.dearest if profile.figures is None else profile.figures.theft for profile in profiles}
+    fit, rng = fits.intolerant, np.random.default_rng(order.seed)
+    return rehearse_prices(EvidencePricing(fit, cap), _inputs(order, fit, measured, times, False), rng)

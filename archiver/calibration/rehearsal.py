@@ -1,7 +1,7 @@
 """Rehearsal of a fitted policy with simulated legitimate users and attackers: the evidence of a calibration."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,13 +12,22 @@ from calpow.archiver.calibration.policy_fit.fitted_evidence import FittedEvidenc
 from calpow.archiver.calibration.policy_fit.paper_fit import paper_multiples
 from calpow.archiver.calibration.policy_fit.thieves import FILLERS, duty_places, is_theft
 from calpow.archiver.calibration.policy_fit.user_profiles import Profile, draw_samples
-from calpow.archiver.calibration.policy_fit.wealth import Codes, Wealth, mean_payments, multiples, walk
+from calpow.archiver.calibration.policy_fit.wealth import (
+    Codes,
+    Wealth,
+    mean_over_tests,
+    mean_payments,
+    prices_at,
+    walk,
+)
 from calpow.archiver.calibration.samples import Floats, Ints, Samples
-from calpow.archiver.progress import track
+from calpow.archiver.progress import progress, track
 from calpow.handler.leakage.score import ScoredSamples
 from calpow.handler.policy.paper import Paper
 
 USERS = 100
+# Profiles of legitimate users whose queries are priced at once: more take longer, for they fit into no cache.
+TOGETHER = 4
 ATTACKERS = 20
 THIEVES = 4
 NEW_ACCOUNTS = 200
@@ -29,6 +38,8 @@ LENGTHS = (100, 1_000, 10_000)
 QUERIES = 2_000
 PAST = 3_000
 FREE = 2.0
+# Honest fillers for each stolen answer.
+RATIOS = tuple(sorted({*FILLERS, 1, 4, 19}))
 # The share of a thief's queries, the cheapest, that he sends who knows what queries cost.
 CHEAPEST = 0.3
 
@@ -65,6 +76,11 @@ class PricedStreams:
     score: Floats
     end: AccountState
 
+    def of_users(self, number: int, users: int) -> "PricedStreams":
+        """Return the streams of one group of so many users; groups are numbered from 0."""
+        rows = slice(number * users, (number + 1) * users)
+        return PricedStreams(self.prices[rows], self.score[rows], self.end[rows])
+
 
 class EvidencePricing:
     """Prices of streams under the policy `evidence`."""
@@ -80,8 +96,8 @@ class EvidencePricing:
         fit = self._fit
         begun = fit.bets.beginning(fit.entry) if start is None else start.astype(np.float32)
         walked = walk(codes, fit.bets, fit.ceiling, begun)
-        prices = multiples(walked.means, fit.exponent, self._cap)
-        return PricedStreams(prices, np.log(walked.means.mean(axis=2, dtype=np.float64)), walked.end)
+        wealth = mean_over_tests(walked.means)
+        return PricedStreams(prices_at(wealth, fit.exponent, self._cap), np.log(wealth), walked.end)
 
 
 class PaperPricing:
@@ -107,7 +123,7 @@ Pricing = EvidencePricing | PaperPricing
 class RehearsalInputs:
     """Legitimate samples and their tolerated changes by kind ("" for none), attackers' queries, and the times.
 
-    own_data: the names of the attackers who bring queries of their own.
+    own_data: the names of the attackers who bring queries of their own. auroc: by name of an attacker.
     """
 
     samples: Samples
@@ -133,6 +149,14 @@ def rehearse(pricing: Pricing, inputs: RehearsalInputs, rng: np.random.Generator
     return _Rehearsal(pricing, inputs, rng).run()
 
 
+def rehearse_prices(pricing: Pricing, inputs: RehearsalInputs, rng: np.random.Generator) -> dict[str, float]:
+    """Return by name of a profile what it pays under a policy, in floors.
+
+    That is what `dearest` says of legitimate users, and `theft` of attackers.
+    """
+    return _Rehearsal(pricing, inputs, rng).run_prices()
+
+
 class _Rehearsal:
     def __init__(self, pricing: Pricing, inputs: RehearsalInputs, rng: np.random.Generator) -> None:
         self._pricing = pricing
@@ -141,21 +165,42 @@ class _Rehearsal:
 
     def run(self) -> tuple[SimulatedProfile, ...]:
         inputs = self._inputs
-        found = [self._legitimate(profile) for profile in track(inputs.profiles, "honest users", "kind")]
+        found = [self._legitimate(profile, priced) for profile, priced in self._honest()]
         honest = inputs.honest[""]
         past = self._draw(honest, THIEVES, PAST).end
         for name, strangers in track(inputs.attacks.items(), "thieves", "attacker"):
             found.append(self._attacker(name, strangers, honest, past))
         return tuple(found)
 
+    def run_prices(self) -> dict[str, float]:
+        honest = self._inputs.honest[""]
+        found = {profile.name: self._dearest(priced.prices) for profile, priced in self._honest()}
+        for name, strangers in track(self._inputs.attacks.items(), "thieves", "attacker"):
+            found[name] = min(_thefts(self._mixed(strangers, honest)).values())
+        return found
+
+    def _honest(self) -> Iterator[tuple[Profile, PricedStreams]]:
+        """Yield the profiles of legitimate users with what they pay."""
+        profiles, queries = self._inputs.profiles, int(self._inputs.checkpoints[-1])
+        with progress("honest users", "kind", len(profiles)) as advance:
+            for start in range(0, len(profiles), TOGETHER):
+                group = profiles[start : start + TOGETHER]
+                codes, costs = [], []
+                for profile in group:
+                    streams = self._inputs.honest[profile.kind]
+                    index = draw_samples(profile, USERS, queries, self._rng)
+                    codes.append(streams.codes[index])
+                    costs.append(streams.costs[index])
+                priced = self._pricing.price(np.concatenate(codes), np.concatenate(costs))
+                for number, profile in enumerate(group):
+                    yield profile, priced.of_users(number, USERS)
+                advance(len(group))
+
     def _draw(self, streams: Streams, users: int, queries: int, start: AccountState | None = None) -> PricedStreams:
         index = self._rng.integers(len(streams.codes), size=(users, queries))
         return self._pricing.price(streams.codes[index], streams.costs[index], start)
 
-    def _legitimate(self, profile: Profile) -> SimulatedProfile:
-        streams = self._inputs.honest[profile.kind]
-        index = draw_samples(profile, USERS, int(self._inputs.checkpoints[-1]), self._rng)
-        priced = self._pricing.price(streams.codes[index], streams.costs[index])
+    def _legitimate(self, profile: Profile, priced: PricedStreams) -> SimulatedProfile:
         samples = sum(len(stratum) for stratum in profile.strata)
         return self._profile(profile.name, Role.legitimate, profile.kind, samples, priced)
 
@@ -170,11 +215,8 @@ class _Rehearsal:
         )
 
     def _figures(self, strangers: Streams, honest: Streams, past: AccountState | None) -> ThiefFigures:
-        mixed = self._mixed(strangers, honest, sorted({*FILLERS, 1, 4, 19}))
-        thefts = {
-            ratio: float(prices.sum() / (len(prices) * is_theft(ratio, QUERIES).sum()))
-            for ratio, prices in mixed.items()
-        }
+        mixed = self._mixed(strangers, honest)
+        thefts = _thefts(mixed)
         fillers = min(thefts, key=lambda ratio: thefts[ratio])
         after = self._draw(strangers, THIEVES, QUERIES // 2, past).prices > FREE
         free = np.where(after.any(axis=1), after.argmax(axis=1), after.shape[1])
@@ -194,21 +236,20 @@ class _Rehearsal:
             free=float(free.mean()),
         )
 
-    def _mixed(self, strangers: Streams, honest: Streams, ratios: Sequence[int]) -> dict[int, Floats]:
+    def _mixed(self, strangers: Streams, honest: Streams) -> dict[int, Floats]:
         """Return the prices of thieves by the number of fillers for each theft; all are walked together."""
         sizes = len(strangers.codes), len(honest.codes)
-        places = np.concatenate([duty_places(*sizes, ratio, THIEVES, QUERIES, self._rng) for ratio in ratios])
+        places = np.concatenate([duty_places(*sizes, ratio, THIEVES, QUERIES, self._rng) for ratio in RATIOS])
         codes = np.concatenate([honest.codes, strangers.codes])[places]
         costs = np.concatenate([honest.costs, strangers.costs])[places]
         prices = self._pricing.price(codes, costs).prices
-        return dict(zip(ratios, np.split(prices, len(ratios)), strict=True))
+        return dict(zip(RATIOS, np.split(prices, len(RATIOS)), strict=True))
 
     def _profile(self, name: str, role: Role, kind: str, samples: int, priced: PricedStreams) -> SimulatedProfile:
         points = self._inputs.checkpoints
         work = np.cumsum(priced.prices, axis=1)[:, points - 1]
         times, last = self._inputs.times, int(points[-1])
         overhead = (times.latency + times.added + times.floor * work[:, -1] / last) / times.latency
-        lengths = [length for length in LENGTHS if length <= last] or [last]
         return SimulatedProfile(
             name=name,
             role=role,
@@ -218,10 +259,23 @@ class _Rehearsal:
             score=_band(priced.score[:, points - 1]),
             work=_band(work),
             overhead=tuple(np.percentile(overhead, range(101)).tolist()),
-            dearest=float(np.percentile(mean_payments(priced.prices, lengths), 99, axis=0).max()),
+            dearest=self._dearest(priced.prices),
             auroc={},
             figures=None,
         )
+
+    def _dearest(self, prices: Floats) -> float:
+        """Return what the 99th percentile of users pays in the mean, in floors, at the dearest length of a stream."""
+        last = int(self._inputs.checkpoints[-1])
+        lengths = [length for length in LENGTHS if length <= last] or [last]
+        return float(np.percentile(mean_payments(prices, lengths), 99, axis=0).max())
+
+
+def _thefts(mixed: Mapping[int, Floats]) -> dict[int, float]:
+    """Return the price of a stolen answer by the number of fillers for each."""
+    return {
+        ratio: float(prices.sum() / (len(prices) * is_theft(ratio, QUERIES).sum())) for ratio, prices in mixed.items()
+    }
 
 
 def dearest_class_mix(profiles: Sequence[SimulatedProfile]) -> float:

@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 
 from calpow.archiver.calibration.policy_fit.cross_fitting import NO_SLACK, SLACKS, HeldOutCodes
 from calpow.archiver.calibration.policy_fit.user_profiles import Profile, draw_users
-from calpow.archiver.calibration.policy_fit.wealth import Wealth, mean_payments, mean_wealth, multiples
+from calpow.archiver.calibration.policy_fit.wealth import (
+    Wealth,
+    mean_over_tests,
+    mean_payments,
+    mean_wealth,
+    prices_at,
+)
 from calpow.archiver.calibration.samples import Floats, Ints
 from calpow.archiver.progress import track
 
@@ -81,8 +87,10 @@ def largest_exponent(means: Wealth, budget: float, cap: float, highest: float) -
     LEAST_EXPONENT is returned where not even that can be afforded.
     """
 
+    wealth = mean_over_tests(means)
+
     def fits(exponent: float) -> bool:
-        paid = mean_payments(multiples(means, exponent, cap), LENGTHS)
+        paid = mean_payments(prices_at(wealth, exponent, cap), LENGTHS)
         return bool(np.percentile(paid, 99, axis=0).max() <= budget)
 
     if fits(highest):

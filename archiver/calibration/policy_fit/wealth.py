@@ -103,9 +103,12 @@ def walk(codes: Codes, bets: Bets, ceiling: float, start: Wealth) -> Walk:
     wealth = np.broadcast_to(start, (users, tests, len(factors))).reshape(users * tests, -1).T.copy()
     most = np.float32(np.exp(ceiling))
     means = np.empty((queries, users * tests), np.float32)
-    flat = np.ascontiguousarray(codes.transpose(1, 0, 2).reshape(queries, users * tests).astype(np.intp))
+    flat = np.ascontiguousarray(codes.transpose(1, 0, 2).reshape(queries, users * tests))
+    payoffs = np.empty_like(wealth)
     for query in range(queries):
-        wealth *= factors.take(flat[query], axis=1)
+        # All codes are within bounds: with another mode, `out` would be buffered.
+        factors.take(flat[query], axis=1, out=payoffs, mode="clip")
+        np.multiply(wealth, payoffs, out=wealth)
         np.maximum(wealth, 1, out=wealth)
         np.minimum(wealth, most, out=wealth)
         np.add.reduce(wealth, axis=0, out=means[query])
@@ -127,14 +130,32 @@ def mean_wealth(codes: Codes, bets: Bets, entry: float = 0.0) -> Wealth:
     return walk(codes, bets, HIGHEST_CEILING, bets.beginning(entry)).means
 
 
+def mean_over_tests(means: Wealth) -> Floats:
+    """Return the mean wealth `[users, queries]` over the tests, by which an account pays."""
+    # Test by test: numpy takes several times as long to add up many short rows.
+    mean: Floats = means[:, :, 0].astype(np.float64)
+    for test in range(1, means.shape[2]):
+        mean += means[:, :, test]
+    mean /= means.shape[2]
+    return mean
+
+
 def multiples(means: Wealth, exponent: float, cap: float) -> Floats:
-    """Return the price of every query in floors, `[users, queries]`, from the means of the tests in use.
+    """Return the price of every query in floors, `[users, queries]`, from the means of the tests in use."""
+    return prices_at(mean_over_tests(means), exponent, cap)
+
+
+def prices_at(wealth: Floats, exponent: float, cap: float) -> Floats:
+    """Return the price in floors at each mean wealth over the tests.
 
     Prices are those of the nearest step, as a worker asks for them.
     """
-    bits = np.log2(means.mean(axis=2, dtype=np.float64))
-    steps = np.minimum(np.rint(exponent * bits * STEPS_PER_BIT), math.floor(math.log2(cap) * STEPS_PER_BIT))
-    prices: Floats = np.exp2(steps / STEPS_PER_BIT)
+    steps = np.log2(wealth)
+    steps *= exponent * STEPS_PER_BIT
+    np.rint(steps, out=steps)
+    np.minimum(steps, math.floor(math.log2(cap) * STEPS_PER_BIT), out=steps)
+    steps /= STEPS_PER_BIT
+    prices: Floats = np.exp2(steps, out=steps)
     return prices
 
 

@@ -22,6 +22,7 @@ from calpow.archiver.calibration.rehearsal import (
     Streams,
     dearest_class_mix,
     rehearse,
+    rehearse_prices,
     separations,
 )
 from calpow.archiver.calibration.samples import Floats, Samples
@@ -145,6 +146,17 @@ def test_the_cheapest_queries_are_those_that_look_ordinary(rehearsed: dict[str, 
 def test_the_same_seed_gives_the_same_evidence() -> None:
     one, other = (rehearse(EvidencePricing(FIT, CAP), inputs_of(100), np.random.default_rng(4)) for _ in range(2))
     assert one == other
+
+
+def test_prices_alone_are_those_of_the_whole_rehearsal(rehearsed: dict[str, SimulatedProfile]) -> None:
+    prices = rehearse_prices(EvidencePricing(FIT, CAP), inputs_of(), np.random.default_rng(1))
+    assert prices.keys() == rehearsed.keys()
+    for name, profile in rehearsed.items():
+        if profile.figures is None:
+            assert prices[name] == profile.dearest
+        else:
+            # Other thieves are drawn, and few of them: each best duty cycle is that of four.
+            assert 1 / 1.5 < prices[name] / profile.figures.theft < 1.5
 
 
 def test_streams_go_on_from_the_state_of_the_accounts() -> None:
