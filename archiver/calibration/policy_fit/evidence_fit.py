@@ -33,7 +33,7 @@ from calpow.archiver.calibration.policy_fit.wealth import (
     BettingScheme,
     Codes,
     betting_scheme,
-    mean_wealth,
+    mean_wealth_by_entry,
 )
 from calpow.archiver.calibration.samples import Ints
 from calpow.archiver.errors import FittingError
@@ -173,13 +173,14 @@ class _Fit:
         ]
         streams = thieves_codes(strangers, held_out[""], bets, self._rng)
         tests = range(held_out[""].shape[1])
+        highest = [exponent] * len(ENTRIES)
+        for budget, codes in track(users, "entry prices", "kind"):
+            for place, means in enumerate(mean_wealth_by_entry(codes, bets, ENTRIES)):
+                highest[place] = largest_exponent(means, budget, self._limits.cap, highest[place])
         options = []
-        for entry in track(ENTRIES, "entry prices", "price"):
-            highest = exponent
-            for budget, codes in users:
-                highest = largest_exponent(mean_wealth(codes, bets, entry), budget, self._limits.cap, highest)
+        for entry, affordable in zip(ENTRIES, highest, strict=True):
             thieves = ThievesWealth.of(streams, bets, self._data.own_data, self._limits.cap, entry)
-            options.append((thieves.objective(tests, highest), highest, entry))
+            options.append((thieves.objective(tests, affordable), affordable, entry))
         best = max(objective for objective, _, _ in options)
         entry, steepest = max(
             (entry, steepest) for objective, steepest, entry in options if objective >= best - WORTH_ENTRY

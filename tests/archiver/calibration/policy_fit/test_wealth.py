@@ -16,6 +16,7 @@ from calpow.archiver.calibration.policy_fit.wealth import (
     betting_scheme,
     mean_payments,
     mean_wealth,
+    mean_wealth_by_entry,
     multiples,
     walk,
 )
@@ -166,3 +167,10 @@ def test_a_price_is_the_step_nearest_to_a_power_of_the_mean_over_the_tests_and_h
 def test_payments_are_means_over_the_first_queries() -> None:
     prices = np.array([[1.0, 3.0, 5.0, 7.0], [2.0, 2.0, 2.0, 2.0]])
     assert mean_payments(prices, (1, 2, 4)).tolist() == [[1.0, 2.0, 4.0], [2.0, 2.0, 2.0]]
+
+
+def test_accounts_of_several_entries_at_once_have_the_wealth_of_each_alone() -> None:
+    codes = random_levels(5)
+    entries = (0.0, 1.0, ENTRY)
+    for entry, means in zip(entries, mean_wealth_by_entry(codes, BETS, entries), strict=True):
+        assert np.array_equal(means, mean_wealth(codes, BETS, entry))
