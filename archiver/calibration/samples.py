@@ -1,7 +1,7 @@
 """Samples of queries with their costs, priced as a worker would price them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -27,6 +27,9 @@ Price = Callable[[Sequence[Call]], ScoredSamples]
 ArgumentsChange = Callable[[ModelInputs], ModelInputs]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+# Whether to give a change up: by its name, the number of samples so far, by how many fewer of them are answered rightly
+# after the change, and the share of all payloads that have been read.
+GivesUp = Callable[[str, int, int, float], bool]
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,14 @@ def price_calls(calls: Iterable[Call], price: Price) -> ScoredSamples:
 
 @dataclass(frozen=True)
 class PricedFolder:
-    """The samples of a folder's payloads, and by name the same samples after a change, in the same order."""
+    """The samples of a folder's payloads, and by name the same samples after a change, in the same order.
+
+    given_up: the first of them after changes that were not priced further.
+    """
 
     samples: Samples
     changed: Mapping[str, ScoredSamples]
+    given_up: Mapping[str, ScoredSamples] = field(default_factory=dict)
 
 
 def price_folder(
@@ -108,41 +115,79 @@ def price_folder(
     name: str = "pricing",
     changes: Mapping[str, ArgumentsChange] | None = None,
     known: Mapping[Payload, Sequence[Call]] = MappingProxyType({}),
+    gives_up: GivesUp | None = None,
 ) -> PricedFolder:
     """Price every payload of a folder as the victim's handler answers it; `name` is that of the progress.
 
     The handler does not run on payloads whose calls are `known`, recorded with what the meter needs. The model is
-    called again on the arguments of each call after each of `changes`. Raises FolderError when the victim cannot read
-    a payload, and CalibrationError when the model does not answer a changed sample.
+    called again on the arguments of each call after each of `changes`, until `gives_up` says that the samples so far
+    are enough. Raises FolderError when the victim cannot read a payload, and CalibrationError when the model does not
+    answer a changed sample.
     """
     numbers = {unit: number for number, unit in enumerate(dict.fromkeys(payload.unit for payload in folder.payloads))}
-    sizes: list[int] = []
+    classes: list[int] = []
+    groups: list[int] = []
     priced: list[ScoredSamples] = []
-    changed: dict[str, list[ScoredSamples]] = {name: [] for name in changes or {}}
+    changed = _ChangedSamples(changes or {}, meter)
+    read = 0
 
     def counted() -> Iterator[Call]:
-        for _, calls in recorded_calls(victim, folder.payloads, known=known):
-            sizes.append(sum(meter.samples(call) for call in calls))
+        nonlocal read
+        for payload, calls in recorded_calls(victim, folder.payloads, known=known):
+            samples = sum(meter.samples(call) for call in calls)
+            classes.extend([payload.label] * samples)
+            groups.extend([numbers[payload.unit]] * samples)
+            read += 1
             yield from calls
 
     with progress(name, "payload", len(folder.payloads)) as advance:
-        shown = 0
+        shown = done = 0
         for batch in batches(counted()):
-            priced.append(meter.price_calls(batch))
-            for change_name, change in (changes or {}).items():
-                arguments = joined_arguments(batch, [meter.samples(call) for call in batch])
-                changed[change_name].append(_price_changed(arguments, change_name, change, meter))
-            advance(len(sizes) - shown)
-            shown = len(sizes)
-    whole, repeats = concatenate(priced), torch.tensor(sizes)
-    samples = Samples(
-        costs=whole.costs,
-        labels=whole.labels,
-        classes=torch.tensor([payload.label for payload in folder.payloads]).repeat_interleave(repeats),
-        groups=torch.tensor([numbers[payload.unit] for payload in folder.payloads]).repeat_interleave(repeats),
-        class_names=folder.class_names,
-    )
-    return PricedFolder(samples, {name: concatenate(parts) for name, parts in changed.items()})
+            scored = meter.price_calls(batch)
+            priced.append(scored)
+            changed.add(batch, scored.labels, torch.tensor(classes[done : done + len(scored.labels)]))
+            done += len(scored.labels)
+            if gives_up is not None and read < len(folder.payloads):
+                changed.give_up(gives_up, read / len(folder.payloads))
+            advance(read - shown)
+            shown = read
+    whole = concatenate(priced)
+    samples = Samples(whole.costs, whole.labels, torch.tensor(classes), torch.tensor(groups), folder.class_names)
+    return PricedFolder(samples, changed.of(changed.open), changed.of(changed.given_up))
+
+
+class _ChangedSamples:
+    """Samples after each of the changes that are `open`, and the first ones after those that were `given_up`."""
+
+    def __init__(self, changes: Mapping[str, ArgumentsChange], meter: Meter) -> None:
+        self.open = dict(changes)
+        self.given_up: list[str] = []
+        self._meter = meter
+        self._parts: dict[str, list[ScoredSamples]] = {name: [] for name in changes}
+        self._lost = dict.fromkeys(changes, 0)
+        self._samples = 0
+
+    def add(self, calls: Sequence[Call], answers: Tensor, classes: Tensor) -> None:
+        """Price the samples of calls after each change that is open; unchanged, they are answered with `answers`."""
+        if not self.open:
+            return
+        self._samples += len(answers)
+        arguments = joined_arguments(calls, [self._meter.samples(call) for call in calls])
+        for name, change in self.open.items():
+            scored = _price_changed(arguments, name, change, self._meter)
+            self._parts[name].append(scored)
+            self._lost[name] += int((answers == classes).sum() - (scored.labels == classes).sum())
+
+    def give_up(self, gives_up: GivesUp, share: float) -> None:
+        """Price no further samples after changes that are to be given up; this share of the payloads was read."""
+        for name in list(self.open):
+            if gives_up(name, self._samples, self._lost[name], share):
+                del self.open[name]
+                self.given_up.append(name)
+
+    def of(self, names: Iterable[str]) -> dict[str, ScoredSamples]:
+        """Return the samples after the changes of these names."""
+        return {name: concatenate(self._parts[name]) for name in names}
 
 
 def _price_changed(arguments: Sequence[ModelInputs], name: str, change: ArgumentsChange, meter: Meter) -> ScoredSamples:

@@ -1,5 +1,6 @@
 """The tolerated changes of a calibration: which there are, and the samples after them."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -9,6 +10,8 @@ from calpow.archiver.calibration.samples import ArgumentsChange, PricedFolder
 from calpow.archiver.calibration.score_setup import ScoreSetup
 from calpow.archiver.calibration.synthetic_inputs.legitimate_values import LegitimateInputs
 from calpow.archiver.calibration.synthetic_inputs.tolerances import (
+    FLIP_LOST,
+    MOST_LOST,
     TOLERANCES,
     check_tolerances,
     default_tolerances,
@@ -18,6 +21,10 @@ from calpow.archiver.calibration.victim_pace import arranged
 from calpow.handler.leakage.model_inputs import ModelInputs
 from calpow.handler.leakage.recording import Call
 from calpow.handler.leakage.score import ScoredSamples
+
+# The chance that a change is given up that all samples would have shown to be harmless, at each look.
+MISTAKEN = 1e-4
+_MOST_LOST = {"flip": FLIP_LOST}
 
 
 def tolerated_changes(order: CalibrationOrder, calls: Sequence[Call], setup: ScoreSetup) -> dict[str, ArgumentsChange]:
@@ -64,6 +71,17 @@ def _with_batch_axis(inputs: ModelInputs, shape: tuple[int, ...] | None) -> Mode
     return inputs.replaced([tensor.unsqueeze(0)])
 
 
+def is_hopeless(name: str, samples: int, lost: int, share: float) -> bool:
+    """Return whether the first samples, in random order, show that a change costs the victim too many right answers.
+
+    After the change, `lost` fewer of so many samples are answered rightly; they are this share of all. The loss of a
+    sample lies between -1 and 1, and the mean of all is less than that of the first by the margin of Serfling (1974,
+    "Probability inequalities for the sum in sampling without replacement") in one case of MISTAKEN at most.
+    """
+    margin = math.sqrt(2 * math.log(1 / MISTAKEN) * (1 - share) / samples)
+    return lost / samples - margin >= _MOST_LOST.get(name, MOST_LOST)
+
+
 def kept_tolerances(
     order: CalibrationOrder, priced: PricedFolder, log: Callable[[str], None]
 ) -> Mapping[str, ScoredSamples]:
@@ -72,14 +90,16 @@ def kept_tolerances(
         return priced.changed
     answers, classes = priced.samples.labels.numpy(), priced.samples.classes.numpy()
     kept = {}
-    for name, scored in priced.changed.items():
+    for name, scored in {**priced.changed, **priced.given_up}.items():
         changed = scored.labels.numpy()
-        if is_harmless(name, answers, changed, classes):
+        tried = len(changed)
+        if name in priced.changed and is_harmless(name, answers, changed, classes):
             kept[name] = scored
         else:
-            before, after = float((answers == classes).mean()), float((changed == classes).mean())
+            before = float((answers[:tried] == classes[:tried]).mean())
+            after = float((changed == classes[:tried]).mean())
             log(
                 f"note: {name} is not tolerated, since the model is right in {after:.0%} of samples so changed and in"
-                f" {before:.0%} of others: --tolerate {name} tolerates it all the same"
+                f" {before:.0%} of the same {tried:,} unchanged: --tolerate {name} tolerates it all the same"
             )
     return kept

@@ -22,7 +22,7 @@ from calpow.archiver.calibration.score_setup import (
 )
 from calpow.archiver.calibration.sufficiency import check_enough
 from calpow.archiver.calibration.synthetic_inputs.attackers import ATTACKS
-from calpow.archiver.calibration.tolerated_samples import kept_tolerances, tolerated_changes
+from calpow.archiver.calibration.tolerated_samples import is_hopeless, kept_tolerances, tolerated_changes
 from calpow.archiver.calibration.victim_pace import choose_threads, keeping_threads
 from calpow.archiver.data.class_order import check_order
 from calpow.archiver.data.payloads import Payload, PayloadFolder, list_payloads
@@ -136,7 +136,11 @@ def _price_legitimate(
     log: Callable[[str], None],
 ) -> LegitimateUse:
     changes = tolerated_changes(order, [call for calls in read.values() for call in calls], setup)
-    priced = price_folder(opened, folder, setup.meter, changes=changes, known=read)
+    # In random order, the first payloads show which changes are harmful. Those that the owner names are kept anyway.
+    places = np.random.default_rng(order.seed).permutation(len(folder.payloads))
+    mixed = replace(folder, payloads=tuple(folder.payloads[place] for place in places))
+    gives_up = is_hopeless if order.tolerate is None else None
+    priced = price_folder(opened, mixed, setup.meter, changes=changes, known=read, gives_up=gives_up)
     samples = priced.samples
     tolerated = kept_tolerances(order, priced, log)
     answers, classes = samples.labels.numpy(), samples.classes.numpy()

@@ -119,6 +119,25 @@ def test_changed_samples_are_priced_in_the_order_of_the_samples(tmp_path: Path, 
     assert torch.allclose(priced.changed["doubled"].costs, meter.price(twice).costs)
 
 
+def test_a_change_is_given_up_after_the_samples_that_show_it(tmp_path: Path) -> None:
+    texts = [(label, f"{number}.txt", f"{number + 1},0,0,0") for label in range(2) for number in range(2 * BATCH)]
+    victim = open_with(FirstTensorNet(), READERS["batch"])
+    asked: list[tuple[str, int, int, float]] = []
+
+    def gives_up(name: str, tried: int, lost: int, share: float) -> bool:
+        asked.append((name, tried, lost, share))
+        return name == "reversed"
+
+    changes = {"reversed": lambda inputs: inputs.map(lambda rows: rows.flip(1)), "none": lambda inputs: inputs}
+    folder = read_folder(write(tmp_path, *texts))
+    priced = price_folder(victim, folder, gap_meter(victim), changes=changes, gives_up=gives_up)
+    assert list(priced.changed) == ["none"]
+    assert torch.equal(priced.changed["none"].costs, priced.samples.costs)
+    assert priced.given_up["reversed"].labels.tolist() == [3] * BATCH
+    # The first class is answered rightly, and not when the numbers are in the opposite order.
+    assert asked[:3] == [("reversed", BATCH, BATCH, 0.25), ("none", BATCH, 0, 0.25), ("none", 2 * BATCH, 0, 0.5)]
+
+
 def test_calls_of_one_batch_each_are_joined_and_samples_without_an_axis_are_not() -> None:
     rows, images = torch.rand(3, 1, 4), torch.rand(3, 3, 8, 8)
     calls = [Call(ModelInputs.of(row), None, None) for row in rows]

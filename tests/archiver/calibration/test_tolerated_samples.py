@@ -2,13 +2,19 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from calpow.archiver.calibration.samples import PricedFolder, Samples
-from calpow.archiver.calibration.synthetic_inputs.tolerances import FLIP_LOST, MOST_LOST, default_tolerances
-from calpow.archiver.calibration.tolerated_samples import kept_tolerances, tolerated_changes
+from calpow.archiver.calibration.synthetic_inputs.tolerances import (
+    FLIP_LOST,
+    MOST_LOST,
+    default_tolerances,
+    is_harmless,
+)
+from calpow.archiver.calibration.tolerated_samples import is_hopeless, kept_tolerances, tolerated_changes
 from calpow.archiver.data.payloads import PayloadFolder
 from calpow.archiver.errors import OrderError
 from calpow.handler.leakage.model_inputs import ModelInputs
@@ -119,3 +125,52 @@ def test_any_change_that_costs_many_right_answers_is_left_out() -> None:
 def test_changes_that_the_owner_names_are_kept() -> None:
     order = dataclasses.replace(order_of(), tolerate=("flip",))
     assert list(kept_tolerances(order, priced(40, "flip"), lambda _: None)) == ["flip"]
+
+
+def test_a_change_that_was_given_up_is_left_out_with_what_the_samples_showed_that_were_tried() -> None:
+    notes: list[str] = []
+    whole = priced(0, "noise")
+    few = ScoredSamples(torch.zeros(10, 1), torch.tensor([1] * 6 + [0] * 4))
+    kept = kept_tolerances(order_of(), dataclasses.replace(whole, given_up={"flip": few}), notes.append)
+    assert list(kept) == ["noise"]
+    (note,) = notes
+    assert "flip is not tolerated" in note
+    assert "right in 40% of samples so changed and in 100% of the same 10 unchanged" in note
+
+
+def losses(samples: int, lost: int, won: int, seed: int = 0) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Return by how much each sample, in random order, adds to the right answers that a change costs."""
+    found = np.zeros(samples, np.int64)
+    found[:lost], found[lost : lost + won] = 1, -1
+    return np.random.default_rng(seed).permutation(found)
+
+
+def first_hopeless(name: str, lost: np.ndarray[tuple[int], np.dtype[np.int64]], step: int = 64) -> int | None:
+    """Return the number of samples after which a change is given up, looked at every `step`; None if it never is."""
+    for tried in range(step, len(lost), step):
+        if is_hopeless(name, tried, int(lost[:tried].sum()), tried / len(lost)):
+            return tried
+    return None
+
+
+@pytest.mark.parametrize("name", ["noise", "flip"])
+@pytest.mark.parametrize("lost", [0, 19, 21, 99, 101, 500])
+def test_what_is_hopeless_is_not_harmless_and_the_other_way_round_where_no_sample_is_left(name: str, lost: int) -> None:
+    zeros = np.zeros(1_000, np.int64)
+    changed = np.where(np.arange(1_000) < lost, 1, 0)
+    assert is_hopeless(name, 1_000, lost, 1.0) != is_harmless(name, zeros, changed, zeros)
+
+
+def test_a_change_that_costs_half_of_the_right_answers_is_given_up_early() -> None:
+    for seed in range(50):
+        tried = first_hopeless("flip", losses(1_000, 520, 0, seed))
+        assert tried is not None
+        assert tried <= 256
+
+
+def test_a_harmless_change_is_not_given_up_whatever_the_order() -> None:
+    # One answer fewer than is harmful, and many that the change makes right or wrong.
+    for name, most in (("noise", MOST_LOST), ("flip", FLIP_LOST)):
+        for won in (0, 100, 400):
+            lost = won + int(1_000 * most) - 1
+            assert all(first_hopeless(name, losses(1_000, lost, won, seed)) is None for seed in range(100))
