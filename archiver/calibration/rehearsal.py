@@ -55,7 +55,7 @@ class QueryTimes:
 
 @dataclass(frozen=True)
 class Streams:
-    """Queries of one kind: the codes of the bets `[n, tests]`, and the costs `[n]` that the paper's policy sums."""
+    """Queries: the codes of the bets `[..., tests]`, and the costs `[...]` that the paper's policy sums."""
 
     codes: Codes
     costs: Floats
@@ -164,13 +164,8 @@ class _Rehearsal:
         self._rng = rng
 
     def run(self) -> tuple[SimulatedProfile, ...]:
-        inputs = self._inputs
         found = [self._legitimate(profile, priced) for profile, priced in self._honest()]
-        honest = inputs.honest[""]
-        past = self._draw(honest, THIEVES, PAST).end
-        for name, strangers in track(inputs.attacks.items(), "thieves", "attacker"):
-            found.append(self._attacker(name, strangers, honest, past))
-        return tuple(found)
+        return (*found, *self._attackers())
 
     def run_prices(self) -> dict[str, float]:
         honest = self._inputs.honest[""]
@@ -196,23 +191,39 @@ class _Rehearsal:
                     yield profile, priced.of_users(number, USERS)
                 advance(len(group))
 
-    def _draw(self, streams: Streams, users: int, queries: int, start: AccountState | None = None) -> PricedStreams:
+    def _drawn(self, streams: Streams, users: int, queries: int) -> Streams:
+        """Return what users send of one kind of queries, `[users, queries, ...]`."""
         index = self._rng.integers(len(streams.codes), size=(users, queries))
-        return self._pricing.price(streams.codes[index], streams.costs[index], start)
+        return Streams(streams.codes[index], streams.costs[index])
+
+    def _draw(self, streams: Streams, users: int, queries: int, start: AccountState | None = None) -> PricedStreams:
+        drawn = self._drawn(streams, users, queries)
+        return self._pricing.price(drawn.codes, drawn.costs, start)
 
     def _legitimate(self, profile: Profile, priced: PricedStreams) -> SimulatedProfile:
         samples = sum(len(stratum) for stratum in profile.strata)
         return self._profile(profile.name, Role.legitimate, profile.kind, samples, priced)
 
-    def _attacker(self, name: str, strangers: Streams, honest: Streams, past: AccountState | None) -> SimulatedProfile:
-        priced = self._draw(strangers, ATTACKERS, int(self._inputs.checkpoints[-1]))
-        profile = self._profile(name, Role.attacker, "", len(strangers.codes), priced)
-        return replace(
-            profile,
-            own_data=name in self._inputs.own_data,
-            auroc=self._inputs.auroc.get(name, {}),
-            figures=self._figures(strangers, honest, past),
+    def _attackers(self) -> Iterator[SimulatedProfile]:
+        inputs, honest = self._inputs, self._inputs.honest[""]
+        if not inputs.attacks:
+            return
+        past = self._draw(honest, THIEVES, PAST).end
+        streams, figures = [], []
+        for strangers in track(inputs.attacks.values(), "thieves", "attacker"):
+            streams.append(self._drawn(strangers, ATTACKERS, int(inputs.checkpoints[-1])))
+            figures.append(self._figures(strangers, honest, past))
+        priced = self._pricing.price(
+            np.concatenate([drawn.codes for drawn in streams]), np.concatenate([drawn.costs for drawn in streams])
         )
+        for number, (name, strangers) in enumerate(inputs.attacks.items()):
+            profile = self._profile(name, Role.attacker, "", len(strangers.codes), priced.of_users(number, ATTACKERS))
+            yield replace(
+                profile,
+                own_data=name in inputs.own_data,
+                auroc=inputs.auroc.get(name, {}),
+                figures=figures[number],
+            )
 
     def _figures(self, strangers: Streams, honest: Streams, past: AccountState | None) -> ThiefFigures:
         mixed = self._mixed(strangers, honest)
