@@ -31,7 +31,7 @@ help:
 	@echo "make demo       protect a model, let an honest user and attackers query it, compare (a few minutes)"
 	@echo "make serve      the same model, left running, with a page to draw on and curl lines to paste"
 	@echo "make pictures   refresh docs/pictures: the charts of the evidence, and with a headless Chromium the demo's report and page"
-	@echo "make bench      speed: beside an unprotected server, by stage, as everything grows, beside peers (twelve minutes)"
+	@echo "make bench      speed: beside an unprotected server, by stage, as everything grows, beside peers (a quarter of an hour)"
 	@echo "make results    the paper's tables and figures again, into docs/results (CALPOW_TRACES: its recorded attacks)"
 	@echo "make check      make lint and the unit tests, without any server: under a minute"
 	@echo "make test       all tests, against real servers: ten to thirteen minutes on two cores (COVERAGE=1 measures coverage)"
