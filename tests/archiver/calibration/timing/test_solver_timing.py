@@ -8,6 +8,7 @@ from calpow.archiver.calibration.timing import solver_timing
 from calpow.archiver.calibration.timing.solver_timing import (
     FLOOR_AIM,
     ReferenceClient,
+    mean_solving_seconds,
     measure_floor,
     measure_solver,
     reference_client,
@@ -68,8 +69,18 @@ class SteadyClient(ReferenceClient):
         return SolverRun([], puzzle.expected_hashes, seconds)
 
 
+@dataclass(frozen=True)
+class LuckyClient(SteadyClient):
+    """A steady client that finds every stamp after half the expected number of hashes, without a start."""
+
+    def solve(self, puzzle: Puzzle) -> SolverRun:
+        digests = puzzle.expected_hashes // 2
+        self.clock.now += digests / PACE
+        return SolverRun([], digests, digests / PACE)
+
+
 @pytest.fixture
-def steady(monkeypatch: pytest.MonkeyPatch) -> ReferenceClient:
+def steady(monkeypatch: pytest.MonkeyPatch) -> SteadyClient:
     """A steady client whose clock is the one that its puzzles are timed by."""
     clock = Clock()
     monkeypatch.setattr(solver_timing, "time", clock)
@@ -89,6 +100,12 @@ def test_a_stamp_takes_four_times_its_start_in_digests_or_more(steady: Reference
     assert steady.saving_starts(SolverFit(0.0, PACE)).kind == steady.kind
     hard = reference_client(PROFILES["scrypt"].kind, fast=False)
     assert hard.saving_starts(SolverFit(16 * 1e-5, 2e4)).kind == hard.kind
+
+
+def test_luck_does_not_shorten_the_mean_time_of_a_puzzle(steady: SteadyClient) -> None:
+    lucky = LuckyClient(steady.kind, steady.engine, steady.clock)
+    work = float(lucky.kind.puzzle(2.0**15, "floor").expected_hashes)
+    assert mean_solving_seconds(lucky, work) == pytest.approx(work / PACE)
 
 
 @pytest.mark.parametrize("seconds", [0.0005, 0.0006, 0.0012, 0.004, 0.01, 0.3])
