@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from calpow.archiver.calibration.calibration_document import Band, Role, SimulatedProfile, ThiefFigures
 from calpow.archiver.calibration.policy_fit.fitted_evidence import FittedEvidence
@@ -296,16 +295,23 @@ def dearest_class_mix(profiles: Sequence[SimulatedProfile]) -> float:
 
 def separations(attack: ScoredSamples, legitimate: ScoredSamples, labels: Sequence[str]) -> dict[str, float]:
     """Return the AUROC of each score, standardised by class, of an attacker's queries against legitimate ones."""
-    truth = np.repeat([1, 0], [len(attack.costs), len(legitimate.costs)])
-    answers = np.concatenate([attack.labels.numpy(), legitimate.labels.numpy()])
+    theirs, ours = attack.labels.numpy(), legitimate.labels.numpy()
     found = {}
     for place, label in enumerate(labels):
-        ours = legitimate.costs[:, place].numpy()
-        ranks = _standardised(
-            np.concatenate([attack.costs[:, place].numpy(), ours]), answers, ours, legitimate.labels.numpy()
-        )
-        found[label] = float(roc_auc_score(truth, ranks))
+        reference = legitimate.costs[:, place].numpy()
+        strange = _standardised(attack.costs[:, place].numpy(), theirs, reference, ours)
+        found[label] = _auroc(strange, _standardised(reference, ours, reference, ours))
     return found
+
+
+def _auroc(strange: Floats, ordinary: Floats) -> float:
+    """Return the share of pairs in which the strange number is the larger one; of equal ones, half count.
+
+    That is the area under the ROC curve; scikit-learn, which has it too, takes half a second to import.
+    """
+    ordered = np.sort(ordinary)
+    smaller, not_larger = (np.searchsorted(ordered, strange, side) for side in ("left", "right"))
+    return float((smaller + not_larger).mean() / (2 * len(ordered)))
 
 
 def _standardised(values: Floats, answers: Ints, ours: Floats, our_answers: Ints) -> Floats:

@@ -5,6 +5,8 @@ import math
 
 import numpy as np
 import pytest
+import torch
+from sklearn.metrics import roc_auc_score
 
 from calpow.archiver.calibration.calibration_document import Role, SimulatedProfile
 from calpow.archiver.calibration.policy_fit.fitted_evidence import FittedEvidence
@@ -207,3 +209,17 @@ def test_an_answer_that_legitimate_samples_never_get_is_compared_with_all() -> N
     odd = strangers(1, 60, (6.0, 0.0))
     odd.labels.fill_(9)
     assert separations(odd, all_of(legitimate), ("first", "second"))["first"] > 0.9
+
+
+def test_separation_is_the_area_under_the_roc_curve_with_ties_too() -> None:
+    legitimate = all_of(population(0, 100))
+    legitimate.costs.round_()
+    legitimate.labels.fill_(0)
+    # Samples that are legitimate, too, but the odder ones more often.
+    picks = torch.arange(100) ** 2 * len(legitimate.costs) // 10_000
+    attack = ScoredSamples(legitimate.costs.sort(dim=0).values[picks], legitimate.labels[picks])
+    truth = np.repeat([1, 0], [len(attack.costs), len(legitimate.costs)])
+    for place, area in enumerate(separations(attack, legitimate, ("first", "second")).values()):
+        values = torch.cat([attack.costs[:, place], legitimate.costs[:, place]]).numpy()
+        assert area == pytest.approx(roc_auc_score(truth, values), abs=1e-12)
+        assert area < 0.45
