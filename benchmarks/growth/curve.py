@@ -4,7 +4,7 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from calpow.archiver.progress import track
@@ -97,7 +97,7 @@ def stopwatch(run: Callable[[], object]) -> Callable[[], float]:
     return seconds
 
 
-def times_in_turns(timed: Sequence[Callable[[], float]], rounds: int, name: str) -> list[list[float]]:
+def times_in_turns(timed: Sequence[Callable[[], float]], rounds: Iterable[int], name: str) -> list[list[float]]:
     """Return the seconds that each of the functions returns; they take turns, so that other load affects all alike.
 
     A turn is two calls, of which the second counts: after a large run of another function, the first finds the caches
@@ -105,7 +105,7 @@ def times_in_turns(timed: Sequence[Callable[[], float]], rounds: int, name: str)
     """
     columns: list[list[float]] = [[] for _ in timed]
     order, rng = list(range(len(timed))), random.Random(0)
-    for _ in track(range(rounds), name, "round"):
+    for _ in track(rounds, name, "round"):
         rng.shuffle(order)
         for place in order:
             timed[place]()

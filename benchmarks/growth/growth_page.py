@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from benchmarks.growth.curve import Curve
-from benchmarks.growth.series import ACCOUNTS, BATCH, CLASS_COUNT, EXPIRED, PAYLOAD, QUERIES, TEACHERS
+from benchmarks.growth.series import ACCOUNTS, BATCH, CLASS_COUNT, EXPIRED, PAYLOAD, QUERIES, SPENT, TEACHERS
 from benchmarks.growth.served_payloads import PARTS, PNG, PROTECTED, SERVED_PAYLOAD, TEXT, UNPROTECTED
 from benchmarks.results.exhibit import Findings, table
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # An answer should take no longer for these: the ratio of medians that is still the same.
-SAME_FOR = (ACCOUNTS, QUERIES, EXPIRED, CLASS_COUNT)
+SAME_FOR = (ACCOUNTS, QUERIES, EXPIRED, SPENT, CLASS_COUNT)
 MOST_RATIO = 1.2
 PANELS = (ACCOUNTS, QUERIES, EXPIRED, CLASS_COUNT, TEACHERS, BATCH, PAYLOAD, SERVED_PAYLOAD)
 COLUMNS, ROWS = 4, 2
@@ -27,6 +27,7 @@ COLOURS = {
     "victim's pass": "#888888",
     **dict(zip(PARTS, ("#74c476", "#1b7f5c", "#c994c7", "#8e44ad"), strict=True)),
 }
+CSV_HEADER = ("grows", "part", "size", "answers", "median_us", "tenth_us", "ninetieth_us")
 HEADER = ("grows", "part", "from", "to", "us", "us at the end", "ratio", "exponent", "of its parts", "of what is added")
 
 
@@ -37,11 +38,6 @@ def misses(curve: Curve) -> bool:
 
 def findings(curves: Sequence[Curve]) -> Findings:
     """Return what the page shows."""
-    rows = [
-        (curve.grows, curve.part, size, len(column), *(f"{1e6 * value:.1f}" for value in _quantiles(column)))
-        for curve in curves
-        for size, column in zip(curve.sizes, curve.seconds, strict=True)
-    ]
     text = [
         "The time of a prepaid answer with two stamps: *gate* is reading the request and all of the gate's decision,"
         " the ledger in SQLite included, without the victim's pass and its pricing; *scores* are the eleven scores of"
@@ -63,8 +59,32 @@ def findings(curves: Sequence[Curve]) -> Findings:
         " frontend has parsed. For more than 100 classes there are fewer teachers by default.",
         *_over_http(curves),
     ]
-    header = ("grows", "part", "size", "answers", "median_us", "tenth_us", "ninetieth_us")
-    return Findings(text, header, rows, lambda figure: draw(figure, curves))
+    return Findings(text, CSV_HEADER, _rows(curves), lambda figure: draw(figure, curves))
+
+
+def redis_findings(curves: Sequence[Curve]) -> Findings:
+    """Return what the page on Redis shows."""
+    text = [
+        "The time of a prepaid answer with two stamps of a gate on a ledger in Redis, without the victim's pass and its"
+        " pricing: medians in microseconds of the clock on the wall, with the share of the server, which runs on this"
+        " machine, and with waits for a core. The sizes of a row take turns of two calls, of which the second counts.",
+        "",
+        "Spent ids are those of prepaid stamps, 31 of one solution, with its outcome. Redis remembers them all in the"
+        " first row about them. In *gate, Redis expiring* all of them expire at one moment, and answers are timed from"
+        " then on, until Redis has forgotten them some four minutes later. Bold: more than"
+        f" {MOST_RATIO} times as long at the end. The exponents are explained in [growth.md](growth.md).",
+        "",
+        *table(HEADER, [_cells(curve) for curve in curves], texts=2),
+    ]
+    return Findings(text, CSV_HEADER, _rows(curves))
+
+
+def _rows(curves: Sequence[Curve]) -> list[Sequence[object]]:
+    return [
+        (curve.grows, curve.part, size, len(column), *(f"{1e6 * value:.1f}" for value in _quantiles(column)))
+        for curve in curves
+        for size, column in zip(curve.sizes, curve.seconds, strict=True)
+    ]
 
 
 def _cells(curve: Curve) -> tuple[str, ...]:

@@ -24,6 +24,12 @@ CREATED, EXPIRED = 1.7e9, 1.7e9 + 900
 Row = tuple[Value, ...]
 
 
+def users(rng: random.Random, accounts: int, queries: int | None = None) -> dict[str, int]:
+    """Return the names of accounts, in order, with the queries that each has sent: so many, or as some users do."""
+    names = sorted(f"user-{rng.getrandbits(48):012x}" for _ in range(accounts))
+    return {name: queries or max(1, round(rng.lognormvariate(0, SCATTER) * MEDIAN_QUERIES)) for name in names}
+
+
 def fill(path: Path, model: str, accounts: int, bets: int, queries: int | None = None) -> list[str]:
     """Create a ledger with accounts of one model and a key for each, and return the accounts' names.
 
@@ -31,10 +37,10 @@ def fill(path: Path, model: str, accounts: int, bets: int, queries: int | None =
     """
     SqliteLedger(path).deployment()
     rng = random.Random(SEED)
-    names = sorted(f"user-{rng.getrandbits(48):012x}" for _ in range(accounts))
+    sent = users(rng, accounts, queries)
+    names, counts = list(sent), list(sent.values())
     # Users come in any order, so that the rows of an index lie elsewhere than those of its table.
     order = rng.sample(range(accounts), accounts)
-    counts = [queries or max(1, round(rng.lognormvariate(0, SCATTER) * MEDIAN_QUERIES)) for _ in names]
     wealth = struct.pack(f"<{bets}q", *[0] * bets)
 
     def keys() -> Iterator[Row]:

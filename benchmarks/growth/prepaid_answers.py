@@ -4,18 +4,21 @@ import itertools
 import random
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 from benchmarks.growth.large_ledgers import SEED, add_expired, add_keys, fill
+from benchmarks.growth.redis_ledgers import fill_redis, spend_ids
 from benchmarks.serving.light_client import BadAnswer
 from calpow.handler.gate.gate import Gate
 from calpow.handler.gate.interface import Allowance, PassResult, PricedSamples, Released
 from calpow.handler.leakage.specs import ScoreName, ScoreSpec, VictimShape
 from calpow.handler.ledger.history import DIGEST_BYTES, SKETCH_BYTES, SampleIdentity
+from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.sqlite.sqlite_ledger import SqliteLedger
+from calpow.handler.ledger.uri import open_ledger
 from calpow.handler.metrics.tally import Tally
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
 from calpow.handler.policy.evidence import Evidence, ScoreTest
@@ -82,23 +85,43 @@ def policy(classes: int) -> CalibratedPolicy:
     )
 
 
-class PaidGate:
-    """A gate on a filled ledger file, and users who pay it beforehand."""
+def file_gate(path: Path, size: Size) -> "PaidGate":
+    """Return a gate on a new ledger file of a size, timed by the time of its thread."""
+    names = fill(path, MODEL, size.accounts, policy(size.classes).evidence.bets, size.queries)
+    if size.expired:
+        add_expired(path, size.expired)
+    return PaidGate(SqliteLedger(path), add_keys(path, names, KEYS), size)
 
-    def __init__(self, path: Path, size: Size) -> None:
+
+def redis_gate(uri: str, size: Size, expires: float) -> "PaidGate":
+    """Return a gate on a new ledger in Redis, whose spent ids expire at a time.
+
+    It is timed by the clock on the wall, which has the server's share, too.
+    """
+    ledger, rng = open_ledger(uri), random.Random(SEED)
+    names = fill_redis(ledger, MODEL, size.accounts, policy(size.classes).evidence.bets)
+    spend_ids(ledger, MODEL, size.expired, expires)
+    keys = [ledger.add_key(name) for name in rng.choices(names, k=KEYS)]
+    return PaidGate(ledger, keys, size, time.perf_counter)
+
+
+class PaidGate:
+    """A gate on a filled ledger, and users with keys of it who pay beforehand; `clock` is what answers are timed by."""
+
+    def __init__(
+        self, ledger: Ledger, keys: Sequence[str], size: Size, clock: Callable[[], float] = time.thread_time
+    ) -> None:
         self._policy = policy(size.classes)
         self._size = size
-        names = fill(path, MODEL, size.accounts, self._policy.evidence.bets, size.queries)
-        if size.expired:
-            add_expired(path, size.expired)
-        self._keys = itertools.cycle(add_keys(path, names, KEYS))
-        self._gate = Gate(MODEL, SqliteLedger(path), self._policy, Allowance(256, 10.0), Tally())
+        self._clock = clock
+        self._keys = itertools.cycle(keys)
+        self._gate = Gate(MODEL, ledger, self._policy, Allowance(256, 10.0), Tally())
         self._rng = random.Random(SEED)
         self._payload = self._made_payload()
         self._ahead: deque[Incoming] = deque()
 
     def seconds(self) -> float:
-        """Return the seconds of this thread for the answer to a batch: reading its requests and deciding over them.
+        """Return the seconds of the clock for the answer to a batch: reading its requests and deciding over them.
 
         The victim's pass and its pricing take no time: every request has one new sample of random scores.
         """
@@ -106,13 +129,13 @@ class PaidGate:
             self._ahead.extend(self._incoming() for _ in range(AHEAD))
         batch = [self._ahead.popleft() for _ in range(self._size.requests)]
         results = [PassResult("an answer", self._priced()) for _ in batch]
-        begun = time.thread_time()
+        begun = self._clock()
         requests = [
             TorchServeRequest.read(f"request-{place}", *incoming, version="1.0", counted=True)
             for place, incoming in enumerate(batch)
         ]
         decisions = self._gate.answer(requests, lambda _: results)
-        seconds = time.thread_time() - begun
+        seconds = self._clock() - begun
         for decision in decisions:
             if not isinstance(decision, Released):
                 raise BadAnswer(f"a prepaid query was refused: {decision.reason}")

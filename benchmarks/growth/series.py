@@ -11,7 +11,8 @@ import torch
 
 from benchmarks.added_time.timed_meter import every_score, make_timed_meter
 from benchmarks.growth.curve import Curve, stopwatch, times_in_turns
-from benchmarks.growth.prepaid_answers import PaidGate, Size
+from benchmarks.growth.prepaid_answers import Size, file_gate
+from benchmarks.growth.redis_series import account_curve, id_curves
 from calpow.archiver.teachers.networks import MNISTNET_SHAPE, mnistnet
 from calpow.archiver.teachers.partitions import most_teachers
 
@@ -54,6 +55,7 @@ class ScoreSeries(NamedTuple):
 
 ACCOUNTS, QUERIES, EXPIRED = "accounts", "queries of each account", "expired records"
 CLASS_COUNT, TEACHERS, BATCH, PAYLOAD = "classes", "teachers", "requests in a batch", "bytes of a payload"
+SPENT = "spent ids"
 _CLASSES = (10, 30, 100, 300, 1_000)
 _BATCHES = (1, 2, 4, 8, 16, 32, 64)
 _PAYLOADS = (1_000, 10_000, 100_000, 300_000, 1_000_000, 3_000_000, 6_000_000)
@@ -66,6 +68,8 @@ GATE_SERIES = (
     GateSeries(PAYLOAD, "payload", _PAYLOADS, 200),
     GateSeries(PAYLOAD, "payload", _PAYLOADS, 200, parsed=True),
 )
+REDIS_ACCOUNTS = (1_000, 10_000, 100_000, 1_000_000)
+REDIS_IDS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 SCORE_SERIES = (
     ScoreSeries(CLASS_COUNT, "classes", _CLASSES, 600),
     ScoreSeries(TEACHERS, "teachers", (10, 30, 100, 300, 1_000), 600),
@@ -81,6 +85,14 @@ def curves(folder: Path | None, *, quick: bool) -> Iterator[Curve]:
         yield from score_curves(scores, QUICK_ROUNDS if quick else scores.rounds)
 
 
+def redis_curves(folder: Path | None, *, quick: bool) -> Iterator[Curve]:
+    """Yield the curves of a ledger in Redis."""
+    counts = REDIS_ACCOUNTS, REDIS_IDS
+    accounts, ids = ([size for size in sizes if not quick or size <= QUICK_ROWS] for sizes in counts)
+    yield account_curve(ACCOUNTS, accounts, folder, quick=quick)
+    yield from id_curves(SPENT, ids, folder, quick=quick)
+
+
 def gate_curve(series: GateSeries, folder: Path | None, *, quick: bool) -> Curve:
     """Time prepaid answers at each size of a series, in turns."""
     part = PARSED if series.parsed else GATE
@@ -88,17 +100,19 @@ def gate_curve(series: GateSeries, folder: Path | None, *, quick: bool) -> Curve
     sizes = [size for size in series.sizes if not (quick and is_ledger and size > QUICK_ROWS)]
     with tempfile.TemporaryDirectory(prefix="growth-", dir=folder) as home:
         gates = [
-            PaidGate(Path(home) / f"{size}.db", Size(parsed=series.parsed, **{series.member: size})) for size in sizes
+            file_gate(Path(home) / f"{size}.db", Size(parsed=series.parsed, **{series.member: size})) for size in sizes
         ]
         rounds = QUICK_ROUNDS if quick else series.rounds
-        seconds = times_in_turns([gate.seconds for gate in gates], rounds, f"{series.name}, {part}")
+        seconds = times_in_turns([gate.seconds for gate in gates], range(rounds), f"{series.name}, {part}")
     return Curve(series.name, part, sizes, seconds)
 
 
 def score_curves(series: ScoreSeries, rounds: int) -> Iterator[Curve]:
     """Time the pass of MnistNet and all scores of images at each size of a series, in turns."""
     passes, pricings = zip(*[_passes(ScoreSize(**{series.member: size})) for size in series.sizes], strict=True)
-    columns = times_in_turns([stopwatch(run) for run in (*passes, *pricings)], rounds, f"{series.name}, {SCORES}")
+    columns = times_in_turns(
+        [stopwatch(run) for run in (*passes, *pricings)], range(rounds), f"{series.name}, {SCORES}"
+    )
     yield Curve(series.name, PASS, series.sizes, columns[: len(passes)])
     yield Curve(series.name, SCORES, series.sizes, columns[len(passes) :])
 

@@ -57,7 +57,7 @@ def served_curves(folder: Path | None, *, quick: bool) -> Iterator[Curve]:
             for protected in (False, True)
             for ask in twin.asks(payloads[kind], protected, stack)
         ]
-        columns = times_in_turns(asks, rounds, SERVED_PAYLOAD)
+        columns = times_in_turns(asks, range(rounds), SERVED_PAYLOAD)
     for place, part in enumerate(PARTS):
         yield Curve(SERVED_PAYLOAD, part, SIZES, columns[place * len(SIZES) : (place + 1) * len(SIZES)])
 

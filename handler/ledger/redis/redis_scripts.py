@@ -9,11 +9,17 @@ of the request, `t` the time of the settlement, `r` the rest, `b` everything in 
 the version, `s` the sums and the wealth, `n` the new samples, `o` the old ones, `u` the usage.
 """
 
+MOST_EXTRA_SECONDS = 255
+"""Largest number of seconds for which Redis remembers ids and outcomes longer than it must."""
+
+# Redis looks for keys that have expired and removes them in a quarter of its time or more, in which it answers nobody,
+# as long as many are left. Keys of one moment therefore expire apart, by a digest of their names.
 _KEEP = """
 local function keep(key, expires)
   if tonumber(expires) > tonumber(redis.call('HGET', key, 'e') or '0') then
     redis.call('HSET', key, 'e', expires)
-    redis.call('EXPIREAT', key, math.ceil(tonumber(expires)))
+    local extra = tonumber(string.sub(redis.sha1hex(key), 1, 2), 16)
+    redis.call('EXPIREAT', key, math.ceil(tonumber(expires)) + extra)
   end
 end
 """

@@ -1,5 +1,6 @@
 """The ledgers that growth is measured on are such as the gate itself writes, and answers on them are paid."""
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -7,16 +8,31 @@ import pytest
 
 from benchmarks.growth import served_payloads
 from benchmarks.growth.curve import Curve, slope, times_in_turns
-from benchmarks.growth.growth_page import PANELS, findings
+from benchmarks.growth.growth_page import PANELS, findings, redis_findings
 from benchmarks.growth.large_ledgers import add_expired, add_keys, fill
-from benchmarks.growth.prepaid_answers import MODEL, PaidGate, Size, policy
-from benchmarks.growth.series import ACCOUNTS, GATE, GATE_SERIES, PAYLOAD, SCORE_SERIES, GateSeries, gate_curve
+from benchmarks.growth.prepaid_answers import MODEL, Size, file_gate, policy, redis_gate
+from benchmarks.growth.redis_ledgers import IDS
+from benchmarks.growth.redis_series import ON_REDIS, account_curve, id_curves
+from benchmarks.growth.series import (
+    ACCOUNTS,
+    EXPIRED,
+    GATE,
+    GATE_SERIES,
+    PAYLOAD,
+    SCORE_SERIES,
+    SPENT,
+    GateSeries,
+    gate_curve,
+)
 from benchmarks.growth.served_payloads import PARTS, SERVED_PAYLOAD, served_curves
 from benchmarks.results.exhibit import Exhibit, write
 from benchmarks.results.origin import Origin
+from calpow.archiver.ledger_care.redis_inspection import inspect_redis
 from calpow.handler.ledger.history import DIGEST_BYTES, DIGESTS, SKETCH_BYTES, SKETCHES
 from calpow.handler.ledger.sqlite.sqlite_ledger import SqliteLedger
+from calpow.handler.ledger.uri import open_ledger
 from tests.support.ledgers import NOW, use
+from tests.support.redis_servers import redis_binary, redis_server
 
 BETS = 6
 
@@ -67,7 +83,7 @@ def test_expired_records_are_removed_by_answers(path: Path) -> None:
 
 @pytest.mark.parametrize("size", [Size(accounts=3), Size(classes=3, requests=4), Size(payload=50_000, parsed=True)])
 def test_answers_are_paid_and_timed(tmp_path: Path, size: Size) -> None:
-    gate = PaidGate(tmp_path / "ledger.db", size)
+    gate = file_gate(tmp_path / "ledger.db", size)
     assert gate.seconds() > 0
     # An answer is charged within the clock: its solution is spent.
     assert rows_of(SqliteLedger(tmp_path / "ledger.db")) == [2 * size.requests, size.requests]
@@ -109,7 +125,7 @@ def test_all_take_turns_in_another_order_each_round_and_the_second_call_of_a_tur
         calls.append(name)
         return float(len(calls))
 
-    columns = times_in_turns([lambda: timed("a"), lambda: timed("b")], 20, "turns")
+    columns = times_in_turns([lambda: timed("a"), lambda: timed("b")], range(20), "turns")
     rounds = ["".join(calls[begin : begin + 4]) for begin in range(0, len(calls), 4)]
     assert set(rounds) == {"aabb", "bbaa"}
     assert sorted(columns[0] + columns[1]) == [2.0 * turn for turn in range(1, 41)]
@@ -118,6 +134,28 @@ def test_all_take_turns_in_another_order_each_round_and_the_second_call_of_a_tur
 def test_a_quick_run_leaves_out_large_ledgers(tmp_path: Path) -> None:
     series = GateSeries(ACCOUNTS, "accounts", (10, 20, 1_000_000), 5)
     assert list(gate_curve(series, tmp_path, quick=True).sizes) == [10, 20]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_ledger_in_redis_is_filled_with_what_the_gate_writes(tmp_path: Path) -> None:
+    with redis_server(redis_binary(), tmp_path) as server:
+        uri, now = server.uri(), time.time()
+        gate = redis_gate(uri, Size(accounts=20, expired=200), now + 600)
+        assert gate.seconds() > 0
+        ledger = open_ledger(uri)
+        assert len([one for one in ledger.summaries(MODEL) if one.name.startswith("user-")]) == 20
+        kept = server.client()
+        # Whole solutions of prepaid stamps are spent, and the two stamps of the answer.
+        assert len(list(kept.scan_iter("*:id:*"))) == 7 * IDS + 2
+        (fault,) = inspect_redis(uri).faults
+        assert "set appendonly yes" in fault  # which a server for tests is not
+
+
+def test_answers_on_redis_are_timed_as_accounts_and_ids_grow(tmp_path: Path) -> None:
+    accounts = account_curve(ACCOUNTS, (5, 10), tmp_path, quick=True)
+    assert (accounts.part, [len(column) for column in accounts.seconds]) == (ON_REDIS, [20, 20])
+    (ids,) = id_curves(EXPIRED, (40, 80), tmp_path, quick=True)
+    assert list(ids.sizes) == [40, 80]
     assert not list(tmp_path.iterdir())
 
 
@@ -162,6 +200,12 @@ def test_protected_and_unprotected_models_answer_payloads_of_every_size(
     assert [curve.part for curve in curves] == list(PARTS)
     assert all(len(column) == 2 and min(column) > 0 for curve in curves for column in curve.seconds)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_page_on_redis_has_each_row_and_marks_what_takes_longer() -> None:
+    shown = redis_findings([curve(SPENT, (10, 100), lambda size: 1e-4 * size**0.3)])
+    assert "| spent ids | gate | 10 | 100 | 200 | 398 | **2.00** | 0.30 |" in "\n".join(shown.text)
+    assert len(shown.rows) == 2
 
 
 def rows_of(ledger: SqliteLedger) -> list[int]:
