@@ -57,11 +57,12 @@ def request(url: str, body: bytes, headers: Mapping[str, str]) -> bytes:
 
 
 class Connection:
-    """One connection at a time, kept for as long as the server keeps it."""
+    """One connection at a time, kept for as long as the server keeps it; from the address `source`, if it is given."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, source: str = "") -> None:
         parts = urlsplit(url)
         self._address = (parts.hostname or "", parts.port or 80)
+        self._source = (source, 0)
         self._socket: socket.socket | None = None
 
     def close(self) -> None:
@@ -74,7 +75,7 @@ class Connection:
         """Send a request and wait for the whole answer. Raises BadAnswer when the server hangs up before that."""
         begun = time.perf_counter()
         if self._socket is None:
-            self._socket = socket.create_connection(self._address, TIMEOUT)
+            self._socket = socket.create_connection(self._address, TIMEOUT, self._source)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.sendall(sent)
         head, body = self._receive(self._socket)
@@ -103,17 +104,22 @@ class Connection:
 
 
 def burst(
-    url: str, requests: Sequence[bytes], connections: int, status: int, others: Mapping[int, float] | None = None
+    url: str,
+    requests: Sequence[bytes],
+    connections: int,
+    status: int,
+    others: Mapping[int, float] | None = None,
+    source: str = "",
 ) -> Burst:
     """Send requests over so many connections at once, each as fast as it is answered.
 
-    `others` are statuses that answers may have instead, and in which share of them at most. Raises BadAnswer for
-    answers of other statuses, or for more of them.
+    `source` is the address that they come from, any by default. `others` are statuses that answers may have instead,
+    and in which share of them at most. Raises BadAnswer for answers of other statuses, or for more of them.
     """
     shares = [requests[first::connections] for first in range(connections)]
     with ThreadPoolExecutor(connections) as pool:
         begun = time.perf_counter()
-        made = list(pool.map(lambda share: _ask_all(url, share), shares))
+        made = list(pool.map(lambda share: _ask_all(url, share, source), shares))
         seconds = time.perf_counter() - begun
     answers = tuple(made[index % connections][index // connections] for index in range(len(requests)))
     shares_of = Counter(answer.status for answer in answers)
@@ -124,8 +130,8 @@ def burst(
     return Burst(answers, seconds)
 
 
-def _ask_all(url: str, requests: Sequence[bytes]) -> list[HttpAnswer]:
-    connection = Connection(url)
+def _ask_all(url: str, requests: Sequence[bytes], source: str) -> list[HttpAnswer]:
+    connection = Connection(url, source)
     try:
         return [connection.ask(sent) for sent in requests]
     finally:

@@ -1,8 +1,10 @@
 """`deploy/nginx.conf`, but for its addresses: nginx in front of two TorchServes with one Redis."""
 
 import hashlib
+import re
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPSConnection
@@ -103,6 +105,20 @@ def _post(front: Front, path: str) -> tuple[int, str]:
         connection.request("POST", path, body=b"0,0,0,0")
         response = connection.getresponse()
         return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
+def post_with(front: Front, headers: Sequence[tuple[str, str]]) -> int:
+    """Send a sample with headers that may come twice; return the status."""
+    context = create_default_context(cafile=str(front.nodes.certificate[0]))
+    connection = HTTPSConnection("127.0.0.1", front.port, timeout=TIMEOUT, context=context)
+    try:
+        connection.putrequest("POST", f"/predictions/{MODEL}")
+        for name, value in (*headers, ("Content-Length", "7")):
+            connection.putheader(name, value)
+        connection.endheaders(b"0,0,0,0")
+        return connection.getresponse().status
     finally:
         connection.close()
 
@@ -231,6 +247,75 @@ def test_clients_notice_nothing_of_a_node_that_is_away(nodes: Nodes, tmp_path: P
     with running(nodes, config, tmp_path / "nginx") as front:
         assert [front.post(number, auth=PowAuth(key)).status_code for number in range(8)] == [200] * 8
     assert front.queries("patient") == 8
+
+
+@contextmanager
+def narrow(nodes: Nodes, folder: Path, zone: str, rate: str = "1r/m") -> Iterator[Front]:
+    """Run nginx with a zone that lets one request a minute through, or another rate, and another one at once."""
+    lines = []
+    for line in nodes.config().splitlines():
+        if f"zone={zone}:" in line:
+            line = re.sub("rate=[0-9]+r/s", f"rate={rate}", line)
+        elif f"zone={zone} " in line:
+            line = re.sub("burst=[0-9]+ delay=[0-9]+", "burst=1 nodelay", line)
+        lines.append(line)
+    with running(nodes, "\n".join(lines), folder) as front:
+        yield front
+
+
+def test_clients_of_many_connections_are_not_refused(front: Front) -> None:
+    keys = [open_ledger(front.nodes.uri).add_key(f"busy-{number}") for number in range(4)]
+
+    def ask(number: int) -> int:
+        return front.post(number, auth=PowAuth(keys[number % 4])).status_code
+
+    with ThreadPoolExecutor(32) as pool:
+        assert list(pool.map(ask, range(128))) == [200] * 128
+
+
+def test_an_account_that_floods_is_told_when_to_come_back_and_others_are_answered(nodes: Nodes, tmp_path: Path) -> None:
+    flood, other = (open_ledger(nodes.uri).add_key(name) for name in ("flood", "other"))
+    with narrow(nodes, tmp_path / "nginx", "calpow_account") as front:
+        replies = [front.post(1, headers={"X-Api-Key": flood}) for _ in range(4)]
+        assert [reply.status_code for reply in replies] == [402, 402, 429, 429]
+        refused = replies[-1]
+        assert refused.headers["Content-Type"] == "application/problem+json"
+        assert refused.headers["Retry-After"] == "2"
+        assert refused.json()["type"] == "urn:calpow:problem:too-many-requests"
+        assert refused.json()["status"] == 429
+        # The header that is counted is the one that a node gets.
+        twice = [("X-Api-Key", "another"), ("X-Api-Key", flood)]
+        assert post_with(front, twice) == 401
+        assert front.post(1, headers={"X-Api-Key": other}).status_code == 402
+
+
+def test_an_address_that_floods_without_a_key_is_refused(nodes: Nodes, tmp_path: Path) -> None:
+    with narrow(nodes, tmp_path / "nginx", "calpow_address") as front:
+        keys: list[Mapping[str, str]] = [{}, {"X-Api-Key": "a guess"}, {"X-Api-Key": "another"}, {"PoW-Identity": "x"}]
+        assert [front.post(1, headers=headers).status_code for headers in keys] == [401, 401, 429, 429]
+
+
+def test_the_client_waits_for_its_turn_or_shows_the_refusal(nodes: Nodes, tmp_path: Path) -> None:
+    key = open_ledger(nodes.uri).add_key("hasty")
+    with narrow(nodes, tmp_path / "nginx", "calpow_account", "1r/s") as front:
+        # The first one takes two requests, and prepaid ones follow.
+        assert [front.post(number, auth=PowAuth(key)).status_code for number in range(3)] == [200] * 3
+        impatient = [front.post(number, auth=PowAuth(key, max_wait=0)) for number in range(4)]
+        assert impatient[-1].status_code == 429
+        assert impatient[-1].json()["title"] == "Too many requests"
+    assert front.queries("hasty") >= 3
+
+
+def test_grpc_is_told_of_a_flood_by_a_code(nodes: Nodes, tmp_path: Path) -> None:
+    stubs, trusted = generate(tmp_path), grpc.ssl_channel_credentials(nodes.certificate[0].read_bytes())
+    with (
+        narrow(nodes, tmp_path / "nginx", "calpow_address") as front,
+        grpc.secure_channel(f"127.0.0.1:{front.grpc_port}", trusted) as channel,
+    ):
+        stub, sample = stubs.stub(channel), stubs.request(MODEL, b"0,0,0,0")
+        asked = [stub.Predictions.future(sample, timeout=TIMEOUT).code() for _ in range(4)]
+    assert asked[0] is grpc.StatusCode.OK  # a demand for work is an ordinary reply
+    assert asked[-1] is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_grpc_passes_with_its_two_calls_and_no_others(front: Front, tmp_path: Path) -> None:
