@@ -52,5 +52,8 @@ def index(exhibits: Mapping[str, Exhibit], made: Mapping[str, Origin]) -> Iterat
         yield ""
     yield from table(("the paper's", "shows", "here"), ELSEWHERE, texts=3)
     yield ""
-    yield "Not of the paper: [how the time of an answer grows](growth.md), by `python -m benchmarks.growth`."
+    yield (
+        "Not of the paper: [how the time of an answer grows](growth.md), by `python -m benchmarks.growth`, and [on"
+        " Redis](growth-redis.md), with `--redis`."
+    )
     yield ""
