@@ -204,8 +204,16 @@ def test_no_door_of_http_answers(house: House, credentials: Callable[[House], di
 
 def test_a_workflow_leads_to_the_gate(house: House) -> None:
     before, key = house.passed(), house.ledger.add_key("visitor")
-    assert b"identity-missing" in house.http("POST", f"/wfpredict/{WORKFLOW}", {})
-    assert b"pow-required" in house.http("POST", f"/wfpredict/{WORKFLOW}", {"X-Api-Key": key})
+
+    def ask(credentials: Mapping[str, str]) -> bytes:
+        # TorchServe was seen to leave a request for a workflow unanswered; without the gate or not, is not known.
+        for _ in range(2):
+            with contextlib.suppress(requests.exceptions.ReadTimeout):
+                return house.http("POST", f"/wfpredict/{WORKFLOW}", credentials, timeout=10)
+        return house.http("POST", f"/wfpredict/{WORKFLOW}", credentials)
+
+    assert b"identity-missing" in ask({})
+    assert b"pow-required" in ask({"X-Api-Key": key})
     assert house.passed() == before
 
 
