@@ -63,7 +63,7 @@ REFUSED = 429
 
 
 class Kind(Enum):
-    """What a flood consists of."""
+    """Kind of request that a flood is made of."""
 
     CONTACTS = "contacts"
     """Requests of an account without work."""
