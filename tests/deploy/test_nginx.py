@@ -275,7 +275,7 @@ def test_clients_of_many_connections_are_not_refused(front: Front) -> None:
 
 def test_an_account_that_floods_is_told_when_to_come_back_and_others_are_answered(nodes: Nodes, tmp_path: Path) -> None:
     flood, other = (open_ledger(nodes.uri).add_key(name) for name in ("flood", "other"))
-    with narrow(nodes, tmp_path / "nginx", "calpow_account") as front:
+    with narrow(nodes, tmp_path / "nginx", "calpow_key") as front:
         replies = [front.post(1, headers={"X-Api-Key": flood}) for _ in range(4)]
         assert [reply.status_code for reply in replies] == [402, 402, 429, 429]
         refused = replies[-1]
@@ -283,6 +283,8 @@ def test_an_account_that_floods_is_told_when_to_come_back_and_others_are_answere
         assert refused.headers["Retry-After"] == "2"
         assert refused.json()["type"] == "urn:calpow:problem:too-many-requests"
         assert refused.json()["status"] == 429
+        # A header that the gate does not look at gives nobody another share.
+        assert post_with(front, [("X-Api-Key", flood), ("PoW-Identity", "made up")]) == 429
         # The header that is counted is the one that a node gets.
         twice = [("X-Api-Key", "another"), ("X-Api-Key", flood)]
         assert post_with(front, twice) == 401
@@ -297,7 +299,7 @@ def test_an_address_that_floods_without_a_key_is_refused(nodes: Nodes, tmp_path:
 
 def test_the_client_waits_for_its_turn_or_shows_the_refusal(nodes: Nodes, tmp_path: Path) -> None:
     key = open_ledger(nodes.uri).add_key("hasty")
-    with narrow(nodes, tmp_path / "nginx", "calpow_account", "1r/s") as front:
+    with narrow(nodes, tmp_path / "nginx", "calpow_key", "1r/s") as front:
         # The first one takes two requests, and prepaid ones follow.
         assert [front.post(number, auth=PowAuth(key)).status_code for number in range(3)] == [200] * 3
         impatient = [front.post(number, auth=PowAuth(key, max_wait=0)) for number in range(4)]
