@@ -113,6 +113,10 @@ class AttackFigure:
                 _draw_line(axes, points, x, y, color=colour, marker=".", label=ATTACK_KINDS[name].row)
                 _draw_spread(axes, points, x, colour)
         axes.set(xlabel=LABELS[x], ylabel=LABELS[y])
+        if not axes.has_data():
+            axes.set(xticks=[], yticks=[])
+            axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color="grey")
+            return
         # Thieves with genuine data send hundreds of queries, beside those who send ten thousand.
         wide = panel not in COSTS and axes.dataLim.x1 > WIDE * axes.dataLim.x0
         if panel == TIME or wide:

@@ -113,6 +113,8 @@ def test_a_figure_shows_every_measured_domain_and_names_the_others(setting: Sett
     findings.draw(canvas)
     assert len(canvas.axes) == len(there) * len(drawn.panels)
     assert all(axes.lines for axes in canvas.axes if axes.get_ylabel().startswith("accuracy"))
+    # MNIST has no costs along its queries.
+    assert all(bool(axes.lines) != ("not measured" in [text.get_text() for text in axes.texts]) for axes in canvas.axes)
 
 
 def test_figures_are_made_where_files_are_and_the_command_says_what_is_missing(
