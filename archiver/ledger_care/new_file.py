@@ -68,12 +68,15 @@ def _remove_left_parts(folder: Path) -> None:
 
 
 def _lock(descriptor: int) -> bool:
-    """Lock a file until it is closed, and return True; return False where another process has, or on Windows."""
+    """Lock a file until it is closed, and return True.
+
+    Return False where another process has it, or where files cannot be locked: on Windows and some network file systems.
+    """
     if sys.platform == "win32":
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError:
         return False
     return True
 

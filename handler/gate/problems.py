@@ -107,7 +107,7 @@ MORE_REQUIRED = Problem(
     "more-required",
     402,
     "More work required",
-    "The work that came is not enough and is not lost: the rest is asked for, with the same request.",
+    "The work that came is not enough and is not lost: do the rest of it, and send the same request again.",
 )
 POW_REQUIRED = Problem("pow-required", 402, "Proof of work required", "")
 

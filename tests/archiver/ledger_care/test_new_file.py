@@ -1,5 +1,6 @@
 """Files that are there whole or not at all."""
 
+import errno
 import stat
 import subprocess
 import sys
@@ -91,3 +92,15 @@ def test_files_that_look_like_parts_and_are_links_stay(tmp_path: Path) -> None:
         pass
     assert link.is_symlink()
     assert mine.read_text() == "mine"
+
+
+def test_a_file_is_written_where_files_cannot_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    (tmp_path / "left.calpow-part").write_text("half")
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with new_file(tmp_path / "export") as part:
+        part.write_text("whole")
+    assert (tmp_path / "export").read_text() == "whole"
+    assert (tmp_path / "left.calpow-part").exists(), "perhaps another command is writing it"
