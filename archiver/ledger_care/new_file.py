@@ -70,7 +70,7 @@ def _remove_left_parts(folder: Path) -> None:
 def _lock(descriptor: int) -> bool:
     """Lock a file until it is closed, and return True.
 
-    Return False where another process has it, or where files cannot be locked: on Windows and some network file systems.
+    Return False where another process has it, or where files cannot be locked: on Windows and on some network disks.
     """
     if sys.platform == "win32":
         return False
