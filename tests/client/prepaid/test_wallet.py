@@ -48,6 +48,7 @@ def test_a_url_without_a_challenge_so_far_is_not_paid_beforehand() -> None:
 
 
 def test_stamps_in_stock_are_withdrawn_once() -> None:
+    until(lambda: not minting_threads())  # those of earlier tests end by themselves
     wallet = wallet_that_knows(1024)
     assert stock(wallet, URL) == ()
     assert minting_threads() == []
