@@ -171,8 +171,8 @@ def table_3(setting: Setting) -> Findings:
         *table(("dataset", "attack", "queries", "gap", "entropy", "pknn", "times"), paper, texts=2),
         "",
         "Every score separates strangers from genuine queries here as there: on the digits, gap and entropy by a factor"
-        " of tens, since the victim is sure of most genuine inputs; on Fashion-MNIST, of which it is less sure, by five to"
-        " seven. Private kNN costs more an answer here (250 voters and the same noise"
+        " of tens, since the victim is sure of most genuine inputs; on Fashion-MNIST, of which it is less sure, by five"
+        " to seven. Private kNN costs more an answer here (250 voters and the same noise"
         " as for teachers; the paper does not state its own), so that the rule needs no larger a, which the paper's"
         " does. WorstCase is cheap in the paper by gap and entropy; here it costs what CopyCat does at the end, where"
         " both have sent the whole pool of the digits' strangers.",
