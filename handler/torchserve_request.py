@@ -52,6 +52,8 @@ class TorchServeRequest:
     version: the version of the model.
     counted: whether the entries of a list are samples. Decision 0008.
     wants_whole_reply: whether it came by gRPC, from a client that reads replies as HTTP responses. Decision 0060.
+
+    What its headers say is read once: the victim's handler may change them in place.
     """
 
     id: str
@@ -87,7 +89,7 @@ class TorchServeRequest:
         """The text of the PoW-Solution header."""
         return self.headers.get(_SOLUTION)
 
-    @property
+    @cached_property
     def purpose(self) -> Purpose:
         """The kind of answer that it asks for.
 
@@ -107,12 +109,12 @@ class TorchServeRequest:
             or self.headers.get("content-type", _EMPTY_FORM).lower() != _EMPTY_FORM
         )
 
-    @property
+    @cached_property
     def says_explain(self) -> bool:
         """Whether a victim may take it for a request for an explanation, by its URL or by a forged header."""
         return self._says(_EXPLAIN)
 
-    @property
+    @cached_property
     def says_describe(self) -> bool:
         """Whether a victim may take it for a request for a description of the model, forged or not."""
         return self._says(_DESCRIBE)
@@ -160,7 +162,7 @@ class TorchServeRequest:
         (payload,) = self.row.values()
         return payload_digest(payload)
 
-    @property
+    @cached_property
     def purpose_and_version(self) -> str:
         """The purpose of the request, and the version of the model that it asks."""
         return f"{'explain' if self.says_explain else 'predict'} {self.version}"
