@@ -21,7 +21,7 @@ from calpow.puzzle.solving.solver import SolverRun, run_solver
 # Puzzles of 16 stamps are timed whose solving takes between these times, at least three sizes in powers of two, and
 # those of one bit.
 SHORTEST_SECONDS = 0.001
-LONGEST_SECONDS = 0.25
+LONGEST_SECONDS = 0.125
 FEWEST_SIZES = 3
 STAMPS = 16
 # In a round, small puzzles are solved several times: at most MOST_TIMES, and in no more time than the largest takes.
