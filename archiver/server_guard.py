@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
@@ -20,6 +21,7 @@ from types import FrameType
 import psutil
 
 STOP_SECONDS = 15.0
+POLL_SECONDS = 0.02
 # Processes are killed, not asked to end: TorchServe would take four seconds for that, half of them waiting for late
 # requests, and all that it keeps is below HOME.
 # Runs its arguments in its own place, beside a shell that waits for the guard's end of a pipe to be closed. A signal on
@@ -68,7 +70,17 @@ def end_session(leader: int) -> None:
     members = list(_group(leader))
     with contextlib.suppress(ProcessLookupError):
         os.killpg(leader, signal.SIGKILL)
-    psutil.wait_procs(members, timeout=STOP_SECONDS)
+    deadline = time.monotonic() + STOP_SECONDS
+    while not all(map(_has_ended, members)) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    """Return whether a process runs no more; how soon the system forgets it is the matter of its parent."""
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _group(leader: int) -> Iterator[psutil.Process]:

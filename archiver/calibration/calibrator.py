@@ -1,6 +1,6 @@
 """The work behind `calpow calibrate`: price payloads, fit the policies, time victim and client, rehearse."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,7 +41,7 @@ from calpow.archiver.calibration.rehearsal import (
 )
 from calpow.archiver.calibration.samples import Floats, Ints, Samples
 from calpow.archiver.calibration.sufficiency import check_varying, constant_scores
-from calpow.archiver.calibration.timing.machine_times import measure_times
+from calpow.archiver.calibration.timing.machine_times import busy_share, measure_times, serving
 from calpow.archiver.calibration.timing.solver_timing import (
     ReferenceClient,
     reference_client,
@@ -70,14 +70,10 @@ CLASS_MIX_BUDGET = 2.0
 
 @dataclass(frozen=True)
 class _Fits:
-    """The fitted policies, and the scores that a worker computes: PATE first, then those that are bet on.
-
-    `intolerant` is the fit that tolerates nothing; None where that is the fit itself.
-    """
+    """The fitted policies, and the scores that a worker computes: PATE first, then those that are bet on."""
 
     scores: tuple[ScoreSpec, ...]
     evidence: FittedEvidence
-    intolerant: FittedEvidence | None
     paper: FittedPaper
 
 
@@ -111,11 +107,18 @@ def _calibrate(
     log: Callable[[str], None],
 ) -> Calibration:
     measured = measure_scores(order, victim, folder, log)
-    fits = _fit(order, measured, log)
+    candidates = _varying(order, measured.legitimate.samples, measured.setup.scores, log)
+    fits = _fit(order, measured, candidates)
     draft = _draft(order, client.kind, measured, fits)
-    paying = _rehearse(order, draft, fits, measured, QueryTimes(1.0, 0.0, 0.0), honest_only=True)
+    busy = busy_share()
+    with serving(draft, order, victim) as server:
+        # This takes about as long as TorchServe's start.
+        is_shown = bool(measured.legitimate.tolerated) and draft.name is PolicyName.evidence
+        intolerant = _fit_evidence(order, measured, candidates, tolerating=False) if is_shown else None
+        paying = _rehearse(order, draft, fits, measured, QueryTimes(1.0, 0.0, 0.0), honest_only=True)
+        latency = server.measure(folder.payloads, order.seed)
     room = dearest_class_mix(paying)
-    times = measure_times(draft, client, order, victim, folder, measured.legitimate.samples_per_payload, room)
+    times = measure_times(latency, client, order.budget, measured.legitimate.samples_per_payload, room, busy)
     policy = replace(
         draft,
         puzzle=times.puzzle,
@@ -125,27 +128,31 @@ def _calibrate(
     )
     facts = provenance.describe(order, client, measured.legitimate, times)
     simulated = _rehearse(order, policy, fits, measured, times.of_query)
-    rehearsal = _evidence(order, policy, fits, measured, simulated, times.of_query)
+    prices = {} if intolerant is None else _prices(order, intolerant, measured, times.of_query, policy.cap)
+    rehearsal = _evidence(order, policy, fits, measured, simulated, prices, times.of_query)
     rehearsal = replace(rehearsal, warnings=(*rehearsal.warnings, *times.warnings))
     measurement = Measurement(times.of_query.latency, times.of_query.added, sources, facts)
     return Calibration(policy, measurement, rehearsal)
 
 
-def _fit(order: CalibrationOrder, measured: VictimScores, log: Callable[[str], None]) -> _Fits:
+def _fit(order: CalibrationOrder, measured: VictimScores, candidates: Sequence[Candidate]) -> _Fits:
     """Fit every policy, each with a generator of its own, so that none depends on another."""
+    samples, limits = measured.legitimate.samples, Limits(CLASS_MIX_BUDGET)
+    evidence = _fit_evidence(order, measured, candidates, tolerating=True)
+    paper = fit_paper(samples, limits.budget, limits.cap, np.random.default_rng(order.seed))
+    return _Fits(worker_scores(measured.setup.scores, evidence), evidence, paper)
+
+
+def _fit_evidence(
+    order: CalibrationOrder, measured: VictimScores, candidates: Sequence[Candidate], *, tolerating: bool
+) -> FittedEvidence:
+    """Fit the policy of evidence; unless it is `tolerating`, what is tolerated is only shown to it."""
     specs, legitimate = measured.setup.scores, measured.legitimate
-    limits = Limits(CLASS_MIX_BUDGET)
     data = EvidenceData(legitimate.samples, legitimate.tolerated, {}, measured.attacks, measured.own_data)
-    candidates = _varying(order, legitimate.samples, specs, log)
-
-    def fitted(data: EvidenceData) -> FittedEvidence:
-        rng = np.random.default_rng(order.seed)
-        return fit_evidence(data, candidates, joint_scores(specs, candidates), limits, rng, every=bool(order.scores))
-
-    evidence = fitted(data)
-    intolerant = fitted(replace(data, tolerated={}, shown=data.tolerated)) if data.tolerated else None
-    paper = fit_paper(legitimate.samples, limits.budget, limits.cap, np.random.default_rng(order.seed))
-    return _Fits(worker_scores(specs, evidence), evidence, intolerant, paper)
+    if not tolerating:
+        data = replace(data, tolerated={}, shown=data.tolerated)
+    joint, limits, rng = joint_scores(specs, candidates), Limits(CLASS_MIX_BUDGET), np.random.default_rng(order.seed)
+    return fit_evidence(data, candidates, joint, limits, rng, every=bool(order.scores))
 
 
 def _varying(
@@ -270,6 +277,7 @@ def _evidence(
     fits: _Fits,
     measured: VictimScores,
     simulated: tuple[SimulatedProfile, ...],
+    intolerant: Mapping[str, float],
     times: QueryTimes,
 ) -> RehearsalEvidence:
     ensemble = measured.setup.artefacts.ensemble
@@ -281,7 +289,7 @@ def _evidence(
         checkpoints=tuple(_inputs(order, fits.evidence, measured, times, True).checkpoints.tolist()),
         profiles=simulated,
         tolerated=tuple(measured.legitimate.tolerated),
-        intolerant={} if is_paper else _intolerant(order, fits, measured, times, policy.cap),
+        intolerant=intolerant,
         teacher_accuracy=ensemble.card.teacher_accuracy if ensemble else 0.0,
         vote_accuracy=ensemble.card.vote_accuracy if ensemble else 0.0,
         warnings=(),
@@ -294,11 +302,9 @@ def _evidence(
     return replace(evidence, warnings=(*found, *loop))
 
 
-def _intolerant(
-    order: CalibrationOrder, fits: _Fits, measured: VictimScores, times: QueryTimes, cap: float
+def _prices(
+    order: CalibrationOrder, fit: FittedEvidence, measured: VictimScores, times: QueryTimes, cap: float
 ) -> dict[str, float]:
-    """Return what users and thieves would pay if no change were tolerated, by name of the profile."""
-    if fits.intolerant is None:
-        return {}
-    fit, rng = fits.intolerant, np.random.default_rng(order.seed)
+    """Return what users and thieves would pay by a fit, by name of the profile."""
+    rng = np.random.default_rng(order.seed)
     return rehearse_prices(EvidencePricing(fit, cap), _inputs(order, fit, measured, times, False), rng)

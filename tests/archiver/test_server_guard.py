@@ -44,6 +44,11 @@ def pids(home: Path) -> list[int]:
     return [int(line) for line in file.read_text().split()] if file.exists() else []
 
 
+def runs(pid: int) -> bool:
+    """Return whether a process runs; one that has ended may still wait for its parent."""
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
@@ -77,7 +82,7 @@ def test_a_caller_that_lets_go_of_its_guard_ends_the_server(home: Path) -> None:
     with guarded(home, "time.sleep(1); process.stdin.close(); process.wait()") as caller:
         family = pids(home)
         assert caller.wait(PATIENCE_SECONDS) == 0
-        assert not any(map(psutil.pid_exists, family))
+        assert not any(map(runs, family))
         assert not home.exists()
 
 
@@ -85,5 +90,5 @@ def test_a_server_that_ends_by_itself_leaves_no_worker_and_its_log(home: Path) -
     with guarded(home, "sys.exit(process.wait())", "sleep 1; exit 3") as caller:
         family = pids(home)
         assert caller.wait(PATIENCE_SECONDS) == 3
-        assert not any(map(psutil.pid_exists, family))
+        assert not any(map(runs, family))
         assert home.exists()

@@ -2,12 +2,26 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import pytest
 
 from calpow.archiver.calibration.timing import latency, solver_timing
+from calpow.archiver.calibration.timing.latency import Latency
 
 REQUESTS = 20
+KNOWN = Latency(median=0.004, low=0.003, high=0.005, requests=20, added=0.001)
+
+
+@dataclass(frozen=True)
+class Untimed:
+    """A victim that need not be timed, of a latency that is known."""
+
+    latency: Latency = KNOWN
+
+    def measure(self, *_: object) -> Latency:
+        """Return the latency."""
+        return self.latency
 
 
 @contextmanager

@@ -10,7 +10,8 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from calpow.archiver.data.media_types import BODY, media_type
 from calpow.archiver.data.payloads import Payload
 from calpow.archiver.errors import MeasuringError
 from calpow.archiver.progress import announce, progress, track
-from calpow.archiver.server import served
+from calpow.archiver.server import Server, served, wait_until_ready
 from calpow.handler.gate.problems import MORE_REQUIRED, URN
 from calpow.handler.ledger.uri import URI_VARIABLE, open_ledger
 from calpow.puzzle.prepaid import prepaid_resource
@@ -66,21 +67,42 @@ class Latency:
         return cls(median, deciles[0], deciles[-1], len(times), max(0.0, statistics.median(added)), uncertainty)
 
 
-def measure_latency(victim: Path, protected: Path, kind: PuzzleKind, payloads: Sequence[Payload], seed: int) -> Latency:
-    """Send payloads one by one, in turns, to a victim and to an archive that guards it with puzzles of `kind`.
+@contextmanager
+def side_by_side(victim: Path, protected: Path, kind: PuzzleKind) -> Iterator["SideBySide"]:
+    """Context manager that starts TorchServe with a victim and with an archive that guards it with puzzles of `kind`.
 
-    It takes as many requests as the medians need to be known to PRECISION, up to MOST_ROUNDS times REQUESTS. Raises
-    ServerFailed when the server does not start, and MeasuringError when the victim refuses a payload or the gate
-    refuses a paid request.
+    The block may go on with other work meanwhile: `SideBySide.measure` waits for the start.
     """
-    rng = random.Random(seed)  # noqa: S311
     with tempfile.TemporaryDirectory(prefix="calpow-latency-") as folder:
         uri = f"sqlite:///{Path(folder).resolve() / 'ledger.db'}"
         archives = {PLAIN: victim, GATED: protected}
         announce("starting TorchServe to time answers with and without the gate")
-        with served(archives, environment={URI_VARIABLE: uri}) as server, requests.Session() as session:
-            plain = _Plain(session, server.url(PLAIN))
-            gated = _Gated(session, server.url(GATED), open_ledger(uri).add_key("calibrate"), kind)
+        with served(archives, environment={URI_VARIABLE: uri}, wait=False) as server:
+            yield SideBySide(server, uri, kind)
+
+
+class SideBySide:
+    """A TorchServe that has a victim and the archive that guards it, for timing the answers of both."""
+
+    def __init__(self, server: Server, ledger: str, kind: PuzzleKind) -> None:
+        """`ledger` is the URI of the gate's ledger, `kind` that of its puzzles."""
+        self._server = server
+        self._ledger = ledger
+        self._kind = kind
+
+    def measure(self, payloads: Sequence[Payload], seed: int) -> Latency:
+        """Send payloads one by one, in turns, to both.
+
+        It takes as many requests as the medians need to be known to PRECISION, up to MOST_ROUNDS times REQUESTS. Raises
+        ServerFailed when the server does not start, and MeasuringError when the victim refuses a payload or the gate
+        refuses a paid request.
+        """
+        wait_until_ready(self._server, (PLAIN, GATED))
+        rng = random.Random(seed)  # noqa: S311
+        with requests.Session() as session:
+            plain = _Plain(session, self._server.url(PLAIN))
+            key = open_ledger(self._ledger).add_key("calibrate")
+            gated = _Gated(session, self._server.url(GATED), key, self._kind)
             _warm_up(plain, gated, rng.choices(payloads, k=WARM_UP_REQUESTS))
             pairs: list[tuple[float, float]] = []
             for number in range(1, MOST_ROUNDS + 1):

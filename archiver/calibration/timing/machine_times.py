@@ -16,7 +16,7 @@ from calpow.archiver.calibration.calibration_document import (
 )
 from calpow.archiver.calibration.order import CalibrationOrder
 from calpow.archiver.calibration.rehearsal import QueryTimes
-from calpow.archiver.calibration.timing.latency import PRECISION, Latency, measure_latency
+from calpow.archiver.calibration.timing.latency import PRECISION, Latency, SideBySide, side_by_side
 from calpow.archiver.calibration.timing.solver_timing import (
     FloorPuzzle,
     ReferenceClient,
@@ -25,7 +25,6 @@ from calpow.archiver.calibration.timing.solver_timing import (
     measure_solver,
     reference_client,
 )
-from calpow.archiver.data.payloads import PayloadFolder
 from calpow.archiver.packaging import ArchiveOrder, write_archive
 from calpow.archiver.victim.victim_archive import VictimArchive
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
@@ -81,42 +80,14 @@ class MachineTimes:
         return warnings
 
 
-def measure_times(
-    draft: CalibratedPolicy,
-    client: ReferenceClient,
-    order: CalibrationOrder,
-    victim: VictimArchive,
-    folder: PayloadFolder,
-    samples_per_payload: float,
-    room: float,
-) -> MachineTimes:
-    """Time the victim, the gate and the reference client on this machine.
-
-    `room` is what legitimate users pay in floors at most. With the largest floor, their whole answers stay within the
-    budget: the unprotected time, what the gate adds, and `room` floors. Where the gate alone takes more than the budget
-    leaves, the floor is the least puzzle.
-    """
-    busy = psutil.cpu_percent(BUSY_SECONDS) / 100
-    with _packaged(draft, order, victim) as protected:
-        latency = measure_latency(victim.path, protected, draft.puzzle, folder.payloads, order.seed)
-    busy = max(busy, psutil.cpu_percent(BUSY_SECONDS) / 100)
-    solver = measure_solver(client)
-    client = client.saving_starts(solver)
-    solving = largest_solving_seconds(latency, order.budget) / samples_per_payload
-    floor = measure_floor(client, solving / room, solver)
-    slow_client = reference_client(client.kind, fast=False)
-    in_python = mean_solving_seconds(slow_client, floor.work)
-    return MachineTimes(latency, samples_per_payload, client.kind, floor.on(solver), floor, in_python, busy)
-
-
-def largest_solving_seconds(latency: Latency, budget: float) -> float:
-    """Return what the budget of a payload leaves for solving: nothing where the gate alone takes more."""
-    return max(0.0, (budget - 1) * latency.median - latency.added)
+def busy_share() -> float:
+    """Return the share of the cores that programs use at the moment."""
+    return psutil.cpu_percent(BUSY_SECONDS) / 100
 
 
 @contextmanager
-def _packaged(draft: CalibratedPolicy, order: CalibrationOrder, victim: VictimArchive) -> Iterator[Path]:
-    """Yield a protected archive with a draft of its policy, to time what the gate adds."""
+def serving(draft: CalibratedPolicy, order: CalibrationOrder, victim: VictimArchive) -> Iterator[SideBySide]:
+    """Context manager that starts TorchServe with the victim and with it protected by a draft of its policy."""
     unrehearsed = RehearsalEvidence("", order.horizon, order.budget, (), (), (), {}, 0.0, 0.0, ())
     with tempfile.TemporaryDirectory(prefix="calpow-draft-") as folder:
         measured = Path(folder) / "calibration.json"
@@ -130,4 +101,30 @@ def _packaged(draft: CalibratedPolicy, order: CalibrationOrder, victim: VictimAr
             export_path=Path(folder),
             model_name="protected",
         )
-        yield write_archive(archive_order, victim)
+        protected = write_archive(archive_order, victim)
+        with side_by_side(victim.path, protected, draft.puzzle) as server:
+            yield server
+
+
+def measure_times(
+    latency: Latency, client: ReferenceClient, budget: float, samples_per_payload: float, room: float, busy: float
+) -> MachineTimes:
+    """Time the reference client on this machine, where answers have this latency.
+
+    `room` is what legitimate users pay in floors at most. With the largest floor, their whole answers stay within the
+    budget: the unprotected time, what the gate adds, and `room` floors. Where the gate alone takes more than the budget
+    leaves, the floor is the least puzzle. `busy` is the share of the cores that other programs used before.
+    """
+    busy = max(busy, busy_share())
+    solver = measure_solver(client)
+    client = client.saving_starts(solver)
+    solving = largest_solving_seconds(latency, budget) / samples_per_payload
+    floor = measure_floor(client, solving / room, solver)
+    slow_client = reference_client(client.kind, fast=False)
+    in_python = mean_solving_seconds(slow_client, floor.work)
+    return MachineTimes(latency, samples_per_payload, client.kind, floor.on(solver), floor, in_python, busy)
+
+
+def largest_solving_seconds(latency: Latency, budget: float) -> float:
+    """Return what the budget of a payload leaves for solving: nothing where the gate alone takes more."""
+    return max(0.0, (budget - 1) * latency.median - latency.added)

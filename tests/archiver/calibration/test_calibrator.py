@@ -23,7 +23,6 @@ from calpow.archiver.calibration.judgement import scores_in_use
 from calpow.archiver.calibration.order import CalibrationOrder
 from calpow.archiver.calibration.policy_fit.paper_fit import FittedPaper, fit_paper
 from calpow.archiver.calibration.timing import machine_times
-from calpow.archiver.calibration.timing.latency import Latency
 from calpow.archiver.errors import FittingError, FolderError, OrderError
 from calpow.archiver.victim.fingerprint import fingerprint
 from calpow.client.cli.main import main
@@ -36,7 +35,7 @@ from calpow.puzzle.profiles import PROFILES
 from calpow.puzzle.solving.engines import has_fast_engine
 from tests.archiver.calibration.conftest import TEACHERS
 from tests.support.calibrations import identity
-from tests.support.quick_timing import quick_timing
+from tests.support.quick_timing import Untimed, quick_timing
 from tests.support.victims.build import json_lists, random
 
 
@@ -148,15 +147,10 @@ class TestOneRun:
         assert all(profile.role is Role.attacker for profile in evidence.profiles if profile.own_data)
 
 
-def untimed(*_: object) -> Latency:
-    """Return the latency of a victim that need not be timed."""
-    return Latency(median=0.004, low=0.003, high=0.005, requests=20, added=0.001)
-
-
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the latency of the victim for known: what it is measured by has tests of its own."""
-    monkeypatch.setattr(machine_times, "measure_latency", untimed)
+    monkeypatch.setattr(machine_times, "side_by_side", lambda *_: contextlib.nullcontext(Untimed()))
 
 
 @pytest.mark.training
@@ -258,13 +252,13 @@ def test_a_victim_that_is_replaced_meanwhile_is_calibrated_as_it_was(
         victim.write_bytes(b"another")
         return fit_paper(*arguments)  # type: ignore[arg-type]  # passed on as they are
 
-    def measure(plain: Path, protected: Path, *others: object) -> Latency:
+    def side_by_side(plain: Path, protected: Path, *others: object) -> contextlib.AbstractContextManager[Untimed]:
         with zipfile.ZipFile(protected) as archive:
             measured.extend((file_sha256(plain), hashlib.sha256(archive.read("victim.mar")).hexdigest()))
-        return untimed()
+        return contextlib.nullcontext(Untimed())
 
     monkeypatch.setattr(calibrator, "fit_paper", replace_and_fit)
-    monkeypatch.setattr(machine_times, "measure_latency", measure)
+    monkeypatch.setattr(machine_times, "side_by_side", side_by_side)
     with quick_timing():
         calibration = calibrate(order(home, tmp_path / "c.json", victim=victim, horizon=100))
     assert calibration.policy.victim_sha256 == expected

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from calpow.archiver.calibration.timing.latency import PRECISION, Latency, measure_latency
+from calpow.archiver.calibration.timing.latency import PRECISION, Latency, side_by_side
 from calpow.archiver.data.payloads import Payload
 from calpow.archiver.errors import MeasuringError
 from calpow.puzzle.profiles import PROFILES
@@ -20,8 +20,11 @@ KIND = PROFILES["hashcash-sha1"].kind
 def test_a_victim_that_refuses_its_payloads_is_not_timed(home: Path, tmp_path: Path) -> None:
     file = tmp_path / "p.txt"
     file.write_text("no vector")
-    with pytest.raises(MeasuringError, match=r"answers \d+ to .*p\.txt \(\S.*\): mend it first"):
-        measure_latency(home / "victim.mar", home / "victim.mar", KIND, [Payload(file, 0, "unit")], 0)
+    with (
+        side_by_side(home / "victim.mar", home / "victim.mar", KIND) as server,
+        pytest.raises(MeasuringError, match=r"answers \d+ to .*p\.txt \(\S.*\): mend it first"),
+    ):
+        server.measure([Payload(file, 0, "unit")], 0)
 
 
 @pytest.mark.server
@@ -32,8 +35,8 @@ def test_a_payload_of_more_samples_than_it_shows_is_timed_once_its_price_is_know
     protected = protect(tmp_path / "guarded", "counting", victim, home / "teachers.pt")
     file = tmp_path / "payload.txt"
     file.write_text("\n".join(["0.1,0.9,0.2,0.3"] * 7))
-    with quick_timing():
-        latency = measure_latency(victim, protected.guarded, KIND, [Payload(file, 0, "unit")], 0)
+    with quick_timing(), side_by_side(victim, protected.guarded, KIND) as server:
+        latency = server.measure([Payload(file, 0, "unit")], 0)
     assert latency.requests == REQUESTS
     assert 0 < latency.low <= latency.median <= latency.high
 
