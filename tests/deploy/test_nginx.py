@@ -80,11 +80,12 @@ class Front:
     nodes: Nodes
     port: int
     grpc_port: int
+    host: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
         """The URL of the model."""
-        return f"https://127.0.0.1:{self.port}/predictions/{MODEL}"
+        return f"https://{self.host}:{self.port}/predictions/{MODEL}"
 
     def post(self, number: int, **options: object) -> requests.Response:
         """Send a sample."""
@@ -137,13 +138,13 @@ def nodes(protected: Mapping[str, Protected], tmp_path_factory: pytest.TempPathF
 
 
 @contextmanager
-def running(nodes: Nodes, config: str, folder: Path) -> Iterator[Front]:
-    """Run nginx with a configuration, on ports of its own."""
+def running(nodes: Nodes, config: str, folder: Path, host: str = "127.0.0.1") -> Iterator[Front]:
+    """Run nginx with a configuration, on a loopback address and ports of its own."""
     port, grpc_port = free_ports(2)
-    config = config.replace("listen 443", f"listen 127.0.0.1:{port}")
-    config = config.replace("listen 8443", f"listen 127.0.0.1:{grpc_port}")
+    config = config.replace("listen 443", f"listen {host}:{port}")
+    config = config.replace("listen 8443", f"listen {host}:{grpc_port}")
     with nginx(folder, config):
-        yield Front(nodes, port, grpc_port)
+        yield Front(nodes, port, grpc_port, host)
 
 
 @pytest.fixture
@@ -250,16 +251,21 @@ def test_clients_notice_nothing_of_a_node_that_is_away(nodes: Nodes, tmp_path: P
 
 
 @contextmanager
-def narrow(nodes: Nodes, folder: Path, zone: str, rate: str = "1r/m") -> Iterator[Front]:
-    """Run nginx with a zone that lets one request a minute through, or another rate, and another one at once."""
-    lines = []
+def narrow(
+    nodes: Nodes, folder: Path, zone: str, rate: str = "1r/m", *, host: str = "127.0.0.1", before: str = ""
+) -> Iterator[Front]:
+    """Run nginx with a zone that lets one request a minute through, or another rate, and another one at once.
+
+    `before` is put before the configuration.
+    """
+    lines = [before]
     for line in nodes.config().splitlines():
         if f"zone={zone}:" in line:
             line = re.sub("rate=[0-9]+r/s", f"rate={rate}", line)
         elif f"zone={zone} " in line:
             line = re.sub("burst=[0-9]+ delay=[0-9]+", "burst=1 nodelay", line)
         lines.append(line)
-    with running(nodes, "\n".join(lines), folder) as front:
+    with running(nodes, "\n".join(lines), folder, host) as front:
         yield front
 
 
@@ -283,6 +289,9 @@ def test_an_account_that_floods_is_told_when_to_come_back_and_others_are_answere
         assert refused.headers["Retry-After"] == "2"
         assert refused.json()["type"] == "urn:calpow:problem:too-many-requests"
         assert refused.json()["status"] == 429
+        # A page of another origin reads the refusal, and when to come back.
+        assert refused.headers["Access-Control-Allow-Origin"] == "*"
+        assert refused.headers["Access-Control-Expose-Headers"] == "Retry-After"
         # A header that the gate does not look at gives nobody another share.
         assert post_with(front, [("X-Api-Key", flood), ("PoW-Identity", "made up")]) == 429
         # The header that is counted is the one that a node gets.
@@ -295,6 +304,31 @@ def test_an_address_that_floods_without_a_key_is_refused(nodes: Nodes, tmp_path:
     with narrow(nodes, tmp_path / "nginx", "calpow_address") as front:
         keys: list[Mapping[str, str]] = [{}, {"X-Api-Key": "a guess"}, {"X-Api-Key": "another"}, {"PoW-Identity": "x"}]
         assert [front.post(1, headers=headers).status_code for headers in keys] == [401, 401, 429, 429]
+
+
+@pytest.mark.parametrize(
+    ("addresses", "statuses"),
+    [
+        # One site: the first six bytes of an address, however many groups of zeros its text leaves out.
+        (("2a00::1", "2a00:0:0:1::1", "2a00::ffff:2:3:4:5", "2a00:0:0:a00::"), [401, 401, 429, 429]),
+        (("2001:db8:a::1", "2001:db8:a:b:c:d:e:f", "2001:db8:a:a::", "2001:db8:a::2"), [401, 401, 429, 429]),
+        (("2001:db8:a::1", "2001:db8:b::1", "2001:db8::1", "2001:db9::1"), [401] * 4),
+        (("10.1.2.3", "10.1.2.4", "10.1.2.10", "2001:db8::1"), [401] * 4),
+        (("10.1.2.3", "10.1.2.3", "10.1.2.3", "10.1.2.4"), [401, 401, 429, 401]),
+    ],
+)
+def test_of_an_ipv6_address_the_site_is_counted(
+    nodes: Nodes, tmp_path: Path, addresses: Sequence[str], statuses: Sequence[int]
+) -> None:
+    known = "set_real_ip_from 127.0.0.1; real_ip_header X-Real-IP;"
+    with narrow(nodes, tmp_path / "nginx", "calpow_address", before=known) as front:
+        assert [front.post(1, headers={"X-Real-IP": address}).status_code for address in addresses] == statuses
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this machine has no IPv6")
+def test_a_client_with_an_ipv6_address_is_answered_and_limited(nodes: Nodes, tmp_path: Path) -> None:
+    with narrow(nodes, tmp_path / "nginx", "calpow_address", host="[::1]") as front:
+        assert [front.post(1).status_code for _ in range(3)] == [401, 401, 429]
 
 
 def test_the_client_waits_for_its_turn_or_shows_the_refusal(nodes: Nodes, tmp_path: Path) -> None:
