@@ -11,7 +11,15 @@ from pathlib import Path
 from textwrap import fill
 
 from benchmarks.attacks.thefts.attack_kinds import ATTACK_KINDS, GENUINE
-from benchmarks.attacks.thefts.attack_tables import FLOOR_SECONDS, NOT_REACHED, percent, raised, spread, theft_tables
+from benchmarks.attacks.thefts.attack_tables import (
+    FLOOR_SECONDS,
+    NOT_REACHED,
+    percent,
+    raised,
+    spread,
+    theft_tables,
+    titled,
+)
 from benchmarks.attacks.thefts.solved_work import SolvedWork, read_solved, solved_sentence, solved_table
 from benchmarks.attacks.thefts.stolen_copies import DomainTheft
 from benchmarks.attacks.thefts.theft_files import HONEST_TITLE, read_thefts
@@ -99,14 +107,16 @@ def _honest_row(thefts: Sequence[DomainTheft]) -> tuple[str, ...]:
 
 def _short_rows(thefts: Sequence[DomainTheft]) -> Iterator[tuple[str, ...]]:
     for name, kind in ATTACK_KINDS.items():
-        last = [theft.of(name)[-1] for theft in thefts if theft.of(name)]
-        if not last:
+        tried = {theft.seed: theft.of(name)[-1] for theft in thefts if theft.of(name)}
+        if not tried:
             continue
+        last = list(tried.values())
         answers = spread([copy.answers for copy in last], lambda number: f"{number:,.0f}")
         accuracy = spread([copy.accuracy for copy in last], percent)
         floors = [spread([copy.floors[policy] for copy in last], figure) for policy in POLICIES]
         seconds = spread([copy.total(EVIDENCE) * FLOOR_SECONDS for copy in last], figure)
-        yield kind.title, kind.data, answers, accuracy, *floors, seconds, raised(last), *_reached(thefts, name)
+        title = titled(kind.title, list(tried), thefts)
+        yield title, kind.data, answers, accuracy, *floors, seconds, raised(last), *_reached(thefts, name)
 
 
 def _reached(thefts: Sequence[DomainTheft], name: str) -> tuple[str, str]:

@@ -69,12 +69,21 @@ def _honest_rows(thefts: Sequence[DomainTheft], floor_seconds: float) -> Iterato
 def _copy_rows(thefts: Sequence[DomainTheft], floor_seconds: float) -> Iterator[tuple[str, ...]]:
     for name, kind in ATTACK_KINDS.items():
         for answers in sorted({copy.answers for theft in thefts for copy in theft.of(name)}):
-            copies = [copy for theft in thefts for copy in theft.of(name) if copy.answers == answers]
+            tried = {theft.seed: copy for theft in thefts for copy in theft.of(name) if copy.answers == answers}
+            copies = list(tried.values())
             quality = [spread([part(copy) for copy in copies], percent) for part in (_accuracy, _fidelity)]
             floors = [spread([copy.floors[policy] for copy in copies], figure) for policy in (EVIDENCE, PAPER)]
             seconds = spread([copy.total(EVIDENCE) * floor_seconds for copy in copies], figure)
             privacy = spread([copy.privacy for copy in copies], figure)
-            yield kind.title, kind.data, f"{answers:,}", *quality, *floors, seconds, privacy, raised(copies)
+            title = titled(kind.title, list(tried), thefts)
+            yield title, kind.data, f"{answers:,}", *quality, *floors, seconds, privacy, raised(copies)
+
+
+def titled(title: str, seeds: Sequence[int], thefts: Sequence[DomainTheft]) -> str:
+    """Return the title of a row of the divisions `seeds`, which says so where the table has others, too."""
+    if len(seeds) == len(thefts):
+        return title
+    return f"{title} (division{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})"
 
 
 def raised(copies: Sequence[StolenCopy]) -> str:

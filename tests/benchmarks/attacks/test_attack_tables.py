@@ -60,6 +60,15 @@ def test_figures_of_several_divisions_are_means_with_the_least_and_the_largest()
     assert second[2:6] == ["200", "70.0% (65.0% to 75.0%)", "70.0% (65.0% to 75.0%)", "4,950 (900 to 9,000)"]
 
 
+def test_an_attack_of_some_divisions_says_of_which() -> None:
+    alone = theft(6, copy("standard", 100, 0.9, 1.0))
+    assert [row[0] for row in rows([FIRST, SECOND, alone], "CopyCat CNN (")] == ["CopyCat CNN (divisions 4, 5)"] * 2
+    assert [row[0] for row in rows([FIRST, alone], "CopyCat CNN (")] == ["CopyCat CNN (division 4)"] * 2
+    assert rows([FIRST, SECOND, alone], "Standard (") == []
+    short = with_tables("<!-- tables of digits -->\n<!-- end of digits -->", {"digits": [FIRST, alone]})
+    assert "| CopyCat CNN (division 4) | strangers | 200 |" in short
+
+
 def test_the_price_of_a_good_copy_stands_beside_an_honest_users_for_as_many_answers() -> None:
     assert rows([FIRST], "CopyCat CNN,") == [
         ["CopyCat CNN, strangers", "70 %", "200", "180,000", "300", "600", "18,000", "400", "45.0"],
