@@ -21,7 +21,7 @@ from calpow.puzzle.solving.solver import SolverRun, run_solver
 # Puzzles of 16 stamps are timed whose solving takes between these times, at least three sizes in powers of two, and
 # those of one bit.
 SHORTEST_SECONDS = 0.001
-LONGEST_SECONDS = 0.125
+LONGEST_SECONDS = 0.0625
 FEWEST_SIZES = 3
 STAMPS = 16
 # In a round, small puzzles are solved several times: at most MOST_TIMES, and in no more time than the largest takes.
@@ -35,7 +35,7 @@ DIGESTS_TO_START = 4.0
 # A puzzle is solved until its mean is known well, but for no longer than FLOOR_SECONDS. 4,000 stamps show it
 # to 2 %, and far fewer do where digests, whose number is known, take most of the time.
 FLOOR_STAMPS = 4_000
-FLOOR_SECONDS = 1.0
+FLOOR_SECONDS = 0.5
 # The search aims a little below the allowed time, since the mean is not known exactly. A floor is accepted when its
 # measured time lies between FLOOR_LEAST of that and the allowed time: the load of the machine may have changed.
 FLOOR_TRIALS = 8
