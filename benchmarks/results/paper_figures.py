@@ -90,8 +90,8 @@ FIGURES = (
         "the methods have accuracies and costs like random queries', on CIFAR-10 somewhat better ones; gap needs the"
         " fewest queries.",
         "the same: what the copy is unsure of costs somewhat more at first, and all end where the pool does. Under our"
-        " policy, they pay what honest users do on the digits; of 5,000 images of MNIST, those that the copy is least sure"
-        " of are odd enough to cost some floors.",
+        " policy, they pay what honest users do on the digits; of 5,000 images of MNIST, those that the copy is least"
+        " sure of are odd enough to cost some floors.",
     ),
     AttackFigure(
         "figure-15",
