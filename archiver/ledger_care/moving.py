@@ -6,12 +6,13 @@ from pathlib import Path
 
 from calpow.archiver.errors import LedgerFileError
 from calpow.archiver.ledger_care.ledger_file import Counts
+from calpow.archiver.ledger_care.sqlite_inspection import reading
 from calpow.archiver.progress import announce, track
 from calpow.handler.ledger.account import AccountSummary
 from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.settlement import Settlement
 from calpow.handler.ledger.sqlite.sqlite_file import SqliteFile
-from calpow.handler.ledger.sqlite.sqlite_freeze import freeze, thaw
+from calpow.handler.ledger.sqlite.sqlite_freeze import freeze, is_frozen, thaw
 from calpow.handler.ledger.sqlite.sqlite_ledger import SqliteLedger
 from calpow.handler.ledger.sqlite.sqlite_schema import SCHEMA
 
@@ -23,18 +24,20 @@ def move_ledger(path: Path, target: Ledger, name: str) -> Counts:
     """Copy a file into a ledger without keys and accounts, and freeze the file; `name` is the other ledger's, to show.
 
     Most accounts are copied while workers go on. Then the file refuses changes, what has changed meanwhile and the
-    keys are copied, and both are compared. Where anything fails, the file takes changes again. Raises LedgerFileError
-    and LedgerUnavailable. Decision 0061.
+    keys are copied, and both are compared. Where anything fails, the file takes changes again, unless another move has
+    frozen it. Raises LedgerFileError and LedgerUnavailable. Decision 0061.
     """
-    if not path.exists():
-        raise LedgerFileError(f"there is no ledger {path}")
+    with reading(path) as connection:
+        if is_frozen(connection):
+            raise _already_frozen(path)
     if target.keys() or target.models():
         raise LedgerFileError(f"{name} has keys or accounts already: move into a new one (?prefix=NAME, in Redis)")
     source, file = SqliteLedger(path), SqliteFile(path, SCHEMA)
     copied: dict[tuple[str, str], int] = {}
     _copy_accounts(source, target, copied)
     announce("refuses changes of the old ledger from now on")
-    freeze(file, f"it has moved to {name}: start the workers with that ledger")
+    if not freeze(file, f"it has moved to {name}: start the workers with that ledger"):
+        raise _already_frozen(path)
     try:
         _copy_accounts(source, target, copied)
         _copy_settings(source, target)
@@ -43,6 +46,13 @@ def move_ledger(path: Path, target: Ledger, name: str) -> Counts:
         thaw(file)
         raise
     return Counts(len(source.keys()), len(copied))
+
+
+def _already_frozen(path: Path) -> LedgerFileError:
+    return LedgerFileError(
+        f"{path} refuses changes already: it has moved, or another command moves it. `calpow ledger thaw` undoes a move"
+        " that was killed, or whose new ledger no worker has yet"
+    )
 
 
 def _copy_accounts(source: Ledger, target: Ledger, copied: dict[tuple[str, str], int]) -> None:

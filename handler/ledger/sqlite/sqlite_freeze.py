@@ -12,20 +12,25 @@ _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE
 _TRIGGERS = f"SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE '{_PREFIX}~_%' ESCAPE '~'"  # noqa: S608
 
 
-def freeze(file: SqliteFile, reason: str) -> None:
-    """Refuse every change from now on, with a reason. What was committed before stays. Raises LedgerUnavailable."""
+def freeze(file: SqliteFile, reason: str) -> bool:
+    """Refuse every change from now on, with a reason, and return True. What was committed before stays.
+
+    Return False for a file that is frozen already, which stays as it is. Raises LedgerUnavailable.
+    """
     quoted = reason.replace("'", "''")
 
-    def freeze_tables(connection: sqlite3.Connection) -> None:
-        _thaw_tables(connection)
+    def freeze_tables(connection: sqlite3.Connection) -> bool:
+        if is_frozen(connection):
+            return False
         for (table,) in connection.execute(_TABLES).fetchall():
             for change in ("INSERT", "UPDATE", "DELETE"):
                 connection.execute(
                     f"CREATE TRIGGER {_PREFIX}_{table}_{change} BEFORE {change} ON {table}"
                     f" BEGIN SELECT RAISE(ABORT, '{quoted}'); END"
                 )
+        return True
 
-    file.write(freeze_tables, durable=True)
+    return file.write(freeze_tables, durable=True)
 
 
 def thaw(file: SqliteFile) -> bool:

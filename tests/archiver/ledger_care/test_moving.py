@@ -156,6 +156,38 @@ def test_where_it_fails_the_old_ledger_goes_on_and_nobody_has_a_key_of_the_new_o
     assert open_ledger(new).account_of(key) is None
 
 
+def test_a_ledger_that_has_moved_stays_refused_whatever_becomes_of_another_move(old: str, redis: RedisServer) -> None:
+    """Workers may serve with the new ledger already: what the old one took would be lost."""
+    ledger = open_ledger(old)
+    ledger.add_key("ada")
+    settle(ledger, change=charged)
+    move(old, redis.uri())
+    again = redis.uri()
+    with pytest.raises(LedgerFileError, match=r"refuses changes already.*calpow ledger thaw"):
+        move(old, again)
+    assert open_ledger(again).models() == []
+    changes(ledger)
+
+
+def test_of_two_moves_at_once_one_is_made(old: str, redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = open_ledger(old)
+    ledger.add_key("ada")
+    settle(ledger, change=charged)
+    copy, others = moving._copy_accounts, [redis.uri()]
+
+    def overtake(*args: object) -> None:
+        copy(*args)  # type: ignore[arg-type]
+        if others:
+            move(old, others.pop())
+
+    monkeypatch.setattr(moving, "_copy_accounts", overtake)
+    late = redis.uri()
+    with pytest.raises(LedgerFileError, match="refuses changes already"):
+        move(old, late)
+    assert open_ledger(late).keys() == ()
+    changes(ledger)
+
+
 def test_a_copy_that_differs_is_refused_and_the_old_ledger_goes_on(
     old: str, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
