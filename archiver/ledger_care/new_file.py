@@ -23,17 +23,17 @@ _BESIDE = ("", "-journal", "-wal", "-shm")
 def new_file(path: Path) -> Iterator[Path]:
     """Yield an empty file to write, beside `path`, which gets that name and is on the disk at the end of the block.
 
-    Raises LedgerFileError where there is a file of that name, and OSError. What could not be finished is removed, also
-    what an earlier run left in this folder when it was killed.
+    Raises LedgerFileError where there is a file of that name, also one that came meanwhile, and OSError. What could not
+    be finished is removed, also what an earlier run left in this folder when it was killed.
     """
     if path.exists() or path.is_symlink():
-        raise LedgerFileError(f"{path} is there already: name a new file")
+        raise _taken(path)
     _remove_left_parts(path.parent)
     descriptor, part = _locked_part(path)
     try:
         yield part
         _sync(part)
-        part.rename(path)
+        _name(part, path)
         with contextlib.suppress(OSError):  # not every file system can do this to a folder
             _sync(path.parent)
     finally:
@@ -41,14 +41,32 @@ def new_file(path: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
+def _taken(path: Path) -> LedgerFileError:
+    return LedgerFileError(f"{path} is there already: name a new file")
+
+
+def _name(part: Path, path: Path) -> None:
+    """Give a part its name. Raises LedgerFileError where another file has it, which a rename would replace."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise _taken(path) from None
+    except OSError:  # not every file system has links
+        part.rename(path)
+    else:
+        part.unlink()
+
+
 def _locked_part(path: Path) -> tuple[int, Path]:
     """Create a part of a name of its own, which is locked as long as its descriptor is open, and return both."""
     while True:
         # A name of its own: another command that writes to the same path at the same time has another file.
         descriptor, name = tempfile.mkstemp(_PART, f"{path.name}.", path.parent)
-        _lock(descriptor)
-        if os.path.exists(name):  # otherwise another run took it for a left one, before it was locked
-            return descriptor, Path(name)
+        with contextlib.suppress(BlockingIOError):
+            _lock(descriptor)
+            if os.path.exists(name):
+                return descriptor, Path(name)
+        # Another run took it for a left one, before it was locked.
         os.close(descriptor)
 
 
@@ -60,7 +78,9 @@ def _remove_left_parts(folder: Path) -> None:
         except OSError:  # it is gone, or another user's
             continue
         try:
-            if _lock(descriptor):
+            with contextlib.suppress(BlockingIOError):
+                if not _lock(descriptor):
+                    continue
                 _remove(part)
                 log_notes([f"{part} is removed: a command that was killed had left it unfinished"])
         finally:
@@ -70,12 +90,15 @@ def _remove_left_parts(folder: Path) -> None:
 def _lock(descriptor: int) -> bool:
     """Lock a file until it is closed, and return True.
 
-    Return False where another process has it, or where files cannot be locked: on Windows and on some network disks.
+    Return False where files cannot be locked: on Windows and on some network disks. Raises BlockingIOError where
+    another process has locked it.
     """
     if sys.platform == "win32":
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
     except OSError:
         return False
     return True

@@ -1,9 +1,12 @@
 """Files that are there whole or not at all."""
 
 import errno
+import fcntl
+import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -83,6 +86,41 @@ def test_what_a_killed_command_has_left_is_removed_by_the_next_one(
     assert f"note: {left[0]} is removed: a command that was killed" in capsys.readouterr().err
 
 
+def test_a_part_that_another_command_takes_for_a_left_one_is_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another file of its name would be made, which everybody can read."""
+    make, taken = tempfile.mkstemp, list[tuple[int, str]]()
+
+    def overtake(ending: str, beginning: str, folder: Path) -> tuple[int, str]:
+        descriptor, name = make(ending, beginning, folder)
+        if not taken:  # the other command locks it before this one does
+            taken.append((os.open(name, os.O_RDWR), name))
+            fcntl.flock(taken[0][0], fcntl.LOCK_EX)
+        return descriptor, name
+
+    monkeypatch.setattr(tempfile, "mkstemp", overtake)
+    with new_file(tmp_path / "export") as part:
+        os.unlink(taken[0][1])
+        os.close(taken[0][0])
+        part.write_text("secrets")
+    assert stat.S_IMODE((tmp_path / "export").stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [tmp_path / "export"]
+
+
+def test_of_two_commands_that_write_to_one_path_the_second_replaces_nothing(tmp_path: Path) -> None:
+    def write_both(path: Path) -> None:
+        with new_file(path) as second:
+            with new_file(path) as first:
+                first.write_text("the first backup")
+            second.write_text("the second")
+
+    with pytest.raises(LedgerFileError, match="is there already"):
+        write_both(tmp_path / "export")
+    assert (tmp_path / "export").read_text() == "the first backup"
+    assert list(tmp_path.iterdir()) == [tmp_path / "export"]
+
+
 def test_files_that_look_like_parts_and_are_links_stay(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.write_text("mine")
@@ -104,3 +142,13 @@ def test_a_file_is_written_where_files_cannot_be_locked(tmp_path: Path, monkeypa
         part.write_text("whole")
     assert (tmp_path / "export").read_text() == "whole"
     assert (tmp_path / "left.calpow-part").exists(), "perhaps another command is writing it"
+
+
+def test_a_file_is_written_where_there_are_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with new_file(tmp_path / "export") as part:
+        part.write_text("whole")
+    assert list(tmp_path.iterdir()) == [tmp_path / "export"]
