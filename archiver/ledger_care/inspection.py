@@ -47,16 +47,21 @@ def account_faults(history: History, version: int) -> Iterator[str]:
         yield "an account has a negative count"
     if min(history.wealth, default=0) < 0:
         yield "an account's bets have negative wealth"
+    if not has_whole_samples(history):
+        yield "an account's samples are cut off or too many"
+    elif (len(history.digests) + len(history.new_digests)) // DIGEST_BYTES > max(0, history.queries):
+        yield "an account was answered more samples than are counted"
+
+
+def has_whole_samples(history: History) -> bool:
+    """Return whether the samples of an account are as many as it may have, and none is cut off."""
     parts = (
         (history.digests, DIGEST_BYTES, DIGESTS),
         (history.sketches, SKETCH_BYTES, SKETCHES),
         (history.new_digests, DIGEST_BYTES, RECENT - 1),
         (history.new_sketches, SKETCH_BYTES, RECENT - 1),
     )
-    if any(len(samples) % size or len(samples) > size * most for samples, size, most in parts):
-        yield "an account's samples are cut off or too many"
-    elif (len(history.digests) + len(history.new_digests)) // DIGEST_BYTES > max(0, history.queries):
-        yield "an account was answered more samples than are counted"
+    return all(len(samples) % size == 0 and len(samples) <= size * most for samples, size, most in parts)
 
 
 def key_faults(record: KeyRecord) -> Iterator[str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from calpow.archiver.errors import LedgerFileError
+from calpow.archiver.ledger_care.inspection import has_whole_samples
 from calpow.archiver.ledger_care.new_file import new_file
 from calpow.archiver.progress import log_notes, progress, track
 from calpow.handler.config import Mode
@@ -211,7 +212,7 @@ def _parse_key(value: Mapping[str, Any]) -> KeyRecord:
     times = [time for time in (record.created, record.revoked, record.expires) if time is not None]
     if record.created is None or not all(map(math.isfinite, times)):
         raise ValueError
-    return record._replace(id=_text(record.id), account=_name(record.account))
+    return record._replace(id=_printable(record.id), account=_name(record.account))
 
 
 def _parse_rule(value: Sequence[Any]) -> tuple[str, Rule]:
@@ -221,7 +222,7 @@ def _parse_rule(value: Sequence[Any]) -> tuple[str, Rule]:
 
 def _parse_mode(value: Sequence[Any]) -> tuple[str, str]:
     model, mode = value
-    return _text(model), Mode(mode).value
+    return _printable(model), Mode(mode).value
 
 
 def _parse_account(value: Mapping[str, Any]) -> tuple[str, Settlement]:
@@ -232,10 +233,12 @@ def _parse_account(value: Mapping[str, Any]) -> tuple[str, Settlement]:
         tuple(map(_number, past["wealth"])),
         *(base64.b64decode(past[name], validate=True) for name in _SAMPLES),
     )
+    if not has_whole_samples(history):
+        raise ValueError
     # Exports of before there were limits have no usage.
     usage = Usage(*map(_number, value.get("usage", NO_USAGE)))
-    settlement = Settlement(_text(value["name"]), 0, history, _number(value["owed"]), (), usage=usage)
-    return _text(value["model"]), settlement
+    settlement = Settlement(_name(value["name"]), 0, history, _number(value["owed"]), (), usage=usage)
+    return _printable(value["model"]), settlement
 
 
 def _parse_limits(value: Mapping[str, Any]) -> tuple[str, AccountLimits]:
@@ -253,20 +256,21 @@ def _is_limit(name: str, limit: object) -> bool:
     return isinstance(limit, kinds) and not isinstance(limit, bool) and 0 <= limit < 2**53
 
 
-def _text(value: object) -> str:
-    """Return a text that a ledger can keep. Raises ValueError or TypeError."""
+def _printable(value: object) -> str:
+    """Return a text that a ledger can keep and a terminal can show. Raises ValueError or TypeError."""
     if not isinstance(value, str):
         raise TypeError
-    value.encode()
+    if not value.isprintable():
+        raise ValueError
     return value
 
 
 def _name(value: object) -> str:
-    """Return the name of an account that may have keys, a rule and limits. Raises ValueError, TypeError or LedgerError.
+    """Return the name of an account. Raises ValueError, TypeError or LedgerError.
 
     A ledger of an earlier version may have names that are given to no account any more.
     """
-    name = _text(value)
+    name = _printable(value)
     check_account(name)
     return name
 
