@@ -53,7 +53,7 @@ class TorchServeRequest:
     counted: whether the entries of a list are samples. Decision 0008.
     wants_whole_reply: whether it came by gRPC, from a client that reads replies as HTTP responses. Decision 0060.
 
-    What its headers say is read once: the victim's handler may change them in place.
+    What its headers say, and its number of samples, is read once: the victim's handler may change both in place.
     """
 
     id: str
@@ -126,7 +126,7 @@ class TorchServeRequest:
             for name, value in self.properties.items()
         )
 
-    @property
+    @cached_property
     def samples(self) -> int:
         """The number of entries of a JSON list, or of the list `instances` of a JSON object, if they are counted."""
         return (count_entries(self.row) or 1) if self.counted else 1
