@@ -1,6 +1,7 @@
 """Packaging of a victim, its teachers and its calibration into a protected `.mar`."""
 
 import math
+import re
 import shutil
 import tempfile
 import zipfile
@@ -61,6 +62,10 @@ ROOMS = ("puzzle", "handler")
 # Settings of workers under which a request is not one call of one handler, which the gate cannot guard.
 UNGUARDABLE = ("asyncCommunication", "continuousBatching", "sequenceBatching", "parallelType")
 _SQLITE = "sqlite:///"
+# What model_archiver takes for the name of a model, which is that of a file, too. It lets a line break pass at the end.
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
+# Runtimes of handlers in Python.
+_RUNTIMES = ("python", "python3")
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,8 @@ def write_archive(order: ArchiveOrder, victim: VictimArchive) -> Path:
     manifest = read_whole_manifest(victim.path)
     section = cast("Mapping[str, object]", manifest["model"])
     name = order.model_name or str(section.get("modelName") or victim.path.stem)
+    runtime = str(manifest.get("runtime") or "python")
+    _check_manifest(victim, name, runtime)
     target = order.export_path / f"{name}.mar"
     _check_target(order, target)
     with tempfile.TemporaryDirectory(prefix="calpow-archive-") as scratch:
@@ -137,9 +144,9 @@ def write_archive(order: ArchiveOrder, victim: VictimArchive) -> Path:
                 extra_files=str(stage),
                 export_path=str(order.export_path),
                 force=order.force,
-                runtime=str(manifest.get("runtime") or "python"),
-                requirements_file=_carry(victim, section.get("requirementsFile"), carried),
-                config_file=_carry(victim, section.get("configFile"), carried),
+                runtime=runtime,
+                requirements_file=_carry(victim, section.get("requirementsFile"), carried, stage),
+                config_file=_carry(victim, section.get("configFile"), carried, stage),
             ),
             carried,
         )
@@ -165,6 +172,13 @@ def _check_paths(order: ArchiveOrder) -> None:
             raise ArchiveError(f"{path} does not exist: give the file that its command wrote")
     if order.export_path.exists() and not order.export_path.is_dir():
         raise ArchiveError(f"{order.export_path} is a file: give a folder as --export-path")
+
+
+def _check_manifest(victim: VictimArchive, name: str, runtime: str) -> None:
+    if not _MODEL_NAME.fullmatch(name):
+        raise ArchiveError(f"{name!r} is no name of a model: give one of letters, digits, _ . and - as --model-name")
+    if runtime not in _RUNTIMES:
+        raise ArchiveError(f"{victim.source} needs the runtime {runtime!r}: only handlers in Python can be protected")
 
 
 def _check_target(order: ArchiveOrder, target: Path) -> None:
@@ -262,8 +276,11 @@ def _package(settings: ModelArchiverConfig, scratch: Path) -> None:
         raise ArchiveError(" ".join(str(problem).split())) from problem
 
 
-def _carry(victim: VictimArchive, name: object, carried: Path) -> str | None:
-    """Copy a file that TorchServe reads from the outer archive only out of the victim's archive; return its path."""
+def _carry(victim: VictimArchive, name: object, carried: Path, stage: Path) -> str | None:
+    """Copy a file that TorchServe reads from the outer archive only out of the victim's archive; return its path.
+
+    There it lies beside what is staged and carried already, and must have another name.
+    """
     if not isinstance(name, str):
         return None
     with zipfile.ZipFile(victim.path) as archive:
@@ -274,6 +291,10 @@ def _carry(victim: VictimArchive, name: object, carried: Path) -> str | None:
                 f"{victim.source} names {name} in its manifest but does not hold it: archive it again"
             ) from None
     copy = carried / Path(name).name
+    if copy.exists() or (stage / copy.name).exists():
+        raise ArchiveError(
+            f"{victim.source} holds {name}, and a protected archive has a file of this name, too: rename it"
+        )
     copy.write_bytes(content)
     return str(copy)
 

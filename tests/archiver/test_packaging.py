@@ -327,6 +327,56 @@ def with_config(victim: Path, target: Path, config: bytes) -> Path:
     return altered(victim, target, "model-config.yaml", lambda content: config)
 
 
+@pytest.mark.parametrize(
+    "name", ["calpow_gate_entry.py", "calpow.json", "calibration.json", "teachers.pt", "settings/calpow"]
+)
+def test_no_file_of_the_victim_takes_the_place_of_one_of_the_gates(parts: Protected, tmp_path: Path, name: str) -> None:
+    """Its configuration lies beside them in the protected archive: one of these names would be an archive without."""
+    victim = tmp_path / "odd.mar"
+    with zipfile.ZipFile(parts.victim) as source, zipfile.ZipFile(victim, "w") as target:
+        manifest = json.loads(source.read("MAR-INF/MANIFEST.json"))
+        manifest["model"]["configFile"] = name
+        for member in source.namelist():
+            if member not in ("MAR-INF/MANIFEST.json", "model-config.yaml"):
+                target.writestr(member, source.read(member))
+        target.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
+        target.writestr(name, b"{}")
+    measured = recalibrated(parts, tmp_path, victim_sha256=fingerprint(victim))
+    with pytest.raises(ArchiveError, match="has a file of this name, too: rename it"):
+        build(order(parts, tmp_path, victim=victim, calibration=measured))
+    assert not (tmp_path / "model.mar").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": {"modelName": "../elsewhere"}},
+        {"model": {"modelName": "/elsewhere"}},
+        {"model": {"modelName": ["a"]}},
+        {"model": {"modelName": "a\n"}},
+        {"runtime": "LSP"},
+        {"runtime": "java"},
+    ],
+    ids=str,
+)
+def test_a_manifest_that_leads_elsewhere_is_refused_in_one_line(
+    parts: Protected, tmp_path: Path, changes: dict[str, dict[str, object] | str]
+) -> None:
+    def alter(content: bytes) -> bytes:
+        manifest = json.loads(content)
+        model = changes.get("model", {})
+        assert isinstance(model, dict)
+        return json.dumps(manifest | changes | {"model": manifest["model"] | model}).encode()
+
+    victim = altered(parts.victim, tmp_path / "odd.mar", "MAR-INF/MANIFEST.json", alter)
+    measured, folder = recalibrated(parts, tmp_path, victim_sha256=fingerprint(victim)), tmp_path / "made"
+    with pytest.raises(ArchiveError) as refused:
+        build(order(parts, folder, victim=victim, calibration=measured, model_name=None, force=True))
+    assert "\n" not in str(refused.value)
+    assert not list(tmp_path.rglob("*elsewhere*"))
+    assert not list(folder.glob("*"))
+
+
 def test_the_runtime_of_the_victim_is_kept(parts: Protected, tmp_path: Path) -> None:
     def run_by_python3(content: bytes) -> bytes:
         return json.dumps(json.loads(content) | {"runtime": "python3"}).encode()
