@@ -30,7 +30,7 @@ from calpow.handler.identity.identification import Identification
 from calpow.handler.image_header import limit_pillow
 from calpow.handler.leakage.sample_identity import SampleIdentifier
 from calpow.handler.ledger.ledger import Ledger
-from calpow.handler.ledger.uri import open_ledger, shared_uri
+from calpow.handler.ledger.uri import open_ledger, shared_uri, without_password
 from calpow.handler.metrics.reporter import Reporter
 from calpow.handler.metrics.tally import ANSWERS, ASKED, FAILURES, REFUSALS, Tally
 from calpow.handler.observe.observer import Observer
@@ -79,7 +79,8 @@ class GateHandler:
             )
         # Everything that can be refused early is, because the victim takes time to load.
         audit = AuditFile.from_environment()
-        ledger = open_ledger(shared_uri(config.ledger))
+        uri = shared_uri(config.ledger)
+        ledger = open_ledger(uri)
         identification = Identification.load(config.identity, os.environ)
         victim = Victim.load(home / VICTIM_FILE, home / "victim", _load_settings(context))
         parts = load_parts(home, victim, config)
@@ -93,6 +94,8 @@ class GateHandler:
         self._strategy = _strategy(
             context.model_name, config, ledger, parts.policy, allowance, self._tally, audit, identification
         )
+        ways = ", ".join(way.value for way in identification.ways)
+        log.info("calpow: accounts of %s are in %s, identified by %s", context.model_name, without_password(uri), ways)
         Reporter(context.metrics, context.model_name, self._tally).start()
 
     def handle(self, data: Sequence[Row], context: Context) -> object:
@@ -174,8 +177,6 @@ def _strategy(
             limit_pillow(config.max_pixels)
         scores = ", ".join(score.label for score in policy.scores)
         log.info("calpow: guarding %s, policy %s, scores %s", model, policy.name.value, scores)
-        ways = ", ".join(way.value for way in identification.ways)
-        log.info("calpow: accounts of %s are identified by %s", model, ways)
         return Gate(model, ledger, policy, allowance, tally, audit=audit, identification=identification)
 
     def observe() -> AnswerStrategy:

@@ -94,8 +94,9 @@ def account() -> None:
 def list_accounts(model: str | None, policy: Path | None, top: int, ledger: str) -> None:
     """List the accounts that stand highest.
 
-    evidence is the log wealth of the bet that has won most against the account: 0 for an ordinary one. cost is the sum
-    of its samples by the first score, in epsilon where that is pate.
+    evidence is the log wealth of the bet that has won most against the account: 0 for an ordinary one, and more for a
+    new one, until it has sent some ordinary samples. cost is the sum of its samples by the first score, in epsilon
+    where that is pate. owed, in hashes, is below 0 where more was paid than answers cost.
     """
     opened = open_ledger(ledger)
     known = None if policy is None else read_policy(policy)

@@ -44,6 +44,11 @@ Example (makes a ledger, and copies it):
   calpow keys add ada --ledger sqlite:///ledger.db
   calpow ledger backup "ledger-$(date +%F-%H%M%S).db" --ledger sqlite:///ledger.db
 """
+_ROTATE_EPILOG = """\b
+Example (makes a ledger, and renews its secret):
+  calpow keys add ada --ledger sqlite:///ledger.db
+  calpow ledger rotate-secret --ledger sqlite:///ledger.db
+"""
 _PRUNE_EPILOG = """\b
 Example (shows what would be forgotten, then forgets what nobody has a key for):
   calpow keys add ada --ledger sqlite:///ledger.db
@@ -168,7 +173,7 @@ def backup(file: Path, ledger: str) -> None:
 def prune(revoked: float | None, export: Path | None, dry_run: bool, ledger: str) -> None:
     """Forget ids and solutions that have expired, and accounts, if asked to, while workers go on.
 
-    An account that is forgotten begins at the floor if it comes back, and pays again for samples that it was answered.
+    An account that is forgotten begins as a new one if it comes back, and pays again for samples that it was answered.
     Each one is printed. A file in SQLite does not shrink: what comes next takes the room. Accounts that tokens or a
     proxy may name are never forgotten for their keys; where their prefixes are not the usual ones, set CALPOW_IDENTITY
     as for the workers.
@@ -203,7 +208,7 @@ def _inspect(uri: str) -> Inspection:
     return inspect_redis(uri)
 
 
-@ledger.command("rotate-secret", epilog=_EPILOG)
+@ledger.command("rotate-secret", epilog=_ROTATE_EPILOG)
 @ledger_option
 def rotate_secret(ledger: str) -> None:
     """Sign challenges with a new secret from now on, within ten seconds on every node.

@@ -1,6 +1,6 @@
 """Deletion of what a ledger need not keep: what has expired, and accounts that nobody can use or has used.
 
-Who forgets an account forgives it: it would begin at the floor, with an allowance of its own. What may be forgotten is
+Who forgets an account forgives it: it would begin as a new one, with an allowance of its own. What may be forgotten is
 therefore what cannot query any more, or what has nothing held against it.
 """
 

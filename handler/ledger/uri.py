@@ -3,6 +3,7 @@
 import os
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import parse_qsl, urlencode
 
 from calpow.handler.errors import LedgerError
 from calpow.handler.ledger.ledger import Ledger
@@ -51,9 +52,17 @@ def sqlite_path(uri: str) -> Path:
 
 
 def without_password(uri: str) -> str:
-    """Return a ledger's URI as messages show it: without credentials, which Redis also takes as parameters."""
+    """Return a ledger's URI as messages show it: without credentials, which Redis also takes as parameters.
+
+    Of the parameters, the prefix stays: it tells ledgers in one Redis apart.
+    """
     scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.partition('?')[0].rpartition('@')[2]}" if scheme in REDIS else uri
+    if scheme not in REDIS:
+        return uri
+    place, _, parameters = rest.partition("?")
+    prefix = dict(parse_qsl(parameters)).get("prefix")
+    named = "" if prefix is None else f"?{urlencode({'prefix': prefix})}"
+    return f"{scheme}{separator}{place.rpartition('@')[2]}{named}"
 
 
 def holds_password(uri: str) -> bool:

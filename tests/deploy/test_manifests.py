@@ -250,10 +250,17 @@ def test_torchserve_starts_with_the_configuration_and_listens_where_the_environm
         assert requests.post(f"{url}/predictions/vector", data=b"1,0,0,0", timeout=TIMEOUT).status_code == 401
         assert "calpow_answers_total" in requests.get(server.metrics, timeout=TIMEOUT).text
         assert probe(server.management, "vector.mar").returncode == 0
-        assert probe(server.management, "vector.mar,other.mar").returncode == 1
+        several = probe(server.management, "vector.mar,other.mar")
+        assert (several.returncode, several.stdout) == (1, "not ready: other is not there: TorchServe's log says why\n")
+        assert f"accounts of vector are in {environment[URI_VARIABLE]}, identified by key" in server.log()
         with pytest.raises(requests.ConnectionError):
             requests.get(f"{server.inference}/ping", timeout=TIMEOUT)
-    assert probe(server.management, "vector.mar").returncode == 1
+    down = probe(server.management, "vector.mar")
+    assert down.returncode == 1
+    assert server.management in down.stdout
+    assert (
+        probe(server.management, "").stdout == "not ready: TS_LOAD_MODELS names no archive: set it as for TorchServe\n"
+    )
 
 
 def probe(management: str, models: str) -> subprocess.CompletedProcess[str]:

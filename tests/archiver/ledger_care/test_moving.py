@@ -24,7 +24,7 @@ from tests.support.ledger_child import charged, charged_account, history_of
 from tests.support.ledgers import MODEL, admit, fail, settle, spend, spending, use
 from tests.support.redis_servers import RedisServer
 
-REFUSED = r"refuses changes: it has moved to redis://127.0.0.1:\d+/0: start the workers with that ledger"
+REFUSED = r"refuses changes: it has moved to redis://127.0.0.1:\d+/0\?prefix=\w+: start the workers with that ledger"
 
 
 def move(old: str, new: str) -> str:

@@ -40,9 +40,10 @@ def test_a_uri_that_names_no_ledger_is_refused_in_one_line(uri: str) -> None:
     [
         ("redis://user:p@ss:w0rd@host:6379/0", "redis://host:6379/0", True),
         ("redis://:pa/ss@host/0", "redis://host/0", True),
-        ("rediss://:secret@host/1?prefix=a", "rediss://host/1", True),
+        ("rediss://:secret@host/1?prefix=a", "rediss://host/1?prefix=a", True),
         ("redis://host/0?password=secret", "redis://host/0", True),
-        ("redis://host:6379/0?prefix=a@b", "redis://host:6379/0", False),
+        ("redis://host/0?password=secret&prefix=b&timeout=1", "redis://host/0?prefix=b", True),
+        ("redis://host:6379/0?prefix=a@b", "redis://host:6379/0?prefix=a%40b", False),
         ("sqlite:////srv/a@b/ledger.db", "sqlite:////srv/a@b/ledger.db", False),
     ],
 )
