@@ -11,9 +11,12 @@ from typing import Any, TypeVar
 import click
 
 from calpow.archiver.cli.option_types import FILE, AccountName, Duration
+from calpow.handler.errors import LedgerError
 from calpow.handler.gate.probes import probe_account
 from calpow.handler.ledger.account import Rule
+from calpow.handler.ledger.api_key import ApiKey
 from calpow.handler.ledger.holders import Key
+from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.uri import DEFAULT_URI, URI_VARIABLE, open_ledger, without_password
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -25,7 +28,7 @@ Example:
   calpow keys list
 """
 _REVOKE_EPILOG = """\b
-Example (the id is the middle part of a key):
+Example (the id is the middle part of a key; a whole key will do as well):
   key=$(calpow keys add bob)
   calpow keys revoke $(echo $key | cut -d _ -f 2)
 """
@@ -109,8 +112,24 @@ def list_keys(ledger: str) -> None:
 @ledger_option
 def revoke(key_id: str, ledger: str) -> None:
     """Refuse a key from now on; KEY_ID is as `calpow keys list` shows it."""
-    open_ledger(ledger).revoke_key(key_id)
-    print(f"Key {key_id} is refused from now on.", file=sys.stderr)
+    opened = open_ledger(ledger)
+    name = _id_of(opened, key_id)
+    opened.revoke_key(name)
+    print(f"Key {name} is refused from now on.", file=sys.stderr)
+
+
+def _id_of(ledger: Ledger, given: str) -> str:
+    """Return the id of a key that is given by its id or as a whole.
+
+    Raises LedgerError for a whole key that is not in the ledger, without showing it: it may be good elsewhere, and the
+    id in a made-up key may be that of another user's.
+    """
+    if not given.startswith("cp_"):
+        return given
+    key = ApiKey.read(given)
+    if key is None or not any(key.matches(record.digest) for record in ledger.key_records()):
+        raise LedgerError("the key that was given is not in this ledger: `calpow keys list` shows those there are")
+    return key.id
 
 
 def _line(key: Key) -> str:

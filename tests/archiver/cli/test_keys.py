@@ -79,6 +79,18 @@ def test_a_revoked_key_is_refused_and_shown_as_such(uri: str) -> None:
     assert "revoked" in run("list", "--ledger", uri).stdout
 
 
+def test_a_whole_key_is_revoked_and_never_shown(uri: str) -> None:
+    key = run("add", "ada", "--ledger", uri).stdout.strip()
+    _, name, secret = key.split("_")
+    for other in (f"cp_{name}_{secret[::-1]}", key[:-1]):
+        error = run("revoke", other, "--ledger", uri, exit_code=1).exception
+        assert isinstance(error, LedgerError)
+        assert other not in str(error)
+    assert open_ledger(uri).account_of(key) == "ada"
+    assert run("revoke", key, "--ledger", uri).stderr == f"Key {name} is refused from now on.\n"
+    assert open_ledger(uri).account_of(key) is None
+
+
 def test_a_key_id_that_does_not_exist_is_an_error_in_one_line(uri: str) -> None:
     error = run("revoke", "beef", "--ledger", uri, exit_code=1).exception
     assert isinstance(error, LedgerError)
