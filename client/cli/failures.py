@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from calpow.client.reply import one_line
 from calpow.puzzle.errors import CalpowError
+
+if TYPE_CHECKING:
+    import requests
 
 REFUSED = 1
 FAILED = 2
@@ -42,6 +47,8 @@ def _usage_message(error: click.UsageError) -> str:
 def _os_message(error: OSError) -> str:
     import requests  # `calpow --help` must not wait for this import
 
+    if isinstance(error, requests.exceptions.SSLError) and error.request is not None:
+        return _tls_message(error, str(error.request.url))
     if isinstance(error, requests.ConnectionError) and error.request is not None:
         return f"cannot reach {error.request.url!s}: is the server up, and the URL right?"
     if isinstance(error, requests.Timeout) and error.request is not None:
@@ -51,3 +58,15 @@ def _os_message(error: OSError) -> str:
     if error.filename is not None:
         return f"{error.filename or repr('')}: {error.strerror}"
     return error.strerror or str(error) or type(error).__name__
+
+
+def _tls_message(error: requests.exceptions.SSLError, url: str) -> str:
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):  # requests and urllib3 wrap it
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return (
+            f"the certificate of {url} is not accepted ({cause.verify_message.rstrip('.')}): REQUESTS_CA_BUNDLE=FILE"
+            " names the certificates of an authority of your own"
+        )
+    return f"no TLS connection to {url} ({error if cause is None else cause.reason}): does the server speak TLS there?"
