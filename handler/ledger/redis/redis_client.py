@@ -190,16 +190,28 @@ class RedisClient:
     def connect(self) -> Any:
         """Return a client of redis-py, connected to a server that evicts nothing. Raises LedgerUnavailable."""
         client = self._new_client()
+        self.check(client)
+        return client
+
+    def check(self, client: Any) -> None:
+        """Raise LedgerUnavailable where the server of a client may evict spent solutions."""
         try:
             states = self._states(client, "memory")
         except redis.exceptions.NoPermissionError:  # the user of a hosted server may not ask
-            return client
+            return
         if any(state.get("maxmemory") and state.get("maxmemory_policy") != NO_EVICTION for state in states):
             raise LedgerUnavailable(
                 f"the ledger {self._place} may evict spent solutions, which could be used again: set maxmemory-policy"
                 f" {NO_EVICTION}"
             )
-        return client
+
+    def check_again(self) -> None:
+        """Look whether the server was set to evict since it was connected: nothing more is done there then.
+
+        Raises LedgerUnavailable.
+        """
+        with self._explaining():
+            self._connected.get().check(self)
 
     def _states(self, client: Any, section: str) -> list[Mapping[str, Any]]:
         if self.is_cluster:
@@ -247,3 +259,15 @@ class _Connected:
             if self._client is None:
                 self._client = maker.connect()
             return self._client
+
+    def check(self, maker: RedisClient) -> None:
+        """Check the client's server, and forget a client whose server may evict: the next one is checked as well."""
+        with self._lock:
+            client = self._client
+        try:
+            if client is not None:
+                maker.check(client)
+        except LedgerUnavailable:
+            with self._lock:
+                self._client = None
+            raise

@@ -132,7 +132,11 @@ class RedisSettings:
             self._keep(("SET", self._of(account, "limits"), text), ("HSET", self._key("limits"), account, text))
 
     def mode(self, model: str) -> str | None:
-        """Return the mode that an operator has set for a model, or None."""
+        """Return the mode that an operator has set for a model, or None.
+
+        Workers read it every two seconds, beside their requests: here they notice a server that evicts by now.
+        """
+        self._redis.check_again()
         mode = self._redis.call("HGET", self._key("modes"), model)
         return None if mode is None else str(mode.decode())
 
