@@ -164,7 +164,14 @@ def trust(name: str, new: bool, ledger: str) -> None:
     Whoever has its key can steal the model at the floor.
     """
     name, _ = _set_rule(ledger, name, Rule.TRUSTED, new)
-    print(f"{name} is trusted: `calpow account forgive` takes its price to the floor at once.", file=sys.stderr)
+    print(f"{name} is trusted{_after_trust(open_ledger(ledger), name)}.", file=sys.stderr)
+
+
+def _after_trust(ledger: Ledger, name: str) -> str:
+    """Return what an operator has to know of the price of an account that is trusted now."""
+    if has_queried(ledger, name):
+        return ": `calpow account forgive` takes its price to the floor at once"
+    return ", and begins at the price of a new account"
 
 
 @account.command(epilog=_EPILOG)
@@ -212,8 +219,8 @@ def limit(
     opened = open_ledger(ledger)
     name = stored_name(opened, name)
     limits = _limited(opened.limits_of(name), free, budget, ceiling)
+    _check_known(opened, name, new)
     if free is not None or budget or ceiling is not None:
-        _check_known(opened, name, new)
         opened.set_limits(name, limits)
     print(f"{name}: {limits_in_words(limits) or 'no limits'}", file=sys.stderr)
 

@@ -204,7 +204,8 @@ def _parsed(line: str, where: str) -> tuple[str, Any]:
         RecursionError,
         LedgerError,
     ) as problem:
-        raise LedgerFileError(f"{where}: this is no line of a ledger's export") from problem
+        hint = "" if line.endswith("\n") else ", which the file's end may have cut off: copy it again"
+        raise LedgerFileError(f"{where}: this is no line of a ledger's export{hint}") from problem
 
 
 def _parse_key(value: Mapping[str, Any]) -> KeyRecord:

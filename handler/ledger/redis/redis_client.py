@@ -58,7 +58,7 @@ class RedisClient:
         try:
             parts = urlsplit(uri)
             # The password of the URI is in no message, and `error` may quote a part of it.
-            self._place = f"{parts.scheme}://{parts.hostname}:{parts.port or 6379}"
+            self._place = f"{parts.scheme}://{parts.hostname or ''}:{parts.port or 6379}"
         except ValueError:
             raise LedgerError(
                 "the ledger's URI has no host and port that can be read: write the password's / ? # [ ] @ : as %2F %3F"

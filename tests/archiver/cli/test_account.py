@@ -156,7 +156,7 @@ def test_an_account_that_an_earlier_version_named_otherwise_is_found(uri: str, m
 def test_accounts_that_are_not_there_are_refused_in_one_line(uri: str) -> None:
     for command in ("show", "forgive"):
         assert "'bob' has queried any model" in str(refused(command, "bob"))
-    for command in ("block", "trust", "allow"):
+    for command in ("block", "trust", "allow", "limit"):
         assert "there is no account 'bob'" in str(refused(command, "bob"))
     assert "invisible" in str(refused("block", "bo\u034fb", "--new"))
 
@@ -165,10 +165,11 @@ def test_accounts_without_keys_are_blocked_and_trusted_once_they_have_queried_or
     ledger = open_ledger(uri)
     add(ledger, "jwt:ada", (0,) * EVIDENCE.bets, model="letters")
     run("block", "jwt:ada")
-    run("trust", "jwt:batch", "--new")
+    assert "the price of a new account" in run("trust", "jwt:batch", "--new").stderr
     assert ledger.rules() == {"jwt:ada": Rule.BLOCKED, "jwt:batch": Rule.TRUSTED}
     run("allow", "jwt:batch")
     assert ledger.rule("jwt:batch") is Rule.PRICED
+    assert "calpow account forgive" in run("trust", "jwt:ada").stderr
 
 
 class TestGroups:

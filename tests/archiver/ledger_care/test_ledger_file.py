@@ -140,6 +140,8 @@ def test_a_file_that_was_cut_off_anywhere_is_taken_over_by_no_ledger(
             import_ledger(other, file)
     with pytest.raises(LedgerFileError, match=r"is cut off.*calpow ledger export"):
         list(exported_accounts(cut_off(file, lines[:-1])))
+    with pytest.raises(LedgerFileError, match="copy it again"):
+        list(exported_accounts(cut_off(file, ["".join(lines)[:-3]])))
     assert (other.keys(), other.models(), other.rules(), other.modes()) == ((), [], {}, {})
     # Without the last line break alone, nothing is missing.
     import_ledger(other, cut_off(file, ["".join(lines).rstrip()]))
