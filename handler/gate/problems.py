@@ -188,8 +188,8 @@ def with_challenge(problem: Problem, challenge: Challenge, realm: str, seconds: 
     """
     puzzle = challenge.puzzle
     memory = "" if puzzle.cost is None else f" by scrypt, {puzzle.cost.memory >> 10:,} KiB a digest"
-    bits = f"{puzzle.bits} bit" if puzzle.bits == 1 else f"{puzzle.bits} bits"
-    ask = f"Find {puzzle.count} stamps of {bits}{memory}; about {_readable(seconds)} on the reference client."
+    stamps, bits = _counted(puzzle.count, "stamp"), _counted(puzzle.bits, "bit")
+    ask = f"Find {stamps} of {bits}{memory}; about {_readable(seconds)} on the reference client."
     return replace(
         problem,
         detail=f"{problem.detail} {ask}".strip(),
@@ -200,6 +200,10 @@ def with_challenge(problem: Problem, challenge: Challenge, realm: str, seconds: 
         },
         challenge=challenge,
     )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _readable(seconds: float) -> str:
