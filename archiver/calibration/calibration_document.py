@@ -1,12 +1,12 @@
 """A whole calibration, as the owner's commands write and read it; a worker reads its policy only."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 
+from calpow.archiver.whole_file import whole_file
 from calpow.handler.errors import CalibrationError, DecodingError
 from calpow.handler.json_documents import decode
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
@@ -175,13 +175,11 @@ class Calibration:
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all. Raises CalibrationError."""
-        scratch = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             document = json.dumps({"schema": SCHEMA} | asdict(self), indent=2, allow_nan=False, default=_member_value)
-            scratch.write_text(document + "\n", encoding="utf-8")
-            scratch.replace(path)
+            with whole_file(path) as scratch:
+                scratch.write_text(document + "\n", encoding="utf-8")
         except (OSError, ValueError) as problem:
-            scratch.unlink(missing_ok=True)
             raise CalibrationError(f"{path} cannot be written ({problem}): give another --output") from problem
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,9 @@ def _file_for(text: str, output: Path) -> Path:
     for number in itertools.count(1):
         middle = "" if number == 1 else f".{number}"
         proposed = output.with_name(f"{output.name}{middle}.classes.json")
-        if not proposed.exists() or proposed.read_bytes() == text.encode():
+        if not os.path.lexists(proposed):  # a link to nowhere is not free: what it names would be written
+            break
+        if proposed.exists() and proposed.read_bytes() == text.encode():
             break
     return proposed
 

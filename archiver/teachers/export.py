@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from calpow.archiver.errors import TrainingError
+from calpow.archiver.whole_file import whole_file
 from calpow.handler.config import release
 from calpow.handler.leakage.references import References
 from calpow.handler.leakage.teachers.ensemble import Ensemble, EnsembleCard, save_heads, save_program
@@ -52,18 +53,15 @@ def write_ensemble(ensemble: nn.Module, card: EnsembleCard, references: Referenc
     written as weights; others are exported with a free batch axis. A file at `output` is replaced once the new one is
     complete. Raises TrainingError when the file cannot be written.
     """
-    scratch = output.with_name(f".{output.name}")
     try:
-        if isinstance(ensemble, HeadEnsemble) and card.trunk in TRUNKS:
-            save_heads(scratch, card, references, ensemble)
-        else:
-            save_program(scratch, replace(card, torch=torch.__version__), references, _exported(ensemble, card))
-        Ensemble.load(scratch)
-        scratch.replace(output)
+        with whole_file(output) as scratch:
+            if isinstance(ensemble, HeadEnsemble) and card.trunk in TRUNKS:
+                save_heads(scratch, card, references, ensemble)
+            else:
+                save_program(scratch, replace(card, torch=torch.__version__), references, _exported(ensemble, card))
+            Ensemble.load(scratch)
     except OSError as problem:
         raise TrainingError(f"{output} cannot be written: {problem.strerror}") from problem
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def _exported(ensemble: nn.Module, card: EnsembleCard) -> bytes:

@@ -65,6 +65,14 @@ def test_a_file_of_another_order_is_not_overwritten(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"t.classes.json", "t.2.classes.json"}
 
 
+def test_what_a_link_names_that_others_have_left_is_not_written(tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "t.classes.json").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ClassOrderError, match=r"give --classes .*t\.2\.classes\.json\Z"):
+        check_order(*answers([1, 2, 0], 20, 0.95), ANIMALS, tmp_path / "made" / "t", None)
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_the_owners_own_order_is_only_warned_of(tmp_path: Path) -> None:
     warning = check_order(*answers([1, 2, 0], 20, 0.95), ANIMALS, tmp_path / "t", tmp_path / "mine.json")
     assert warning is not None
