@@ -13,8 +13,9 @@ from calpow.client import PowAuth
 from calpow.client import httpx as on_httpx
 
 TIMEOUT = 30.0
-# With a bounded pool, httpcore sometimes closes a connection that another of 200 threads is reading from.
-UNBOUNDED = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+# With a bounded pool, or where idle connections expire, httpcore sometimes closes one that another of 200 threads has
+# just been given, and is about to read from.
+UNBOUNDED = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=None)
 
 
 @dataclass(frozen=True)
