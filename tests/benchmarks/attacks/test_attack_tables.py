@@ -127,6 +127,8 @@ def test_what_the_page_says_of_the_digits_is_so() -> None:
     assert min(*floors, *paid) >= 100
     assert f"pay {said(floors)} floors an answer under our policy from" in page
     assert f"and {said(paid)} under the paper's after 10,000" in page
+    (missed,) = (copy for copy in copies if copy.answers == 5_000 and copy.floors["paper"] < 100)
+    assert f"the paper's asks {missed.floors['paper']:.1f} of Knockoff Adaptive in one division" in page
     short = [copy for copy in copies if copy.answers == 1_000]
     assert f"has paid {said([copy.floors['paper'] for copy in short], '.2f')} floors each" in page
     right = [100 * copy.accuracy for copy in short if copy.attack != "datafree"]
