@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from calpow.archiver.counting import counted
 from calpow.archiver.errors import FolderError
 from calpow.archiver.model_leakage import leakage_of
 from calpow.handler.config import CALIBRATION_FILE
@@ -22,6 +21,7 @@ from calpow.handler.ledger.ledger import Ledger
 from calpow.handler.ledger.limits import NO_LIMITS, AccountLimits, Usage, day_of
 from calpow.handler.policy.calibrated_policy import CalibratedPolicy
 from calpow.handler.policy.calibration_file import load_policy
+from calpow.puzzle.counting import counted
 
 HEADINGS = ("model", "account", "rule", "limits", "members", "samples", "new", "cost", "evidence", "floors", "owed")
 # Headings of texts; the others are of numbers, which end below one another.

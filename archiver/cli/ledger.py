@@ -8,7 +8,6 @@ import click
 
 from calpow.archiver.cli.keys import ledger_option
 from calpow.archiver.cli.results import file_size
-from calpow.archiver.counting import counted
 from calpow.archiver.errors import LedgerFileError
 from calpow.archiver.ledger_care.backup import back_up
 from calpow.archiver.ledger_care.inspection import Inspection
@@ -22,6 +21,7 @@ from calpow.handler.ledger.sqlite.sqlite_file import SqliteFile
 from calpow.handler.ledger.sqlite.sqlite_freeze import thaw
 from calpow.handler.ledger.sqlite.sqlite_schema import SCHEMA
 from calpow.handler.ledger.uri import is_redis, open_ledger, sqlite_path, without_password
+from calpow.puzzle.counting import counted
 
 _EPILOG = """\b
 Example (moves everything into another file):

@@ -58,12 +58,13 @@ class ModeSwitch:
         return self._made[mode].answer(requests, victim.run)
 
     def follow(self) -> None:
-        """Begin to read the mode from the ledger, in a thread: a ledger that hangs delays no answer."""
+        """Begin to read the mode from the ledger, and to check its store, in a thread that delays no answer."""
         threading.Thread(target=self._follow_forever, name="calpow-mode", daemon=True).start()
 
     def read(self) -> None:
         """Read the mode once. Where it cannot be read, or is of a later version, the last one stays."""
         try:
+            self._ledger.check_store()
             name = self._ledger.mode(self._model)
             mode = self._packaged if name is None else Mode(name)
             self._prepare(mode)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 
 from calpow.handler.identity.ways import IdentityWay
+from calpow.puzzle.counting import counted
 from calpow.puzzle.wire import IDENTITY_HEADER, KEY_HEADER, Challenge, www_authenticate
 
 URN = "urn:calpow:problem:"
@@ -188,7 +189,7 @@ def with_challenge(problem: Problem, challenge: Challenge, realm: str, seconds: 
     """
     puzzle = challenge.puzzle
     memory = "" if puzzle.cost is None else f" by scrypt, {puzzle.cost.memory >> 10:,} KiB a digest"
-    stamps, bits = _counted(puzzle.count, "stamp"), _counted(puzzle.bits, "bit")
+    stamps, bits = counted(puzzle.count, "stamp"), counted(puzzle.bits, "bit")
     ask = f"Find {stamps} of {bits}{memory}; about {_readable(seconds)} on the reference client."
     return replace(
         problem,
@@ -200,10 +201,6 @@ def with_challenge(problem: Problem, challenge: Challenge, realm: str, seconds: 
         },
         challenge=challenge,
     )
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _readable(seconds: float) -> str:

@@ -96,6 +96,12 @@ class Ledger(Protocol):
     def limits(self) -> Mapping[str, AccountLimits]:
         """Return the limits that operators have set, by account."""
 
+    def check_store(self) -> None:
+        """Look again whether the store keeps what it is given; where it does not, no call is answered until it does.
+
+        Workers call it every two seconds, beside their requests. Raises LedgerUnavailable.
+        """
+
     def mode(self, model: str) -> str | None:
         """Return the mode that an operator has set for a model; None where it is the archive's."""
 

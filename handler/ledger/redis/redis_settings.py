@@ -131,12 +131,12 @@ class RedisSettings:
             text = json.dumps(limits)
             self._keep(("SET", self._of(account, "limits"), text), ("HSET", self._key("limits"), account, text))
 
-    def mode(self, model: str) -> str | None:
-        """Return the mode that an operator has set for a model, or None.
-
-        Workers read it every two seconds, beside their requests: here they notice a server that evicts by now.
-        """
+    def check_store(self) -> None:
+        """Look whether the server was set to evict since it was connected."""
         self._redis.check_again()
+
+    def mode(self, model: str) -> str | None:
+        """Return the mode that an operator has set for a model, or None."""
         mode = self._redis.call("HGET", self._key("modes"), model)
         return None if mode is None else str(mode.decode())
 

@@ -148,6 +148,9 @@ class SqliteSettings:
 
         self._file.write(change, durable=True)
 
+    def check_store(self) -> None:
+        """Do nothing: a file forgets nothing, and one that is gone is noticed by each call."""
+
     def mode(self, model: str) -> str | None:
         """Return the mode that an operator has set for a model, or None."""
         rows = self._file.query(_MODE, (model,))

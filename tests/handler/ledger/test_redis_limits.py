@@ -62,19 +62,19 @@ def test_a_server_that_may_evict_spent_solutions_is_refused_until_it_is_set_othe
         assert ledger.account_of(ledger.add_key("ada")) == "ada"
 
 
-def test_a_server_that_is_set_to_evict_while_workers_serve_is_refused_once_they_read_their_mode(tmp_path: Path) -> None:
+def test_a_server_that_is_set_to_evict_while_workers_serve_is_refused_once_they_check_it(tmp_path: Path) -> None:
     with redis_server(redis_binary(), tmp_path, "--maxmemory", "50mb") as server:
         ledger = open_ledger(server.uri())
         key = ledger.add_key("ada")
-        assert ledger.mode(MODEL) is None
+        ledger.check_store()
         server.client().config_set("maxmemory-policy", "allkeys-lru")
         with pytest.raises(LedgerUnavailable, match="set maxmemory-policy noeviction"):
-            ledger.mode(MODEL)
+            ledger.check_store()
         for _ in range(2):
             with pytest.raises(LedgerUnavailable, match="set maxmemory-policy noeviction"):
                 ledger.account_of(key)
         server.client().config_set("maxmemory-policy", "noeviction")
-        assert ledger.mode(MODEL) is None
+        ledger.check_store()
         assert ledger.account_of(key) == "ada"
 
 
